@@ -1,0 +1,21 @@
+//! The broker: Kafka outside, Raft inside.
+//!
+//! Modules in reading order: what a broker is made of, how it is told what to be, what it knows of the
+//! cluster, what a partition is, and the two faces (Kafka and HTTP) that clients see.
+
+pub mod broker;
+pub mod config;
+pub mod telemetry;
+
+pub mod controller;
+pub mod metadata;
+pub mod partition;
+pub mod record;
+
+pub mod http;
+pub mod kafka;
+
+pub mod bench;
+pub mod cli;
+pub mod client;
+pub mod demo;
