@@ -1,0 +1,315 @@
+//! From the three sources to one validated configuration.
+//!
+//! Later sources win: file, then environment, then flags. Every refusal names the setting, the place it came
+//! from, and what is allowed there, so that it can be put right without another look at the manual.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::table::Setting;
+use super::value::Shape;
+use super::{Config, SECTIONS};
+
+/// The largest configuration file read; a longer one is some other file.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Variables with our prefix that are no settings of a broker.
+const OTHER_VARIABLES: [&str; 3] = ["QUORATE_CONFIG", "QUORATE_FAILPOINT", "QUORATE_SERVERS"];
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    Default,
+    File(PathBuf),
+    Environment(String),
+    Flag(&'static str),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => out.write_str("the default"),
+            Self::File(path) => write!(out, "file {}", path.display()),
+            Self::Environment(variable) => write!(out, "environment variable {variable}"),
+            Self::Flag(flag) => write!(out, "flag {flag}"),
+        }
+    }
+}
+
+/// Why a configuration was refused. Nothing has been started or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("unknown setting {key} in {place}{}", hint(.near.as_deref()))]
+    Unknown { key: String, place: String, near: Option<String> },
+    #[error("{key} = {value} in {source_name} is not allowed: expected {allowed}")]
+    Bad { key: String, value: String, source_name: Source, allowed: String },
+    #[error("cannot read configuration {path}: {reason}")]
+    File { path: PathBuf, reason: String },
+    #[error(
+        "{first} (from {first_source}) does not go with {second} (from {second_source}): {reason}"
+    )]
+    Conflict {
+        first: String,
+        first_source: Source,
+        second: String,
+        second_source: Source,
+        reason: &'static str,
+    },
+}
+
+fn hint(near: Option<&str>) -> String {
+    match near {
+        Some(near) => format!("; did you mean {near}? `quorate config` lists all settings"),
+        None => "; `quorate config` lists all settings".to_owned(),
+    }
+}
+
+/// A setting given on the command line.
+#[derive(Clone, Debug)]
+pub struct Flag {
+    /// The setting, such as `kafka.listen`.
+    pub key: &'static str,
+    /// The flag as typed, such as `--kafka`.
+    pub flag: &'static str,
+    pub value: String,
+}
+
+/// A configuration and where each of its values came from.
+#[derive(Clone, Debug, Default)]
+pub struct Resolved {
+    pub config: Config,
+    sources: BTreeMap<String, Source>,
+}
+
+impl Resolved {
+    /// Returns where the value of a setting such as `kafka.listen` came from.
+    pub fn source(&self, key: &str) -> Source {
+        self.sources.get(key).cloned().unwrap_or(Source::Default)
+    }
+
+    fn set(&mut self, setting: &Setting, text: &str, source: Source) -> Result<(), ConfigError> {
+        if !(setting.set)(&mut self.config, text, &setting.allowed) {
+            return Err(bad(setting, text, source));
+        }
+        self.sources.insert(setting.name(), source);
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads the file (if any), the environment and the flags, in this order, and checks the whole.
+    ///
+    /// Blocking: reads one small file.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &[Flag],
+    ) -> Result<Resolved, ConfigError> {
+        let mut resolved = Resolved::default();
+        if let Some(path) = file {
+            load_file(&mut resolved, path)?;
+        }
+        load_environment(&mut resolved, environment)?;
+        for flag in flags {
+            let setting =
+                find(flag.key).ok_or_else(|| unknown(flag.key, &Source::Flag(flag.flag)))?;
+            resolved.set(setting, &flag.value, Source::Flag(flag.flag))?;
+        }
+        check_together(&resolved)?;
+        Ok(resolved)
+    }
+}
+
+fn load_file(resolved: &mut Resolved, path: &Path) -> Result<(), ConfigError> {
+    let refuse = |reason: String| ConfigError::File { path: path.to_owned(), reason };
+    let length = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?.len();
+    if length > FILE_BYTES_MAX {
+        return Err(refuse(format!("{length} bytes, at most {FILE_BYTES_MAX} are read")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+    let document: toml::Table =
+        text.parse().map_err(|error: toml::de::Error| refuse(error.to_string()))?;
+    let source = || Source::File(path.to_owned());
+    for (section, content) in &document {
+        if !SECTIONS.iter().any(|known| known.name == section) {
+            return Err(unknown(section, &source()));
+        }
+        let toml::Value::Table(content) = content else {
+            return Err(refuse(format!(
+                "{section} is a section: write [{section}] on a line of its own"
+            )));
+        };
+        for (key, value) in content {
+            let name = format!("{section}.{key}");
+            let setting = find(&name).ok_or_else(|| unknown(&name, &source()))?;
+            let text = text_of(value, setting.shape)
+                .ok_or_else(|| bad(setting, &value.to_string(), source()))?;
+            resolved.set(setting, &text, source())?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the value as text when it has the TOML type the setting wants.
+fn text_of(value: &toml::Value, shape: Shape) -> Option<String> {
+    match (shape, value) {
+        (Shape::Number, toml::Value::Integer(number)) => Some(number.to_string()),
+        (Shape::Boolean, toml::Value::Boolean(flag)) => Some(flag.to_string()),
+        (Shape::Text | Shape::List, toml::Value::String(text)) => Some(text.clone()),
+        (Shape::List, toml::Value::Array(items)) => {
+            let items: Option<Vec<_>> = items.iter().map(toml::Value::as_str).collect();
+            items.map(|items| items.join(","))
+        }
+        _ => None,
+    }
+}
+
+fn load_environment(
+    resolved: &mut Resolved,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<(), ConfigError> {
+    let settings = || SECTIONS.iter().flat_map(|section| section.settings);
+    for (variable, value) in environment {
+        if !variable.starts_with("QUORATE_")
+            || OTHER_VARIABLES.contains(&variable.as_str())
+            || made_by_orchestrator(&variable)
+        {
+            continue;
+        }
+        let source = Source::Environment(variable.clone());
+        let Some(setting) = settings().find(|setting| setting.variable() == variable) else {
+            let near = nearest(&variable, settings().map(Setting::variable));
+            return Err(ConfigError::Unknown {
+                key: variable,
+                place: "the environment".to_owned(),
+                near,
+            });
+        };
+        resolved.set(setting, &value, source)?;
+    }
+    Ok(())
+}
+
+/// Kubernetes and old Docker links announce a service called `quorate` to every container as `QUORATE_PORT`,
+/// `QUORATE_SERVICE_HOST`, `QUORATE_PORT_9092_TCP_ADDR` and so on; these are not meant for us.
+fn made_by_orchestrator(variable: &str) -> bool {
+    variable.ends_with("_SERVICE_HOST")
+        || variable.contains("_SERVICE_PORT")
+        || variable.ends_with("_PORT")
+        || variable.contains("_TCP_")
+        || variable.ends_with("_TCP")
+}
+
+fn check_together(resolved: &Resolved) -> Result<(), ConfigError> {
+    let config = &resolved.config;
+    let conflict = |first: &str, second: &str, reason: &'static str| {
+        Err(ConfigError::Conflict {
+            first: shown(config, first),
+            first_source: resolved.source(first),
+            second: shown(config, second),
+            second_source: resolved.source(second),
+            reason,
+        })
+    };
+    let faces = [
+        ("kafka", config.kafka.listen, config.kafka.advertised.is_some()),
+        ("http", config.http.listen, config.http.advertised.is_some()),
+        ("peer", config.peer.listen, config.peer.advertised.is_some()),
+    ];
+    for (name, listen, advertised) in faces {
+        if listen.ip().is_unspecified() && !advertised {
+            return conflict(
+                &format!("{name}.listen"),
+                &format!("{name}.advertised"),
+                "listening on every address, the broker must be told which one others can reach",
+            );
+        }
+    }
+    for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+        if faces[one].1 == faces[other].1 && faces[one].1.port() != 0 {
+            let name = |face: usize| format!("{}.listen", faces[face].0);
+            return conflict(&name(one), &name(other), "two faces cannot share one address");
+        }
+    }
+    if config.raft.dead_after_ms < 3 * config.raft.ping_interval_ms {
+        return conflict(
+            "raft.dead_after_ms",
+            "raft.ping_interval_ms",
+            "it must be at least three times as long, or one late ping kills a broker",
+        );
+    }
+    if config.raft.fence_after_ms < config.raft.dead_after_ms {
+        return conflict(
+            "raft.fence_after_ms",
+            "raft.dead_after_ms",
+            "only a broker taken for dead can be fenced",
+        );
+    }
+    if config.topics.message_bytes_max >= config.kafka.request_bytes_max {
+        return conflict(
+            "topics.message_bytes_max",
+            "kafka.request_bytes_max",
+            "a request must be able to hold a batch of the largest size",
+        );
+    }
+    if config.kafka.request_bytes_max > config.kafka.requests_bytes_max {
+        return conflict(
+            "kafka.request_bytes_max",
+            "kafka.requests_bytes_max",
+            "one request must fit in the memory for all",
+        );
+    }
+    Ok(())
+}
+
+fn shown(config: &Config, name: &str) -> String {
+    let value = find(name).and_then(|setting| (setting.show)(config));
+    format!("{name} = {}", value.as_deref().unwrap_or("(unset)"))
+}
+
+fn find(name: &str) -> Option<&'static Setting> {
+    SECTIONS.iter().flat_map(|section| section.settings).find(|setting| setting.name() == name)
+}
+
+fn bad(setting: &Setting, value: &str, source_name: Source) -> ConfigError {
+    ConfigError::Bad {
+        key: setting.name(),
+        value: value.to_owned(),
+        source_name,
+        allowed: setting.allowed.to_string(),
+    }
+}
+
+fn unknown(key: &str, source: &Source) -> ConfigError {
+    let names = SECTIONS.iter().flat_map(|section| section.settings).map(Setting::name);
+    ConfigError::Unknown {
+        key: key.to_owned(),
+        place: source.to_string(),
+        near: nearest(key, names),
+    }
+}
+
+/// Returns the candidate most alike, if it is alike at all.
+fn nearest(text: &str, candidates: impl Iterator<Item = String>) -> Option<String> {
+    candidates
+        .map(|candidate| (distance(text, &candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= candidate.len() / 3)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance: how many letters must be changed, added or left out.
+fn distance(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in right.bytes().enumerate() {
+            let changed = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
