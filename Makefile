@@ -1,0 +1,56 @@
+# The menu. Each target is one thing a person does here; the work itself is Rust.
+# RocksDB takes about twenty minutes of a two-core machine, once: the target directory lies outside
+# the checkout so that the next clone finds it there.
+CACHE := $(HOME)/.cache/quorate
+export CARGO_TARGET_DIR := $(CACHE)/target
+export QUORATE_CLIENTS := $(CACHE)/clients
+CARGO := cargo --locked
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -o Dpkg::Use-Pty=0
+PIP := $(QUORATE_CLIENTS)/python/bin/pip --disable-pip-version-check
+.PHONY: help run build test lint bench tools packages clients
+.DEFAULT_GOAL := help
+
+help: ## this menu
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## build, then run three brokers on this machine until Ctrl-C (flags: make run ARGS='--brokers 5')
+	@bin/quorate demo $(ARGS)
+
+build: tools ## compile bin/quorate
+	@echo "==> building (the first build on a machine compiles RocksDB: about 20 minutes on two cores)"
+	$(CARGO) build --release
+	@install -D -m 755 $(CARGO_TARGET_DIR)/release/quorate bin/quorate
+
+test: clients lint ## everything a change must pass: format, lints, all tests with real clients and real crashes
+	@echo "==> tests (three-broker clusters, kcat, Python, Java and Rust clients; about 20 minutes on two cores)"
+	$(CARGO) test --release --workspace --no-fail-fast
+
+lint: tools ## format and clippy
+	cargo fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+
+bench: build ## measure failover and throughput on this machine
+	@bin/quorate bench $(ARGS)
+
+# What the build needs beside cargo: a C++ compiler for RocksDB, libclang for its bindings.
+tools:
+	@command -v c++ >/dev/null && find /usr/lib/llvm-*/lib -name 'libclang*.so*' 2>/dev/null | grep -q . \
+	  || { echo "==> installing a C++ compiler and libclang"; $(APT) -qq update && $(APT) -qq -y install build-essential libclang-dev; }
+
+# What the tests need: one client of each family, none of them ours.
+clients: $(QUORATE_CLIENTS)/python/.installed $(QUORATE_CLIENTS)/java/.installed
+
+packages: tools
+	@command -v kcat >/dev/null && command -v javac >/dev/null && command -v mvn >/dev/null && python3 -c 'import ensurepip' && [ -f /usr/include/zlib.h ] \
+	  || { echo "==> installing kcat, a JDK, Maven and Python's venv"; $(APT) -qq update && $(APT) -qq -y install kcat default-jdk-headless maven python3-venv zlib1g-dev; }
+
+$(QUORATE_CLIENTS)/python/.installed: tests/clients/requirements.txt | packages
+	@echo "==> installing the Python client"
+	python3 -m venv $(@D) && $(PIP) install --quiet -r tests/clients/requirements.txt
+	@touch $@
+
+$(QUORATE_CLIENTS)/java/.installed: tests/clients/java/pom.xml | packages
+	@echo "==> fetching the Java client"
+	rm -rf $(@D) && mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(@D)/lib
+	@touch $@
