@@ -1,0 +1,163 @@
+//! Every metric of a broker: its name, labels and meaning, in one table.
+//!
+//! The unit is the last word of a name (`_bytes`, `_seconds`); counters get `_total` from the exposition format.
+//! The ones of the first part are counted where the thing happens, those of the second are read off the broker
+//! when somebody asks for `/metrics`. No metric has a label per topic or partition: ten thousand partitions times
+//! twenty series is what makes a monitoring system fall over, and `/v1/raft/groups` answers such questions.
+
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// A kind of Kafka request, by the protocol's name, such as `Produce`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Api {
+    pub api: &'static str,
+}
+
+/// A kind of Kafka request and the protocol's number of an error.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ApiError {
+    pub api: &'static str,
+    pub error: i32,
+}
+
+/// An HTTP request by the pattern of its path, never the path itself.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct HttpRequest {
+    pub method: String,
+    pub route: String,
+    pub status: u16,
+}
+
+/// The pattern of an HTTP path.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct HttpRoute {
+    pub route: String,
+}
+
+/// Whether a broker is fenced.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct BrokerState {
+    pub state: State,
+}
+
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+pub enum State {
+    Live,
+    Fenced,
+}
+
+/// What this broker is in a Raft group.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct RaftRole {
+    pub role: String,
+}
+
+/// Seconds, with an atomic float inside.
+pub type Float = Gauge<f64, AtomicU64>;
+type Latencies<L> = Family<L, Histogram, fn() -> Histogram>;
+
+macro_rules! metrics {
+    ($( $(#[doc = $doc:literal])* $name:ident: $type:ty = $start:expr; )*) => {
+        /// All metrics of the process. Cheap to update from any thread.
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $( $(#[doc = $doc])* pub $name: $type, )*
+        }
+
+        impl Metrics {
+            fn new() -> Self {
+                let mut registry = Registry::with_prefix("quorate");
+                $(
+                    let $name: $type = $start;
+                    registry.register(stringify!($name), concat!($($doc),*).trim().trim_end_matches('.'), $name.clone());
+                )*
+                Self { registry, $( $name, )* }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Kafka connections open now.
+    kafka_connections: Gauge = Gauge::default();
+    /// Kafka connections closed at once because there were too many.
+    kafka_connections_refused: Counter = Counter::default();
+    /// Kafka requests answered, by API.
+    kafka_requests: Family<Api, Counter> = Family::default();
+    /// Time from the last byte of a Kafka request to its answer, by API; a fetch may wait in it for records.
+    kafka_request_seconds: Latencies<Api> = Family::new_with_constructor(latencies);
+    /// Errors in Kafka answers, by API and the protocol's error number.
+    kafka_request_errors: Family<ApiError, Counter> = Family::default();
+    /// Bytes of requests read from Kafka connections.
+    kafka_received_bytes: Counter = Counter::default();
+    /// Bytes of answers written to Kafka connections.
+    kafka_sent_bytes: Counter = Counter::default();
+    /// HTTP requests answered, by method, path pattern and status.
+    http_requests: Family<HttpRequest, Counter> = Family::default();
+    /// Time to answer an HTTP request, by path pattern.
+    http_request_seconds: Latencies<HttpRoute> = Family::new_with_constructor(latencies);
+
+    /// Brokers of the cluster, by whether they are live or fenced, as this broker knows it.
+    cluster_brokers: Family<BrokerState, Gauge> = Family::default();
+    /// Topics of the cluster.
+    cluster_topics: Gauge = Gauge::default();
+    /// Partitions of the cluster.
+    cluster_partitions: Gauge = Gauge::default();
+    /// Partitions of the cluster of which this broker knows no leader.
+    cluster_leaderless_partitions: Gauge = Gauge::default();
+    /// Raft groups this broker takes part in, by its role.
+    raft_groups: Family<RaftRole, Gauge> = Family::default();
+    /// The most entries any follower is behind, over the groups this broker leads.
+    raft_follower_lag_entries_max: Gauge = Gauge::default();
+    /// The most entries committed and not yet applied here, over all groups.
+    raft_apply_lag_entries_max: Gauge = Gauge::default();
+    /// Bytes this process holds in memory.
+    process_resident_bytes: Gauge = Gauge::default();
+    /// Processor time this process used.
+    process_cpu_seconds: Float = Float::default();
+}
+
+impl Metrics {
+    /// Returns all metrics in the OpenMetrics text format.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+            .expect("a String takes any text");
+        text
+    }
+}
+
+/// Returns the metrics of this process.
+pub fn metrics() -> &'static Metrics {
+    static METRICS: OnceLock<Metrics> = OnceLock::new();
+    METRICS.get_or_init(Metrics::new)
+}
+
+/// 0.25 ms to 8 s in doublings: a commit takes a millisecond or two, a failover about one second.
+fn latencies() -> Histogram {
+    Histogram::new((0..16).map(|step| 0.000_25 * f64::from(1 << step)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_names_every_metric_with_its_meaning() {
+        let metrics = Metrics::new();
+        metrics.kafka_requests.get_or_create(&Api { api: "Produce" }).inc();
+        let text = metrics.text();
+        assert!(text.contains("quorate_kafka_requests_total{api=\"Produce\"} 1"), "{text}");
+        assert!(text.contains("# HELP quorate_kafka_connections Kafka connections open now."), "{text}");
+        assert!(text.ends_with("# EOF\n"));
+    }
+}
