@@ -1,1 +1,18 @@
+//! Kafka record batches, format v2: what producers send, the log stores and consumers get back.
+//!
+//! A batch is never decoded into an owned structure and encoded again. It stays the bytes that the
+//! producer sent; [`check`] reads them once and proves that every later reader may trust them, and
+//! [`CheckedBatch`] is that proof as a type. The two fields that the broker assigns, base offset and
+//! leader epoch, lie outside the checksum and are stamped in place.
 
+mod batch;
+mod build;
+mod check;
+mod compression;
+mod iter;
+
+pub use batch::{Batches, HEADER_BYTES, Header, stamp};
+pub use build::BatchBuilder;
+pub use check::{BatchError, CheckedBatch, Limits, TimestampRule, check};
+pub use compression::{Codec, INFLATED_BYTES_MAX};
+pub use iter::{Record, RecordError, Records, Want, first_at_or_after, newest};

@@ -1,0 +1,201 @@
+//! The gate: what a producer sent becomes a [`CheckedBatch`] or an error that says why not.
+//!
+//! Everything is checked that a later reader relies on: exactly one batch, its length, checksum and magic, a
+//! record count that agrees with the offsets it will take, and every record inside, decompressed as a stream.
+//! What passes is stored as sent, with two exceptions that Kafka makes too: a topic with LogAppendTime
+//! gets the broker's time, and a largest timestamp that the records do not have is corrected, since
+//! retention and time lookups believe it. Only then is the checksum computed anew.
+//!
+//! Invariant: no input makes [`check`] panic or take more memory than a few buffers.
+
+use bytes::{Bytes, BytesMut};
+
+use super::batch::{
+    ATTRIBUTES_AT, CODEC_BITS, CRC_AT, HEADER_BYTES, Header, LOG_APPEND_TIME_BIT, MAGIC,
+    MAX_TIMESTAMP_AT, checksum,
+};
+use super::compression::Codec;
+use super::iter::{RecordError, Records, Want};
+
+/// A record without a time of its own.
+const NO_TIMESTAMP: i64 = -1;
+
+/// What a batch must keep to in the topic it is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Largest batch in bytes as stored, header included (`max.message.bytes`).
+    pub bytes_max: usize,
+    /// The broker's time in milliseconds since 1970.
+    pub now_ms: i64,
+    pub timestamps: TimestampRule,
+    /// Whether the producer's protocol version may send zstd (Produce 7 and up, KIP-110).
+    pub zstd: bool,
+}
+
+/// Whose clock a topic's records carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampRule {
+    /// The broker's: `message.timestamp.type=LogAppendTime`.
+    LogAppend,
+    /// The producer's, at most so many milliseconds in the past and in the future.
+    Create { before_ms_max: i64, after_ms_max: i64 },
+}
+
+/// Why a batch is refused. Nothing of it was stored; sending the same bytes again fails again.
+#[derive(Debug, thiserror::Error)]
+pub enum BatchError {
+    #[error("exactly one record batch is expected in a partition's records")]
+    NotOne,
+    #[error("record format {magic} is not supported, only 2 is")]
+    Magic { magic: i8 },
+    #[error("the checksum does not match the records")]
+    Checksum,
+    #[error("the batch of {bytes} bytes is larger than the topic's max.message.bytes {bytes_max}")]
+    TooLarge { bytes: usize, bytes_max: usize },
+    #[error("the record count {records} does not agree with the offsets {offsets}")]
+    Count { records: i32, offsets: i64 },
+    #[error("control batches are written by brokers only")]
+    Control,
+    #[error("a batch with a producer id needs an epoch and a sequence number of at least 0")]
+    Producer,
+    #[error("compression type {id} is not supported by this version of the request")]
+    Codec { id: i16 },
+    #[error("record {index} has the timestamp {timestamp}, outside of what the topic accepts")]
+    Timestamp { index: i32, timestamp: i64 },
+    #[error("record {index} has offset {found} inside the batch, expected {index}")]
+    OffsetDelta { index: i32, found: i32 },
+    #[error(transparent)]
+    Records(#[from] RecordError),
+}
+
+/// One record batch v2 that passed [`check`]: the bytes to store, base offset and leader epoch still to
+/// be stamped.
+#[derive(Clone, Debug)]
+pub struct CheckedBatch {
+    header: Header,
+    bytes: Bytes,
+}
+
+impl CheckedBatch {
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
+    /// Returns how many records the batch holds, and so how many offsets it takes; at least 1.
+    pub fn record_count(&self) -> i32 {
+        self.header.record_count
+    }
+
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// A batch is never empty; present because `len` is.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+/// Checks the records that a producer sent for one partition.
+pub fn check(bytes: Bytes, limits: &Limits) -> Result<CheckedBatch, BatchError> {
+    let header = one_batch(&bytes, limits)?;
+    check_header(&header, limits)?;
+    let newest = walk(&bytes, &header, limits)?;
+    let (attributes, max_timestamp) = match limits.timestamps {
+        TimestampRule::LogAppend => (header.attributes | LOG_APPEND_TIME_BIT, limits.now_ms),
+        TimestampRule::Create { .. } => (header.attributes, newest),
+    };
+    if (attributes, max_timestamp) == (header.attributes, header.max_timestamp) {
+        return Ok(CheckedBatch { header, bytes });
+    }
+    Ok(rewritten(&bytes, attributes, max_timestamp))
+}
+
+/// Finds exactly one whole batch with the right magic, size and checksum.
+fn one_batch(bytes: &Bytes, limits: &Limits) -> Result<Header, BatchError> {
+    // The magic stands at the same place in every format, so old formats are told apart from garbage.
+    match bytes.get(16).copied().map(u8::cast_signed) {
+        None => return Err(BatchError::NotOne),
+        Some(MAGIC) => {}
+        Some(magic) => return Err(BatchError::Magic { magic }),
+    }
+    let header = Header::parse(bytes).ok_or(BatchError::NotOne)?;
+    if header.total_bytes() != Some(bytes.len()) {
+        return Err(BatchError::NotOne);
+    }
+    if bytes.len() > limits.bytes_max {
+        let (bytes, bytes_max) = (bytes.len(), limits.bytes_max);
+        return Err(BatchError::TooLarge { bytes, bytes_max });
+    }
+    match checksum(bytes) == header.crc {
+        true => Ok(header),
+        false => Err(BatchError::Checksum),
+    }
+}
+
+fn check_header(header: &Header, limits: &Limits) -> Result<(), BatchError> {
+    let offsets = i64::from(header.last_offset_delta) + 1;
+    if header.record_count <= 0 || offsets != i64::from(header.record_count) {
+        return Err(BatchError::Count { records: header.record_count, offsets });
+    }
+    if header.is_control() {
+        return Err(BatchError::Control);
+    }
+    let anonymous = header.producer_id < 0;
+    if !anonymous && (header.producer_epoch < 0 || header.base_sequence < 0) {
+        return Err(BatchError::Producer);
+    }
+    let id = header.attributes & CODEC_BITS;
+    match header.codec() {
+        Some(Codec::Zstd) if !limits.zstd => Err(BatchError::Codec { id }),
+        Some(_) => Ok(()),
+        None => Err(BatchError::Codec { id }),
+    }
+}
+
+/// Reads every record and returns the largest timestamp among them.
+fn walk(bytes: &Bytes, header: &Header, limits: &Limits) -> Result<i64, BatchError> {
+    let mut newest = NO_TIMESTAMP;
+    let mut index = 0;
+    for record in Records::open(bytes, Want::Heads)? {
+        let record = record?;
+        if record.offset_delta != index {
+            return Err(BatchError::OffsetDelta { index, found: record.offset_delta });
+        }
+        if let TimestampRule::Create { before_ms_max, after_ms_max } = limits.timestamps {
+            let timestamp = record.timestamp;
+            let oldest_allowed = limits.now_ms.saturating_sub(before_ms_max);
+            let newest_allowed = limits.now_ms.saturating_add(after_ms_max);
+            let allowed = (oldest_allowed..=newest_allowed).contains(&timestamp)
+                || timestamp == NO_TIMESTAMP;
+            if !allowed || header.is_log_append_time() {
+                return Err(BatchError::Timestamp { index, timestamp });
+            }
+        }
+        newest = newest.max(record.timestamp);
+        index += 1;
+    }
+    Ok(newest)
+}
+
+fn rewritten(bytes: &Bytes, attributes: i16, max_timestamp: i64) -> CheckedBatch {
+    let mut batch = BytesMut::from(bytes.as_ref());
+    batch[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.to_be_bytes());
+    batch[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&max_timestamp.to_be_bytes());
+    let crc = checksum(&batch);
+    batch[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
+    debug_assert!(batch.len() >= HEADER_BYTES, "a checked batch has a header");
+    let header = Header::parse(&batch).expect("a checked batch has a header");
+    CheckedBatch { header, bytes: batch.freeze() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::record::{BatchBuilder, stamp};
+
+const NOW: i64 = 1_700_000_000_000;
+const CREATE: TimestampRule =
+    TimestampRule::Create { before_ms_max: i64::MAX, after_ms_max: 3_600_000 };
+
+fn limits() -> Limits {
+    Limits { bytes_max: 1_048_588, now_ms: NOW, timestamps: CREATE, zstd: true }
+}
+
+fn two_records() -> BatchBuilder {
+    BatchBuilder::new().record(NOW, Some(b"k"), Some(b"v1")).record(NOW - 5, None, Some(b"v2"))
+}
+
+/// Changes bytes of a batch and makes its checksum right again.
+fn forge(batch: &Bytes, change: impl FnOnce(&mut [u8])) -> Bytes {
+    let mut bytes = batch.to_vec();
+    change(&mut bytes);
+    let crc = checksum(&bytes);
+    bytes[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
+    Bytes::from(bytes)
+}
+
+#[test]
+fn a_good_batch_is_kept_byte_for_byte_with_every_codec() {
+    for codec in Codec::ALL {
+        let batch = two_records().codec(codec).producer(5, 0, 7).build();
+        let checked = check(batch.clone(), &limits()).unwrap();
+        assert_eq!(checked.bytes(), &batch, "{codec:?}");
+        assert_eq!((checked.record_count(), checked.header().last_sequence()), (2, 8));
+    }
+}
+
+#[test]
+fn anything_but_one_batch_is_refused() {
+    let batch = two_records().build();
+    let twice = Bytes::from([batch.as_ref(), batch.as_ref()].concat());
+    assert!(matches!(check(twice, &limits()), Err(BatchError::NotOne)));
+    assert!(matches!(check(Bytes::new(), &limits()), Err(BatchError::NotOne)));
+    let cut = batch.slice(..batch.len() - 1);
+    assert!(matches!(check(cut, &limits()), Err(BatchError::NotOne)));
+    let old = forge(&batch, |bytes| bytes[16] = 1);
+    assert!(matches!(check(old, &limits()), Err(BatchError::Magic { magic: 1 })));
+}
+
+#[test]
+fn a_flipped_bit_is_a_checksum_error_wherever_the_checksum_reaches() {
+    let batch = two_records().build();
+    for at in CRC_AT..batch.len() {
+        let mut bytes = batch.to_vec();
+        bytes[at] ^= 1;
+        let result = check(Bytes::from(bytes), &limits());
+        assert!(matches!(result, Err(BatchError::Checksum)), "byte {at}");
+    }
+    let mut bytes = batch.to_vec();
+    stamp(&mut bytes, 77, 3);
+    assert!(check(Bytes::from(bytes), &limits()).is_ok(), "base offset and epoch are free");
+}
+
+#[test]
+fn a_batch_larger_than_the_topic_allows_is_refused() {
+    let batch = two_records().build();
+    let exact = Limits { bytes_max: batch.len(), ..limits() };
+    assert!(check(batch.clone(), &exact).is_ok());
+    let less = Limits { bytes_max: batch.len() - 1, ..limits() };
+    assert!(matches!(check(batch, &less), Err(BatchError::TooLarge { .. })));
+}
+
+#[test]
+fn counts_must_agree_with_each_other_and_with_the_records() {
+    let batch = two_records().build();
+    let delta = forge(&batch, |bytes| bytes[26] = 5);
+    assert!(matches!(check(delta, &limits()), Err(BatchError::Count { .. })));
+    let none = BatchBuilder::new().build();
+    assert!(matches!(check(none, &limits()), Err(BatchError::Count { .. })));
+    let more = forge(&batch, |bytes| {
+        bytes[26] = 2;
+        bytes[60] = 3;
+    });
+    assert!(matches!(check(more, &limits()), Err(BatchError::Records(_))));
+    let fewer = forge(&batch, |bytes| {
+        bytes[26] = 0;
+        bytes[60] = 1;
+    });
+    let result = check(fewer, &limits());
+    assert!(matches!(result, Err(BatchError::Records(RecordError::Trailing))));
+    // The second record's offset delta: its length, attributes and timestamp delta take three bytes.
+    let first = usize::from(batch[HEADER_BYTES] / 2) + 1;
+    let gap = forge(&batch, |bytes| bytes[HEADER_BYTES + first + 3] = 6);
+    let result = check(gap, &limits());
+    assert!(matches!(result, Err(BatchError::OffsetDelta { index: 1, found: 3 })), "{result:?}");
+}
+
+#[test]
+fn control_batches_and_half_idempotent_batches_are_refused() {
+    let control = two_records().attributes(0x20).build();
+    assert!(matches!(check(control, &limits()), Err(BatchError::Control)));
+    let no_sequence = two_records().producer(5, 0, -1).build();
+    assert!(matches!(check(no_sequence, &limits()), Err(BatchError::Producer)));
+    let no_epoch = two_records().producer(5, -1, 0).build();
+    assert!(matches!(check(no_epoch, &limits()), Err(BatchError::Producer)));
+}
+
+#[test]
+fn codecs_depend_on_the_version_of_the_request() {
+    let zstd = two_records().codec(Codec::Zstd).build();
+    let old = Limits { zstd: false, ..limits() };
+    assert!(matches!(check(zstd, &old), Err(BatchError::Codec { id: 4 })));
+    let unknown = forge(&two_records().build(), |bytes| bytes[22] = 6);
+    assert!(matches!(check(unknown, &limits()), Err(BatchError::Codec { id: 6 })));
+    let wrong = forge(&two_records().build(), |bytes| bytes[22] = 1);
+    assert!(matches!(check(wrong, &limits()), Err(BatchError::Records(_))));
+}
+
+#[test]
+fn log_append_time_puts_the_brokers_time_and_a_new_checksum() {
+    let batch = two_records().codec(Codec::Lz4).build();
+    let rule = Limits { timestamps: TimestampRule::LogAppend, now_ms: 42, ..limits() };
+    let checked = check(batch.clone(), &rule).unwrap();
+    assert!(checked.header().is_log_append_time());
+    assert_eq!(checked.header().max_timestamp, 42);
+    assert_eq!(checked.header().base_timestamp, NOW, "untouched, as Kafka leaves it");
+    assert_eq!(checksum(checked.bytes()), checked.header().crc);
+    assert_eq!(checked.bytes()[HEADER_BYTES..], batch[HEADER_BYTES..]);
+    let newest = crate::record::newest(checked.bytes()).unwrap();
+    assert_eq!(newest, Some((0, 42)));
+}
+
+#[test]
+fn create_time_is_bounded_on_both_sides() {
+    let timestamps = TimestampRule::Create { before_ms_max: 1_000, after_ms_max: 500 };
+    let rule = Limits { timestamps, ..limits() };
+    let at = |time| check(BatchBuilder::new().record(time, None, None).build(), &rule);
+    assert!(at(NOW - 1_000).is_ok() && at(NOW + 500).is_ok());
+    assert!(at(-1).is_ok(), "a record without a time is accepted");
+    assert!(matches!(at(NOW - 1_001), Err(BatchError::Timestamp { index: 0, .. })));
+    assert!(matches!(at(NOW + 501), Err(BatchError::Timestamp { index: 0, .. })));
+    let stamped = two_records().attributes(LOG_APPEND_TIME_BIT).build();
+    assert!(matches!(check(stamped, &limits()), Err(BatchError::Timestamp { .. })));
+}
+
+#[test]
+fn a_wrong_largest_timestamp_is_corrected() {
+    let lie = forge(&two_records().build(), |bytes| {
+        bytes[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&i64::MAX.to_be_bytes());
+    });
+    let checked = check(lie, &limits()).unwrap();
+    assert_eq!(checked.bytes(), &two_records().build());
+}
+
+#[test]
+fn a_bomb_is_refused_without_being_unfolded() {
+    let bomb = zstd::encode_all(&mut std::io::Read::take(std::io::repeat(0), 1 << 30), 1).unwrap();
+    assert!(bomb.len() < 1_000_000);
+    let mut batch = two_records().codec(Codec::Zstd).build()[..HEADER_BYTES].to_vec();
+    // A record that claims 600 MiB, followed by zeros.
+    let mut head = Vec::new();
+    for byte in [0x80, 0x80, 0x80, 0xd8, 0x04] {
+        head.push(byte);
+    }
+    let packed = zstd::encode_all(
+        &mut std::io::Read::chain(&head[..], std::io::Read::take(std::io::repeat(0), 1 << 30)),
+        1,
+    )
+    .unwrap();
+    batch.extend_from_slice(&packed);
+    let length = i32::try_from(batch.len() - 12).unwrap();
+    let batch = forge(&Bytes::from(batch), |bytes| {
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+    });
+    assert!(check(batch, &limits()).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn no_bytes_make_the_check_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = check(Bytes::from(bytes), &limits());
+    }
+
+    #[test]
+    fn no_mutation_behind_a_valid_checksum_makes_the_check_panic(
+        codec in 0_i16..5,
+        changes in proptest::collection::vec((ATTRIBUTES_AT..200_usize, any::<u8>()), 1..8),
+    ) {
+        let codec = Codec::from_id(codec).unwrap();
+        let batch = two_records().codec(codec).header("h", Some(b"x")).build();
+        let forged = forge(&batch, |bytes| {
+            for (at, value) in &changes {
+                let at = at % (bytes.len() - ATTRIBUTES_AT) + ATTRIBUTES_AT;
+                bytes[at] = *value;
+            }
+        });
+        if let Ok(checked) = check(forged, &limits()) {
+            let records = Records::open(checked.bytes(), Want::Everything).unwrap();
+            prop_assert_eq!(records.filter(Result::is_ok).count() as i32, checked.record_count());
+        }
+    }
+}

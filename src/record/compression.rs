@@ -1,0 +1,264 @@
+//! The five codecs, opened as a stream that cannot be made to grow without bound.
+//!
+//! A megabyte of zstd may unfold to gigabytes, so nothing here unfolds a batch into memory at once:
+//! readers pull records through a buffer, and the stream fails after [`INFLATED_BYTES_MAX`].
+//! Snappy has no streaming form; its blocks are unfolded one by one, and a block that claims more than
+//! its format can express is refused before memory is taken for it.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+
+use bytes::Bytes;
+
+/// Largest size that one batch may have after decompression. Producers bound a batch before they compress it
+/// (1 MiB by default), so this is 128 times what a client sends unless it means harm.
+pub const INFLATED_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
+/// A snappy copy element makes at most 64 bytes out of 3, so no honest block grows more than this.
+const SNAPPY_GROWTH_MAX: usize = 24;
+/// Java's snappy stream: this magic, two version numbers, then length-prefixed blocks.
+const XERIAL_MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
+const XERIAL_HEADER_BYTES: usize = 16;
+/// Block size that Java's stream uses; the size only matters for compression here.
+const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
+/// 2^27 = 128 MiB, zstd's own default bound for streams and what its highest level needs.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// How the records of a batch are compressed: attribute bits 0 to 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+impl Codec {
+    pub const ALL: [Codec; 5] =
+        [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+
+    pub fn from_id(id: i16) -> Option<Codec> {
+        Codec::ALL.into_iter().find(|codec| codec.id() == id)
+    }
+
+    pub fn id(self) -> i16 {
+        match self {
+            Codec::None => 0,
+            Codec::Gzip => 1,
+            Codec::Snappy => 2,
+            Codec::Lz4 => 3,
+            Codec::Zstd => 4,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::None => "none",
+            Codec::Gzip => "gzip",
+            Codec::Snappy => "snappy",
+            Codec::Lz4 => "lz4",
+            Codec::Zstd => "zstd",
+        }
+    }
+
+    /// Compresses `plain` the way clients of this codec do.
+    pub(super) fn deflate(self, plain: &[u8]) -> io::Result<Vec<u8>> {
+        match self {
+            Codec::None => Ok(plain.to_vec()),
+            Codec::Gzip => {
+                let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                out.write_all(plain)?;
+                out.finish()
+            }
+            Codec::Snappy => xerial(plain),
+            Codec::Lz4 => {
+                let mut out = lz4_flex::frame::FrameEncoder::new(Vec::new());
+                out.write_all(plain)?;
+                out.finish().map_err(io::Error::other)
+            }
+            Codec::Zstd => zstd::encode_all(plain, 3),
+        }
+    }
+}
+
+/// The records of a batch, decompressed as they are read.
+///
+/// An error of kind `FileTooLarge` means that the bound was passed; every other error, that the compressed
+/// bytes are not what their codec says.
+pub(super) struct Inflated<'a> {
+    source: Source<'a>,
+    left: u64,
+}
+
+enum Source<'a> {
+    Plain(&'a [u8]),
+    Gzip(Box<BufReader<flate2::bufread::MultiGzDecoder<&'a [u8]>>>),
+    Snappy(SnappyBlocks<'a>),
+    Lz4(Box<BufReader<lz4_flex::frame::FrameDecoder<&'a [u8]>>>),
+    Zstd(Box<BufReader<zstd::Decoder<'static, &'a [u8]>>>),
+}
+
+impl<'a> Inflated<'a> {
+    pub(super) fn open(codec: Codec, bytes: &'a [u8], limit: u64) -> io::Result<Inflated<'a>> {
+        let source = match codec {
+            Codec::None => Source::Plain(bytes),
+            Codec::Gzip => {
+                let decoder = flate2::bufread::MultiGzDecoder::new(bytes);
+                Source::Gzip(Box::new(BufReader::new(decoder)))
+            }
+            Codec::Snappy => Source::Snappy(SnappyBlocks::open(bytes)?),
+            Codec::Lz4 => {
+                let decoder = lz4_flex::frame::FrameDecoder::new(bytes);
+                Source::Lz4(Box::new(BufReader::new(decoder)))
+            }
+            Codec::Zstd => {
+                let mut decoder = zstd::Decoder::with_buffer(bytes)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                Source::Zstd(Box::new(BufReader::new(decoder)))
+            }
+        };
+        // One byte more than allowed is let through, so that "exactly at the bound" and "beyond" differ.
+        Ok(Inflated { source, left: limit.saturating_add(1) })
+    }
+}
+
+impl Read for Inflated<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let ready = self.fill_buf()?;
+        let taken = ready.len().min(into.len());
+        into[..taken].copy_from_slice(&ready[..taken]);
+        self.consume(taken);
+        Ok(taken)
+    }
+}
+
+impl BufRead for Inflated<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.left == 0 {
+            return Err(too_large());
+        }
+        let ready = match &mut self.source {
+            Source::Plain(rest) => rest,
+            Source::Gzip(reader) => reader.fill_buf()?,
+            Source::Snappy(blocks) => blocks.fill_buf()?,
+            Source::Lz4(reader) => reader.fill_buf()?,
+            Source::Zstd(reader) => reader.fill_buf()?,
+        };
+        let allowed = usize::try_from(self.left).unwrap_or(usize::MAX).min(ready.len());
+        Ok(&ready[..allowed])
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.left = self.left.saturating_sub(bytes as u64);
+        match &mut self.source {
+            Source::Plain(rest) => *rest = &rest[bytes..],
+            Source::Gzip(reader) => reader.consume(bytes),
+            Source::Snappy(blocks) => blocks.consume(bytes),
+            Source::Lz4(reader) => reader.consume(bytes),
+            Source::Zstd(reader) => reader.consume(bytes),
+        }
+    }
+}
+
+/// Snappy as clients send it: Java writes blocks behind a magic, librdkafka one bare block.
+struct SnappyBlocks<'a> {
+    rest: &'a [u8],
+    framed: bool,
+    block: Vec<u8>,
+    at: usize,
+}
+
+impl<'a> SnappyBlocks<'a> {
+    fn open(bytes: &'a [u8]) -> io::Result<SnappyBlocks<'a>> {
+        let framed = bytes.starts_with(XERIAL_MAGIC);
+        let rest = match framed {
+            true => bytes.get(XERIAL_HEADER_BYTES..).ok_or_else(cut_short)?,
+            false => bytes,
+        };
+        Ok(SnappyBlocks { rest, framed, block: Vec::new(), at: 0 })
+    }
+
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.at == self.block.len() && !self.rest.is_empty() {
+            let packed = self.next_block()?;
+            let length = snap::raw::decompress_len(packed).map_err(io::Error::other)?;
+            if length > packed.len().saturating_mul(SNAPPY_GROWTH_MAX) {
+                return Err(too_large());
+            }
+            self.block.resize(length, 0);
+            self.at = 0;
+            snap::raw::Decoder::new()
+                .decompress(packed, &mut self.block)
+                .map_err(io::Error::other)?;
+        }
+        Ok(&self.block[self.at..])
+    }
+
+    fn next_block(&mut self) -> io::Result<&'a [u8]> {
+        if !self.framed {
+            return Ok(std::mem::take(&mut self.rest));
+        }
+        let (length, rest) = self.rest.split_first_chunk().ok_or_else(cut_short)?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).map_err(io::Error::other)?;
+        let (packed, rest) = rest.split_at_checked(length).ok_or_else(cut_short)?;
+        self.rest = rest;
+        Ok(packed)
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+}
+
+fn xerial(plain: &[u8]) -> io::Result<Vec<u8>> {
+    let mut out = XERIAL_MAGIC.to_vec();
+    out.extend_from_slice(&1_u32.to_be_bytes());
+    out.extend_from_slice(&1_u32.to_be_bytes());
+    for block in plain.chunks(XERIAL_BLOCK_BYTES) {
+        let packed = snap::raw::Encoder::new().compress_vec(block).map_err(io::Error::other)?;
+        let length = u32::try_from(packed.len()).map_err(io::Error::other)?;
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(&packed);
+    }
+    Ok(out)
+}
+
+fn too_large() -> io::Error {
+    io::ErrorKind::FileTooLarge.into()
+}
+
+fn cut_short() -> io::Error {
+    io::ErrorKind::UnexpectedEof.into()
+}
+
+/// Reads exactly `length` bytes out of a stream, taking memory only as they arrive.
+pub(super) fn take<R: BufRead>(source: &mut R, length: usize) -> io::Result<Bytes> {
+    let mut out = Vec::with_capacity(length.min(64 * 1024));
+    while out.len() < length {
+        let ready = source.fill_buf()?;
+        if ready.is_empty() {
+            return Err(cut_short());
+        }
+        let taken = ready.len().min(length - out.len());
+        out.extend_from_slice(&ready[..taken]);
+        source.consume(taken);
+    }
+    Ok(Bytes::from(out))
+}
+
+/// Passes over exactly `length` bytes of a stream.
+pub(super) fn skip<R: BufRead>(source: &mut R, mut length: usize) -> io::Result<()> {
+    while length > 0 {
+        let ready = source.fill_buf()?.len();
+        if ready == 0 {
+            return Err(cut_short());
+        }
+        let passed = ready.min(length);
+        source.consume(passed);
+        length -= passed;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+use super::*;
+
+fn inflate(codec: Codec, packed: &[u8], limit: u64) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    Inflated::open(codec, packed, limit)?.read_to_end(&mut out)?;
+    Ok(out)
+}
+
+#[test]
+fn every_codec_returns_what_it_was_given() {
+    let plain: Vec<u8> = (0..200_000_u32).flat_map(|n| (n / 7).to_be_bytes()).collect();
+    for codec in Codec::ALL {
+        let packed = codec.deflate(&plain).unwrap();
+        assert_eq!(inflate(codec, &packed, INFLATED_BYTES_MAX).unwrap(), plain, "{codec:?}");
+    }
+}
+
+#[test]
+fn bare_snappy_blocks_are_read_too() {
+    let packed = snap::raw::Encoder::new().compress_vec(b"aaaaaaaaaaaaaaaaaaaaaaaa").unwrap();
+    assert_eq!(inflate(Codec::Snappy, &packed, 100).unwrap(), b"aaaaaaaaaaaaaaaaaaaaaaaa");
+}
+
+#[test]
+fn a_stream_stops_at_its_bound() {
+    let plain = vec![0_u8; 1 << 20];
+    for codec in Codec::ALL {
+        let packed = codec.deflate(&plain).unwrap();
+        assert_eq!(inflate(codec, &packed, 1 << 20).unwrap().len(), 1 << 20, "{codec:?}");
+        let error = inflate(codec, &packed, (1 << 20) - 1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge, "{codec:?}");
+    }
+}
+
+#[test]
+fn a_snappy_block_that_claims_gigabytes_takes_no_memory() {
+    // A varint length of 2^32 - 1 and nothing behind it.
+    let error = inflate(Codec::Snappy, &[0xff, 0xff, 0xff, 0xff, 0x0f], u64::MAX - 1).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+}
+
+#[test]
+fn cut_streams_are_errors_or_shorter_but_never_panics() {
+    let plain: Vec<u8> = (0..5_000_u32).flat_map(u32::to_be_bytes).collect();
+    for codec in Codec::ALL {
+        let packed = codec.deflate(&plain).unwrap();
+        for cut in (0..packed.len()).step_by(97) {
+            if let Ok(out) = inflate(codec, &packed[..cut], INFLATED_BYTES_MAX) {
+                assert!(out.len() <= plain.len());
+            }
+        }
+    }
+}

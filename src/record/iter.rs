@@ -1,0 +1,293 @@
+//! The records inside a batch, read one after the other.
+//!
+//! A record is a run of variable-length integers; none of its lengths is believed before it is seen to fit
+//! into the record around it, and none makes the reader take memory before the bytes are there.
+//! Callers say with [`Want`] how much they need: a timestamp lookup never copies a value.
+
+use std::io::{self, BufRead};
+
+use bytes::Bytes;
+
+use super::batch::{HEADER_BYTES, Header};
+use super::compression::{INFLATED_BYTES_MAX, Inflated, skip, take};
+
+/// How much of each record a reader wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Offset, timestamp and the sizes of key and value.
+    Heads,
+    /// Also the key.
+    Keys,
+    /// Also value and headers.
+    Everything,
+}
+
+/// One record. Key, value and headers are present as far as they were wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub offset_delta: i32,
+    /// Milliseconds since 1970; the batch's own time when the log stamps times (LogAppendTime).
+    pub timestamp: i64,
+    /// -1 for a null key.
+    pub key_bytes: i32,
+    /// -1 for a null value, a tombstone in a compacted topic.
+    pub value_bytes: i32,
+    pub key: Option<Bytes>,
+    pub value: Option<Bytes>,
+    /// In the order sent; a name may come more than once.
+    pub headers: Vec<(Bytes, Option<Bytes>)>,
+}
+
+/// Why the records of a batch cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("the batch is shorter than its header")]
+    NoHeader,
+    #[error("compression type {id} is not known")]
+    UnknownCodec { id: i16 },
+    #[error("the records are larger than {INFLATED_BYTES_MAX} bytes after decompression")]
+    TooLarge,
+    #[error("record {index} is malformed: {what}")]
+    Malformed { index: i32, what: &'static str },
+    #[error("the records cannot be decompressed")]
+    Decompress(#[source] io::Error),
+    #[error("bytes follow the last record")]
+    Trailing,
+}
+
+/// Iterator over the records of one batch; ends after the first error.
+pub struct Records<'a> {
+    source: Inflated<'a>,
+    header: Header,
+    want: Want,
+    index: i32,
+    done: bool,
+}
+
+impl<'a> Records<'a> {
+    /// Opens the records of `batch`, which starts with its header and ends with its last byte.
+    pub fn open(batch: &'a [u8], want: Want) -> Result<Records<'a>, RecordError> {
+        let header = Header::parse(batch).ok_or(RecordError::NoHeader)?;
+        let id = header.attributes & super::batch::CODEC_BITS;
+        let codec = header.codec().ok_or(RecordError::UnknownCodec { id })?;
+        let source = Inflated::open(codec, &batch[HEADER_BYTES..], INFLATED_BYTES_MAX)
+            .map_err(RecordError::Decompress)?;
+        Ok(Records { source, header, want, index: 0, done: false })
+    }
+
+    fn read(&mut self) -> Result<Record, RecordError> {
+        let index = self.index;
+        let malformed = |what| RecordError::Malformed { index, what };
+        let mut body = Body { source: &mut self.source, left: 15, index };
+        let length = body.int()?;
+        body.left = usize::try_from(length).map_err(|_| malformed("negative length"))?;
+        body.byte()?;
+        let delta = body.long()?;
+        let offset_delta = body.int()?;
+        let (key_bytes, key) = body.blob(self.want != Want::Heads)?;
+        let (value_bytes, value) = body.blob(self.want == Want::Everything)?;
+        let headers = body.headers(self.want == Want::Everything)?;
+        if body.left != 0 {
+            return Err(malformed("its parts are shorter than its length"));
+        }
+        let timestamp = match self.header.is_log_append_time() {
+            true => self.header.max_timestamp,
+            false => self
+                .header
+                .base_timestamp
+                .checked_add(delta)
+                .ok_or_else(|| malformed("timestamp out of range"))?,
+        };
+        Ok(Record { offset_delta, timestamp, key_bytes, value_bytes, key, value, headers })
+    }
+
+    fn at_end(&mut self) -> Result<(), RecordError> {
+        match self.source.fill_buf() {
+            Ok([]) => Ok(()),
+            Ok(_) => Err(RecordError::Trailing),
+            Err(error) => Err(classify(error)),
+        }
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<Record, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        if self.index >= self.header.record_count {
+            self.done = true;
+            return self.at_end().err().map(Err);
+        }
+        let record = self.read();
+        self.done = record.is_err();
+        self.index += 1;
+        Some(record)
+    }
+}
+
+/// Finds the first record of a batch that is not older than `timestamp`: its offset and its own time.
+pub fn first_at_or_after(batch: &[u8], timestamp: i64) -> Result<Option<(i64, i64)>, RecordError> {
+    let records = Records::open(batch, Want::Heads)?;
+    let base = records.header.base_offset;
+    for record in records {
+        let record = record?;
+        if record.timestamp >= timestamp {
+            return Ok(Some((base + i64::from(record.offset_delta), record.timestamp)));
+        }
+    }
+    Ok(None)
+}
+
+/// Finds the record of a batch with the largest timestamp, the first of them when several have it.
+pub fn newest(batch: &[u8]) -> Result<Option<(i64, i64)>, RecordError> {
+    let records = Records::open(batch, Want::Heads)?;
+    let base = records.header.base_offset;
+    let mut found: Option<(i64, i64)> = None;
+    for record in records {
+        let record = record?;
+        if found.is_none_or(|(_, newest)| record.timestamp > newest) {
+            found = Some((base + i64::from(record.offset_delta), record.timestamp));
+        }
+    }
+    Ok(found)
+}
+
+/// One record being read: `left` is what its length still allows.
+struct Body<'r, 'a> {
+    source: &'r mut Inflated<'a>,
+    left: usize,
+    index: i32,
+}
+
+impl Body<'_, '_> {
+    fn byte(&mut self) -> Result<u8, RecordError> {
+        self.spend(1)?;
+        let ready = self.source.fill_buf().map_err(classify)?;
+        let byte = *ready.first().ok_or_else(|| self.malformed("the batch ends inside it"))?;
+        self.source.consume(1);
+        Ok(byte)
+    }
+
+    /// A zigzag integer of at most 32 bits.
+    fn int(&mut self) -> Result<i32, RecordError> {
+        let raw = u32::try_from(self.unsigned(5)?)
+            .map_err(|_| self.malformed("an integer is too large"))?;
+        Ok((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())
+    }
+
+    /// A zigzag integer of at most 64 bits.
+    fn long(&mut self) -> Result<i64, RecordError> {
+        let raw = self.unsigned(10)?;
+        Ok((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())
+    }
+
+    fn unsigned(&mut self, bytes_max: u32) -> Result<u64, RecordError> {
+        let mut value = 0_u64;
+        for position in 0..bytes_max {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << (7 * position);
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(self.malformed("an integer is too long"))
+    }
+
+    fn blob(&mut self, wanted: bool) -> Result<(i32, Option<Bytes>), RecordError> {
+        let length = self.int()?;
+        if length < -1 {
+            return Err(self.malformed("negative length"));
+        }
+        let Ok(bytes) = usize::try_from(length) else { return Ok((-1, None)) };
+        self.spend(bytes)?;
+        let taken = match wanted {
+            true => take(self.source, bytes).map(Some),
+            false => skip(self.source, bytes).map(|()| None),
+        };
+        Ok((length, taken.map_err(classify)?))
+    }
+
+    fn headers(&mut self, wanted: bool) -> Result<Vec<(Bytes, Option<Bytes>)>, RecordError> {
+        let count = usize::try_from(self.int()?)
+            .map_err(|_| self.malformed("negative number of headers"))?;
+        // A header takes two bytes at least, so a larger count is a lie and ends here.
+        if count > self.left / 2 {
+            return Err(self.malformed("more headers than bytes"));
+        }
+        let mut headers = Vec::new();
+        for _ in 0..count {
+            let (name_bytes, name) = self.blob(wanted)?;
+            if name_bytes < 0 {
+                return Err(self.malformed("a header without a name"));
+            }
+            let (_, value) = self.blob(wanted)?;
+            if let Some(name) = name {
+                headers.push((name, value));
+            }
+        }
+        Ok(headers)
+    }
+
+    fn spend(&mut self, bytes: usize) -> Result<(), RecordError> {
+        let left = self.left.checked_sub(bytes);
+        self.left = left.ok_or_else(|| self.malformed("its parts are longer than its length"))?;
+        Ok(())
+    }
+
+    fn malformed(&self, what: &'static str) -> RecordError {
+        RecordError::Malformed { index: self.index, what }
+    }
+}
+
+fn classify(error: io::Error) -> RecordError {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => RecordError::TooLarge,
+        _ => RecordError::Decompress(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{BatchBuilder, Codec};
+
+    #[test]
+    fn records_come_back_as_they_were_built() {
+        for codec in Codec::ALL {
+            let batch = BatchBuilder::new()
+                .codec(codec)
+                .record(100, Some(b"k"), Some(b"v"))
+                .record(90, None, None)
+                .header("trace", Some(b"1"))
+                .header("trace", None)
+                .build();
+            let records: Vec<Record> = Records::open(&batch, Want::Everything)
+                .unwrap()
+                .collect::<Result<_, _>>()
+                .unwrap();
+            assert_eq!(records.len(), 2, "{codec:?}");
+            assert_eq!(records[0].key.as_deref(), Some(b"k".as_slice()));
+            assert_eq!((records[0].timestamp, records[1].timestamp), (100, 90));
+            assert_eq!((records[1].key_bytes, records[1].value_bytes), (-1, -1));
+            assert_eq!(records[1].headers.len(), 2, "a header name may repeat");
+        }
+    }
+
+    #[test]
+    fn lookups_answer_with_the_record_and_not_the_batch() {
+        let mut batch = BatchBuilder::new()
+            .record(10, None, Some(b"a"))
+            .record(30, None, Some(b"b"))
+            .record(20, None, Some(b"c"))
+            .build()
+            .to_vec();
+        crate::record::stamp(&mut batch, 500, 1);
+        assert_eq!(first_at_or_after(&batch, 11).unwrap(), Some((501, 30)));
+        assert_eq!(first_at_or_after(&batch, 0).unwrap(), Some((500, 10)));
+        assert_eq!(first_at_or_after(&batch, 31).unwrap(), None);
+        assert_eq!(newest(&batch).unwrap(), Some((501, 30)));
+    }
+}
