@@ -1,1 +1,88 @@
+//! A small Kafka client: what the command line and the benchmarks need, and no more.
+//!
+//! It speaks fixed protocol versions, the ones Kafka 2.7 brought, so it can be pointed at any broker of today.
+//! Producing is idempotent (KIP-98): a batch whose answer was lost is sent again with the same sequence numbers,
+//! and the broker answers with the offset it was given the first time.
 
+mod connection;
+mod consumer;
+mod error;
+mod partitioner;
+mod producer;
+mod topology;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+pub use consumer::{Consumer, Delivery, Start};
+pub use error::{ClientError, ErrorCode};
+pub use partitioner::partition_for_key;
+pub use producer::{NewRecord, PendingBatch, Producer, ProducerConfig};
+pub use topology::{PartitionAt, Topology};
+
+use crate::config::HostPort;
+use connection::Connection;
+
+/// How a client behaves towards brokers.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Brokers to ask first; the rest of the cluster is learned from them.
+    pub servers: Vec<HostPort>,
+    /// How long to wait for one answer, a fetch's own wait not counted.
+    pub request_timeout: Duration,
+    /// How long to go on trying what may succeed later.
+    pub patience: Duration,
+}
+
+impl ClientConfig {
+    pub fn new(servers: Vec<HostPort>) -> Self {
+        Self {
+            servers,
+            request_timeout: Duration::from_secs(10),
+            patience: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A connection to a cluster. Cheap to clone; clones share connections and what is known of the cluster.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: ClientConfig,
+    connections: Mutex<HashMap<HostPort, Arc<Connection>>>,
+    topology: Mutex<Arc<Topology>>,
+}
+
+impl Client {
+    /// Returns a client that connects when it is first used.
+    pub fn new(config: ClientConfig) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                config,
+                connections: Mutex::new(HashMap::new()),
+                topology: Mutex::new(Arc::new(Topology::default())),
+            }),
+        }
+    }
+
+    pub fn config(&self) -> &ClientConfig {
+        &self.shared.config
+    }
+
+    /// Returns a living connection to that address.
+    async fn connection(&self, address: &HostPort) -> Result<Arc<Connection>, ClientError> {
+        let known = self.shared.connections.lock().get(address).cloned();
+        if let Some(connection) = known.filter(|connection| connection.alive()) {
+            return Ok(connection);
+        }
+        let connection = Connection::open(address, self.shared.config.request_timeout).await?;
+        self.shared.connections.lock().insert(address.clone(), Arc::clone(&connection));
+        Ok(connection)
+    }
+}

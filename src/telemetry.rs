@@ -17,9 +17,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
-pub use metrics::{
-    Api, ApiError, BrokerState, HttpRequest, HttpRoute, Metrics, RaftRole, metrics,
-};
+pub use metrics::{Api, ApiError, BrokerState, HttpRequest, HttpRoute, Metrics, RaftRole, metrics};
 pub use process::{Usage, usage, usage_of};
 
 use crate::config::{Log, LogFilter, LogFormat};
@@ -41,7 +39,8 @@ pub struct NoLog;
 /// Called once, before the first task is started; a second call changes nothing.
 pub fn start(config: &Log) {
     let (filter, handle) = reload::Layer::new(filter_of(&config.level));
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines =
+        fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines = match config.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),

@@ -157,7 +157,10 @@ mod tests {
         metrics.kafka_requests.get_or_create(&Api { api: "Produce" }).inc();
         let text = metrics.text();
         assert!(text.contains("quorate_kafka_requests_total{api=\"Produce\"} 1"), "{text}");
-        assert!(text.contains("# HELP quorate_kafka_connections Kafka connections open now."), "{text}");
+        assert!(
+            text.contains("# HELP quorate_kafka_connections Kafka connections open now."),
+            "{text}"
+        );
         assert!(text.ends_with("# EOF\n"));
     }
 }

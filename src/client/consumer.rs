@@ -1,0 +1,324 @@
+//! Reading a topic's partitions in offset order each, following their leaders.
+//!
+//! All partitions led by one broker are asked for in one fetch, because answers on a connection come in order: a
+//! fetch that waits for records would hold up the next one. There are no consumer groups here.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use kafka_wire::fetch_request::{FetchPartition, FetchTopic};
+use kafka_wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_wire::{FetchRequest, FetchResponse, ListOffsetsRequest};
+use tokio::time::{Instant, sleep};
+
+use super::{Client, ClientError, ErrorCode};
+use crate::record::{Batches, Records, Want};
+
+const FETCH: i16 = 12;
+const LIST_OFFSETS: i16 = 7;
+/// How long a broker may wait for records; short, so that a change of leader is noticed soon.
+const WAIT: Duration = Duration::from_millis(500);
+const BYTES_MAX: i32 = 8 * 1024 * 1024;
+const PARTITION_BYTES_MAX: i32 = 1024 * 1024;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Where to begin reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    Beginning,
+    End,
+    Offset(i64),
+}
+
+/// A record read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub partition: i32,
+    pub offset: i64,
+    pub timestamp_ms: i64,
+    pub key: Option<Bytes>,
+    pub value: Option<Bytes>,
+    pub headers: Vec<(Bytes, Option<Bytes>)>,
+}
+
+/// A reader of some partitions of one topic.
+pub struct Consumer {
+    client: Client,
+    topic: String,
+    /// The next offset wanted of each partition.
+    positions: BTreeMap<i32, i64>,
+    ready: VecDeque<Delivery>,
+    asked: FuturesUnordered<BoxFuture<'static, Fetched>>,
+    asked_of: HashMap<i32, Vec<i32>>,
+    failing_since: Option<Instant>,
+}
+
+struct Fetched {
+    broker: i32,
+    outcome: Result<FetchResponse, ClientError>,
+}
+
+impl Consumer {
+    /// Begins reading that partition, or all partitions of the topic.
+    pub async fn open(
+        client: Client,
+        topic: &str,
+        partition: Option<i32>,
+        start: Start,
+    ) -> Result<Self, ClientError> {
+        let topology = client.refresh_patiently(topic, false).await?;
+        let mut partitions = topology.partitions(topic);
+        if let Some(wanted) = partition {
+            partitions.retain(|partition| *partition == wanted);
+            if partitions.is_empty() {
+                return Err(ClientError::UnknownPartition {
+                    topic: topic.to_owned(),
+                    partition: wanted,
+                });
+            }
+        }
+        let mut positions = BTreeMap::new();
+        for partition in partitions {
+            let position = match start {
+                Start::Offset(offset) => offset,
+                Start::Beginning => client.offset(topic, partition, -2).await?,
+                Start::End => client.offset(topic, partition, -1).await?,
+            };
+            positions.insert(partition, position);
+        }
+        Ok(Self {
+            client,
+            topic: topic.to_owned(),
+            positions,
+            ready: VecDeque::new(),
+            asked: FuturesUnordered::new(),
+            asked_of: HashMap::new(),
+            failing_since: None,
+        })
+    }
+
+    /// Returns for each partition the offset after its last record now.
+    pub async fn ends(&self) -> Result<BTreeMap<i32, i64>, ClientError> {
+        let mut ends = BTreeMap::new();
+        for partition in self.positions.keys() {
+            ends.insert(*partition, self.client.offset(&self.topic, *partition, -1).await?);
+        }
+        Ok(ends)
+    }
+
+    /// Returns whether everything before these offsets has been returned by [`Consumer::next`].
+    pub fn reached(&self, ends: &BTreeMap<i32, i64>) -> bool {
+        self.ready.is_empty()
+            && self
+                .positions
+                .iter()
+                .all(|(partition, at)| ends.get(partition).is_none_or(|end| at >= end))
+    }
+
+    /// Returns the next record, waiting for one; None when a round of waiting brought none. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Option<Delivery>, ClientError> {
+        if self.ready.is_empty() {
+            self.round().await?;
+        }
+        Ok(self.ready.pop_front())
+    }
+
+    async fn round(&mut self) -> Result<(), ClientError> {
+        let trouble = match self.ask().await {
+            Ok(()) => match self.asked.next().await {
+                Some(fetched) => {
+                    self.asked_of.remove(&fetched.broker);
+                    fetched.outcome.and_then(|response| self.take(response)).err()
+                }
+                None => Some(ClientError::NoLeader { topic: self.topic.clone(), partition: 0 }),
+            },
+            Err(error) => Some(error),
+        };
+        let Some(error) = trouble else {
+            self.failing_since = None;
+            return Ok(());
+        };
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        if !error.retriable() {
+            return Err(error);
+        }
+        if since.elapsed() > self.client.config().patience {
+            return Err(ClientError::GaveUp {
+                seconds: since.elapsed().as_secs(),
+                last: Box::new(error),
+            });
+        }
+        sleep(PAUSE).await;
+        // What the brokers say next counts, not whether they can be asked.
+        self.client.refresh(&self.topic, false).await.map(drop).or_else(|error| {
+            match error.retriable() {
+                true => Ok(()),
+                false => Err(error),
+            }
+        })
+    }
+
+    /// Asks each leader that is not being asked for all its partitions.
+    async fn ask(&mut self) -> Result<(), ClientError> {
+        let busy: BTreeSet<i32> = self.asked_of.values().flatten().copied().collect();
+        let topology = self.client.topology();
+        let mut wanted = BTreeMap::<i32, Vec<i32>>::new();
+        for partition in self.positions.keys().filter(|partition| !busy.contains(partition)) {
+            if let Some(leader) = topology.leader(&self.topic, *partition) {
+                wanted.entry(leader.broker).or_default().push(*partition);
+            }
+        }
+        wanted.retain(|broker, _| !self.asked_of.contains_key(broker));
+        let wait = self.client.config().request_timeout + WAIT;
+        for (broker, partitions) in wanted {
+            let Some(address) = topology.brokers.get(&broker) else { continue };
+            let connection = match self.client.connection(address).await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    self.forget(&partitions);
+                    return Err(error);
+                }
+            };
+            let request = self.request(&partitions);
+            self.asked_of.insert(broker, partitions);
+            self.asked.push(Box::pin(async move {
+                Fetched { broker, outcome: connection.call(&request, FETCH, wait).await }
+            }));
+        }
+        Ok(())
+    }
+
+    fn request(&self, partitions: &[i32]) -> FetchRequest {
+        let partitions = partitions.iter().map(|partition| FetchPartition {
+            partition: *partition,
+            current_leader_epoch: -1,
+            fetch_offset: self.positions[partition],
+            last_fetched_epoch: -1,
+            log_start_offset: -1,
+            partition_max_bytes: PARTITION_BYTES_MAX,
+            ..Default::default()
+        });
+        FetchRequest {
+            replica_id: -1,
+            max_wait_ms: i32::try_from(WAIT.as_millis()).expect("half a second"),
+            min_bytes: 1,
+            max_bytes: BYTES_MAX,
+            session_id: 0,
+            session_epoch: -1,
+            topics: vec![FetchTopic {
+                topic: self.topic.as_str().into(),
+                partitions: partitions.collect(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+    }
+
+    fn take(&mut self, response: FetchResponse) -> Result<(), ClientError> {
+        ErrorCode::check(response.error_code, "fetch")?;
+        let mut trouble = Ok(());
+        for data in response.responses.into_iter().flat_map(|topic| topic.partitions) {
+            let partition = data.partition_index;
+            match ErrorCode::check(data.error_code, "fetch") {
+                Ok(()) => self.read(partition, &data.records.unwrap_or_default())?,
+                Err(error) => {
+                    self.forget(&[partition]);
+                    trouble = Err(error);
+                }
+            }
+        }
+        trouble
+    }
+
+    fn read(&mut self, partition: i32, bytes: &[u8]) -> Result<(), ClientError> {
+        let Some(position) = self.positions.get_mut(&partition) else { return Ok(()) };
+        for (header, batch) in Batches::new(bytes) {
+            let unreadable = |error: crate::record::RecordError| ClientError::Unreadable {
+                partition,
+                offset: header.base_offset,
+                reason: error.to_string(),
+            };
+            if !header.is_control() {
+                for record in Records::open(batch, Want::Everything).map_err(unreadable)? {
+                    let record = record.map_err(unreadable)?;
+                    let offset = header.base_offset + i64::from(record.offset_delta);
+                    // A fetch begins with the batch that holds the offset, not with the offset.
+                    if offset >= *position {
+                        self.ready.push_back(Delivery {
+                            partition,
+                            offset,
+                            timestamp_ms: record.timestamp,
+                            key: record.key,
+                            value: record.value,
+                            headers: record.headers,
+                        });
+                    }
+                }
+            }
+            *position = (*position).max(header.last_offset() + 1);
+        }
+        Ok(())
+    }
+
+    fn forget(&self, partitions: &[i32]) {
+        for partition in partitions {
+            self.client.forget_leader(&self.topic, *partition);
+        }
+    }
+}
+
+impl Client {
+    /// Returns an offset of the partition: -2 asks for its first record's, -1 for the one after its last.
+    pub async fn offset(
+        &self,
+        topic: &str,
+        partition: i32,
+        which: i64,
+    ) -> Result<i64, ClientError> {
+        let started = Instant::now();
+        loop {
+            match self.offset_once(topic, partition, which).await {
+                Err(error) if error.retriable() && started.elapsed() < self.config().patience => {
+                    self.forget_leader(topic, partition);
+                    sleep(PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn offset_once(
+        &self,
+        topic: &str,
+        partition: i32,
+        which: i64,
+    ) -> Result<i64, ClientError> {
+        let leader = self.leader(topic, partition).await?;
+        let connection = self.connection(&leader.address).await?;
+        let asked = ListOffsetsPartition {
+            partition_index: partition,
+            current_leader_epoch: -1,
+            timestamp: which,
+            ..Default::default()
+        };
+        let request = ListOffsetsRequest {
+            replica_id: -1,
+            topics: vec![ListOffsetsTopic {
+                name: topic.into(),
+                partitions: vec![asked],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let answer = connection.call(&request, LIST_OFFSETS, self.config().request_timeout).await?;
+        let partition = answer.topics.first().and_then(|topic| topic.partitions.first());
+        let partition =
+            partition.ok_or(ClientError::Broker { api: "list offsets", code: ErrorCode(-1) })?;
+        ErrorCode::check(partition.error_code, "list offsets")?;
+        Ok(partition.offset)
+    }
+}
