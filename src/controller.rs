@@ -1,1 +1,92 @@
+//! Changes of the cluster: the handle that any broker's Kafka and HTTP faces call, and the drivers that
+//! make the cluster become what its image says.
+//!
+//! Every broker takes every request (KIP-590 in spirit): it forwards the command to the metadata group's
+//! leader, learns the verdict, and answers once its own image shows the result, so that a client that
+//! asks the same broker next sees what it did. The drivers are level-triggered: each looks at what is and
+//! what should be, takes one step, and looks again; none keeps a plan that a crash could lose.
 
+mod calls;
+mod forward;
+mod gossip;
+mod leadership;
+mod liveness;
+mod members;
+mod placement;
+mod rebalance;
+mod reconcile;
+mod replicas;
+mod requests;
+mod voters;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_raft::{Group, Node};
+
+use crate::config::Topics;
+use crate::metadata::{Metadata, MetadataMachine};
+use crate::partition::Partitions;
+
+pub(crate) use calls::{Calls, JOIN, JoinAnswer, JoinRequest, Peer};
+pub(crate) use gossip::Gossip;
+pub(crate) use members::Members;
+pub use placement::{Candidate, place};
+pub(crate) use rebalance::Rebalance;
+pub use reconcile::Progress;
+pub(crate) use reconcile::Reconciler;
+pub(crate) use replicas::Moves;
+pub use requests::TopicRef;
+
+/// How long one driver step may wait for the cluster before it looks again.
+const STEP: Duration = Duration::from_secs(5);
+
+/// The handle by which this broker asks the cluster to change. Works on every broker.
+pub struct Controller {
+    node: Arc<Node>,
+    group: Group<MetadataMachine>,
+    metadata: Arc<Metadata>,
+    partitions: Arc<Partitions>,
+    defaults: Topics,
+}
+
+impl Controller {
+    /// Returns a handle on the metadata group, which must be open.
+    pub fn new(
+        node: Arc<Node>,
+        group: Group<MetadataMachine>,
+        metadata: Arc<Metadata>,
+        partitions: Arc<Partitions>,
+        defaults: Topics,
+    ) -> Arc<Self> {
+        Arc::new(Self { node, group, metadata, partitions, defaults })
+    }
+
+    /// Returns the local view of the cluster.
+    pub fn metadata(&self) -> &Arc<Metadata> {
+        &self.metadata
+    }
+
+    /// Returns the metadata group as it runs here.
+    pub fn group(&self) -> &Group<MetadataMachine> {
+        &self.group
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    pub(crate) fn partitions(&self) -> &Arc<Partitions> {
+        &self.partitions
+    }
+
+    fn defaults(&self) -> &Topics {
+        &self.defaults
+    }
+
+    /// Returns whether this broker leads the metadata group and may act on its image.
+    fn leads(&self) -> bool {
+        let leadership = *self.group.leadership().borrow();
+        leadership.ready && leadership.leader == Some(self.node.id())
+    }
+}

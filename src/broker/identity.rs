@@ -1,0 +1,52 @@
+//! Who a data directory belongs to.
+//!
+//! The identity is written once, before the broker does anything another could see, and never changed.
+//! It lives in the database, so it shares the fate of the votes and entries given under it: a directory
+//! can lose both or neither.
+
+use std::sync::Arc;
+
+use quorate_storage::Db;
+use serde::{Deserialize, Serialize};
+
+use crate::metadata::{decode, encode};
+
+const KEY: &str = "identity";
+
+/// The name of a broker's data directory and of the cluster and id it was given for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub cluster_id: u128,
+    pub node_id: u64,
+    /// Random, made with the directory.
+    pub directory_id: u128,
+    /// This broker formed the cluster, and is the one that may found its metadata group.
+    pub founder: bool,
+}
+
+/// The identity could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    #[error("read or write the identity of the data directory")]
+    Storage(#[from] quorate_storage::Error),
+    #[error("the identity in the data directory is not readable")]
+    Unreadable(#[from] crate::metadata::CodecError),
+}
+
+/// Returns the directory's identity, if it has one.
+pub(super) fn load(db: &Db) -> Result<Option<Identity>, IdentityError> {
+    let Some(bytes) = db.node_get(KEY)? else { return Ok(None) };
+    Ok(Some(decode(&bytes)?))
+}
+
+/// Writes the identity; it is on disk when this returns.
+pub(super) async fn save(db: &Arc<Db>, identity: Identity) -> Result<(), IdentityError> {
+    let db = Arc::clone(db);
+    let written = tokio::task::spawn_blocking(move || db.node_put(KEY, &encode(&identity))).await;
+    Ok(written.expect("a write neither panics nor is cancelled")?)
+}
+
+/// Returns a random id for a cluster or directory.
+pub(super) fn random_id() -> u128 {
+    uuid::Uuid::new_v4().as_u128()
+}

@@ -1,0 +1,132 @@
+//! One command's way to the metadata leader and its verdict's way back.
+//!
+//! The sender tries until its deadline: a leader may be being elected, or the one asked may just have
+//! been deposed. An attempt whose outcome was not learned is repeated too, since every command may be
+//! applied twice; only the last word differs. If no attempt can have reached the log the answer is
+//! [`AdminError::NoController`], and otherwise [`AdminError::Timeout`], which promises nothing.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_raft::{Outcome, ProposeError};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::Controller;
+use super::calls::PROPOSE;
+use crate::metadata::{AdminError, Command, Done, Image, Reply, decode, encode};
+
+/// Between two attempts: about an election's length over ten.
+const PAUSE: Duration = Duration::from_millis(50);
+/// One attempt's share of the time, so that a leader that died unheard does not use it up.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// What one broker could find out about a command it was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Verdict {
+    /// Applied at this metadata index.
+    Applied { reply: Reply, index: u64 },
+    /// It is not in the log and will not get there.
+    NotInLog,
+    /// It may be in the log.
+    Unknown,
+}
+
+impl Controller {
+    /// Has `command` applied and waits until the local image shows it.
+    pub(crate) async fn submit(
+        &self,
+        command: Command,
+        deadline: Instant,
+    ) -> Result<Done, AdminError> {
+        let payload = Bytes::from(encode(&command));
+        let mut repeated = false;
+        loop {
+            match self.attempt(&payload, deadline).await {
+                Verdict::Applied { reply, index } => {
+                    self.wait_for_image(index, deadline).await;
+                    return self.settle(&command, reply, repeated);
+                }
+                Verdict::NotInLog => {}
+                Verdict::Unknown => repeated = true,
+            }
+            if Instant::now() + PAUSE >= deadline {
+                return Err(if repeated { AdminError::Timeout } else { AdminError::NoController });
+            }
+            self.wait_for_leader().await;
+        }
+    }
+
+    /// Proposes here on behalf of another broker.
+    pub(super) async fn propose(&self, payload: Bytes, patience: Duration) -> Verdict {
+        let pending = match timeout(patience, self.group.propose(payload, None)).await {
+            Ok(Ok(pending)) => pending,
+            Ok(Err(
+                ProposeError::NotLeader { .. } | ProposeError::Busy | ProposeError::Closed,
+            )) => return Verdict::NotInLog,
+            Err(_) => return Verdict::Unknown,
+        };
+        match timeout(patience, pending).await {
+            Ok(Outcome::Applied { reply, index, .. }) => Verdict::Applied { reply, index },
+            Ok(Outcome::NotInLog) => Verdict::NotInLog,
+            Ok(Outcome::Indeterminate) | Err(_) => Verdict::Unknown,
+        }
+    }
+
+    async fn attempt(&self, payload: &Bytes, deadline: Instant) -> Verdict {
+        let patience = ATTEMPT.min(deadline.saturating_duration_since(Instant::now()));
+        let Some(leader) = self.group.leadership().borrow().leader else {
+            return Verdict::NotInLog;
+        };
+        if leader == self.node.id() {
+            return self.propose(payload.clone(), patience).await;
+        }
+        match self.node.call(leader, PROPOSE, payload.clone(), patience).await {
+            Ok(answer) => decode(&answer).unwrap_or(Verdict::Unknown),
+            Err(error) => {
+                tracing::debug!(peer = leader, %error, "command not answered by the metadata leader");
+                Verdict::Unknown
+            }
+        }
+    }
+
+    /// Waits for a change of leadership, or a little: the leader known may merely be slow to be ready.
+    async fn wait_for_leader(&self) {
+        let mut leadership = self.group.leadership();
+        leadership.borrow_and_update();
+        tokio::select! {
+            _ = leadership.changed() => {}
+            () = sleep(PAUSE) => {}
+        }
+    }
+
+    /// Gives up silently at the deadline: the change is made, this broker is just slow to see it.
+    async fn wait_for_image(&self, index: u64, deadline: Instant) {
+        let mut images = self.metadata.watch();
+        let shown = images.wait_for(|image| image.applied >= index);
+        if timeout_at(deadline, shown).await.is_err() {
+            tracing::debug!(index, "image does not show an applied command in time");
+        }
+    }
+
+    /// A refusal may be the echo of an earlier attempt that succeeded unheard.
+    fn settle(&self, command: &Command, reply: Reply, repeated: bool) -> Reply {
+        match reply {
+            Err(error) if repeated && is_echo(&self.metadata.image(), command, &error) => {
+                Ok(Done::Changed)
+            }
+            reply => reply,
+        }
+    }
+}
+
+fn is_echo(image: &Image, command: &Command, refusal: &AdminError) -> bool {
+    match (command, refusal) {
+        (Command::DeleteTopic { .. }, AdminError::UnknownTopicId(_))
+        | (Command::CancelReplicas { .. }, AdminError::NoChangeUnderWay) => true,
+        (Command::CreatePartitions(request), AdminError::InvalidPartitions(_)) => image
+            .topic(&request.topic)
+            .is_some_and(|topic| topic.partitions.len() == request.total as usize),
+        _ => false,
+    }
+}

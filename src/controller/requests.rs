@@ -1,0 +1,241 @@
+//! What the Kafka and HTTP faces can ask of the cluster.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use quorate_storage::GroupId;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Controller;
+use crate::metadata::{
+    AdminError, Command, Done, Image, MetadataMachine, NewPartitions, NewTopic, PartitionInfo, Topic,
+};
+
+/// Requests of one batch that are under way at a time; the metadata leader merges them into few writes.
+const CONCURRENT: usize = 64;
+
+/// A producer asks for a new id once in its life; 1000 at a time keep brokers away from the log (KIP-730).
+const PRODUCER_IDS: u32 = 1_000;
+
+/// A topic by either of its names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TopicRef {
+    Name(String),
+    Id(Uuid),
+}
+
+impl Controller {
+    /// Creates topics, each on its own, and returns them in request order as they stand in the local image.
+    ///
+    /// `validate_only` judges by the local image and changes nothing.
+    pub async fn create_topics(
+        &self,
+        topics: Vec<NewTopic>,
+        validate_only: bool,
+        timeout: Duration,
+    ) -> Vec<Result<Arc<Topic>, AdminError>> {
+        let deadline = Instant::now() + timeout;
+        let create = |topic: NewTopic| async move {
+            let id = Uuid::new_v4();
+            let command = Command::CreateTopic { id, topic: self.with_defaults(topic) };
+            self.change_topic(command, validate_only, deadline).await
+        };
+        each(topics, create).await
+    }
+
+    /// Deletes topics; their data goes as soon as each broker sees it.
+    pub async fn delete_topics(
+        &self,
+        topics: Vec<TopicRef>,
+        timeout: Duration,
+    ) -> Vec<Result<(), AdminError>> {
+        let deadline = Instant::now() + timeout;
+        let delete = |topic: TopicRef| async move {
+            let id = resolve(&self.metadata().image(), &topic)?;
+            let deleted = self.submit(Command::DeleteTopic { id }, deadline).await;
+            deleted.map(drop).map_err(|error| named(error, &topic))
+        };
+        each(topics, delete).await
+    }
+
+    /// Adds partitions to topics; existing ones keep their records.
+    pub async fn create_partitions(
+        &self,
+        topics: Vec<NewPartitions>,
+        validate_only: bool,
+        timeout: Duration,
+    ) -> Vec<Result<Arc<Topic>, AdminError>> {
+        let deadline = Instant::now() + timeout;
+        let create = |request: NewPartitions| async move {
+            self.change_topic(Command::CreatePartitions(request), validate_only, deadline).await
+        };
+        each(topics, create).await
+    }
+
+    /// Sets and removes explicit configs of a topic.
+    pub async fn alter_configs(
+        &self,
+        topic: &str,
+        set: BTreeMap<String, String>,
+        remove: Vec<String>,
+        validate_only: bool,
+        timeout: Duration,
+    ) -> Result<Arc<Topic>, AdminError> {
+        let id = resolve(&self.metadata().image(), &TopicRef::Name(topic.to_owned()))?;
+        let command = Command::AlterConfigs { topic: id, set, remove };
+        self.change_topic(command, validate_only, Instant::now() + timeout).await
+    }
+
+    /// Asks for `replicas` to keep the partition, the first as preferred leader. Returns once the request
+    /// is agreed on; the move itself shows as `target` in the image until it is complete.
+    pub async fn set_replicas(
+        &self,
+        topic: &str,
+        partition: i32,
+        replicas: Vec<u64>,
+        timeout: Duration,
+    ) -> Result<PartitionInfo, AdminError> {
+        let id = self.partition(topic, partition)?.0;
+        let command = Command::SetReplicas { topic: id, partition, replicas };
+        self.submit(command, Instant::now() + timeout).await?;
+        Ok(self.partition(topic, partition)?.1)
+    }
+
+    /// Asks to return to the replicas before the change under way.
+    pub async fn cancel_replicas(
+        &self,
+        topic: &str,
+        partition: i32,
+        timeout: Duration,
+    ) -> Result<PartitionInfo, AdminError> {
+        let id = self.partition(topic, partition)?.0;
+        let command = Command::CancelReplicas { topic: id, partition };
+        self.submit(command, Instant::now() + timeout).await?;
+        Ok(self.partition(topic, partition)?.1)
+    }
+
+    /// Hands the partition's leadership to replica `to`; returns once this broker knows it leads.
+    pub async fn set_leader(
+        &self,
+        topic: &str,
+        partition: i32,
+        to: u64,
+        timeout: Duration,
+    ) -> Result<(), AdminError> {
+        let group = self.partition(topic, partition)?.1.group;
+        self.transfer(group, to, Instant::now() + timeout).await
+    }
+
+    /// Returns a block of producer ids that nobody else was or will be given.
+    pub async fn allocate_producer_ids(&self, timeout: Duration) -> Result<Range<i64>, AdminError> {
+        let command = Command::AllocateProducerIds { count: PRODUCER_IDS };
+        match self.submit(command, Instant::now() + timeout).await? {
+            Done::ProducerIds { first, count } => Ok(first..first + i64::from(count)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Submits a command about one topic and returns the topic it leaves.
+    async fn change_topic(
+        &self,
+        command: Command,
+        validate_only: bool,
+        deadline: Instant,
+    ) -> Result<Arc<Topic>, AdminError> {
+        let find = |image: &Image| match &command {
+            Command::CreateTopic { id, .. } | Command::AlterConfigs { topic: id, .. } => {
+                image.topic_by_id(*id).cloned()
+            }
+            Command::CreatePartitions(request) => image.topic(&request.topic).cloned(),
+            _ => None,
+        };
+        if validate_only {
+            let (image, reply) = MetadataMachine::try_on(&self.metadata().image(), &command);
+            reply?;
+            return find(&image).ok_or(AdminError::Timeout);
+        }
+        self.submit(command.clone(), deadline).await?;
+        // Missing after success: the image did not arrive in time, or the topic is deleted again.
+        find(&self.metadata().image()).ok_or(AdminError::Timeout)
+    }
+
+    fn partition(&self, topic: &str, index: i32) -> Result<(Uuid, PartitionInfo), AdminError> {
+        let image = self.metadata().image();
+        let found = image.topic(topic).ok_or_else(|| AdminError::UnknownTopic(topic.to_owned()))?;
+        let partition = found.partition(index).cloned().ok_or_else(|| {
+            AdminError::UnknownPartition { topic: topic.to_owned(), partition: index }
+        })?;
+        Ok((found.id, partition))
+    }
+
+    /// The defaults of the broker that takes the request become the topic's own: were they read where they
+    /// are used, two brokers with different files would disagree about one topic.
+    fn with_defaults(&self, mut topic: NewTopic) -> NewTopic {
+        let defaults = self.defaults();
+        if topic.assignment.is_empty() {
+            topic.partitions = topic.partitions.or(u32::try_from(defaults.partitions).ok());
+            let replication = defaults.replication_factor.and_then(|it| u16::try_from(it).ok());
+            topic.replication = topic.replication.or(replication);
+        }
+        let ours = [
+            ("retention.ms", defaults.retention_ms.to_string()),
+            ("retention.bytes", defaults.retention_bytes.to_string()),
+            ("max.message.bytes", defaults.message_bytes_max.to_string()),
+        ];
+        let known = crate::metadata::TopicConfigs::default();
+        for (name, value) in ours {
+            if known.get(name) != Some(value.as_str()) {
+                topic.configs.entry(name.to_owned()).or_insert(value);
+            }
+        }
+        topic
+    }
+
+    /// Returns which group a leadership request is about, for callers that have only the group.
+    pub async fn set_group_leader(
+        &self,
+        group: GroupId,
+        to: u64,
+        timeout: Duration,
+    ) -> Result<(), AdminError> {
+        self.transfer(group, to, Instant::now() + timeout).await
+    }
+}
+
+async fn each<T, R, F>(items: Vec<T>, ask: impl Fn(T) -> F) -> Vec<R>
+where
+    F: Future<Output = R>,
+{
+    stream::iter(items).map(ask).buffered(CONCURRENT).collect().await
+}
+
+fn resolve(image: &Image, topic: &TopicRef) -> Result<Uuid, AdminError> {
+    match topic {
+        TopicRef::Name(name) => image
+            .topic(name)
+            .map(|found| found.id)
+            .ok_or_else(|| AdminError::UnknownTopic(name.clone())),
+        TopicRef::Id(id) => {
+            image.topic_by_id(*id).map(|found| found.id).ok_or(AdminError::UnknownTopicId(*id))
+        }
+    }
+}
+
+/// Speaks of the topic as the caller did.
+fn named(error: AdminError, topic: &TopicRef) -> AdminError {
+    match (error, topic) {
+        (AdminError::UnknownTopicId(_), TopicRef::Name(name)) => {
+            AdminError::UnknownTopic(name.clone())
+        }
+        (error, _) => error,
+    }
+}
+
+pub(super) fn unexpected(done: &Done) -> AdminError {
+    AdminError::InvalidRequest(format!("the cluster answered {done:?}; is a newer release running?"))
+}

@@ -1,0 +1,62 @@
+use super::*;
+
+fn configs(pairs: &[(&str, &str)]) -> Result<TopicConfigs, AdminError> {
+    let explicit = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    TopicConfigs::new(explicit.collect(), 3)
+}
+
+fn refusal(name: &str, value: &str) -> String {
+    match configs(&[(name, value)]) {
+        Err(AdminError::InvalidConfig { name: named, reason }) if named == name => reason,
+        other => panic!("{name}={value} gave {other:?}"),
+    }
+}
+
+#[test]
+fn the_table_is_sorted_and_every_default_is_allowed() {
+    assert!(TOPIC_CONFIGS.is_sorted_by(|a, b| a.name < b.name));
+    for entry in TOPIC_CONFIGS {
+        assert_eq!(check(entry.name, entry.default, 1), Ok(()), "{}", entry.name);
+    }
+}
+
+#[test]
+fn defaults_hold_where_nothing_is_set() {
+    let defaults = TopicConfigs::default();
+    assert_eq!(defaults.retention_ms(), Some(604_800_000));
+    assert_eq!(defaults.retention_bytes(), None);
+    assert_eq!(defaults.max_message_bytes(), 1_048_588);
+    assert_eq!(defaults.timestamp_type(), TimestampType::CreateTime);
+    assert_eq!(defaults.timestamp_before_max_ms(), i64::MAX);
+    assert_eq!(defaults.timestamp_after_max_ms(), i64::MAX);
+    assert_eq!(defaults.min_insync_replicas(), 1);
+    assert_eq!(defaults.get("cleanup.policy"), Some("delete"));
+    assert_eq!(defaults.get("flush.ms"), None);
+}
+
+#[test]
+fn explicit_values_are_typed() {
+    let set = configs(&[
+        ("retention.ms", "-1"),
+        ("retention.bytes", "1000"),
+        ("message.timestamp.type", "LogAppendTime"),
+        ("min.insync.replicas", "2"),
+    ])
+    .unwrap();
+    assert_eq!(set.retention_ms(), None);
+    assert_eq!(set.retention_bytes(), Some(1_000));
+    assert_eq!(set.timestamp_type(), TimestampType::LogAppendTime);
+    assert_eq!(set.min_insync_replicas(), 2);
+    assert_eq!(set.explicit().len(), 4);
+}
+
+#[test]
+fn what_cannot_be_enforced_is_refused_with_the_reason() {
+    assert_eq!(refusal("cleanup.policy", "compact"), "it is \"compact\", only delete is possible");
+    assert!(refusal("cleanup.policy", "compact,delete").contains("only delete"));
+    assert!(refusal("compression.type", "zstd").contains("only producer"));
+    assert!(refusal("min.insync.replicas", "3").contains("2 of 3 replicas"));
+    assert!(refusal("retention.ms", "soon").contains("from -1 to"));
+    assert!(refusal("retention.ms", "-2").contains("from -1 to"));
+    assert!(refusal("flush.messages", "1").contains("does not know"));
+}

@@ -1,0 +1,73 @@
+//! Why a request to change the cluster failed, in terms the caller can act on.
+//!
+//! The Kafka face maps each to an error code and the HTTP face to a problem; both maps are exhaustive.
+//! The type travels between brokers, so variants are only ever added at the end.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Why an administrative request failed. Except for `Timeout`, nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum AdminError {
+    #[error("topic {0} exists already")]
+    TopicExists(String),
+    #[error("there is no topic {0}")]
+    UnknownTopic(String),
+    #[error("there is no topic with id {0}")]
+    UnknownTopicId(Uuid),
+    #[error("topic {topic} has no partition {partition}")]
+    UnknownPartition { topic: String, partition: i32 },
+    /// Choose another name.
+    #[error("the topic name is not usable: {0}")]
+    InvalidName(String),
+    #[error("the replication factor is not usable: {0}")]
+    InvalidReplicationFactor(String),
+    #[error("the number of partitions is not usable: {0}")]
+    InvalidPartitions(String),
+    /// The replicas asked for by name are not usable.
+    #[error("the replicas are not usable: {0}")]
+    InvalidAssignment(String),
+    #[error("config {name} is refused: {reason}")]
+    InvalidConfig { name: String, reason: String },
+    /// More replicas than live brokers; ask for fewer or bring brokers back.
+    #[error("{wanted} replicas need {wanted} live brokers, there are {live}")]
+    NotEnoughBrokers { wanted: u64, live: u64 },
+    #[error("there is no broker {0}")]
+    UnknownBroker(u64),
+    /// The id belongs to another data directory.
+    #[error(
+        "broker id {id} is registered with data directory {registered:032x}, but this broker's directory \
+         is {offered:032x}: start it with its old directory, or join as a new broker with another node id"
+    )]
+    BrokerIdTaken { id: u64, registered: u128, offered: u128 },
+    /// The caller belongs to another cluster.
+    #[error("this cluster is {ours:032x}, not {theirs:032x}")]
+    WrongCluster { ours: u128, theirs: u128 },
+    /// The partition's replicas are not being changed.
+    #[error("no change of replicas is under way")]
+    NoChangeUnderWay,
+    /// The change that was to be completed is no longer the one wanted.
+    #[error("the change of replicas was replaced by another")]
+    ChangeSuperseded,
+    /// The partition has no leader now; retry.
+    #[error("the partition has no leader")]
+    NoLeader,
+    /// The leadership could not be handed over.
+    #[error("leadership was not handed to broker {to}: {reason}")]
+    TransferFailed { to: u64, reason: String },
+    /// The request is too large or malformed for this broker.
+    #[error("the request is not usable: {0}")]
+    InvalidRequest(String),
+    /// No metadata leader was found in time; retry.
+    #[error("the cluster has no metadata leader that answers")]
+    NoController,
+    /// The outcome was not learned in time: the change may have happened or may yet happen.
+    #[error("timed out waiting for the outcome; the change may have been made")]
+    Timeout,
+    /// This broker is stopping; ask another.
+    #[error("the broker is shutting down")]
+    ShuttingDown,
+    /// No producer ids are left.
+    #[error("every producer id has been given out")]
+    ProducerIdsExhausted,
+}

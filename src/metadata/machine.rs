@@ -1,0 +1,148 @@
+//! The metadata group's state machine: the image as the fold of commands.
+//!
+//! Whether a command is valid and what exactly it does is decided here, when it is applied, from the
+//! image alone. So every broker decides alike, and a leader cannot act on an image that was overtaken.
+//!
+//! Invariant: a command that is refused changes nothing.
+
+mod brokers;
+mod replicas;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quorate_raft::{Committed, DecodeError, Effects, Machine};
+use serde::{Deserialize, Serialize};
+
+use super::{AdminError, Broker, Command, Done, Image, Reply, Topic, decode, encode};
+
+/// Entries kept behind the applied index for brokers that were away briefly; one that missed more gets
+/// the image as a whole, which is small.
+const ENTRIES_KEPT: u64 = 1_024;
+
+/// Image and nothing else.
+#[derive(Debug, Clone, Default)]
+pub struct MetadataMachine {
+    image: Arc<Image>,
+}
+
+impl MetadataMachine {
+    /// Returns the image as of the last applied entry.
+    pub fn image(&self) -> Arc<Image> {
+        Arc::clone(&self.image)
+    }
+
+    /// Returns what `command` would leave and answer were it applied to `image` now.
+    pub fn try_on(image: &Image, command: &Command) -> (Image, Reply) {
+        let mut tried = image.clone();
+        tried.applied += 1;
+        let reply = judge(&mut tried, command.clone());
+        (tried, reply)
+    }
+}
+
+impl Machine for MetadataMachine {
+    type Reply = Reply;
+
+    fn apply(&mut self, entry: Committed<'_>, _: &mut Effects) -> Reply {
+        let image = Arc::make_mut(&mut self.image);
+        image.applied = entry.index;
+        let Some(payload) = entry.payload else { return Ok(Done::Changed) };
+        match decode(payload) {
+            Ok(command) => judge(image, command),
+            // Skipping it would leave this broker with another image than the brokers that understood it.
+            Err(error) => quorate_storage::fatal("a command of the metadata log is not readable", &error),
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        encode(&Stored::of(&self.image))
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let stored: Stored = decode(bytes).map_err(|error| DecodeError::new(error.to_string()))?;
+        Ok(Self { image: Arc::new(stored.into_image()) })
+    }
+
+    /// Nothing is read from the log again; the bound moves in steps so that checkpoints are rare.
+    fn needed_from(&self) -> u64 {
+        self.image.applied.saturating_sub(ENTRIES_KEPT) / ENTRIES_KEPT * ENTRIES_KEPT
+    }
+}
+
+/// Applies a command. `image.applied` is the command's own index.
+fn judge(image: &mut Image, command: Command) -> Reply {
+    match command {
+        Command::FormCluster { cluster_id } => brokers::form(image, cluster_id),
+        Command::RegisterBroker(spec) => brokers::register(image, spec),
+        Command::Fence { broker } => brokers::set_fenced(image, broker, true),
+        Command::Unfence { broker } => brokers::set_fenced(image, broker, false),
+        Command::CreateTopic { id, topic } => topics::create(image, id, topic),
+        Command::DeleteTopic { id } => topics::delete(image, id),
+        Command::CreatePartitions(request) => topics::add_partitions(image, request),
+        Command::AlterConfigs { topic, set, remove } => {
+            topics::alter_configs(image, topic, set, &remove)
+        }
+        Command::SetReplicas { topic, partition, replicas } => {
+            replicas::set(image, topic, partition, replicas)
+        }
+        Command::CancelReplicas { topic, partition } => replicas::cancel(image, topic, partition),
+        Command::CompleteReplicas { group, change } => replicas::complete(image, group, change),
+        Command::AllocateProducerIds { count } => allocate_producer_ids(image, count),
+    }
+}
+
+fn allocate_producer_ids(image: &mut Image, count: u32) -> Reply {
+    let first = image.next_producer_id;
+    let next = first.checked_add(i64::from(count)).ok_or(AdminError::ProducerIdsExhausted)?;
+    image.next_producer_id = next;
+    Ok(Done::ProducerIds { first, count })
+}
+
+/// The image as it is checkpointed: what cannot be computed from the rest. Frozen by a golden test.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    applied: u64,
+    cluster_id: u128,
+    next_group: u64,
+    next_broker: u64,
+    next_producer_id: i64,
+    brokers: Vec<Broker>,
+    topics: Vec<Arc<Topic>>,
+}
+
+impl Stored {
+    fn of(image: &Image) -> Self {
+        Self {
+            applied: image.applied,
+            cluster_id: image.cluster_id,
+            next_group: image.next_group,
+            next_broker: image.next_broker,
+            next_producer_id: image.next_producer_id,
+            brokers: image.brokers.values().cloned().collect(),
+            topics: image.topics.values().cloned().collect(),
+        }
+    }
+
+    fn into_image(self) -> Image {
+        let brokers: BTreeMap<_, _> =
+            self.brokers.into_iter().map(|broker| (broker.id, broker)).collect();
+        let mut image = Image {
+            applied: self.applied,
+            cluster_id: self.cluster_id,
+            next_group: self.next_group,
+            next_broker: self.next_broker,
+            next_producer_id: self.next_producer_id,
+            brokers,
+            ..Image::default()
+        };
+        for topic in self.topics {
+            image.insert_topic(topic);
+        }
+        image
+    }
+}
+
+#[cfg(test)]
+mod tests;

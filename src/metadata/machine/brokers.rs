@@ -1,0 +1,67 @@
+//! Commands about the cluster and its brokers.
+
+use crate::metadata::{AdminError, Broker, BrokerSpec, Done, Image, Reply};
+
+/// Kafka numbers brokers with an i32.
+const BROKER_ID_MAX: u64 = i32::MAX as u64;
+
+pub(super) fn form(image: &mut Image, cluster_id: u128) -> Reply {
+    if image.cluster_id != 0 && image.cluster_id != cluster_id {
+        return Err(AdminError::WrongCluster { ours: image.cluster_id, theirs: cluster_id });
+    }
+    image.cluster_id = cluster_id;
+    // Ids begin at 1: 0 is the metadata group, and reads as "not set" in a broker's configuration.
+    image.next_group = image.next_group.max(1);
+    image.next_broker = image.next_broker.max(1);
+    Ok(Done::Changed)
+}
+
+/// A new broker starts fenced: it is not known to be reachable until the failure detector has heard it.
+pub(super) fn register(image: &mut Image, spec: BrokerSpec) -> Reply {
+    if image.cluster_id == 0 {
+        return Err(AdminError::InvalidRequest("the cluster is not formed yet".to_owned()));
+    }
+    let id = id_for(image, &spec)?;
+    let fenced = image.brokers.get(&id).is_none_or(|known| known.fenced);
+    let BrokerSpec { id: _, directory_id, rack, kafka, http, peer } = spec;
+    image.brokers.insert(id, Broker { id, rack, kafka, http, peer, directory_id, fenced });
+    image.next_broker = image.next_broker.max(id + 1);
+    Ok(Done::Registered { broker: id })
+}
+
+/// An id names one directory for ever: another directory under it lacks the votes and entries the first
+/// one promised to keep, and would break elections that were already won.
+fn id_for(image: &Image, spec: &BrokerSpec) -> Result<u64, AdminError> {
+    let same_directory =
+        image.brokers.values().find(|known| known.directory_id == spec.directory_id);
+    let id = match (spec.id, same_directory) {
+        (None, Some(known)) => known.id,
+        (None, None) => image.next_broker,
+        (Some(id), Some(known)) if id != known.id => {
+            return Err(AdminError::InvalidRequest(format!(
+                "this data directory is registered as broker {}, it cannot become broker {id}",
+                known.id
+            )));
+        }
+        (Some(id), _) => id,
+    };
+    if id == 0 || id > BROKER_ID_MAX {
+        return Err(AdminError::InvalidRequest(format!(
+            "broker ids are from 1 to {BROKER_ID_MAX}, not {id}"
+        )));
+    }
+    match image.brokers.get(&id) {
+        Some(known) if known.directory_id != spec.directory_id => Err(AdminError::BrokerIdTaken {
+            id,
+            registered: known.directory_id,
+            offered: spec.directory_id,
+        }),
+        _ => Ok(id),
+    }
+}
+
+pub(super) fn set_fenced(image: &mut Image, broker: u64, fenced: bool) -> Reply {
+    let known = image.brokers.get_mut(&broker).ok_or(AdminError::UnknownBroker(broker))?;
+    known.fenced = fenced;
+    Ok(Done::Changed)
+}

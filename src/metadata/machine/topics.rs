@@ -1,0 +1,197 @@
+//! Commands about topics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quorate_storage::GroupId;
+use uuid::Uuid;
+
+use super::replicas::check_replicas;
+use crate::controller::{Candidate, place};
+use crate::metadata::{
+    AdminError, Done, Image, NewPartitions, NewTopic, PartitionInfo, Reply, Topic, TopicConfigs,
+};
+
+/// Kafka's limit: names became directory names there, and clients check it.
+const NAME_BYTES_MAX: usize = 249;
+/// One command must not stall the metadata log; 10,000 partitions are placed in a few milliseconds.
+const PARTITIONS_MAX: u32 = 10_000;
+const REPLICATION_DEFAULT: usize = 3;
+/// More voters make every write slower and outlive no more realistic failures.
+const REPLICATION_MAX: usize = 15;
+
+pub(super) fn create(image: &mut Image, id: Uuid, request: NewTopic) -> Reply {
+    if image.topic_names.contains_key(&id) {
+        return Ok(Done::Created { id });
+    }
+    check_name(image, &request.name)?;
+    let assignment = assign(image, &request)?;
+    let replication = assignment.first().map_or(0, Vec::len);
+    let configs = TopicConfigs::new(request.configs, replication)?;
+    let partitions = number(image, assignment);
+    image.insert_topic(Arc::new(Topic { name: request.name, id, partitions, configs }));
+    Ok(Done::Created { id })
+}
+
+pub(super) fn delete(image: &mut Image, id: Uuid) -> Reply {
+    let name = image.topic_names.get(&id).cloned().ok_or(AdminError::UnknownTopicId(id))?;
+    image.remove_topic(&name);
+    Ok(Done::Changed)
+}
+
+pub(super) fn add_partitions(image: &mut Image, request: NewPartitions) -> Reply {
+    let topic = image
+        .topic(&request.topic)
+        .cloned()
+        .ok_or_else(|| AdminError::UnknownTopic(request.topic.clone()))?;
+    let (now, total) = (topic.partitions.len(), request.total);
+    check_count(total)?;
+    let added = (total as usize).checked_sub(now).filter(|added| *added > 0).ok_or_else(|| {
+        AdminError::InvalidPartitions(format!("the topic has {now} partitions, {total} is not more"))
+    })?;
+    let replication = topic.replication();
+    let assignment = if request.assignment.is_empty() {
+        placed(image, added, replication)?
+    } else if request.assignment.len() == added {
+        check_assignment(image, &request.assignment, Some(replication))?;
+        request.assignment
+    } else {
+        let given = request.assignment.len();
+        let words = format!("{added} partitions are added, replicas are given for {given}");
+        return Err(AdminError::InvalidAssignment(words));
+    };
+    let mut grown = Topic::clone(&topic);
+    grown.partitions.extend(number(image, assignment));
+    image.insert_topic(Arc::new(grown));
+    Ok(Done::Changed)
+}
+
+pub(super) fn alter_configs(
+    image: &mut Image,
+    id: Uuid,
+    set: BTreeMap<String, String>,
+    remove: &[String],
+) -> Reply {
+    let topic = image.topic_by_id(id).ok_or(AdminError::UnknownTopicId(id))?;
+    let mut explicit = topic.configs.explicit().clone();
+    explicit.extend(set);
+    explicit.retain(|name, _| !remove.contains(name));
+    let configs = TopicConfigs::new(explicit, topic.replication())?;
+    let changed = Topic { configs, ..Topic::clone(topic) };
+    image.insert_topic(Arc::new(changed));
+    Ok(Done::Changed)
+}
+
+fn check_name(image: &Image, name: &str) -> Result<(), AdminError> {
+    let invalid = |why: &str| Err(AdminError::InvalidName(format!("{name:?} {why}")));
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        return Err(AdminError::InvalidName(format!(
+            "it has {} bytes, 1 to {NAME_BYTES_MAX} are possible",
+            name.len()
+        )));
+    }
+    if name == "." || name == ".." {
+        return invalid("is a path");
+    }
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+        return invalid("has other characters than letters, digits, '.', '_' and '-'");
+    }
+    if image.topic(name).is_some() {
+        return Err(AdminError::TopicExists(name.to_owned()));
+    }
+    // Kafka's metric names fold '.' into '_', so tools take two such topics for one.
+    let folded = |name: &str| name.replace('.', "_");
+    if name.contains(['.', '_']) {
+        let ours = folded(name);
+        if let Some(twin) = image.topics.keys().find(|other| folded(other) == ours) {
+            return invalid(&format!("differs from topic {twin:?} only in '.' and '_'"));
+        }
+    }
+    Ok(())
+}
+
+fn assign(image: &Image, request: &NewTopic) -> Result<Vec<Vec<u64>>, AdminError> {
+    if !request.assignment.is_empty() {
+        if request.partitions.is_some() || request.replication.is_some() {
+            return Err(AdminError::InvalidRequest(
+                "replicas are given by name, so partitions and replication must not be".to_owned(),
+            ));
+        }
+        check_count(u32::try_from(request.assignment.len()).unwrap_or(u32::MAX))?;
+        check_assignment(image, &request.assignment, None)?;
+        return Ok(request.assignment.clone());
+    }
+    let partitions = request.partitions.unwrap_or(1);
+    check_count(partitions)?;
+    let live = image.live_brokers().count();
+    let replication = match request.replication {
+        Some(0) => {
+            return Err(AdminError::InvalidReplicationFactor("0 replicas keep nothing".to_owned()));
+        }
+        Some(wanted) => usize::from(wanted),
+        None => REPLICATION_DEFAULT.min(live).max(1),
+    };
+    placed(image, partitions as usize, replication)
+}
+
+fn check_count(partitions: u32) -> Result<(), AdminError> {
+    if partitions == 0 || partitions > PARTITIONS_MAX {
+        return Err(AdminError::InvalidPartitions(format!(
+            "{partitions} is not from 1 to {PARTITIONS_MAX}"
+        )));
+    }
+    Ok(())
+}
+
+fn check_assignment(
+    image: &Image,
+    assignment: &[Vec<u64>],
+    replication: Option<usize>,
+) -> Result<(), AdminError> {
+    let replication = replication.or(assignment.first().map(Vec::len)).unwrap_or(0);
+    for replicas in assignment {
+        check_replicas(image, replicas)?;
+        if replicas.len() != replication {
+            return Err(AdminError::InvalidAssignment(format!(
+                "every partition of a topic has as many replicas, not {} and {replication}",
+                replicas.len()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn placed(
+    image: &Image,
+    partitions: usize,
+    replication: usize,
+) -> Result<Vec<Vec<u64>>, AdminError> {
+    if replication > REPLICATION_MAX {
+        return Err(AdminError::InvalidReplicationFactor(format!(
+            "{replication} is more than {REPLICATION_MAX}"
+        )));
+    }
+    let candidates: Vec<_> = image
+        .live_brokers()
+        .map(|broker| Candidate {
+            id: broker.id,
+            rack: broker.rack.clone(),
+            load: image.load.get(&broker.id).copied().unwrap_or_default(),
+        })
+        .collect();
+    if candidates.len() < replication {
+        let (wanted, live) = (replication as u64, candidates.len() as u64);
+        return Err(AdminError::NotEnoughBrokers { wanted, live });
+    }
+    Ok(place(candidates, partitions, replication))
+}
+
+/// Gives each new partition its group.
+fn number(image: &mut Image, assignment: Vec<Vec<u64>>) -> Vec<PartitionInfo> {
+    let number = |replicas| {
+        let group = GroupId(image.next_group);
+        image.next_group += 1;
+        PartitionInfo::new(group, replicas)
+    };
+    assignment.into_iter().map(number).collect()
+}
