@@ -106,7 +106,7 @@ settings! {
         /// How often each broker pings each other broker.
         ping_interval_ms: u64 = 100, Allowed::Between(10, 10_000);
         /// A broker not heard of for so long is taken for dead, and its partitions elect other leaders.
-        dead_after_ms: u64 = 500, Allowed::Between(50, 60_000);
+        dead_after_ms: u64 = 600, Allowed::Between(50, 60_000);
         /// A broker not heard of for so long is fenced: clients are no longer told of it.
         fence_after_ms: u64 = 10_000, Allowed::Between(500, 600_000);
     }

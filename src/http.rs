@@ -1,1 +1,141 @@
+//! The HTTP face: administration, health, metrics, and the description of all that.
+//!
+//! Any broker answers any request: what concerns the whole cluster is in its image or forwarded by the controller,
+//! and what only another broker knows (the state of its Raft groups) is asked of that broker over this same API.
+//! Errors are problem documents (RFC 9457) with a stable `code`. The specification at `/openapi.json` is made from
+//! the handlers; a route cannot be mounted without being described.
 
+mod cluster;
+mod extract;
+mod forward;
+mod health;
+mod log;
+mod partitions;
+mod problem;
+mod raft;
+mod scrape;
+mod server;
+mod topics;
+
+use std::time::{Duration, Instant};
+
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use server::serve;
+
+use crate::broker::Context;
+use crate::telemetry::{HttpRequest, HttpRoute, metrics};
+use problem::Problem;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Quorate",
+        description = "Administration of a Quorate cluster. Any broker answers; errors are RFC 9457 problem documents."
+    ),
+    tags(
+        (name = "health", description = "Whether this broker lives, serves, and how it fares"),
+        (name = "cluster", description = "Brokers, and the cluster as a whole"),
+        (name = "topics", description = "Topics, their partitions, replicas and leaders"),
+        (name = "raft", description = "The Raft groups beneath"),
+        (name = "log", description = "What a broker logs")
+    )
+)]
+struct Description;
+
+/// Returns the router of all routes and their description.
+fn routes() -> (Router<Context>, utoipa::openapi::OpenApi) {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(scrape::metrics_text))
+        .routes(routes!(cluster::cluster))
+        .routes(routes!(cluster::brokers))
+        .routes(routes!(topics::list, topics::create))
+        .routes(routes!(topics::describe, topics::delete))
+        .routes(routes!(partitions::describe))
+        .routes(routes!(partitions::set_replicas, partitions::cancel_replicas))
+        .routes(routes!(partitions::set_leader))
+        .routes(routes!(raft::groups))
+        .routes(routes!(raft::group))
+        .routes(routes!(raft::summary))
+        .routes(routes!(log::get_level, log::put_level))
+        .routes(routes!(openapi))
+        .split_for_parts()
+}
+
+/// Returns the whole HTTP face of a broker.
+pub fn router(context: Context) -> Router {
+    let limit = DefaultBodyLimit::max(context.config.http.body_bytes_max);
+    let (router, _) = routes();
+    router
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(limit)
+        .layer(middleware::from_fn_with_state(context.clone(), answer_in_time))
+        .with_state(context)
+}
+
+/// Returns the OpenAPI description of every route.
+pub fn description() -> utoipa::openapi::OpenApi {
+    routes().1
+}
+
+/// This description, in OpenAPI 3.1.
+#[utoipa::path(get, path = "/openapi.json", tag = "health", responses((status = 200, description = "The description")))]
+async fn openapi() -> Json<utoipa::openapi::OpenApi> {
+    Json(description())
+}
+
+async fn no_such_route(request: Request) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no_such_route",
+        format!("there is no {}", request.uri().path()),
+    )
+    .hint("GET /openapi.json lists what there is")
+}
+
+async fn no_such_method(request: Request) -> Problem {
+    let detail = format!("{} does not take {}", request.uri().path(), request.method());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", detail)
+}
+
+/// Ends every request after the configured time, and counts it by the pattern of its route.
+async fn answer_in_time(State(context): State<Context>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().to_string();
+    let route =
+        request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let limit = Duration::from_millis(context.config.http.request_timeout_ms);
+    let response = match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "timeout_unknown_outcome",
+            format!(
+                "no outcome within {} ms; a change may have been made or may yet be",
+                limit.as_millis()
+            ),
+        )
+        .into_response(),
+    };
+    let status = response.status().as_u16();
+    let labels = HttpRequest { method, route: route.clone(), status };
+    metrics().http_requests.get_or_create(&labels).inc();
+    metrics()
+        .http_request_seconds
+        .get_or_create(&HttpRoute { route })
+        .observe(started.elapsed().as_secs_f64());
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! The cluster as a whole: who is in it, and whether it is well.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use futures::future::join_all;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{forward, raft};
+use crate::broker::Context;
+use crate::metadata::{Image, METADATA_GROUP};
+
+/// How many partitions without a leader are named among the reasons.
+const NAMED_MAX: usize = 10;
+
+/// A cluster in numbers, and its health.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Cluster {
+    /// The id given when the cluster was formed.
+    cluster_id: String,
+    /// The release of the broker that answers.
+    version: &'static str,
+    /// The broker that answers.
+    broker: u64,
+    /// The broker that leads the metadata group.
+    controller: Option<u64>,
+    /// The metadata group's index up to which the answering broker knows the cluster.
+    metadata_index: u64,
+    brokers: usize,
+    topics: usize,
+    partitions: usize,
+    healthy: bool,
+    /// Why it is not healthy; empty when it is.
+    reasons: Vec<String>,
+}
+
+/// The brokers of a cluster.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Brokers {
+    brokers: Vec<Broker>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Broker {
+    id: u64,
+    rack: Option<String>,
+    /// Where Kafka clients reach it.
+    kafka: String,
+    http: String,
+    /// Where other brokers reach it.
+    peer: String,
+    /// Whether the answering broker hears from it now.
+    alive: bool,
+    /// Out of service, because the cluster has not heard from it for a while.
+    fenced: bool,
+    /// Names its data directory: the same id with another one is refused.
+    directory_id: String,
+    /// Partition replicas it keeps.
+    replicas: u64,
+    /// Partitions it leads, as far as the answering broker knows.
+    leading: u64,
+}
+
+/// Returns the cluster in numbers, whether it is healthy, and if not, why.
+///
+/// Healthy means: every broker is alive and in service, every partition has a leader, no replica is behind or
+/// being moved.
+#[utoipa::path(get, path = "/v1/cluster", tag = "cluster", responses((status = 200, body = Cluster)))]
+pub(super) async fn cluster(State(context): State<Context>, headers: HeaderMap) -> Json<Cluster> {
+    let image = context.metadata.image();
+    let mut reasons = context.readiness.missing(&context);
+    let controller = context.metadata.leader(METADATA_GROUP).map(|leader| leader.id);
+    if controller.is_none() {
+        reasons.push(
+            "the metadata group has no leader; a majority of its voters must be running".to_owned(),
+        );
+    }
+    reasons.extend(unwell_brokers(&context, &image));
+    reasons.extend(leaderless(&context, &image));
+    if !image.moving.is_empty() {
+        reasons
+            .push(format!("the replicas of {} partitions are being changed", image.moving.len()));
+    }
+    if !forward::is_forwarded(&headers) {
+        reasons.extend(behind(&context, &image).await);
+    }
+    Json(Cluster {
+        cluster_id: format!("{:032x}", context.identity.cluster_id),
+        version: env!("CARGO_PKG_VERSION"),
+        broker: context.node.id(),
+        controller,
+        metadata_index: image.applied,
+        brokers: image.brokers.len(),
+        topics: image.topics.len(),
+        partitions: image.groups.len(),
+        healthy: reasons.is_empty(),
+        reasons,
+    })
+}
+
+fn unwell_brokers(context: &Context, image: &Image) -> Vec<String> {
+    let me = context.node.id();
+    let unwell = image.brokers.values().filter_map(|broker| {
+        let alive = broker.id == me || context.node.alive(broker.id);
+        match (alive, broker.fenced) {
+            (false, _) => Some(format!("broker {} is not heard from", broker.id)),
+            // The broker itself says so among what it misses.
+            (true, true) if broker.id != me => Some(format!("broker {} is fenced", broker.id)),
+            (true, _) => None,
+        }
+    });
+    unwell.collect()
+}
+
+fn leaderless(context: &Context, image: &Image) -> Option<String> {
+    let without: Vec<String> = image
+        .groups
+        .keys()
+        .filter(|group| context.metadata.leader(**group).is_none())
+        .filter_map(|group| image.partition_of(*group))
+        .map(|(topic, index, _)| format!("{}-{index}", topic.name))
+        .collect();
+    let named = without.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    let more = if without.len() > NAMED_MAX { ", ..." } else { "" };
+    (!without.is_empty())
+        .then(|| format!("{} partitions have no leader: {named}{more}", without.len()))
+}
+
+/// Which followers lag is known to each leader alone, so all are asked, at the same time.
+async fn behind(context: &Context, image: &Image) -> Vec<String> {
+    let me = context.node.id();
+    let others =
+        image.brokers.keys().filter(|broker| **broker != me && context.node.alive(**broker));
+    let answers = others.map(|broker| async move {
+        (
+            *broker,
+            forward::ask::<raft::Summary>(context, *broker, raft::summary_path(*broker)).await,
+        )
+    });
+    let mut answers = join_all(answers).await;
+    answers.push((me, Some(raft::summarise(context))));
+    let behind = answers.into_iter().filter_map(|(broker, summary)| match summary {
+        None => Some(format!("broker {broker} does not answer over http")),
+        Some(summary) if summary.behind > 0 => Some(format!(
+            "{} groups led by broker {broker} have a replica that is behind, by {} entries at most",
+            summary.behind, summary.lag_entries_max
+        )),
+        Some(_) => None,
+    });
+    behind.collect()
+}
+
+/// Returns the brokers of the cluster.
+#[utoipa::path(get, path = "/v1/brokers", tag = "cluster", responses((status = 200, body = Brokers)))]
+pub(super) async fn brokers(State(context): State<Context>) -> Json<Brokers> {
+    let image = context.metadata.image();
+    let me = context.node.id();
+    let mut leading = std::collections::BTreeMap::<u64, u64>::new();
+    for group in image.groups.keys() {
+        if let Some(leader) = context.metadata.leader(*group) {
+            *leading.entry(leader.id).or_default() += 1;
+        }
+    }
+    let brokers = image.brokers.values().map(|broker| Broker {
+        id: broker.id,
+        rack: broker.rack.clone(),
+        kafka: broker.kafka.to_string(),
+        http: broker.http.to_string(),
+        peer: broker.peer.to_string(),
+        alive: broker.id == me || context.node.alive(broker.id),
+        fenced: broker.fenced,
+        directory_id: format!("{:032x}", broker.directory_id),
+        replicas: image.load.get(&broker.id).map_or(0, |load| load.replicas),
+        leading: leading.get(&broker.id).copied().unwrap_or(0),
+    });
+    Json(Brokers { brokers: brokers.collect() })
+}

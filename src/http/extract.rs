@@ -1,0 +1,70 @@
+//! What handlers take apart a request with: axum's extractors, refusing with problem documents.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+
+/// A JSON body. An unknown field is refused, not ignored: it is a misspelt one.
+pub(super) struct Body<T>(pub(super) T);
+
+/// The variable parts of a path.
+pub(super) struct Parameters<T>(pub(super) T);
+
+/// The part after the question mark.
+pub(super) struct Options<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match Json::from_request(request, state).await {
+            Ok(Json(body)) => Ok(Self(body)),
+            Err(rejection) => Err(refuse(&rejection)),
+        }
+    }
+}
+
+fn refuse(rejection: &JsonRejection) -> Problem {
+    let (status, code) = match rejection {
+        JsonRejection::JsonDataError(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_body"),
+        JsonRejection::MissingJsonContentType(_) => {
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json")
+        }
+        other if other.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            (other.status(), "body_too_large")
+        }
+        _ => (StatusCode::BAD_REQUEST, "malformed_body"),
+    };
+    Problem::new(status, code, rejection.body_text())
+}
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(parameters)) => Ok(Self(parameters)),
+            Err(rejection) => {
+                Err(Problem::new(StatusCode::BAD_REQUEST, "malformed_path", rejection.body_text()))
+            }
+        }
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Options<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Query::from_request_parts(parts, state).await {
+            Ok(Query(options)) => Ok(Self(options)),
+            Err(rejection) => {
+                Err(Problem::new(StatusCode::BAD_REQUEST, "malformed_query", rejection.body_text()))
+            }
+        }
+    }
+}

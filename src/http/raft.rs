@@ -1,0 +1,276 @@
+//! The Raft groups beneath the partitions, as their replicas see themselves.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use quorate_raft::{FollowerStatus, GroupStatus, Role};
+use quorate_storage::GroupId;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::extract::{Options, Parameters};
+use super::forward;
+use super::problem::Problem;
+use crate::broker::Context;
+use crate::metadata::{Image, METADATA_GROUP};
+
+/// The groups of one broker.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(super) struct Groups {
+    /// The broker whose replicas these are.
+    broker: u64,
+    groups: Vec<Group>,
+}
+
+/// One replica of a Raft group, as it sees itself.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(super) struct Group {
+    group: u64,
+    /// The broker this replica is on.
+    broker: u64,
+    /// The partition it is, such as `orders-3`; none for the group that holds the cluster's metadata.
+    partition: Option<String>,
+    /// leader, follower, learner, candidate or stopped.
+    role: String,
+    /// Kafka's leader epoch.
+    term: u64,
+    leader: Option<u64>,
+    voters: Vec<u64>,
+    learners: Vec<u64>,
+    /// A change of voters is under way and both sets must agree.
+    joint: bool,
+    last_index: Option<u64>,
+    committed_index: Option<u64>,
+    applied_index: Option<u64>,
+    purged_index: Option<u64>,
+    /// Bytes of its log on disk, roughly.
+    log_bytes: u64,
+    /// What the leader knows of the others; empty on any other replica.
+    followers: Vec<Follower>,
+    /// On the leader: milliseconds since a majority last answered.
+    quorum_answered_ms_ago: Option<u64>,
+}
+
+/// A follower or learner, as its leader sees it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(super) struct Follower {
+    broker: u64,
+    matched_index: Option<u64>,
+    /// Entries it lacks.
+    lag_entries: u64,
+    alive: bool,
+}
+
+/// One broker's groups in numbers.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub(super) struct Summary {
+    pub(super) broker: u64,
+    pub(super) groups: u64,
+    pub(super) leading: u64,
+    /// Of the groups it leads, those with a voter that is dead or lacks more entries than are usually under way.
+    pub(super) behind: u64,
+    /// The most entries any follower of a group it leads lacks.
+    pub(super) lag_entries_max: u64,
+}
+
+/// Entries a follower may lack before it counts as behind: what is under way in a busy group anyway.
+const LAG_ORDINARY: u64 = 1_000;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Which {
+    /// The broker whose groups are wanted; this one if left out.
+    broker: Option<u64>,
+}
+
+/// Returns a broker's replicas of Raft groups.
+#[utoipa::path(
+    get, path = "/v1/raft/groups", tag = "raft", params(Which),
+    responses(
+        (status = 200, body = Groups),
+        (status = 404, description = "There is no such broker", body = Problem),
+        (status = 503, description = "That broker does not answer", body = Problem)
+    )
+)]
+pub(super) async fn groups(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    Options(which): Options<Which>,
+) -> Result<Json<Groups>, Problem> {
+    let me = context.node.id();
+    let broker = which.broker.unwrap_or(me);
+    if broker != me {
+        return ask_broker(&context, &headers, broker, format!("/v1/raft/groups?broker={broker}"))
+            .await;
+    }
+    let image = context.metadata.image();
+    let groups =
+        context.node.statuses().iter().map(|status| describe(&image, me, status)).collect();
+    Ok(Json(Groups { broker, groups }))
+}
+
+/// Returns a Raft group as its leader sees it, or as another replica does while it has none.
+///
+/// The answer names the broker that gave it.
+#[utoipa::path(
+    get, path = "/v1/raft/groups/{group}", tag = "raft",
+    params(("group" = u64, Path, description = "0 is the group that holds the cluster's metadata")),
+    responses(
+        (status = 200, body = Group),
+        (status = 404, description = "There is no such group", body = Problem),
+        (status = 503, description = "No broker that hosts it answers", body = Problem)
+    )
+)]
+pub(super) async fn group(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    Parameters(number): Parameters<u64>,
+) -> Result<Json<Group>, Problem> {
+    let group = GroupId(number);
+    let image = context.metadata.image();
+    if group != METADATA_GROUP && !image.groups.contains_key(&group) {
+        let detail = format!("there is no group {number}");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_group", detail));
+    }
+    find(&context, &image, group, forward::is_forwarded(&headers)).await.map(Json).ok_or_else(
+        || {
+            let detail = format!("no broker that hosts group {number} answers");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "group_unavailable", detail)
+        },
+    )
+}
+
+/// Returns one broker's groups in numbers.
+#[utoipa::path(
+    get, path = "/v1/raft/summary", tag = "raft", params(Which),
+    responses(
+        (status = 200, body = Summary),
+        (status = 503, description = "That broker does not answer", body = Problem)
+    )
+)]
+pub(super) async fn summary(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    Options(which): Options<Which>,
+) -> Result<Json<Summary>, Problem> {
+    match which.broker.filter(|broker| *broker != context.node.id()) {
+        Some(broker) => ask_broker(&context, &headers, broker, summary_path(broker)).await,
+        None => Ok(Json(summarise(&context))),
+    }
+}
+
+pub(super) fn summary_path(broker: u64) -> String {
+    format!("/v1/raft/summary?broker={broker}")
+}
+
+/// Returns this broker's groups in numbers.
+pub(super) fn summarise(context: &Context) -> Summary {
+    let mut summary = Summary { broker: context.node.id(), ..Summary::default() };
+    for status in context.node.statuses() {
+        summary.groups += 1;
+        if status.role != Role::Leader {
+            continue;
+        }
+        summary.leading += 1;
+        let voters =
+            status.followers.iter().filter(|follower| status.voters.contains(&follower.id));
+        let behind = |follower: &FollowerStatus| !follower.alive || follower.lag > LAG_ORDINARY;
+        summary.behind += u64::from(voters.clone().any(behind));
+        summary.lag_entries_max =
+            voters.map(|voter| voter.lag).fold(summary.lag_entries_max, u64::max);
+    }
+    summary
+}
+
+/// Looks here if this replica leads, then at the leader, then at any other replica, then here again.
+pub(super) async fn find(
+    context: &Context,
+    image: &Image,
+    group: GroupId,
+    forwarded: bool,
+) -> Option<Group> {
+    let me = context.node.id();
+    let here = context.node.status(group).map(|status| describe(image, me, &status));
+    let leads_here = here.as_ref().is_some_and(|here| here.leader == Some(me));
+    if leads_here || forwarded {
+        return here;
+    }
+    let leader = context.metadata.leader(group).map(|leader| leader.id);
+    let replicas = match image.partition_of(group) {
+        Some((_, _, partition)) => partition.replicas.clone(),
+        None => image.brokers.keys().copied().collect(),
+    };
+    let elsewhere = replicas.into_iter().filter(|broker| Some(*broker) != leader && here.is_none());
+    for broker in leader.into_iter().chain(elsewhere).filter(|broker| *broker != me) {
+        if let Some(found) =
+            forward::ask(context, broker, format!("/v1/raft/groups/{}", group.0)).await
+        {
+            return Some(found);
+        }
+    }
+    here
+}
+
+async fn ask_broker<T: serde::de::DeserializeOwned + Send + 'static>(
+    context: &Context,
+    headers: &HeaderMap,
+    broker: u64,
+    path: String,
+) -> Result<Json<T>, Problem> {
+    if !context.metadata.image().brokers.contains_key(&broker) {
+        let detail = format!("there is no broker {broker}");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_broker", detail));
+    }
+    let answer = match forward::is_forwarded(headers) {
+        true => None,
+        false => forward::ask(context, broker, path).await,
+    };
+    answer.map(Json).ok_or_else(|| {
+        let detail = format!("broker {broker} does not answer");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "broker_unavailable", detail)
+    })
+}
+
+fn describe(image: &Image, broker: u64, status: &GroupStatus) -> Group {
+    let partition = image.partition_of(status.group);
+    Group {
+        group: status.group.0,
+        broker,
+        partition: partition.map(|(topic, index, _)| format!("{}-{index}", topic.name)),
+        role: role_name(status.role).to_owned(),
+        term: status.term,
+        leader: status.leader,
+        voters: status.voters.clone(),
+        learners: status.learners.clone(),
+        joint: status.joint,
+        last_index: status.last_index,
+        committed_index: status.committed_index,
+        applied_index: status.applied_index,
+        purged_index: status.purged_index,
+        log_bytes: status.log_bytes,
+        followers: status.followers.iter().map(follower).collect(),
+        quorum_answered_ms_ago: status
+            .since_quorum_ack
+            .map(|since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+fn follower(status: &FollowerStatus) -> Follower {
+    Follower {
+        broker: status.id,
+        matched_index: status.matched_index,
+        lag_entries: status.lag,
+        alive: status.alive,
+    }
+}
+
+pub(super) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Learner => "learner",
+        Role::Follower => "follower",
+        Role::Candidate => "candidate",
+        Role::Leader => "leader",
+        Role::Stopped => "stopped",
+    }
+}

@@ -1,0 +1,95 @@
+//! The accept loop: bounded connections, a deadline for each request's header, and an orderly end.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::config::Http;
+
+/// How long a client may take for a request's header; also how long an idle connection is kept.
+const HEADER_WAIT: Duration = Duration::from_secs(30);
+/// How long requests under way may take once the broker stops.
+const DRAIN: Duration = Duration::from_secs(5);
+/// After a failed accept, most often for want of file descriptors, which only time brings back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A request line with its headers.
+const HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// Serves HTTP until `stop` resolves, then lets requests under way finish for a bounded time.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    config: Http,
+    stop: impl Future<Output = ()> + Send,
+) {
+    let places = Arc::new(Semaphore::new(config.connections_max));
+    let (stopping, stopped) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    tokio::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        if let Some((stream, place)) = accepted {
+            let (router, stopped) = (router.clone(), stopped.clone());
+            connections.spawn(async move {
+                converse(stream, router, stopped).await;
+                drop(place);
+            });
+        } else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+    drop(listener);
+    stopping.send_replace(true);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        tracing::info!(seconds = DRAIN.as_secs(), "http requests were cut off");
+    }
+}
+
+/// Waits for room first, so that clients beyond the limit wait in the kernel's queue and take no memory here.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, place)),
+        Err(error) => {
+            tracing::warn!(%error, "http connection not accepted");
+            None
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, router: Router, mut stopped: watch::Receiver<bool>) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_WAIT)
+        .max_header_size(HEADER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(connection);
+    // Errors here are the client's: it went away, or sent something that is not HTTP.
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        // The sender lives as long as this task, so the wait ends with a true.
+        _ = stopped.wait_for(|stopped| *stopped) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "http connection ended");
+    }
+}

@@ -1,0 +1,86 @@
+use axum::body::to_bytes;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+
+use super::*;
+use crate::metadata::AdminError;
+
+const SOURCES: [&str; 8] = [
+    include_str!("../http.rs"),
+    include_str!("cluster.rs"),
+    include_str!("health.rs"),
+    include_str!("log.rs"),
+    include_str!("partitions.rs"),
+    include_str!("raft.rs"),
+    include_str!("scrape.rs"),
+    include_str!("topics.rs"),
+];
+
+/// The operations of the specification, such as `get /v1/topics`.
+fn operations() -> Vec<String> {
+    let document = serde_json::to_value(description()).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    paths
+        .iter()
+        .flat_map(|(path, item)| {
+            item.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))
+        })
+        .collect()
+}
+
+#[test]
+fn every_handler_is_mounted_and_in_the_specification() {
+    let handlers: usize =
+        SOURCES.iter().map(|source| source.matches("#[utoipa::path(").count()).sum();
+    assert_eq!(operations().len(), handlers, "{:#?}", operations());
+    // Nothing is mounted past the macro that describes what it mounts.
+    let mounted = SOURCES[0].matches(".routes(routes!(").count();
+    assert!(mounted > 10 && !SOURCES[0].contains(".route("), "{mounted}");
+}
+
+#[test]
+fn the_specification_has_every_route_that_was_promised() {
+    let operations = operations();
+    for promised in [
+        "get /livez",
+        "get /readyz",
+        "get /metrics",
+        "get /openapi.json",
+        "get /v1/cluster",
+        "get /v1/brokers",
+        "get /v1/topics",
+        "post /v1/topics",
+        "get /v1/topics/{topic}",
+        "delete /v1/topics/{topic}",
+        "get /v1/topics/{topic}/partitions/{partition}",
+        "put /v1/topics/{topic}/partitions/{partition}/replicas",
+        "delete /v1/topics/{topic}/partitions/{partition}/replicas",
+        "put /v1/topics/{topic}/partitions/{partition}/leader",
+        "get /v1/raft/groups",
+        "get /v1/raft/groups/{group}",
+        "put /v1/log/level",
+    ] {
+        assert!(
+            operations.iter().any(|operation| operation == promised),
+            "{promised}: {operations:#?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_problem_is_a_problem_document_with_a_stable_code() {
+    let response = Problem::from(AdminError::UnknownTopic("orders".into())).into_response();
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(problem["code"], "unknown_topic");
+    assert_eq!(problem["status"], 404);
+    assert_eq!(problem["detail"], "there is no topic orders");
+    assert_eq!(problem["retriable"], false);
+}
+
+#[test]
+fn an_unknown_outcome_is_never_called_a_failure() {
+    assert_eq!(Problem::from(AdminError::Timeout).code(), "timeout_unknown_outcome");
+}
