@@ -1,1 +1,190 @@
+//! A partition: a Raft group whose log is the Kafka log.
+//!
+//! One committed entry holds one record batch exactly as the producer sent it. What Kafka adds to a
+//! batch (offset, leader epoch) and remembers about it (producers' sequences, epochs, log start) is
+//! decided when the entry is applied, by [`PartitionMachine`], a pure function of the log. So every
+//! replica decides alike, a new leader knows what the old one knew, and nothing has to be undone when
+//! Raft takes back an uncommitted entry.
+//!
+//! ```text
+//!  append ──▶ propose ──▶ log ──commit──▶ machine.apply ──▶ offsets, producers, epochs
+//!                                              │
+//!  read ◀── walk the log ◀── seek a point ◀────┘ sparse points: offset → index
+//! ```
+//!
+//! Invariant: the high watermark is the end of what is applied here, so a reader never sees an entry
+//! that could be taken back; and only a leader that applied an entry of its own term serves, so a
+//! reader never sees less after a leader change than before it.
 
+mod append;
+mod changes;
+mod codec;
+mod command;
+mod disk;
+mod epochs;
+mod hints;
+mod index;
+mod machine;
+mod position;
+mod producers;
+mod read;
+mod rejected;
+mod replicas;
+mod retention;
+mod settings;
+mod timestamps;
+mod trim;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use quorate_raft::{Group, Leadership};
+use quorate_storage::GroupId;
+use tokio::sync::{Semaphore, watch};
+
+use crate::metadata::Leader;
+
+pub use append::{AppendError, Appended, PendingAppend};
+pub use changes::{Changes, Closed};
+pub use machine::{PartitionMachine, Refusal, Reply};
+pub use read::{ReadError, Records, Unreadable};
+pub use replicas::{OpenError, Partitions, Replica};
+pub use retention::{RetentionPace, run as run_retention};
+pub use settings::{Clock, PartitionSettings};
+pub use timestamps::{OffsetAt, OffsetSpec};
+pub use trim::TrimError;
+
+use hints::Hints;
+
+/// A replica of one partition on this broker.
+///
+/// Everything that changes lives in the Raft group; what is kept here are the bounds and caches of
+/// this broker's callers. An idle partition costs one of these, about 300 bytes, and no task.
+pub struct Partition {
+    group: Group<PartitionMachine>,
+    topic: String,
+    number: i32,
+    leadership: watch::Receiver<Leadership>,
+    settings: RwLock<PartitionSettings>,
+    /// Permits are bytes of batches proposed here and not yet applied.
+    room: Arc<Semaphore>,
+    /// Shared by all partitions: how many reads may wait for the disk at once.
+    disk_reads: Arc<Semaphore>,
+    hints: Hints,
+    clock: Clock,
+}
+
+/// This replica does not serve now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this replica does not lead the partition")]
+pub struct NotReady {
+    /// Who leads as far as this replica knows. It is this broker itself while an election is won but
+    /// nothing of the new term is applied yet: then the caller should ask again here, soon.
+    pub leader: Option<Leader>,
+}
+
+/// What an operator sees of a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    pub log_start: i64,
+    pub high_watermark: i64,
+    /// Bytes of the batches between the two.
+    pub bytes: u64,
+    /// The newest leader epoch with an entry in the log; -1 when there is none.
+    pub leader_epoch: i32,
+    /// Idempotent producers remembered.
+    pub producers: usize,
+}
+
+impl Partition {
+    /// Returns the Raft group behind the partition.
+    pub fn group(&self) -> &Group<PartitionMachine> {
+        &self.group
+    }
+
+    /// Returns the id of the Raft group.
+    pub fn id(&self) -> GroupId {
+        self.group.id()
+    }
+
+    /// Returns the name of the topic it belongs to.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Returns its number within the topic.
+    pub fn number(&self) -> i32 {
+        self.number
+    }
+
+    /// Returns what its topic asks of it.
+    pub fn settings(&self) -> PartitionSettings {
+        *self.settings.read()
+    }
+
+    /// Sets what its topic asks of it; appends and retention follow from now on.
+    pub fn set_settings(&self, settings: PartitionSettings) {
+        *self.settings.write() = settings;
+    }
+
+    /// Returns the leader epoch if this replica leads and may answer clients.
+    pub fn leader_epoch_if_ready(&self) -> Result<i32, NotReady> {
+        let leadership = self.leadership.borrow();
+        if leadership.ready {
+            return Ok(epochs::of_term(leadership.term));
+        }
+        Err(NotReady { leader: known_leader(&leadership) })
+    }
+
+    /// Returns who leads, as far as this replica knows.
+    pub fn leader(&self) -> Option<Leader> {
+        known_leader(&self.leadership.borrow())
+    }
+
+    /// Returns the offset after the last one consumers may see; it never goes back.
+    pub fn high_watermark(&self) -> i64 {
+        self.group.machine().next_offset()
+    }
+
+    /// Returns the first offset that is still kept.
+    pub fn log_start(&self) -> i64 {
+        self.group.machine().log_start()
+    }
+
+    /// Returns a wait for the next change of the high watermark, the log start or the leadership.
+    ///
+    /// Take it before looking at the state: what happens in between is then not missed.
+    pub fn changed(&self) -> Changes {
+        Changes::new(&self.group)
+    }
+
+    /// Returns the largest epoch not above `epoch` and where it ends, as `OffsetForLeaderEpoch` wants
+    /// it; (-1, -1) when that is not known.
+    pub fn end_offset_for_epoch(&self, epoch: i32) -> (i32, i64) {
+        let machine = self.group.machine();
+        machine.epochs().end_of(epoch, machine.next_offset())
+    }
+
+    /// Returns what an operator sees of it.
+    pub fn summary(&self) -> Summary {
+        self.group.machine().summary()
+    }
+
+    /// Returns whether it was closed under a handler that still holds it.
+    fn is_closed(&self) -> bool {
+        self.room.is_closed()
+    }
+
+    fn now_ms(&self) -> i64 {
+        (self.clock)()
+    }
+}
+
+fn known_leader(leadership: &Leadership) -> Option<Leader> {
+    let id = leadership.leader?;
+    Some(Leader { id, epoch: epochs::of_term(leadership.term) })
+}

@@ -1,0 +1,184 @@
+//! A producer's batch on its way into the log.
+//!
+//! The order of calls to [`Partition::append`] is the order of the log, so a caller that awaits it before
+//! the next batch of the same producer keeps that producer's order, and need not wait for the commit
+//! in between. Whether a batch takes its place is decided when it is applied; here only batches that
+//! are in the log already, for certain, are answered at once.
+//!
+//! Invariant: a batch enters the log only under the term whose leadership was checked. Between check and
+//! proposal the leadership may be lost and won again, and what was decided for the old one (that a batch
+//! is no duplicate, that a client was told the right leader) need not hold for the new.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_raft::{Outcome, Pending, ProposeError};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::timeout;
+
+use super::command::append_payload;
+use super::machine::{Refusal, Reply};
+use super::producers::Sequence;
+use super::{NotReady, Partition, known_leader};
+use crate::metadata::Leader;
+use crate::record::CheckedBatch;
+
+/// Bytes proposed and not yet applied, per partition. At 1 GB/s this is 32 ms, more than a commit takes;
+/// further producers wait, and their connections with them.
+pub(super) const IN_FLIGHT_BYTES_MAX: u32 = 32 * 1024 * 1024;
+
+/// How long a batch waits for room. Producers give up after 30 s by default (`request.timeout.ms`).
+const ROOM_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// A batch that is in the log, committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The offset of its first record; of the original, if the batch was sent before.
+    pub base_offset: i64,
+    /// The time the log gave its records; -1 when they keep their producer's.
+    pub log_append_time: i64,
+    pub log_start: i64,
+}
+
+/// A batch that is not in the log, or may not be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Not in the log. Send it to the leader.
+    #[error("this replica does not lead the partition")]
+    NotLeader { leader: Option<Leader> },
+    /// Not in the log. Too much is in flight, or no majority is in reach; send it again later.
+    #[error("too much is in flight, or no majority is in reach")]
+    Busy,
+    /// Not in the log, and never will be as it is.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// May be in the log. An idempotent producer sends it again and gets the original offset.
+    #[error("the outcome is unknown")]
+    Indeterminate,
+    /// Not in the log. The replica is closed here.
+    #[error("the replica is closed")]
+    Closed,
+}
+
+/// An append on its way; resolves once the batch is committed and applied here, or known not to be.
+///
+/// Not bounded in time: without a majority it waits. When dropped the outcome is unknown.
+#[must_use = "a batch is acknowledged only after this resolved"]
+pub struct PendingAppend(State);
+
+enum State {
+    Known(Appended),
+    Proposed { proposal: Proposal, _room: OwnedSemaphorePermit },
+}
+
+/// A command on its way.
+pub(super) struct Proposal {
+    pending: Pending<Reply>,
+    leadership: watch::Receiver<quorate_raft::Leadership>,
+}
+
+impl Partition {
+    /// Hands `batch` to the log; the future returned by this future says what became of it.
+    ///
+    /// `now_ms`: the time the log keeps of it. Waits for room, up to 20 s. If dropped before it returns
+    /// the outcome is unknown.
+    pub async fn append(
+        &self,
+        batch: CheckedBatch,
+        now_ms: i64,
+    ) -> Result<PendingAppend, AppendError> {
+        let term = self.fence()?;
+        if let Some(appended) = self.known_duplicate(&batch) {
+            return Ok(PendingAppend(State::Known(appended)));
+        }
+        let bytes = u32::try_from(batch.len()).unwrap_or(u32::MAX).min(IN_FLIGHT_BYTES_MAX);
+        // The queue for room is first in, first out, so waiting does not change the order.
+        let room = timeout(ROOM_WAIT_MAX, Arc::clone(&self.room).acquire_many_owned(bytes));
+        let room = room.await.map_err(|_| AppendError::Busy)?.map_err(|_| AppendError::Closed)?;
+        let payload = Bytes::from(append_payload(now_ms, batch.bytes()));
+        drop(batch);
+        let proposal = self.propose(payload, term).await?;
+        Ok(PendingAppend(State::Proposed { proposal, _room: room }))
+    }
+
+    /// Returns the term in which this replica may propose.
+    pub(super) fn fence(&self) -> Result<u64, NotReady> {
+        let leadership = self.leadership.borrow();
+        if leadership.ready {
+            return Ok(leadership.term);
+        }
+        Err(NotReady { leader: known_leader(&leadership) })
+    }
+
+    pub(super) async fn propose(&self, payload: Bytes, term: u64) -> Result<Proposal, AppendError> {
+        let leadership = self.leadership.clone();
+        match self.group.propose(payload, Some(term)).await {
+            Ok(pending) => Ok(Proposal { pending, leadership }),
+            Err(ProposeError::NotLeader { .. }) => {
+                Err(AppendError::NotLeader { leader: self.leader() })
+            }
+            Err(ProposeError::Busy) => Err(AppendError::Busy),
+            Err(ProposeError::Closed) => Err(AppendError::Closed),
+        }
+    }
+
+    /// What is applied is committed, so the answer holds whoever leads by now. It also costs neither an
+    /// entry nor a place among the rejected.
+    fn known_duplicate(&self, batch: &CheckedBatch) -> Option<Appended> {
+        let claim = Sequence::of(batch.header())?;
+        let machine = self.group.machine();
+        let stored = machine.duplicate(&claim)?;
+        Some(Appended {
+            base_offset: stored.base_offset,
+            log_append_time: stored.log_append_time,
+            log_start: machine.log_start(),
+        })
+    }
+}
+
+impl Future for Proposal {
+    type Output = Result<Reply, AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = ready!(pin!(&mut self.pending).poll(context));
+        Poll::Ready(match outcome {
+            Outcome::Applied { reply, .. } => Ok(reply),
+            Outcome::Indeterminate => Err(AppendError::Indeterminate),
+            // Another leader's entry took its place.
+            Outcome::NotInLog => {
+                let leader = known_leader(&self.leadership.borrow());
+                Err(AppendError::NotLeader { leader })
+            }
+        })
+    }
+}
+
+impl Future for PendingAppend {
+    type Output = Result<Appended, AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let proposal = match &mut self.0 {
+            State::Known(appended) => return Poll::Ready(Ok(*appended)),
+            State::Proposed { proposal, .. } => proposal,
+        };
+        let reply = ready!(pin!(proposal).poll(context))?;
+        Poll::Ready(match reply {
+            Reply::Appended { base_offset, log_append_time, log_start, .. } => {
+                Ok(Appended { base_offset, log_append_time, log_start })
+            }
+            Reply::Refused(refusal) => Err(AppendError::Refused(refusal)),
+            // An append is answered as an append; anything else comes of another command.
+            Reply::Nothing | Reply::Trimmed { .. } => Err(AppendError::Indeterminate),
+        })
+    }
+}
+
+impl From<NotReady> for AppendError {
+    fn from(not_ready: NotReady) -> Self {
+        Self::NotLeader { leader: not_ready.leader }
+    }
+}

@@ -1,0 +1,300 @@
+//! The replicated state of a partition: a function of its log, nothing else.
+//!
+//! Applying an entry looks at the command's header and the batch's header and touches no record, so a
+//! replica that only follows spends next to nothing here. What grows with the log (points, old rejected
+//! entries) leaves as [`Effects`], written behind the entries; what stays in memory is bounded and goes
+//! into checkpoints.
+//!
+//! Invariant: two machines that applied the same entries encode to the same bytes and emitted the same
+//! effects, wherever either was restored from a checkpoint in between.
+
+mod checkpoint;
+mod recent;
+
+use quorate_raft::{Committed, DecodeError, Effects, Machine};
+
+use super::Summary;
+use super::command::{Batch, Command, Trim};
+use super::epochs::{self, Epochs};
+use super::index::{self, Point, SPAN_BYTES, SPAN_ENTRIES, SPAN_MS, Span};
+use super::position::Position;
+use super::producers::{Producers, Sequence, Stored, Verdict};
+use super::rejected::Rejected;
+use recent::Recent;
+
+/// See the file's header.
+#[derive(Debug, Default)]
+pub struct PartitionMachine {
+    /// First offset that is kept; it may lie inside the batch at `start`.
+    log_start: i64,
+    /// The batch that holds `log_start`.
+    start: Position,
+    /// Behind the last applied entry: the next offset and index, and all bytes ever.
+    end: Position,
+    epochs: Epochs,
+    producers: Producers,
+    rejected: Rejected,
+    open: OpenSpan,
+    /// Largest timestamp of any batch ever.
+    timestamp_max: i64,
+    /// The first batch with the largest timestamp, for `ListOffsets` -3.
+    newest: Option<Newest>,
+    /// A cache; in no checkpoint.
+    recent: Recent,
+}
+
+/// The span that no point has closed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct OpenSpan {
+    start: Position,
+    /// The time of the command that opened it.
+    opened_ms: i64,
+    /// Entries since, rejected and blank ones too: what a walk passes.
+    entries: u32,
+    span: Span,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Newest {
+    pub(super) timestamp: i64,
+    /// The offset after its batch.
+    pub(super) end_offset: i64,
+    pub(super) at: Position,
+}
+
+/// What came of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// An entry of Raft's own; clients know nothing of it.
+    Nothing,
+    /// The batch is in the log. `duplicate`: it was already, under that offset.
+    Appended { base_offset: i64, log_append_time: i64, log_start: i64, duplicate: bool },
+    /// The batch took no offset.
+    Refused(Refusal),
+    /// The first offset that is kept now.
+    Trimmed { log_start: i64 },
+}
+
+/// Why a batch took no offset (KIP-98).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the producer's next sequence number is {expected}")]
+    OutOfOrderSequence { expected: i32 },
+    #[error("the producer's epoch is {current} by now")]
+    InvalidProducerEpoch { current: i16 },
+}
+
+/// What a reader needs of the machine, taken in one look.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    pub(super) log_start: i64,
+    pub(super) start: Position,
+    pub(super) end: Position,
+    /// Where the open span begins: the last point, or the start of the log.
+    pub(super) open_start: Position,
+    pub(super) open: Span,
+    pub(super) rejected: Rejected,
+}
+
+impl PartitionMachine {
+    /// Returns the offset the next batch will get: the high watermark.
+    pub fn next_offset(&self) -> i64 {
+        self.end.offset
+    }
+
+    /// Returns the first offset that is kept.
+    pub fn log_start(&self) -> i64 {
+        self.log_start
+    }
+
+    /// Returns which epoch each kept offset was written under.
+    pub fn epochs(&self) -> &Epochs {
+        &self.epochs
+    }
+
+    /// Returns what an operator sees.
+    pub fn summary(&self) -> Summary {
+        Summary {
+            log_start: self.log_start,
+            high_watermark: self.end.offset,
+            bytes: self.end.bytes - self.start.bytes,
+            leader_epoch: self.epochs.latest(),
+            producers: self.producers.len(),
+        }
+    }
+
+    /// Returns where a batch stands that is in the log already, if it is remembered.
+    pub(super) fn duplicate(&self, claim: &Sequence) -> Option<Stored> {
+        match self.producers.judge(claim) {
+            Verdict::Duplicate(stored) => Some(stored),
+            Verdict::Accept | Verdict::OutOfOrder { .. } | Verdict::Fenced { .. } => None,
+        }
+    }
+
+    pub(super) fn view(&self) -> View {
+        View {
+            log_start: self.log_start,
+            start: self.start,
+            end: self.end,
+            open_start: self.open.start,
+            open: self.open.span,
+            rejected: self.rejected.clone(),
+        }
+    }
+
+    /// Returns the batch that holds `offset` if it is among the last few.
+    pub(super) fn recent(&self, offset: i64) -> Option<Position> {
+        self.recent.holding(offset).filter(|_| offset < self.end.offset)
+    }
+
+    /// Returns the batch with the largest timestamp, while any of it is kept.
+    pub(super) fn newest(&self) -> Option<Newest> {
+        self.newest.filter(|newest| newest.end_offset > self.log_start)
+    }
+
+    fn append(&mut self, now_ms: i64, batch: &Batch, effects: &mut Effects) -> Reply {
+        self.producers.sweep(now_ms);
+        let claim = Sequence::of(&batch.header);
+        let verdict = claim.map_or(Verdict::Accept, |claim| self.producers.judge(&claim));
+        let refusal = match verdict {
+            Verdict::Accept => return self.accept(now_ms, batch, claim, effects),
+            Verdict::Duplicate(stored) => self.stored(stored, true),
+            Verdict::OutOfOrder { expected } => {
+                Reply::Refused(Refusal::OutOfOrderSequence { expected })
+            }
+            Verdict::Fenced { current } => {
+                Reply::Refused(Refusal::InvalidProducerEpoch { current })
+            }
+        };
+        self.rejected.push(self.end.index, effects);
+        refusal
+    }
+
+    fn accept(
+        &mut self,
+        now_ms: i64,
+        batch: &Batch,
+        claim: Option<Sequence>,
+        effects: &mut Effects,
+    ) -> Reply {
+        let at = self.end;
+        if self.open.is_empty(at) {
+            // Only ever the first: what Raft wrote before it need not be walked again.
+            self.open = OpenSpan::starting(at, now_ms);
+        } else if self.open.is_full(at, now_ms) {
+            let closed = Point { at, timestamp_before: self.timestamp_max, span: self.open.span };
+            effects.puts.push(closed.put());
+            self.open = OpenSpan::starting(at, now_ms);
+        }
+        let timestamp = batch.header.max_timestamp;
+        self.open.span.add(timestamp, now_ms);
+        self.timestamp_max = self.timestamp_max.max(timestamp);
+        self.end.offset = at
+            .offset
+            .checked_add(batch.offsets())
+            .expect("offsets last 290,000 years at a million records a second");
+        self.end.bytes += batch.bytes;
+        if self.newest.is_none_or(|newest| timestamp > newest.timestamp) {
+            self.newest = Some(Newest { timestamp, end_offset: self.end.offset, at });
+        }
+        self.recent.push(at);
+        let stored =
+            Stored { base_offset: at.offset, log_append_time: batch.log_append_time() };
+        if let Some(claim) = claim {
+            self.producers.remember(&claim, stored, now_ms);
+        }
+        self.stored(stored, false)
+    }
+
+    fn stored(&self, stored: Stored, duplicate: bool) -> Reply {
+        Reply::Appended {
+            base_offset: stored.base_offset,
+            log_append_time: stored.log_append_time,
+            log_start: self.log_start,
+            duplicate,
+        }
+    }
+
+    fn trim(&mut self, trim: &Trim, effects: &mut Effects) -> Reply {
+        // Two leaders may have asked, in either order; and an empty log still sheds its blank entries.
+        let forward = (trim.log_start, trim.start.index) > (self.log_start, self.start.index)
+            && trim.start.index >= self.start.index;
+        // Only ever false for a command that no broker of ours proposes.
+        let sane = trim.start.offset <= trim.log_start
+            && trim.log_start <= self.end.offset
+            && trim.start.index <= self.end.index
+            && (self.start.bytes..=self.end.bytes).contains(&trim.start.bytes);
+        if forward && sane {
+            if trim.start.offset > self.start.offset {
+                effects.deletes.push(index::delete(self.start.offset, trim.start.offset));
+            }
+            self.log_start = trim.log_start;
+            self.start = trim.start;
+            self.epochs.trim(trim.log_start);
+            self.rejected.trim(trim.start.index, effects);
+            self.recent.trim(trim.start.offset);
+        }
+        Reply::Trimmed { log_start: self.log_start }
+    }
+}
+
+impl Machine for PartitionMachine {
+    type Reply = Reply;
+
+    fn apply(&mut self, entry: Committed<'_>, effects: &mut Effects) -> Reply {
+        self.end.index = entry.index;
+        self.open.entries = self.open.entries.saturating_add(1);
+        self.epochs.observe(epochs::of_term(entry.term), self.end.offset);
+        let reply = match entry.payload.map(|payload| Command::decode(payload)) {
+            None => Reply::Nothing,
+            Some(Ok(Command::Append { now_ms, batch })) => self.append(now_ms, &batch, effects),
+            Some(Ok(Command::Trim { now_ms, trim })) => {
+                self.producers.sweep(now_ms);
+                self.trim(&trim, effects)
+            }
+            // Going on would make this replica's offsets differ from the others' for ever.
+            Some(Err(error)) => quorate_storage::fatal("apply an entry of a partition", &error),
+        };
+        self.end.index = entry.index + 1;
+        reply
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        checkpoint::encode(self)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        checkpoint::decode(bytes).map_err(|error| DecodeError(error.to_string()))
+    }
+
+    fn needed_from(&self) -> u64 {
+        self.start.index
+    }
+}
+
+impl OpenSpan {
+    fn starting(start: Position, now_ms: i64) -> Self {
+        // The entry that opens it is the first to pass.
+        Self { start, opened_ms: now_ms, entries: 1, span: Span::EMPTY }
+    }
+
+    fn is_empty(&self, end: Position) -> bool {
+        end.offset == self.start.offset
+    }
+
+    /// Returns whether a batch at `end` should begin the next span.
+    fn is_full(&self, end: Position, now_ms: i64) -> bool {
+        end.bytes - self.start.bytes >= SPAN_BYTES
+            || self.entries > SPAN_ENTRIES
+            || now_ms.saturating_sub(self.opened_ms) >= SPAN_MS
+    }
+}
+
+impl Default for OpenSpan {
+    fn default() -> Self {
+        Self { start: Position::default(), opened_ms: 0, entries: 0, span: Span::EMPTY }
+    }
+}
+
+#[cfg(test)]
+mod tests;

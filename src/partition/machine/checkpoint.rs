@@ -1,0 +1,106 @@
+//! The machine as bytes. Kept on disk and sent to replicas that fell behind, so frozen.
+//!
+//! A checkpoint is of the last applied entry, also when it serves as the boundary of a trimmed log: a
+//! replica reset to it replays what follows, trims included, and arrives where the others are.
+
+use super::{Newest, OpenSpan, PartitionMachine};
+use crate::partition::codec::{CodecError, Reader, Writer};
+use crate::partition::epochs::Epochs;
+use crate::partition::index::Span;
+use crate::partition::position::Position;
+use crate::partition::producers::Producers;
+use crate::partition::rejected::Rejected;
+
+const VERSION: u8 = 1;
+
+pub(super) fn encode(machine: &PartitionMachine) -> Vec<u8> {
+    let mut writer = Writer::with_capacity(256 + machine.producers.len() * 64);
+    writer.u8(VERSION);
+    writer.i64(machine.log_start);
+    put_position(&mut writer, machine.start);
+    put_position(&mut writer, machine.end);
+    put_position(&mut writer, machine.open.start);
+    writer.i64(machine.open.opened_ms);
+    writer.u32(machine.open.entries);
+    writer.i64(machine.open.span.timestamp_max);
+    writer.i64(machine.open.span.age_max);
+    writer.i64(machine.timestamp_max);
+    writer.u8(u8::from(machine.newest.is_some()));
+    if let Some(newest) = machine.newest {
+        writer.i64(newest.timestamp);
+        writer.i64(newest.end_offset);
+        put_position(&mut writer, newest.at);
+    }
+    machine.epochs.encode(&mut writer);
+    machine.rejected.encode(&mut writer);
+    machine.producers.encode(&mut writer);
+    writer.finish()
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<PartitionMachine, CodecError> {
+    let mut reader = Reader::new(bytes);
+    let version = reader.u8()?;
+    if version != VERSION {
+        return Err(CodecError::Version(version));
+    }
+    let log_start = reader.i64()?;
+    let start = take_position(&mut reader)?;
+    let end = take_position(&mut reader)?;
+    let open = take_open(&mut reader)?;
+    let timestamp_max = reader.i64()?;
+    let newest = match reader.u8()? {
+        0 => None,
+        1 => Some(Newest {
+            timestamp: reader.i64()?,
+            end_offset: reader.i64()?,
+            at: take_position(&mut reader)?,
+        }),
+        _ => return Err(CodecError::Range("whether there is a newest batch")),
+    };
+    let machine = PartitionMachine {
+        log_start,
+        start,
+        end,
+        open,
+        timestamp_max,
+        newest,
+        epochs: Epochs::decode(&mut reader)?,
+        rejected: Rejected::decode(&mut reader)?,
+        producers: Producers::decode(&mut reader)?,
+        ..PartitionMachine::default()
+    };
+    reader.end()?;
+    if is_ordered(&machine) { Ok(machine) } else { Err(CodecError::Range("the order of positions")) }
+}
+
+/// What all arithmetic on positions relies on.
+fn is_ordered(machine: &PartitionMachine) -> bool {
+    let before_end = |at: Position| {
+        0 <= at.offset
+            && at.offset <= machine.end.offset
+            && at.index <= machine.end.index
+            && at.bytes <= machine.end.bytes
+    };
+    before_end(machine.start)
+        && before_end(machine.open.start)
+        && (machine.start.offset..=machine.end.offset).contains(&machine.log_start)
+}
+
+fn take_open(reader: &mut Reader<'_>) -> Result<OpenSpan, CodecError> {
+    Ok(OpenSpan {
+        start: take_position(reader)?,
+        opened_ms: reader.i64()?,
+        entries: reader.u32()?,
+        span: Span { timestamp_max: reader.i64()?, age_max: reader.i64()? },
+    })
+}
+
+fn put_position(writer: &mut Writer, position: Position) {
+    writer.i64(position.offset);
+    writer.u64(position.index);
+    writer.u64(position.bytes);
+}
+
+fn take_position(reader: &mut Reader<'_>) -> Result<Position, CodecError> {
+    Ok(Position { offset: reader.i64()?, index: reader.u64()?, bytes: reader.u64()? })
+}

@@ -1,0 +1,209 @@
+//! Offset to records.
+//!
+//! A read walks the log from the nearest known place: a recent batch, the place where the same reader
+//! stopped, the open span, or a point on disk. It tries memory first, on the caller's thread; the first
+//! entry that is not there moves the walk, with what it gathered, to a thread that may block.
+//!
+//! Batches are returned whole and as sent, with base offset and leader epoch stamped in (their checksum
+//! does not cover those). They are copied once, into the answer.
+//!
+//! Invariant: nothing at or above the high watermark is returned.
+
+use bytes::{Bytes, BytesMut};
+
+use super::disk::on_disk;
+use super::machine::View;
+use super::position::Position;
+use super::walk::{Located, Source, Step, Walk, WalkError};
+use super::{Closed, Partition};
+use crate::record;
+
+/// What one read returns at most, a larger first batch excepted: bounds what a client's own limit,
+/// which may be 2 GiB, makes this broker hold.
+const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Whole batches, and what was true of the partition when they were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Records {
+    /// Record batches v2, one after the other, ready to be sent. Empty, never half a batch.
+    pub bytes: Bytes,
+    pub high_watermark: i64,
+    pub log_start: i64,
+    /// The offset after the last record returned; the asked offset when there is none.
+    pub next_offset: i64,
+}
+
+/// Nothing was read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The offset is trimmed, or not written yet. The client resets its position.
+    #[error("the offset is outside of {log_start}..={high_watermark}")]
+    OutOfRange { log_start: i64, high_watermark: i64 },
+    /// The replica was closed here, or the broker stops. The client finds another.
+    #[error("the replica is closed")]
+    Closed,
+    /// The log is damaged; it was logged, an operator has to look. Another replica may be whole.
+    #[error("the partition's log cannot be read")]
+    Unreadable(#[source] Unreadable),
+}
+
+/// What is wrong with a log.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Unreadable(WalkError);
+
+impl From<Closed> for ReadError {
+    fn from(_: Closed) -> Self {
+        Self::Closed
+    }
+}
+
+impl Partition {
+    /// Returns batches from the one that holds `offset` on, about `bytes_max` bytes of them.
+    ///
+    /// `at_least_one`: a first batch larger than `bytes_max` is returned all the same. Gives an empty
+    /// answer at the high watermark. Says nothing about leadership; ask before, and after.
+    /// Safe to drop.
+    pub async fn read(
+        &self,
+        offset: i64,
+        bytes_max: usize,
+        at_least_one: bool,
+    ) -> Result<Records, ReadError> {
+        let (view, recent) = {
+            let machine = self.group.machine();
+            (machine.view(), machine.recent(offset))
+        };
+        view.check(offset)?;
+        let mut gather = Gather::new(offset, bytes_max.min(READ_BYTES_MAX), at_least_one);
+        if offset == view.end.offset || !gather.wants_more() {
+            return Ok(gather.finish(&view));
+        }
+        let known = recent.or_else(|| self.hints.take(offset));
+        let known = known.or_else(|| {
+            (offset >= view.open_start.offset).then(|| view.nearest(offset))
+        });
+        let mut walk = known.map(|from| gather.walk(self, &view, from));
+        if let Some(walk) = &mut walk
+            && gather.run(walk, Source::Memory).map_err(|error| self.unreadable(error, offset))?
+        {
+            return Ok(self.answer(gather, &view));
+        }
+        let (gather, view) = self.read_disk(gather, walk, view).await?;
+        Ok(self.answer(gather, &view))
+    }
+
+    async fn read_disk(
+        &self,
+        mut gather: Gather,
+        walk: Option<Walk>,
+        view: View,
+    ) -> Result<(Gather, View), ReadError> {
+        let offset = gather.offset;
+        let log = self.group.log().clone();
+        let done = on_disk(&self.disk_reads, move || {
+            let mut walk = match walk {
+                Some(walk) => walk,
+                None => Walk::new(&log, &view, view.seek(&log, offset)?, gather.bytes_max),
+            };
+            gather.run(&mut walk, Source::Disk)?;
+            Ok((gather, view))
+        });
+        done.await?.map_err(|error| self.unreadable(error, offset))
+    }
+
+    fn answer(&self, gather: Gather, view: &View) -> Records {
+        if let Some(next) = gather.next
+            && next.offset < view.end.offset
+        {
+            self.hints.put(next);
+        }
+        gather.finish(view)
+    }
+
+    /// Says what a failed walk means: usually that the log was trimmed or closed under it.
+    pub(super) fn unreadable(&self, error: WalkError, offset: i64) -> ReadError {
+        if self.is_closed() || error.is_closed() {
+            return ReadError::Closed;
+        }
+        if let Err(out_of_range) = self.group.machine().view().check(offset) {
+            return out_of_range;
+        }
+        let partition = format!("{}-{}", self.topic, self.number);
+        tracing::error!(%partition, group = %self.id(), offset, %error, "partition log unreadable");
+        ReadError::Unreadable(Unreadable(error))
+    }
+}
+
+impl View {
+    fn check(&self, offset: i64) -> Result<(), ReadError> {
+        if (self.log_start..=self.end.offset).contains(&offset) {
+            return Ok(());
+        }
+        let (log_start, high_watermark) = (self.log_start, self.end.offset);
+        Err(ReadError::OutOfRange { log_start, high_watermark })
+    }
+}
+
+/// The batches of one answer, as they are found.
+struct Gather {
+    offset: i64,
+    bytes_max: usize,
+    at_least_one: bool,
+    batches: Vec<Located>,
+    bytes: usize,
+    /// Behind the last batch taken.
+    next: Option<Position>,
+}
+
+impl Gather {
+    fn new(offset: i64, bytes_max: usize, at_least_one: bool) -> Self {
+        Self { offset, bytes_max, at_least_one, batches: Vec::new(), bytes: 0, next: None }
+    }
+
+    fn walk(&self, partition: &Partition, view: &View, from: Position) -> Walk {
+        Walk::new(partition.group.log(), view, from, self.bytes_max)
+    }
+
+    fn wants_more(&self) -> bool {
+        self.bytes < self.bytes_max || (self.at_least_one && self.batches.is_empty())
+    }
+
+    fn fits(&self, batch: &Located) -> bool {
+        let forced = self.at_least_one && self.batches.is_empty();
+        forced || self.bytes + batch.bytes.len() <= self.bytes_max
+    }
+
+    /// Takes batches until the answer is full or the log ends; false when the disk is needed first.
+    fn run(&mut self, walk: &mut Walk, source: Source) -> Result<bool, WalkError> {
+        while self.wants_more() {
+            match walk.step(source)? {
+                Step::OnDisk => return Ok(false),
+                Step::End => break,
+                Step::Batch(batch) if batch.end_offset <= self.offset => {}
+                Step::Batch(batch) if self.fits(&batch) => {
+                    self.bytes += batch.bytes.len();
+                    self.batches.push(batch);
+                    self.next = Some(walk.position());
+                }
+                Step::Batch(_) => break,
+            }
+        }
+        Ok(true)
+    }
+
+    fn finish(self, view: &View) -> Records {
+        let mut bytes = BytesMut::with_capacity(self.bytes);
+        for batch in &self.batches {
+            let begin = bytes.len();
+            bytes.extend_from_slice(&batch.bytes);
+            record::stamp(&mut bytes[begin..], batch.at.offset, batch.epoch);
+        }
+        Records {
+            bytes: bytes.freeze(),
+            high_watermark: view.end.offset,
+            log_start: view.log_start,
+            next_offset: self.batches.last().map_or(self.offset, |batch| batch.end_offset),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Deleting what a topic no longer wants to keep.
+//!
+//! Each leader looks at its partitions now and then, finds how far the log start can move and proposes
+//! that; the replicas trim when they apply it. Nothing is remembered between two looks: what was missed
+//! (leadership lost, no majority) is found again by whoever leads at the next. Brokers look at different
+//! moments, so that the deletions of a cluster do not fall together.
+//!
+//! The log is cut at points only, so up to a span (256 KiB, 128 entries or an hour) stays longer than
+//! asked; never is anything deleted early.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_storage::Log;
+use rand::Rng;
+use tokio::time::{sleep, timeout};
+
+use super::command::Trim;
+use super::disk::on_disk;
+use super::index;
+use super::machine::View;
+use super::position::Position;
+use super::{Partition, PartitionSettings, Partitions, TrimError};
+
+/// How long one partition's trim may take before the look goes on to the next.
+const TRIM_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Entries without records (of elections, of refused batches) that an empty log may hold.
+const EMPTY_ENTRIES_MAX: u64 = 4096;
+
+/// How often to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionPace {
+    /// Between the end of one look and the next, give or take a quarter.
+    pub interval: Duration,
+}
+
+/// Looks at all open partitions for ever. Drop it to stop; that leaves nothing half done.
+pub async fn run(partitions: Arc<Partitions>, pace: RetentionPace) {
+    loop {
+        let factor = rand::rng().random_range(0.75..1.25);
+        sleep(pace.interval.mul_f64(factor)).await;
+        for partition in partitions.all() {
+            partition.look_for_expired().await;
+        }
+    }
+}
+
+impl Partition {
+    async fn look_for_expired(&self) {
+        match timeout(TRIM_WAIT_MAX, self.enforce_retention()).await {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(log_start))) => {
+                let partition = format!("{}-{}", self.topic, self.number);
+                tracing::debug!(%partition, log_start, "retention moved the log start");
+            }
+            // All of these pass or were logged, and the next look tries again.
+            Ok(Err(error)) => {
+                tracing::debug!(group = %self.id(), %error, "retention did not run");
+            }
+            Err(_) => {
+                tracing::debug!(group = %self.id(), "retention waits for a majority");
+            }
+        }
+    }
+
+    /// Deletes what is past its retention now; returns the new log start if it moved.
+    ///
+    /// Does nothing where another broker leads.
+    pub async fn enforce_retention(&self) -> Result<Option<i64>, TrimError> {
+        let Ok(term) = self.fence() else { return Ok(None) };
+        let view = self.group.machine().view();
+        let Some(limits) = Limits::of(self.settings(), self.now_ms(), &view) else {
+            return Ok(None);
+        };
+        let log_start = view.log_start;
+        let log = self.group.log().clone();
+        let found = on_disk(&self.disk_reads, move || limits.find(&log, &view)).await?;
+        let found = found.map_err(|error| {
+            TrimError::Read(self.unreadable(error.into(), log_start))
+        })?;
+        let Some(start) = found else { return Ok(None) };
+        let trim = Trim { log_start: start.offset.max(log_start), start };
+        self.propose_trim(trim, term).await.map(Some)
+    }
+}
+
+/// What may stay.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Spans whose newest record is older go.
+    oldest_ms: i64,
+    /// Spans go while this much remains.
+    bytes_min: u64,
+}
+
+impl Limits {
+    /// Returns `None` when nothing can be past its retention, as far as memory tells.
+    fn of(settings: PartitionSettings, now_ms: i64, view: &View) -> Option<Self> {
+        let limits = Self {
+            oldest_ms: settings.retention_ms.map_or(i64::MIN, |ms| now_ms.saturating_sub(ms)),
+            bytes_min: settings.retention_bytes.unwrap_or(u64::MAX),
+        };
+        let is_empty = view.log_start == view.end.offset;
+        let sheds = is_empty && view.end.index - view.start.index > EMPTY_ENTRIES_MAX;
+        let limited = settings.retention_ms.is_some() || settings.retention_bytes.is_some();
+        (sheds || (limited && !is_empty)).then_some(limits)
+    }
+
+    fn is_over(&self, view: &View, to: Position, age_max: i64) -> bool {
+        let expired = age_max < self.oldest_ms;
+        let remaining = view.end.bytes - to.bytes;
+        expired || remaining >= self.bytes_min
+    }
+
+    /// Returns the furthest place everything before which may go. Reads the points that go, and one.
+    fn find(&self, log: &Log, view: &View) -> Result<Option<Position>, index::IndexError> {
+        let mut keep_from = None;
+        for point in index::after(log, view.start.offset) {
+            let point = point?;
+            if point.at.offset > view.open_start.offset
+                || !self.is_over(view, point.at, point.span.age_max)
+            {
+                break;
+            }
+            keep_from = Some(point.at);
+        }
+        let reached = keep_from.unwrap_or(view.start);
+        // The open span is known from memory; all before it must have gone, or there is nothing before.
+        let at_open = reached.offset >= view.open_start.offset;
+        let is_empty = view.log_start == view.end.offset;
+        if at_open && (is_empty || self.is_over(view, view.end, view.open.age_max)) {
+            keep_from = Some(view.end);
+        }
+        Ok(keep_from)
+    }
+}
+
+#[cfg(test)]
+mod tests;

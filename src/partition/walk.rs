@@ -1,0 +1,210 @@
+//! Walking the log from a known place, counting offsets.
+//!
+//! An entry does not contain its offset: the leader that wrote it did not know it. So offsets are counted
+//! from a place where they are known, over the batches and past what took none.
+//!
+//! Invariant: a walk ends before the first entry that was not applied when its view was taken.
+
+use bytes::Bytes;
+use quorate_storage::{Entry, EntryKind, Error as StorageError, Log};
+
+use super::codec::CodecError;
+use super::command::{Batch, Command};
+use super::epochs;
+use super::index::{self, IndexError};
+use super::machine::View;
+use super::position::Position;
+use super::rejected::{Page, Rejected, RejectedError};
+use crate::record::RecordError;
+
+/// Read from the log at once; more would only be more memory in flight.
+const CHUNK_BYTES_MAX: usize = 1024 * 1024;
+
+/// See the file's header. Moves between threads, as when it has to wait for the disk.
+pub(super) struct Walk {
+    log: Log,
+    rejected: Rejected,
+    page: Option<Page>,
+    at: Position,
+    /// Index and offset where it ends, exclusive.
+    end: Position,
+    read: std::vec::IntoIter<Entry>,
+    chunk_bytes: usize,
+}
+
+/// A batch and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct Located {
+    pub(super) at: Position,
+    /// The offset after it.
+    pub(super) end_offset: i64,
+    pub(super) epoch: i32,
+    pub(super) batch: Batch,
+    /// The batch as its producer sent it.
+    pub(super) bytes: Bytes,
+}
+
+#[derive(Debug)]
+pub(super) enum Step {
+    Batch(Located),
+    /// Everything applied is passed.
+    End,
+    /// The next entry is not in memory, and going to the disk was not allowed.
+    OnDisk,
+}
+
+/// Whether the caller may be kept waiting for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Memory,
+    Disk,
+}
+
+impl Walk {
+    /// Begins at `from`; reads about `bytes_max` from the log at once.
+    pub(super) fn new(log: &Log, view: &View, from: Position, bytes_max: usize) -> Self {
+        Self {
+            log: log.clone(),
+            rejected: view.rejected.clone(),
+            page: None,
+            at: from,
+            end: view.end,
+            read: Vec::new().into_iter(),
+            chunk_bytes: bytes_max.clamp(1, CHUNK_BYTES_MAX),
+        }
+    }
+
+    /// Returns where the next batch will stand; its index may be that of an entry before it.
+    pub(super) fn position(&self) -> Position {
+        self.at
+    }
+
+    /// Returns the next batch.
+    pub(super) fn step(&mut self, source: Source) -> Result<Step, WalkError> {
+        loop {
+            if self.at.index < self.end.index && !self.skip_rejected(source)? {
+                return Ok(Step::OnDisk);
+            }
+            if self.at.index >= self.end.index {
+                return self.finish();
+            }
+            if self.read.as_slice().is_empty() {
+                if source == Source::Memory && !self.log.cached(self.at.index) {
+                    return Ok(Step::OnDisk);
+                }
+                self.read = self.load()?;
+            }
+            if let Some(located) = self.pass()? {
+                return Ok(Step::Batch(located));
+            }
+        }
+    }
+
+    /// Moves past rejected entries; false when only the disk knows them.
+    fn skip_rejected(&mut self, source: Source) -> Result<bool, WalkError> {
+        let page = match self.page.take().filter(|page| page.covers(self.at.index)) {
+            Some(page) => page,
+            None if source == Source::Memory && self.rejected.needs_disk(self.at.index) => {
+                return Ok(false);
+            }
+            None => self.rejected.page(self.at.index, &self.log)?,
+        };
+        if let Some(end) = page.skip(self.at.index) {
+            self.at.index = end;
+            // Skipped entries that were read already go; the rest of the chunk is still good.
+            while self.read.as_slice().first().is_some_and(|entry| entry.id.index < end) {
+                self.read.next();
+            }
+        }
+        self.page = Some(page);
+        Ok(true)
+    }
+
+    fn load(&self) -> Result<std::vec::IntoIter<Entry>, WalkError> {
+        let entries = self.log.read(self.at.index, self.end.index, self.chunk_bytes)?;
+        match entries.first() {
+            Some(first) if first.id.index == self.at.index => Ok(entries.into_iter()),
+            _ => Err(WalkError::Gone { index: self.at.index }),
+        }
+    }
+
+    /// Moves past the next entry that was read; returns the batch it holds, if it holds one.
+    fn pass(&mut self) -> Result<Option<Located>, WalkError> {
+        let Some(entry) = self.read.next() else { return Ok(None) };
+        debug_assert_eq!(entry.id.index, self.at.index, "entries come in order");
+        let at = Position { index: entry.id.index, ..self.at };
+        self.at.index = entry.id.index + 1;
+        if entry.kind != EntryKind::Normal {
+            return Ok(None);
+        }
+        let Some(bytes) = Command::batch_of(&entry.payload) else { return Ok(None) };
+        let batch = Batch::of(&bytes)?;
+        self.at.offset += batch.offsets();
+        self.at.bytes += batch.bytes;
+        let epoch = epochs::of_term(entry.id.term);
+        Ok(Some(Located { at, end_offset: self.at.offset, epoch, batch, bytes }))
+    }
+
+    fn finish(&self) -> Result<Step, WalkError> {
+        // The machine counted the same entries. If they disagree, offsets served from here are wrong.
+        if self.at.index == self.end.index && self.at.offset != self.end.offset {
+            let (found, expected) = (self.at.offset, self.end.offset);
+            return Err(WalkError::Miscounted { found, expected });
+        }
+        Ok(Step::End)
+    }
+}
+
+impl View {
+    /// Returns the nearest place before `offset` that is known without looking on the disk.
+    pub(super) fn nearest(&self, offset: i64) -> Position {
+        self.start.nearer(self.open_start, offset)
+    }
+
+    /// Returns the nearest place before `offset` that is known at all. May read the disk.
+    pub(super) fn seek(&self, log: &Log, offset: i64) -> Result<Position, IndexError> {
+        let nearest = self.nearest(offset);
+        if offset >= self.open_start.offset {
+            return Ok(nearest);
+        }
+        let point = index::at_or_before(log, offset)?;
+        Ok(point.map_or(nearest, |point| nearest.nearer(point.at, offset)))
+    }
+}
+
+/// The log cannot be walked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WalkError {
+    /// Also what a walk sees whose entries are trimmed meanwhile.
+    #[error("the entry at index {index} is not in the log any more")]
+    Gone { index: u64 },
+    #[error("counted to offset {found} where the log ends at {expected}")]
+    Miscounted { found: i64, expected: i64 },
+    #[error("an entry of the log is damaged")]
+    Damaged(#[from] CodecError),
+    #[error(transparent)]
+    Rejected(#[from] RejectedError),
+    #[error("the records of a batch cannot be read")]
+    Records(#[from] RecordError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl WalkError {
+    /// Returns whether the database was closed under the walk, as when the broker stops.
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Storage(error)
+            | Self::Index(IndexError::Storage(error))
+            | Self::Rejected(RejectedError::Storage(error)) => error.is_closed(),
+            Self::Gone { .. }
+            | Self::Miscounted { .. }
+            | Self::Damaged(_)
+            | Self::Records(_)
+            | Self::Index(_)
+            | Self::Rejected(_) => false,
+        }
+    }
+}
