@@ -1,8 +1,8 @@
 //! A broker: what it is made of, in which order that starts and stops.
 //!
-//! Start: storage, identity (formed, joined or remembered), the node, the metadata group, registration,
-//! the drivers, and the faces last, so that no client is let in before the broker can answer. Stop is the
-//! reverse: faces drain, leaderships are handed over, groups close, storage is flushed.
+//! Start: storage, identity (formed, joined or remembered), the node, the metadata group, the drivers, and
+//! the faces last; Kafka clients are let in once the image is current. Stop is the reverse: faces drain,
+//! leaderships are handed over, groups close, storage is flushed.
 //!
 //! Invariant: a data directory belongs to one broker id of one cluster for ever; the broker presents the
 //! directory's own id with everything it does, so an emptied directory is never taken for the old one.
@@ -10,13 +10,18 @@
 mod identity;
 mod join;
 mod readiness;
+mod register;
+mod sockets;
 mod start;
 mod stop;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quorate_raft::Node;
 use quorate_storage::Db;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::controller::Controller;
@@ -39,4 +44,35 @@ pub struct Context {
     pub db: Arc<Db>,
     /// Whether this broker can serve clients, and if not, why.
     pub readiness: Arc<Readiness>,
+}
+
+/// A running broker. Dropping it stops it without ceremony, as a crash would.
+pub struct Broker {
+    context: Context,
+    kafka_address: SocketAddr,
+    http_address: SocketAddr,
+    stopping: watch::Sender<bool>,
+    /// Tasks that finish their work once `stopping` is true.
+    graceful: JoinSet<()>,
+    /// Tasks that lose nothing when they are aborted.
+    drivers: JoinSet<()>,
+    /// Why the cluster turned this broker away after it started.
+    refused: mpsc::Receiver<StartError>,
+}
+
+impl Broker {
+    /// Returns what the handlers work with.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Returns where Kafka clients are accepted; the port is real even if 0 was configured.
+    pub fn kafka_address(&self) -> SocketAddr {
+        self.kafka_address
+    }
+
+    /// Returns where HTTP is accepted; the port is real even if 0 was configured.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
 }

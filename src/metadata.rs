@@ -33,9 +33,7 @@ pub use machine::MetadataMachine;
 pub use topic::{PartitionInfo, Topic};
 
 pub use crate::config::HostPort;
-
-/// The group whose state is the image.
-pub const METADATA_GROUP: GroupId = GroupId(0);
+pub use quorate_raft::METADATA_GROUP;
 
 /// The local view of the cluster: the newest image applied here, and the leaders heard of.
 ///

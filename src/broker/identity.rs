@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::metadata::{decode, encode};
 
-const KEY: &str = "identity";
+const IDENTITY: &str = "identity";
+const DIRECTORY: &str = "directory";
 
 /// The name of a broker's data directory and of the cluster and id it was given for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,14 +36,28 @@ pub enum IdentityError {
 
 /// Returns the directory's identity, if it has one.
 pub(super) fn load(db: &Db) -> Result<Option<Identity>, IdentityError> {
-    let Some(bytes) = db.node_get(KEY)? else { return Ok(None) };
+    let Some(bytes) = db.node_get(IDENTITY)? else { return Ok(None) };
     Ok(Some(decode(&bytes)?))
 }
 
 /// Writes the identity; it is on disk when this returns.
 pub(super) async fn save(db: &Arc<Db>, identity: Identity) -> Result<(), IdentityError> {
+    put(db, IDENTITY, encode(&identity)).await
+}
+
+/// Returns the directory's own id, giving it one if it is new.
+pub(super) async fn directory_id(db: &Arc<Db>) -> Result<u128, IdentityError> {
+    if let Some(bytes) = db.node_get(DIRECTORY)? {
+        return Ok(decode(&bytes)?);
+    }
+    let id = random_id();
+    put(db, DIRECTORY, encode(&id)).await?;
+    Ok(id)
+}
+
+async fn put(db: &Arc<Db>, key: &'static str, value: Vec<u8>) -> Result<(), IdentityError> {
     let db = Arc::clone(db);
-    let written = tokio::task::spawn_blocking(move || db.node_put(KEY, &encode(&identity))).await;
+    let written = tokio::task::spawn_blocking(move || db.node_put(key, &value)).await;
     Ok(written.expect("a write neither panics nor is cancelled")?)
 }
 

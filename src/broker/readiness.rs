@@ -1,40 +1,50 @@
 //! Whether a broker can serve clients, in words an operator can act on.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use quorate_raft::Group;
-
-use crate::controller::Reconciler;
-use crate::metadata::{Metadata, MetadataMachine};
+use super::Context;
+use crate::controller::Progress;
 
 /// Answers `/readyz` and `cluster status --wait`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Readiness {
     stopping: AtomicBool,
+    progress: Arc<Progress>,
 }
 
 impl Readiness {
-    /// Returns what still keeps this broker from serving, most fundamental first; empty when ready.
-    pub fn missing(&self, context: &super::Context) -> Vec<String> {
+    pub(super) fn new(progress: Arc<Progress>) -> Arc<Self> {
+        Arc::new(Self { stopping: AtomicBool::new(false), progress })
+    }
+
+    /// Returns what keeps this broker from serving, most fundamental first; empty when it is ready.
+    pub fn missing(&self, context: &Context) -> Vec<String> {
         let mut missing = Vec::new();
         if self.stopping.load(Ordering::Relaxed) {
             missing.push("the broker is shutting down".to_owned());
         }
-        let me = context.node.id();
-        let image = context.metadata.image();
-        if !context.controller.reconciler().current() {
-            missing.push("the image is not yet known to be current; is there a metadata leader?".to_owned());
+        if !self.progress.current() {
+            missing.push(
+                "the broker does not know yet what the cluster agreed on while it was away; a majority \
+                 of the metadata voters must be running"
+                    .to_owned(),
+            );
         }
-        match image.brokers.get(&me) {
+        match context.metadata.image().brokers.get(&context.node.id()) {
             None => missing.push("the broker is not registered yet".to_owned()),
             Some(broker) if broker.fenced => missing.push("the broker is fenced".to_owned()),
             Some(_) => {}
         }
-        let wanted = image.groups.keys().filter(|group| hosted(&image, **group, me)).count();
-        let running = context.controller.reconciler().running();
+        let (running, wanted) = (self.progress.running(), self.progress.wanted());
         if running < wanted {
             missing.push(format!("{running} of {wanted} replicas are running"));
         }
         missing
+    }
+
+    /// Called when the stop begins.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
     }
 }

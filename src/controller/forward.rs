@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_raft::{Outcome, ProposeError};
+use quorate_raft::{CallError, Outcome, ProposeError};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -85,7 +85,14 @@ impl Controller {
             Ok(answer) => decode(&answer).unwrap_or(Verdict::Unknown),
             Err(error) => {
                 tracing::debug!(peer = leader, %error, "command not answered by the metadata leader");
-                Verdict::Unknown
+                match error {
+                    CallError::Unreachable(_) | CallError::Refused(_) | CallError::Busy => {
+                        Verdict::NotInLog
+                    }
+                    CallError::Timeout | CallError::TooLarge(_) | CallError::Failed(_) => {
+                        Verdict::Unknown
+                    }
+                }
             }
         }
     }

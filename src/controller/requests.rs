@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
-use quorate_storage::GroupId;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -119,7 +118,8 @@ impl Controller {
         Ok(self.partition(topic, partition)?.1)
     }
 
-    /// Hands the partition's leadership to replica `to`; returns once this broker knows it leads.
+    /// Hands the partition's leadership to replica `to` and prefers it from now on; returns once this
+    /// broker knows that it leads.
     pub async fn set_leader(
         &self,
         topic: &str,
@@ -127,8 +127,17 @@ impl Controller {
         to: u64,
         timeout: Duration,
     ) -> Result<(), AdminError> {
-        let group = self.partition(topic, partition)?.1.group;
-        self.transfer(group, to, Instant::now() + timeout).await
+        let deadline = Instant::now() + timeout;
+        let (id, info) = self.partition(topic, partition)?;
+        self.transfer(info.group, to, deadline).await?;
+        if info.target.is_some() || info.preferred() == Some(to) {
+            return Ok(());
+        }
+        // Or it would be handed back to the replica that was preferred before.
+        let others = info.replicas.iter().copied().filter(|replica| *replica != to);
+        let replicas = std::iter::once(to).chain(others).collect();
+        let command = Command::SetReplicas { topic: id, partition, replicas };
+        self.submit(command, deadline).await.map(drop)
     }
 
     /// Returns a block of producer ids that nobody else was or will be given.
@@ -194,16 +203,6 @@ impl Controller {
             }
         }
         topic
-    }
-
-    /// Returns which group a leadership request is about, for callers that have only the group.
-    pub async fn set_group_leader(
-        &self,
-        group: GroupId,
-        to: u64,
-        timeout: Duration,
-    ) -> Result<(), AdminError> {
-        self.transfer(group, to, Instant::now() + timeout).await
     }
 }
 

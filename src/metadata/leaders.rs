@@ -37,6 +37,8 @@ pub struct Leaders {
     /// every metadata answer, and no write holds them longer than one insertion.
     local: RwLock<HashMap<GroupId, watch::Receiver<Leadership>>>,
     heard: RwLock<HashMap<GroupId, Claim>>,
+    /// Bumped whenever an answer of [`Leaders::get`] may have changed.
+    changes: watch::Sender<u64>,
 }
 
 impl Leaders {
@@ -47,14 +49,26 @@ impl Leaders {
         choose(local, heard)
     }
 
+    /// Returns a receiver that wakes when some leader may have changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     /// Takes what Raft knows of a group that runs here.
     pub fn watch_local(&self, group: GroupId, leadership: watch::Receiver<Leadership>) {
         self.local.write().insert(group, leadership);
+        self.announce();
     }
 
     /// Stops taking it, as the group no longer runs here.
     pub fn forget_local(&self, group: GroupId) {
         self.local.write().remove(&group);
+        self.announce();
+    }
+
+    /// Wakes those who wait for changes.
+    pub fn announce(&self) {
+        self.changes.send_modify(|version| *version += 1);
     }
 
     /// Takes what another broker said; a claim of an older term than one heard is ignored.
@@ -66,6 +80,8 @@ impl Leaders {
                 *newest = *claim;
             }
         }
+        drop(heard);
+        self.announce();
     }
 
     /// Forgets what was heard of groups for which `exists` is false.

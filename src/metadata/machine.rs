@@ -61,7 +61,7 @@ impl Machine for MetadataMachine {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let stored: Stored = decode(bytes).map_err(|error| DecodeError::new(error.to_string()))?;
+        let stored: Stored = decode(bytes).map_err(|error| DecodeError(error.to_string()))?;
         Ok(Self { image: Arc::new(stored.into_image()) })
     }
 

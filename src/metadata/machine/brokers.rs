@@ -19,7 +19,8 @@ pub(super) fn form(image: &mut Image, cluster_id: u128) -> Reply {
 /// A new broker starts fenced: it is not known to be reachable until the failure detector has heard it.
 pub(super) fn register(image: &mut Image, spec: BrokerSpec) -> Reply {
     if image.cluster_id == 0 {
-        return Err(AdminError::InvalidRequest("the cluster is not formed yet".to_owned()));
+        // Its founder has not come that far; asking again soon will do.
+        return Err(AdminError::NoController);
     }
     let id = id_for(image, &spec)?;
     let fenced = image.brokers.get(&id).is_none_or(|known| known.fenced);

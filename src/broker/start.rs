@@ -1,0 +1,242 @@
+//! Putting a broker together.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use quorate_raft::{FailureConfig, Node, NodeConfig, TransportLimits};
+use quorate_storage::{Db, EXIT_STORAGE, Options};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::identity::IdentityError;
+use super::register::Registration;
+use super::sockets::{Addresses, Sockets};
+use super::{Broker, Context, Identity, Readiness, identity, join};
+use crate::config::Config;
+use crate::controller::{
+    Calls, Controller, Gossip, Members, Moves, Peer, Progress, Rebalance, Reconciler, follow_peers,
+};
+use crate::metadata::{AdminError, METADATA_GROUP, Metadata, MetadataMachine};
+use crate::partition::{Clock, Partitions, RetentionPace, run_retention};
+use crate::{http, kafka};
+
+/// The part of the data directory that holds the database.
+const DB_DIR: &str = "db";
+/// Room in a frame beside the largest batch that topics may be allowed.
+const FRAME_BYTES: usize = 128 << 20;
+
+/// Why a broker does not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Storage(#[from] quorate_storage::Error),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("cannot listen on {address} ({setting})")]
+    Bind { setting: &'static str, address: SocketAddr, source: io::Error },
+    #[error(
+        "{section}.listen is {bound}, which nobody can connect to: set {section}.advertised to the address \
+         others should use"
+    )]
+    NotAdvertised { section: &'static str, bound: SocketAddr },
+    #[error(
+        "the data directory belongs to broker {remembered}, but broker.id is {configured}: give that id, none, \
+         or another directory"
+    )]
+    OtherBroker { configured: u64, remembered: u64 },
+    /// The cluster answered, and no is its last word.
+    #[error("the cluster refuses this broker: {0}")]
+    Refused(#[source] AdminError),
+    #[error("no member of the cluster let this broker in within {seconds} s; the last answer: {last}")]
+    NotLetIn { seconds: u64, last: String },
+    #[error(transparent)]
+    Raft(#[from] quorate_raft::Error),
+}
+
+impl StartError {
+    /// Returns the code the process should exit with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotAdvertised { .. } | Self::OtherBroker { .. } => 2,
+            Self::Refused(_) => 4,
+            Self::Storage(quorate_storage::Error::Damaged(_))
+            | Self::Identity(IdentityError::Unreadable(_)) => {
+                u8::try_from(EXIT_STORAGE).unwrap_or(1)
+            }
+            _ => 1,
+        }
+    }
+}
+
+impl Broker {
+    /// Starts a broker on its data directory.
+    ///
+    /// Returns when its faces are bound and it takes part in elections; it lets Kafka clients in by itself
+    /// once its image is current, which takes a majority of the metadata voters.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let sockets = Sockets::bind(&config).await?;
+        let db = open_db(&config).await?;
+        let (identity, peers) = identify(&db, &config, &sockets.addresses).await?;
+        let node = start_node(&config, &sockets, identity, &db).await?;
+        for peer in peers.iter().filter(|peer| peer.id != identity.node_id) {
+            node.set_peer(peer.id, &peer.address, peer.directory_id);
+        }
+        let group = node.open(METADATA_GROUP, MetadataMachine::default(), Vec::new()).await?;
+        let image = group.machine().image();
+        let metadata = Metadata::new(image.as_ref().clone());
+        metadata.leaders().watch_local(METADATA_GROUP, group.leadership());
+        let partitions = Partitions::new(Arc::clone(&node), wall_clock());
+        let controller = Controller::new(
+            Arc::clone(&node),
+            group.clone(),
+            Arc::clone(&metadata),
+            Arc::clone(&partitions),
+            config.topics.clone(),
+        );
+        node.serve_calls(Calls::new(Arc::clone(&controller), rand::random()));
+        if identity.founder {
+            group.initialize([identity.node_id].into()).await?;
+        }
+        let progress = Arc::new(Progress::default());
+        let readiness = Readiness::new(Arc::clone(&progress));
+        let context =
+            Context { config, identity, metadata, controller, partitions, node, db, readiness };
+        Ok(run(context, sockets, progress))
+    }
+}
+
+/// Starts everything that runs by itself.
+fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
+    let kafka_address = sockets.kafka.address().unwrap_or(context.config.kafka.listen);
+    let http_address = sockets.http.local_addr().unwrap_or(context.config.http.listen);
+    let (stopping, stopped) = watch::channel(false);
+    let (refuse, refused) = mpsc::channel(1);
+    let mut drivers = JoinSet::new();
+    let Context { controller, metadata, node, config, .. } = context.clone();
+    let registration = Registration {
+        controller: Arc::clone(&controller),
+        progress: Arc::clone(&progress),
+        config: Arc::clone(&config),
+        identity: context.identity,
+        addresses: sockets.addresses.clone(),
+    };
+    drivers.spawn(async move {
+        if let Err(error) = registration.run().await {
+            let _ = refuse.send(error).await;
+        }
+    });
+    drivers.spawn(Arc::clone(&metadata).follow(controller.group().clone()));
+    drivers.spawn(follow_peers(Arc::clone(&node), Arc::clone(&metadata)));
+    drivers.spawn(Gossip { node, metadata }.run());
+    drivers.spawn(Moves::new(Arc::clone(&controller)).run());
+    drivers.spawn(Rebalance { controller: Arc::clone(&controller) }.run());
+    let fence_after = Duration::from_millis(config.raft.fence_after_ms);
+    drivers.spawn(Members { controller: Arc::clone(&controller), fence_after }.run());
+    let pace = RetentionPace { interval: Duration::from_millis(config.topics.retention_check_ms) };
+    drivers.spawn(run_retention(Arc::clone(&context.partitions), pace));
+
+    let mut graceful = JoinSet::new();
+    let reconciler = Reconciler::new(controller, &context.db, Arc::clone(&progress));
+    graceful.spawn(reconciler.run(stopped.clone()));
+    graceful.spawn(serve_http(context.clone(), sockets.http, stopped.clone()));
+    graceful.spawn(serve_kafka(context.clone(), sockets.kafka, progress, stopped));
+    tracing::info!(
+        broker = context.identity.node_id,
+        kafka = %sockets.addresses.kafka,
+        http = %sockets.addresses.http,
+        peer = %sockets.addresses.peer,
+        "broker started"
+    );
+    Broker { context, kafka_address, http_address, stopping, graceful, drivers, refused }
+}
+
+async fn serve_http(
+    context: Context,
+    listener: tokio::net::TcpListener,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let settings = context.config.http.clone();
+    let stop = async move {
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    http::serve(listener, http::router(context), settings, stop).await;
+}
+
+/// Before the image is current, this broker would deny topics that exist.
+async fn serve_kafka(
+    context: Context,
+    listener: kafka::Listener,
+    progress: Arc<Progress>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    tokio::select! {
+        () = progress.until_current() => {}
+        _ = stopped.wait_for(|stopped| *stopped) => return,
+    }
+    tracing::info!("kafka clients are let in");
+    listener.run(context, stopped).await;
+}
+
+async fn open_db(config: &Config) -> Result<Arc<Db>, StartError> {
+    let dir = config.broker.data_dir.join(DB_DIR);
+    let options = Options {
+        generation_bytes: config.storage.generation_bytes as u64,
+        tail_cache_bytes: config.storage.cache_bytes,
+        ..Options::default()
+    };
+    let opened = tokio::task::spawn_blocking(move || Db::open(&dir, options)).await;
+    Ok(opened.expect("opening neither panics nor is cancelled")?)
+}
+
+/// Returns who this broker is, and, if it has just joined, whom it can talk to.
+async fn identify(
+    db: &Arc<Db>,
+    config: &Config,
+    addresses: &Addresses,
+) -> Result<(Identity, Vec<Peer>), StartError> {
+    let configured = config.broker.id;
+    if let Some(known) = identity::load(db)? {
+        return match configured.filter(|id| *id != known.node_id) {
+            Some(configured) => {
+                Err(StartError::OtherBroker { configured, remembered: known.node_id })
+            }
+            None => Ok((known, Vec::new())),
+        };
+    }
+    if config.peer.join.is_empty() {
+        return Ok((join::form(db, configured).await?, Vec::new()));
+    }
+    let (joined, answer) = join::join(db, config, addresses).await?;
+    Ok((joined, answer.peers))
+}
+
+async fn start_node(
+    config: &Config,
+    sockets: &Sockets,
+    identity: Identity,
+    db: &Arc<Db>,
+) -> Result<Arc<Node>, StartError> {
+    let node = NodeConfig {
+        node_id: identity.node_id,
+        cluster_id: identity.cluster_id,
+        directory_id: identity.directory_id,
+        listen: sockets.peer,
+        advertised: sockets.addresses.peer.to_string(),
+        failure: FailureConfig {
+            ping_interval: Duration::from_millis(config.raft.ping_interval_ms),
+            dead_after: Duration::from_millis(config.raft.dead_after_ms),
+        },
+        limits: TransportLimits { frame_bytes: FRAME_BYTES, ..TransportLimits::default() },
+    };
+    Ok(Node::start(node, Arc::clone(db)).await?)
+}
+
+fn wall_clock() -> Clock {
+    Arc::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}

@@ -1,0 +1,152 @@
+//! What brokers ask of each other, beside Raft.
+//!
+//! Bodies are read with the metadata codec, which takes no more memory than the frame that carried them;
+//! the transport bounds frames and calls in progress. A guest, that is a broker that is not a member yet,
+//! may only ask to join.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use quorate_raft::{CallError, CallHandler, Caller};
+use quorate_storage::GroupId;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::{Controller, STEP};
+use crate::metadata::{AdminError, BrokerSpec, Claim, Command, Done, decode, encode};
+
+/// Methods; numbers are never given another meaning.
+pub(crate) const JOIN: u16 = 1;
+pub(super) const PROPOSE: u16 = 2;
+pub(super) const LEADERS: u16 = 3;
+pub(super) const SET_LEADER: u16 = 4;
+pub(super) const CURRENT: u16 = 5;
+
+/// How long a join may wait for a metadata leader.
+const JOIN_WAIT: Duration = Duration::from_secs(10);
+
+/// A broker that wants to become a member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct JoinRequest {
+    /// The cluster it expects, if its directory remembers one.
+    pub(crate) cluster_id: Option<u128>,
+    pub(crate) broker: BrokerSpec,
+}
+
+/// What a member answers: what the newcomer is called and whom to talk to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct JoinAnswer {
+    pub(crate) cluster_id: u128,
+    pub(crate) node_id: u64,
+    pub(crate) peers: Vec<Peer>,
+}
+
+/// A member as others reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Peer {
+    pub(crate) id: u64,
+    pub(crate) address: String,
+    pub(crate) directory_id: u128,
+}
+
+/// Serves the calls of other brokers.
+pub(crate) struct Calls {
+    controller: Arc<Controller>,
+    /// Tells callers that this process is not the one they told their leaders to.
+    boot: u64,
+}
+
+impl Calls {
+    /// Returns a handler; `boot` must differ between runs of a broker.
+    pub(crate) fn new(controller: Arc<Controller>, boot: u64) -> Arc<Self> {
+        Arc::new(Self { controller, boot })
+    }
+
+    async fn serve(
+        controller: Arc<Controller>,
+        boot: u64,
+        method: u16,
+        body: Bytes,
+    ) -> Result<Bytes, CallError> {
+        match method {
+            JOIN => Ok(answer(&controller.admit(read(&body)?).await)),
+            PROPOSE => {
+                // Read before it is logged: a command that cannot be applied would stop every broker.
+                read::<Command>(&body)?;
+                Ok(answer(&controller.propose(body, STEP).await))
+            }
+            LEADERS => {
+                controller.metadata().leaders().hear(&read::<Vec<Claim>>(&body)?);
+                Ok(answer(&boot))
+            }
+            SET_LEADER => {
+                let (group, to): (u64, u64) = read(&body)?;
+                Ok(answer(&controller.transfer_here(GroupId(group), to).await))
+            }
+            CURRENT => Ok(answer(&controller.current_index().await)),
+            _ => Err(CallError::Refused(format!("this release has no method {method}"))),
+        }
+    }
+}
+
+impl CallHandler for Calls {
+    fn call(
+        &self,
+        from: Caller,
+        method: u16,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        if matches!(from, Caller::Guest) && method != JOIN {
+            let refusal = "only members of the cluster may ask this".to_owned();
+            return futures::future::ready(Err(CallError::Refused(refusal))).boxed();
+        }
+        Self::serve(Arc::clone(&self.controller), self.boot, method, body).boxed()
+    }
+}
+
+impl Controller {
+    /// Registers a broker and tells it what it has to know.
+    async fn admit(&self, request: JoinRequest) -> Result<JoinAnswer, AdminError> {
+        let ours = self.metadata().image().cluster_id;
+        if ours == 0 {
+            return Err(AdminError::NoController);
+        }
+        if let Some(theirs) = request.cluster_id.filter(|theirs| *theirs != ours) {
+            return Err(AdminError::WrongCluster { ours, theirs });
+        }
+        let command = Command::RegisterBroker(request.broker);
+        let done = self.submit(command, Instant::now() + JOIN_WAIT).await?;
+        let Done::Registered { broker: node_id } = done else {
+            return Err(super::requests::unexpected(&done));
+        };
+        let image = self.metadata().image();
+        let peers = image.brokers.values().map(|broker| Peer {
+            id: broker.id,
+            address: broker.peer.to_string(),
+            directory_id: broker.directory_id,
+        });
+        Ok(JoinAnswer { cluster_id: image.cluster_id, node_id, peers: peers.collect() })
+    }
+
+    /// Returns the metadata index that everything acknowledged before this call lies at or below;
+    /// `None` when this broker does not lead the metadata group.
+    pub(super) async fn current_index(&self) -> Option<u64> {
+        if !self.leads() {
+            return None;
+        }
+        tokio::time::timeout(STEP, self.group.read_barrier()).await.ok()?.ok()?;
+        Some(*self.group.applied().borrow())
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, CallError> {
+    decode(body).map_err(|error| CallError::Refused(error.to_string()))
+}
+
+fn answer<T: Serialize>(value: &T) -> Bytes {
+    Bytes::from(encode(value))
+}

@@ -1,0 +1,114 @@
+//! The metadata leader's care for the cluster's members: who is fenced, who receives the metadata log,
+//! who votes on it.
+//!
+//! Runs on every broker and rests where the metadata group is led elsewhere. Each look compares the image,
+//! Raft's membership and what the failure detector hears, and takes the steps that are missing; a step that
+//! fails is taken again at the next look.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_raft::GroupStatus;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::liveness::Fencing;
+use super::voters::grow;
+use super::{Controller, STEP};
+use crate::metadata::Image;
+
+/// Between two looks when nothing woke the driver; bounds how late silence is noticed.
+const LOOK: Duration = Duration::from_millis(500);
+/// Entries of the metadata log a broker may lack and still be sent clients or be given a vote.
+const LAG_MAX: u64 = 1_000;
+
+/// The driver.
+pub(crate) struct Members {
+    pub(crate) controller: Arc<Controller>,
+    pub(crate) fence_after: Duration,
+}
+
+impl Members {
+    /// Runs until dropped.
+    pub(crate) async fn run(self) {
+        let started = Instant::now();
+        let mut fencing = Fencing::default();
+        let mut images = self.controller.metadata().watch();
+        let mut liveness = self.controller.node().liveness();
+        let mut leadership = self.controller.group().leadership();
+        loop {
+            images.borrow_and_update();
+            liveness.borrow_and_update();
+            leadership.borrow_and_update();
+            if self.controller.leads() {
+                self.look(&mut fencing, started.elapsed()).await;
+                tokio::select! {
+                    _ = images.changed() => {}
+                    _ = liveness.changed() => {}
+                    () = sleep(LOOK) => {}
+                }
+            } else {
+                fencing = Fencing::default();
+                if leadership.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn look(&self, fencing: &mut Fencing, now: Duration) {
+        let image = self.controller.metadata().image();
+        let status = self.controller.group().status();
+        let heard = |id| self.heard(&image, &status, id);
+        for command in fencing.step(&image, heard, now, self.fence_after) {
+            tracing::info!(?command, "broker changes between heard and silent");
+            if let Err(error) = self.controller.submit(command, Instant::now() + STEP).await {
+                tracing::info!(%error, "fencing not agreed on, looking again");
+            }
+        }
+        self.add_learners(&image, &status).await;
+        self.grow_voters(&image, &status).await;
+    }
+
+    /// A fenced broker returns once it also knows what it missed, or it would deny topics that exist.
+    fn heard(&self, image: &Image, status: &GroupStatus, id: u64) -> bool {
+        if id == self.controller.node().id() {
+            return true;
+        }
+        let fenced = image.brokers.get(&id).is_some_and(|broker| broker.fenced);
+        self.controller.node().alive(id) && (!fenced || caught_up(status, id))
+    }
+
+    async fn add_learners(&self, image: &Image, status: &GroupStatus) {
+        for id in image.brokers.keys().copied().filter(|id| self.controller.node().alive(*id)) {
+            if status.voters.contains(&id) || status.learners.contains(&id) {
+                continue;
+            }
+            match timeout(STEP, self.controller.group().add_learner(id)).await {
+                Ok(Ok(())) => tracing::info!(broker = id, "broker receives the metadata log"),
+                Ok(Err(error)) => tracing::info!(broker = id, %error, "learner not added, looking again"),
+                Err(_) => tracing::info!(broker = id, "learner not added in time, looking again"),
+            }
+        }
+    }
+
+    async fn grow_voters(&self, image: &Image, status: &GroupStatus) {
+        let voters: BTreeSet<u64> = status.voters.iter().copied().collect();
+        let fit = image
+            .live_brokers()
+            .map(|broker| broker.id)
+            .filter(|id| self.heard(image, status, *id))
+            .filter(|id| *id == self.controller.node().id() || caught_up(status, *id))
+            .collect();
+        let Some(target) = grow(&voters, &fit) else { return };
+        match timeout(STEP, self.controller.group().change_voters(target.clone())).await {
+            Ok(Ok(())) => tracing::info!(voters = ?target, "metadata group has grown"),
+            Ok(Err(error)) => tracing::info!(%error, "metadata group has not grown, looking again"),
+            Err(_) => tracing::info!("metadata group has not grown in time, looking again"),
+        }
+    }
+}
+
+fn caught_up(status: &GroupStatus, id: u64) -> bool {
+    status.followers.iter().any(|it| it.id == id && it.matched_index.is_some() && it.lag <= LAG_MAX)
+}

@@ -1,0 +1,260 @@
+//! Making this broker run the replicas the image gives it.
+//!
+//! ```text
+//!            hosted here                    not hosted
+//! nothing    open, found if newly made      –
+//! on disk    open                           delete, once current
+//! open       found if newly made            delete, once current
+//! ```
+//!
+//! After a start the image passes through the past again: it may show, for a moment, that a replica was
+//! removed which was later given back and now holds acknowledged records. So nothing is deleted and no
+//! group is founded before the image has reached an index that the metadata leader confirmed after the
+//! start. What is on disk is opened at once; it is right to take part in elections whatever the image says.
+//!
+//! Invariant: data is deleted only on the word of the metadata log (a group deleted, a replica moved
+//! away), never because something is unknown.
+
+mod steps;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use quorate_storage::{Db, GroupId};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::calls::CURRENT;
+use super::{Controller, STEP};
+use crate::metadata::{Image, Topic, decode};
+use crate::partition::PartitionSettings;
+use steps::{Held, Step, next_step};
+
+/// Groups opened, founded or deleted at a time. Opening reads a checkpoint and replays what follows, so
+/// more at once would only queue at the disk.
+const CONCURRENT: usize = 128;
+const RETRY: Duration = Duration::from_secs(1);
+/// How long the metadata leader is given before it is asked again whether the image is current.
+const ASK: Duration = Duration::from_millis(100);
+
+/// How far a broker got with running what it should; shared with whoever answers for its readiness.
+#[derive(Debug, Default)]
+pub struct Progress {
+    current: watch::Sender<bool>,
+    wanted: AtomicUsize,
+    running: AtomicUsize,
+}
+
+impl Progress {
+    /// Returns whether the image has caught up since the start.
+    pub fn current(&self) -> bool {
+        *self.current.borrow()
+    }
+
+    /// Waits until the image has caught up.
+    pub async fn until_current(&self) {
+        let mut current = self.current.subscribe();
+        current.wait_for(|current| *current).await.expect("the sender is in self");
+    }
+
+    /// Returns how many replicas this broker should run.
+    pub fn wanted(&self) -> usize {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many it runs.
+    pub fn running(&self) -> usize {
+        self.running.load(Ordering::Relaxed)
+    }
+}
+
+/// The driver.
+pub(crate) struct Reconciler {
+    controller: Arc<Controller>,
+    progress: Arc<Progress>,
+    held: HashMap<GroupId, Replica>,
+    due: VecDeque<GroupId>,
+    jobs: JoinSet<(GroupId, Held)>,
+    watchers: JoinSet<()>,
+    /// Groups that failed and are looked at again later.
+    failed: BTreeSet<GroupId>,
+}
+
+/// What this broker has of a group.
+struct Replica {
+    held: Held,
+    busy: bool,
+    /// The topic whose configs the partition was told last.
+    told: Option<Arc<Topic>>,
+}
+
+impl Reconciler {
+    /// Returns a driver that knows what `db` holds.
+    pub(crate) fn new(controller: Arc<Controller>, db: &Db, progress: Arc<Progress>) -> Self {
+        let on_disk = db.groups().into_iter().filter(|group| group.0 > 0);
+        let replica = |group| (group, Replica { held: Held::OnDisk, busy: false, told: None });
+        Self {
+            controller,
+            progress,
+            held: on_disk.map(replica).collect(),
+            due: VecDeque::new(),
+            jobs: JoinSet::new(),
+            watchers: JoinSet::new(),
+            failed: BTreeSet::new(),
+        }
+    }
+
+    /// Runs until `stop` is true, then finishes what is under way.
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut images = self.controller.metadata().watch();
+        let current = become_current(Arc::clone(&self.controller));
+        tokio::pin!(current);
+        loop {
+            let image = Arc::clone(&images.borrow_and_update());
+            self.plan(&image);
+            loop {
+                self.start(&image);
+                tokio::select! {
+                    _ = stop.wait_for(|stop| *stop) => return self.finish().await,
+                    () = &mut current, if !self.progress.current() => {
+                        self.progress.current.send_replace(true);
+                        break;
+                    }
+                    changed = images.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return self.finish().await,
+                    },
+                    Some(ended) = self.jobs.join_next() => {
+                        if let Ok((group, held)) = ended {
+                            self.ended(&image, group, held);
+                        }
+                    }
+                    Some(_) = self.watchers.join_next() => {}
+                    () = sleep(RETRY), if !self.failed.is_empty() => {
+                        self.due.extend(std::mem::take(&mut self.failed));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Compares everything with a new image.
+    fn plan(&mut self, image: &Image) {
+        let me = self.controller.node().id();
+        let hosted = image.groups.keys().copied().filter(|group| {
+            image.partition_of(*group).is_some_and(|(_, _, info)| info.hosted_by(me))
+        });
+        let hosted: BTreeSet<GroupId> = hosted.collect();
+        self.progress.wanted.store(hosted.len(), Ordering::Relaxed);
+        let leftover = self.held.keys().copied().filter(|group| !hosted.contains(group));
+        self.due = hosted.iter().copied().chain(leftover).collect();
+        for group in &hosted {
+            self.tell_configs(image, *group);
+        }
+        self.controller.metadata().leaders().retain(|group| !image.deleted(group));
+    }
+
+    fn start(&mut self, image: &Image) {
+        while self.jobs.len() < CONCURRENT {
+            let Some(group) = self.due.pop_front() else { return };
+            let replica = self.held.get(&group);
+            if replica.is_some_and(|replica| replica.busy) {
+                continue;
+            }
+            let held = replica.map_or(Held::Nothing, |replica| replica.held);
+            let (me, current) = (self.controller.node().id(), self.progress.current());
+            let Some(step) = next_step(image, me, group, held, current) else { continue };
+            let told = replica.and_then(|replica| replica.told.clone());
+            self.held.insert(group, Replica { held, busy: true, told });
+            self.jobs.spawn(steps::take(Arc::clone(&self.controller), image, group, held, step));
+        }
+    }
+
+    fn ended(&mut self, image: &Image, group: GroupId, held: Held) {
+        let Some(replica) = self.held.get_mut(&group) else { return };
+        let (before, unchanged) = (replica.held, replica.held == held);
+        (replica.held, replica.busy) = (held, false);
+        if held == Held::Nothing {
+            self.held.remove(&group);
+        }
+        if unchanged {
+            self.failed.insert(group);
+        } else {
+            self.due.push_back(group);
+        }
+        match (before.is_open(), held.is_open()) {
+            (false, true) => self.opened(image, group),
+            (true, false) => self.controller.metadata().leaders().forget_local(group),
+            _ => {}
+        }
+        let running = self.held.values().filter(|replica| replica.held.is_open()).count();
+        self.progress.running.store(running, Ordering::Relaxed);
+    }
+
+    /// Lets the rest of the broker know who leads the group, as long as it is open.
+    fn opened(&mut self, image: &Image, group: GroupId) {
+        let Some(partition) = self.controller.partitions().get(group) else { return };
+        let mut leadership = partition.group().leadership();
+        let metadata = Arc::clone(self.controller.metadata());
+        metadata.leaders().watch_local(group, leadership.clone());
+        self.watchers.spawn(async move {
+            while leadership.changed().await.is_ok() {
+                metadata.leaders().announce();
+            }
+        });
+        self.tell_configs(image, group);
+    }
+
+    fn tell_configs(&mut self, image: &Image, group: GroupId) {
+        let Some((topic, _, _)) = image.partition_of(group) else { return };
+        let Some(replica) = self.held.get_mut(&group).filter(|it| it.held.is_open()) else { return };
+        if replica.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, topic)) {
+            return;
+        }
+        if let Some(partition) = self.controller.partitions().get(group) {
+            partition.set_settings(settings(topic));
+            replica.told = Some(Arc::clone(topic));
+        }
+    }
+
+    async fn finish(mut self) {
+        let all = async { while self.jobs.join_next().await.is_some() {} };
+        if timeout(STEP, all).await.is_err() {
+            tracing::info!(left = self.jobs.len(), "replicas still being opened at the stop");
+        }
+    }
+}
+
+/// Returns what the partitions of `topic` have to obey.
+pub(super) fn settings(topic: &Topic) -> PartitionSettings {
+    PartitionSettings {
+        retention_ms: topic.configs.retention_ms(),
+        retention_bytes: topic.configs.retention_bytes(),
+    }
+}
+
+/// Returns once the local image shows everything that was acknowledged before the call.
+async fn become_current(controller: Arc<Controller>) {
+    loop {
+        if let Some(index) = leaders_index(&controller).await {
+            let mut images = controller.metadata().watch();
+            if images.wait_for(|image| image.applied >= index).await.is_ok() {
+                return;
+            }
+        }
+        sleep(ASK).await;
+    }
+}
+
+async fn leaders_index(controller: &Controller) -> Option<u64> {
+    let leader = controller.group().leadership().borrow().leader?;
+    if leader == controller.node().id() {
+        return controller.current_index().await;
+    }
+    let body = bytes::Bytes::from(crate::metadata::encode(&()));
+    let answer = controller.node().call(leader, CURRENT, body, STEP).await.ok()?;
+    decode(&answer).ok()?
+}

@@ -1,0 +1,131 @@
+//! Carrying out changes of replicas, on the broker that leads the partition.
+//!
+//! The image says what is wanted; Raft's membership says how far it got; so a leader that takes over
+//! simply continues, and a cancelled change is one whose target is where it came from. When the voters
+//! are exactly the target the change is stated complete, and only then do brokers that left delete.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_storage::GroupId;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep};
+
+use super::{Controller, STEP};
+use crate::metadata::{AdminError, Command, Image};
+
+/// Partitions this broker moves at a time; each copies a whole log, at a rate the node bounds.
+const CONCURRENT: usize = 4;
+/// Between two attempts at one partition.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The driver.
+pub(crate) struct Moves {
+    controller: Arc<Controller>,
+    running: BTreeMap<GroupId, Running>,
+    jobs: JoinSet<(GroupId, u64)>,
+    /// When each waiting partition was tried last, so that one that cannot move does not keep others from it.
+    tried: BTreeMap<GroupId, Instant>,
+}
+
+struct Running {
+    change: u64,
+    job: AbortHandle,
+}
+
+impl Moves {
+    pub(crate) fn new(controller: Arc<Controller>) -> Self {
+        let (running, tried) = (BTreeMap::new(), BTreeMap::new());
+        Self { controller, running, jobs: JoinSet::new(), tried }
+    }
+
+    /// Runs until dropped.
+    pub(crate) async fn run(mut self) {
+        let mut images = self.controller.metadata().watch();
+        let mut leaders = self.controller.metadata().leaders().changes();
+        loop {
+            leaders.borrow_and_update();
+            let image = Arc::clone(&images.borrow_and_update());
+            self.drop_superseded(&image);
+            self.start_due(&image);
+            let waiting = !image.moving.is_empty();
+            tokio::select! {
+                shown = images.changed() => if shown.is_err() { return },
+                _ = leaders.changed(), if waiting => {}
+                Some(ended) = self.jobs.join_next() => {
+                    if let Ok((group, change)) = ended {
+                        self.forget(group, change);
+                    }
+                }
+                () = sleep(RETRY), if waiting => {}
+            }
+        }
+    }
+
+    /// A job's end must not take a newer job of the same group out of the books.
+    fn forget(&mut self, group: GroupId, change: u64) {
+        if self.running.get(&group).is_some_and(|running| running.change == change) {
+            self.running.remove(&group);
+        }
+    }
+
+    fn drop_superseded(&mut self, image: &Image) {
+        let controller = &self.controller;
+        self.running.retain(|group, running| {
+            let wanted = wanted(image, *group).is_some_and(|(change, _)| change == running.change);
+            let keep = wanted && leads(controller, *group);
+            if !keep {
+                running.job.abort();
+            }
+            keep
+        });
+        self.tried.retain(|group, _| image.moving.contains(group));
+    }
+
+    fn start_due(&mut self, image: &Image) {
+        let now = Instant::now();
+        let due = |group: &&GroupId| {
+            !self.running.contains_key(group)
+                && self.tried.get(group).is_none_or(|tried| now - *tried >= RETRY)
+                && leads(&self.controller, **group)
+        };
+        let mut due: Vec<GroupId> = image.moving.iter().filter(due).copied().collect();
+        due.sort_by_key(|group| self.tried.get(group).copied());
+        for group in due.into_iter().take(CONCURRENT.saturating_sub(self.running.len())) {
+            let Some((change, target)) = wanted(image, group) else { continue };
+            self.tried.insert(group, now);
+            let controller = Arc::clone(&self.controller);
+            let job = self.jobs.spawn(async move {
+                carry_out(&controller, group, change, target).await;
+                (group, change)
+            });
+            self.running.insert(group, Running { change, job });
+        }
+    }
+}
+
+fn wanted(image: &Image, group: GroupId) -> Option<(u64, BTreeSet<u64>)> {
+    let (_, _, info) = image.partition_of(group)?;
+    Some((info.change, info.target.as_ref()?.iter().copied().collect()))
+}
+
+fn leads(controller: &Controller, group: GroupId) -> bool {
+    let partition = controller.partitions().get(group);
+    partition.is_some_and(|partition| partition.leader_epoch_if_ready().is_ok())
+}
+
+async fn carry_out(controller: &Controller, group: GroupId, change: u64, target: BTreeSet<u64>) {
+    let Some(partition) = controller.partitions().get(group) else { return };
+    tracing::info!(group = group.0, target = ?target, "replicas move");
+    if let Err(error) = partition.group().change_voters(target.clone()).await {
+        tracing::info!(group = group.0, %error, "replicas have not moved yet");
+        return;
+    }
+    let complete = Command::CompleteReplicas { group: group.0, change };
+    match controller.submit(complete, Instant::now() + STEP).await {
+        Ok(_) => tracing::info!(group = group.0, replicas = ?target, "replicas have moved"),
+        Err(AdminError::ChangeSuperseded) => {}
+        Err(error) => tracing::info!(group = group.0, %error, "completed move not recorded yet"),
+    }
+}

@@ -1,0 +1,378 @@
+//! Histories of commands and the images they leave.
+
+use bytes::Bytes;
+use quorate_storage::GroupId;
+use uuid::Uuid;
+
+use super::*;
+use crate::config::HostPort;
+use crate::metadata::{BrokerSpec, NewPartitions, NewTopic, PartitionInfo};
+
+/// A metadata log being written.
+#[derive(Default)]
+struct Log {
+    machine: MetadataMachine,
+    index: u64,
+}
+
+impl Log {
+    fn with_brokers(brokers: u64) -> Self {
+        let mut log = Self::default();
+        log.apply(Command::FormCluster { cluster_id: 7 }).unwrap();
+        for id in 1..=brokers {
+            log.apply(Command::RegisterBroker(spec(Some(id), u128::from(id)))).unwrap();
+            log.apply(Command::Unfence { broker: id }).unwrap();
+        }
+        log
+    }
+
+    fn apply(&mut self, command: Command) -> Reply {
+        let before = self.machine.image();
+        let reply = self.apply_bytes(Some(Bytes::from(encode(&command))));
+        if reply.is_err() {
+            let after = Image { applied: before.applied, ..(*self.machine.image()).clone() };
+            assert_eq!(after, *before, "a refused command changed the image");
+        }
+        let restored = MetadataMachine::decode(&self.machine.encode()).unwrap();
+        assert_eq!(restored.image(), self.machine.image(), "a checkpoint lost something");
+        reply
+    }
+
+    fn apply_bytes(&mut self, payload: Option<Bytes>) -> Reply {
+        self.index += 1;
+        let entry = Committed { index: self.index, term: 1, payload: payload.as_ref() };
+        self.machine.apply(entry, &mut Effects::default())
+    }
+
+    fn image(&self) -> Arc<Image> {
+        self.machine.image()
+    }
+
+    fn create(&mut self, name: &str, partitions: u32, replication: Option<u16>) -> Reply {
+        let topic = NewTopic {
+            name: name.to_owned(),
+            partitions: Some(partitions),
+            replication,
+            ..NewTopic::default()
+        };
+        self.apply(Command::CreateTopic { id: id(name), topic })
+    }
+
+    fn partition(&self, topic: &str, index: usize) -> PartitionInfo {
+        self.image().topics[topic].partitions[index].clone()
+    }
+
+    fn set_replicas(&mut self, topic: &str, replicas: &[u64]) -> Reply {
+        let replicas = replicas.to_vec();
+        self.apply(Command::SetReplicas { topic: id(topic), partition: 0, replicas })
+    }
+
+    fn complete(&mut self, topic: &str, change: u64) -> Reply {
+        let group = self.partition(topic, 0).group.0;
+        self.apply(Command::CompleteReplicas { group, change })
+    }
+}
+
+fn spec(id: Option<u64>, directory_id: u128) -> BrokerSpec {
+    let at = |port| HostPort::new("h", port);
+    BrokerSpec { id, directory_id, rack: None, kafka: at(1), http: at(2), peer: at(3) }
+}
+
+fn id(name: &str) -> Uuid {
+    let byte = name.bytes().fold(0_u8, u8::wrapping_add);
+    Uuid::from_bytes([byte; 16])
+}
+
+#[test]
+fn a_cluster_is_formed_once() {
+    let mut log = Log::default();
+    assert_eq!(
+        log.apply(Command::RegisterBroker(spec(None, 1))),
+        Err(AdminError::NoController)
+    );
+    assert_eq!(log.apply(Command::FormCluster { cluster_id: 7 }), Ok(Done::Changed));
+    assert_eq!(log.apply(Command::FormCluster { cluster_id: 7 }), Ok(Done::Changed));
+    assert_eq!(
+        log.apply(Command::FormCluster { cluster_id: 8 }),
+        Err(AdminError::WrongCluster { ours: 7, theirs: 8 })
+    );
+}
+
+#[test]
+fn a_newcomer_gets_an_id_nobody_had_and_the_same_one_when_it_asks_again() {
+    let mut log = Log::with_brokers(2);
+    log.apply(Command::RegisterBroker(spec(Some(9), 9))).unwrap();
+    let asked = |log: &mut Log| log.apply(Command::RegisterBroker(spec(None, 77)));
+    assert_eq!(asked(&mut log), Ok(Done::Registered { broker: 10 }));
+    assert_eq!(asked(&mut log), Ok(Done::Registered { broker: 10 }));
+    assert!(log.image().brokers[&10].fenced, "not heard yet");
+}
+
+#[test]
+fn an_id_belongs_to_one_directory_for_ever() {
+    let mut log = Log::with_brokers(2);
+    assert_eq!(
+        log.apply(Command::RegisterBroker(spec(Some(2), 99))),
+        Err(AdminError::BrokerIdTaken { id: 2, registered: 2, offered: 99 })
+    );
+    let moved = log.apply(Command::RegisterBroker(spec(Some(3), 2)));
+    assert!(matches!(moved, Err(AdminError::InvalidRequest(_))), "{moved:?}");
+    let words = AdminError::BrokerIdTaken { id: 2, registered: 2, offered: 99 }.to_string();
+    assert!(words.contains(&format!("{:032x}", 2)) && words.contains(&format!("{:032x}", 99)));
+}
+
+#[test]
+fn a_broker_that_registers_again_changes_its_addresses_and_stays_in_service() {
+    let mut log = Log::with_brokers(1);
+    let moved = BrokerSpec { rack: Some("r".into()), ..spec(Some(1), 1) };
+    log.apply(Command::RegisterBroker(moved)).unwrap();
+    let broker = log.image().brokers[&1].clone();
+    assert_eq!((broker.rack.as_deref(), broker.fenced), (Some("r"), false));
+}
+
+#[test]
+fn a_topic_is_placed_on_live_brokers_with_groups_never_used_before() {
+    let mut log = Log::with_brokers(4);
+    log.apply(Command::Fence { broker: 2 }).unwrap();
+    log.create("a", 6, None).unwrap();
+    let image = log.image();
+    let topic = &image.topics["a"];
+    let groups: Vec<u64> = topic.partitions.iter().map(|it| it.group.0).collect();
+    assert_eq!(groups, [1, 2, 3, 4, 5, 6]);
+    for partition in &topic.partitions {
+        assert_eq!(partition.replicas.len(), 3);
+        assert!(!partition.replicas.contains(&2));
+        assert_eq!(partition.initial, partition.replicas);
+    }
+    assert_eq!(image.partition_of(GroupId(3)).unwrap().1, 2);
+    log.apply(Command::DeleteTopic { id: id("a") }).unwrap();
+    log.create("a", 1, Some(1)).unwrap();
+    assert_eq!(log.partition("a", 0).group, GroupId(7));
+}
+
+#[test]
+fn fewer_brokers_than_three_lower_the_default_but_not_a_wish() {
+    let mut log = Log::with_brokers(2);
+    log.create("a", 1, None).unwrap();
+    assert_eq!(log.partition("a", 0).replicas.len(), 2);
+    assert_eq!(
+        log.create("b", 1, Some(3)),
+        Err(AdminError::NotEnoughBrokers { wanted: 3, live: 2 })
+    );
+    assert!(matches!(
+        log.create("b", 1, Some(0)),
+        Err(AdminError::InvalidReplicationFactor(_))
+    ));
+}
+
+#[test]
+fn creating_again_after_an_unheard_success_is_a_success() {
+    let mut log = Log::with_brokers(1);
+    let done = Ok(Done::Created { id: id("a") });
+    assert_eq!(log.create("a", 1, None), done);
+    assert_eq!(log.create("a", 1, None), done);
+    assert_eq!(log.image().topics.len(), 1);
+    let other = NewTopic { name: "a".into(), ..NewTopic::default() };
+    assert_eq!(
+        log.apply(Command::CreateTopic { id: Uuid::from_bytes([0; 16]), topic: other }),
+        Err(AdminError::TopicExists("a".into()))
+    );
+}
+
+#[test]
+fn names_kafka_tools_cannot_handle_are_refused() {
+    let mut log = Log::with_brokers(1);
+    log.create("a.b", 1, None).unwrap();
+    for name in ["", ".", "..", "a b", "a/b", "ä", "a_b", &"x".repeat(250)] {
+        let reply = log.create(name, 1, None);
+        assert!(matches!(reply, Err(AdminError::InvalidName(_))), "{name:?}: {reply:?}");
+    }
+    log.create(&"x".repeat(249), 1, None).unwrap();
+}
+
+#[test]
+fn replicas_given_by_name_are_checked() {
+    let mut log = Log::with_brokers(3);
+    let mut create = |assignment: &[&[u64]]| {
+        let assignment = assignment.iter().map(|replicas| replicas.to_vec()).collect();
+        let topic = NewTopic { name: "a".into(), assignment, ..NewTopic::default() };
+        log.apply(Command::CreateTopic { id: id("a"), topic })
+    };
+    for wrong in [&[&[1_u64, 1][..]][..], &[&[4]], &[&[]], &[&[1], &[1, 2]]] {
+        let reply = create(wrong);
+        assert!(matches!(reply, Err(AdminError::InvalidAssignment(_))), "{wrong:?}: {reply:?}");
+    }
+    create(&[&[3, 1], &[2, 3]]).unwrap();
+    assert_eq!(log.partition("a", 1).replicas, [2, 3]);
+}
+
+#[test]
+fn partitions_are_only_added() {
+    let mut log = Log::with_brokers(3);
+    log.create("a", 2, Some(2)).unwrap();
+    let mut grow = |total, assignment| {
+        log.apply(Command::CreatePartitions(NewPartitions { topic: "a".into(), total, assignment }))
+    };
+    assert!(matches!(grow(2, vec![]), Err(AdminError::InvalidPartitions(_))));
+    assert!(matches!(grow(1, vec![]), Err(AdminError::InvalidPartitions(_))));
+    assert!(matches!(grow(3, vec![vec![1]]), Err(AdminError::InvalidAssignment(_))));
+    assert!(matches!(grow(4, vec![vec![1, 2]]), Err(AdminError::InvalidAssignment(_))));
+    assert_eq!(grow(3, vec![vec![3, 2]]), Ok(Done::Changed));
+    assert_eq!(grow(5, vec![]), Ok(Done::Changed));
+    assert_eq!(log.partition("a", 2).replicas, [3, 2]);
+    assert_eq!(log.image().groups.len(), 5);
+}
+
+#[test]
+fn configs_are_set_and_removed() {
+    let mut log = Log::with_brokers(1);
+    log.create("a", 1, None).unwrap();
+    let mut alter = |set: &[(&str, &str)], remove: &[&str]| {
+        log.apply(Command::AlterConfigs {
+            topic: id("a"),
+            set: set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            remove: remove.iter().map(|name| (*name).to_owned()).collect(),
+        })
+    };
+    alter(&[("retention.ms", "5"), ("retention.bytes", "6")], &[]).unwrap();
+    assert!(matches!(
+        alter(&[("cleanup.policy", "compact")], &[]),
+        Err(AdminError::InvalidConfig { .. })
+    ));
+    alter(&[], &["retention.ms"]).unwrap();
+    let configs = log.image().topics["a"].configs.clone();
+    assert_eq!((configs.retention_ms(), configs.retention_bytes()), (Some(604_800_000), Some(6)));
+}
+
+#[test]
+fn a_move_keeps_every_replica_until_it_is_complete() {
+    let mut log = Log::with_brokers(4);
+    log.create("a", 1, Some(3)).unwrap();
+    assert_eq!(log.partition("a", 0).replicas, [1, 2, 3]);
+    log.set_replicas("a", &[4, 2, 3]).unwrap();
+    let moving = log.partition("a", 0);
+    assert_eq!(moving.target, Some(vec![4, 2, 3]));
+    assert!((1..=4).all(|broker| moving.hosted_by(broker)));
+    assert_eq!(log.image().moving.len(), 1);
+    log.complete("a", moving.change).unwrap();
+    let moved = log.partition("a", 0);
+    assert_eq!((moved.replicas.as_slice(), moved.target.as_ref()), (&[4, 2, 3][..], None));
+    assert!(!moved.hosted_by(1));
+    assert!(moved.initial.is_empty(), "nobody may found it again");
+    assert!(log.image().moving.is_empty());
+    assert_eq!(log.complete("a", moving.change), Ok(Done::Changed));
+}
+
+#[test]
+fn a_cancelled_move_goes_back_and_keeps_the_newcomer_until_then() {
+    let mut log = Log::with_brokers(4);
+    log.create("a", 1, Some(3)).unwrap();
+    log.set_replicas("a", &[4, 2, 3]).unwrap();
+    let first = log.partition("a", 0).change;
+    let cancel = Command::CancelReplicas { topic: id("a"), partition: 0 };
+    log.apply(cancel.clone()).unwrap();
+    log.apply(cancel.clone()).unwrap();
+    let back = log.partition("a", 0);
+    assert_eq!((back.target.as_deref(), back.leaving.as_slice()), (Some(&[1, 2, 3][..]), &[4][..]));
+    assert!(back.hosted_by(4), "Raft may still count on it");
+    assert_eq!(log.complete("a", first), Err(AdminError::ChangeSuperseded));
+    log.complete("a", back.change).unwrap();
+    assert!(!log.partition("a", 0).hosted_by(4));
+    assert_eq!(log.apply(cancel), Err(AdminError::NoChangeUnderWay));
+}
+
+#[test]
+fn a_move_can_be_redirected() {
+    let mut log = Log::with_brokers(5);
+    log.create("a", 1, Some(3)).unwrap();
+    log.set_replicas("a", &[4, 2, 3]).unwrap();
+    log.set_replicas("a", &[5, 2, 3]).unwrap();
+    let moving = log.partition("a", 0);
+    assert_eq!(moving.leaving, [4]);
+    log.set_replicas("a", &[4, 5, 3]).unwrap();
+    assert_eq!(log.partition("a", 0).leaving, [] as [u64; 0]);
+}
+
+#[test]
+fn reordering_replicas_changes_the_preference_at_once() {
+    let mut log = Log::with_brokers(3);
+    log.create("a", 1, Some(3)).unwrap();
+    log.set_replicas("a", &[3, 1, 2]).unwrap();
+    let partition = log.partition("a", 0);
+    assert_eq!((partition.preferred(), partition.target), (Some(3), None));
+    assert_eq!(partition.initial, [1, 2, 3], "the founders are who they were");
+}
+
+#[test]
+fn a_move_to_a_silent_or_unknown_broker_is_refused() {
+    let mut log = Log::with_brokers(4);
+    log.create("a", 1, Some(3)).unwrap();
+    log.apply(Command::Fence { broker: 4 }).unwrap();
+    log.apply(Command::Fence { broker: 3 }).unwrap();
+    for wrong in [&[4, 2, 3][..], &[9, 2, 3], &[2, 2, 3], &[]] {
+        let reply = log.set_replicas("a", wrong);
+        assert!(matches!(reply, Err(AdminError::InvalidAssignment(_))), "{wrong:?}: {reply:?}");
+    }
+    log.set_replicas("a", &[3, 2]).unwrap();
+}
+
+#[test]
+fn load_follows_creation_moves_and_deletion() {
+    let mut log = Log::with_brokers(4);
+    log.create("a", 8, Some(2)).unwrap();
+    let even = Load { replicas: 4, leaders: 2 };
+    assert!(log.image().load.values().all(|load| *load == even), "{:?}", log.image().load);
+    log.apply(Command::DeleteTopic { id: id("a") }).unwrap();
+    assert!(log.image().load.is_empty());
+}
+
+#[test]
+fn producer_ids_are_given_once() {
+    let mut log = Log::with_brokers(1);
+    let mut take = || log.apply(Command::AllocateProducerIds { count: 1_000 });
+    assert_eq!(take(), Ok(Done::ProducerIds { first: 0, count: 1_000 }));
+    assert_eq!(take(), Ok(Done::ProducerIds { first: 1_000, count: 1_000 }));
+}
+
+#[test]
+fn deleted_groups_are_known_as_such_and_future_ones_are_not() {
+    let mut log = Log::with_brokers(1);
+    log.create("a", 1, None).unwrap();
+    assert!(!log.image().deleted(GroupId(1)));
+    log.apply(Command::DeleteTopic { id: id("a") }).unwrap();
+    let image = log.image();
+    assert!(image.deleted(GroupId(1)));
+    assert!(!image.deleted(GroupId(2)) && !image.deleted(GroupId(0)));
+}
+
+#[test]
+fn entries_of_raft_itself_only_move_the_index() {
+    let mut log = Log::with_brokers(1);
+    let before = log.image();
+    log.apply_bytes(None).unwrap();
+    assert_eq!(log.image().applied, before.applied + 1);
+    assert_eq!(log.machine.needed_from(), 0);
+    log.index = 10_000;
+    log.apply_bytes(None).unwrap();
+    assert_eq!(log.machine.needed_from(), 8_192);
+}
+
+#[test]
+fn a_checkpoint_written_by_the_first_release_is_read() {
+    let mut log = Log::with_brokers(1);
+    log.create("t", 1, None).unwrap();
+    log.set_replicas("t", &[1]).unwrap();
+    #[rustfmt::skip]
+    let frozen = [
+        1, // version
+        5, 7, 2, 2, 0, // applied, cluster id, next group, broker, producer id
+        1, 1, 0, 1, b'h', 1, 1, b'h', 2, 1, b'h', 3, 1, 0, // broker 1
+        1, 1, b't', // one topic
+        16, 116, 116, 116, 116, 116, 116, 116, 116, 116, 116, 116, 116, 116, 116, 116, 116,
+        1, 1, 1, 1, 1, 1, 0, 0, 0, // one partition
+        0, // configs
+    ];
+    assert_eq!(log.machine.encode(), frozen);
+    assert_eq!(MetadataMachine::decode(&frozen).unwrap().image(), log.image());
+    assert!(MetadataMachine::decode(&frozen[1..]).is_err());
+}
