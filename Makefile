@@ -3,11 +3,11 @@
 # the checkout so that the next clone finds it there.
 CACHE := $(HOME)/.cache/quorate
 export CARGO_TARGET_DIR := $(CACHE)/target
-export QUORATE_CLIENTS := $(CACHE)/clients
+export TEST_CLIENTS := $(CACHE)/clients
 CARGO := cargo --locked
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -o Dpkg::Use-Pty=0
-PIP := $(QUORATE_CLIENTS)/python/bin/pip --disable-pip-version-check
+PIP := $(TEST_CLIENTS)/python/bin/pip --disable-pip-version-check
 .PHONY: help run build test lint bench tools packages clients
 .DEFAULT_GOAL := help
 
@@ -39,18 +39,18 @@ tools:
 	  || { echo "==> installing a C++ compiler and libclang"; $(APT) -qq update && $(APT) -qq -y install build-essential libclang-dev; }
 
 # What the tests need: one client of each family, none of them ours.
-clients: $(QUORATE_CLIENTS)/python/.installed $(QUORATE_CLIENTS)/java/.installed
+clients: $(TEST_CLIENTS)/python/.installed $(TEST_CLIENTS)/java/.installed
 
 packages: tools
 	@command -v kcat >/dev/null && command -v javac >/dev/null && command -v mvn >/dev/null && python3 -c 'import ensurepip' && [ -f /usr/include/zlib.h ] \
 	  || { echo "==> installing kcat, a JDK, Maven and Python's venv"; $(APT) -qq update && $(APT) -qq -y install kcat default-jdk-headless maven python3-venv zlib1g-dev; }
 
-$(QUORATE_CLIENTS)/python/.installed: tests/clients/requirements.txt | packages
+$(TEST_CLIENTS)/python/.installed: tests/clients/requirements.txt | packages
 	@echo "==> installing the Python client"
 	python3 -m venv $(@D) && $(PIP) install --quiet -r tests/clients/requirements.txt
 	@touch $@
 
-$(QUORATE_CLIENTS)/java/.installed: tests/clients/java/pom.xml | packages
+$(TEST_CLIENTS)/java/.installed: tests/clients/java/pom.xml | packages
 	@echo "==> fetching the Java client"
 	rm -rf $(@D) && mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(@D)/lib
 	@touch $@

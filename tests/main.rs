@@ -1,1 +1,24 @@
-//! Black-box tests.
+//! Black-box tests: real broker processes, real clients, real crashes. One file per capability,
+//! one binary for all, because every further one would link librdkafka again.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on says why and ends"
+)]
+
+mod support;
+
+mod admin;
+mod behaviours;
+mod catch_up;
+mod cli;
+mod fetch_sessions;
+mod http_api;
+mod identity;
+mod limits;
+mod membership;
+mod produce_fetch;
+mod producers;
+mod recovery;
+mod retention;
+mod tidy;

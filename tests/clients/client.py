@@ -1,0 +1,143 @@
+"""A Kafka client for the tests: confluent-kafka (librdkafka) behind a few commands.
+
+write BOOTSTRAP TOPIC CODEC FILE     each line `key TAB value` of FILE to partition 0, acks=all
+read BOOTSTRAP TOPIC COUNT FILE      COUNT records of partition 0 as lines `offset TAB key TAB value`
+admin BOOTSTRAP TOPIC                the life of a topic through the admin client; prints what it saw
+load BOOTSTRAP TOPIC PARTITIONS      numbered records round robin until standard input ends; each
+                                     acknowledged one is printed as `partition offset number`
+"""
+
+import json
+import sys
+import threading
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+
+def producer(bootstrap, **more):
+    settings = {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5}
+    return Producer(settings | {"message.timeout.ms": 120000} | more)
+
+
+def write(bootstrap, topic, codec, path):
+    sender = producer(bootstrap, **{"compression.type": codec})
+    failures = []
+
+    def delivered(error, _message):
+        if error is not None:
+            failures.append(str(error))
+
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            key, value = line.rstrip("\n").split("\t")
+            while True:
+                try:
+                    sender.produce(topic, value, key, partition=0, on_delivery=delivered)
+                    break
+                except BufferError:
+                    sender.poll(0.1)
+            sender.poll(0)
+    left = sender.flush(120)
+    if left or failures:
+        sys.exit(f"{left} unanswered, {len(failures)} failed: {failures[:3]}")
+
+
+def read(bootstrap, topic, count, path):
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "none", "enable.auto.commit": False}
+        | {"auto.offset.reset": "error", "fetch.wait.max.ms": 100}
+    )
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    left = int(count)
+    with open(path, "w", encoding="utf-8") as out:
+        while left:
+            batch = consumer.consume(min(left, 10000), timeout=60)
+            if not batch:
+                sys.exit(f"{left} records did not come")
+            for message in batch:
+                if message.error():
+                    sys.exit(str(message.error()))
+                key, value = message.key().decode(), message.value().decode()
+                out.write(f"{message.offset()}\t{key}\t{value}\n")
+            left -= len(batch)
+    consumer.close()
+
+
+def outcome(futures):
+    """The name of the error of the only future, or its result."""
+    (future,) = futures.values()
+    try:
+        return future.result(timeout=60)
+    except KafkaException as error:
+        return error.args[0].name()
+
+
+def admin(bootstrap, topic):
+    client = AdminClient({"bootstrap.servers": bootstrap})
+    seen = {}
+    new = NewTopic(topic, num_partitions=2, replication_factor=3, config={"retention.ms": "5000"})
+    seen["create"] = outcome(client.create_topics([new]))
+    seen["create again"] = outcome(client.create_topics([new]))
+    wide = NewTopic(topic + "-wide", num_partitions=1, replication_factor=9)
+    seen["create wide"] = outcome(client.create_topics([wide]))
+    bad = NewTopic(topic + "-bad", num_partitions=1, config={"retention.ms": "soon"})
+    seen["create bad config"] = outcome(client.create_topics([bad]))
+    seen["grow"] = outcome(client.create_partitions([NewPartitions(topic, 3)]))
+    seen["shrink"] = outcome(client.create_partitions([NewPartitions(topic, 1)]))
+    configs = outcome(client.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]))
+    seen["configs"] = {name: entry.value for name, entry in configs.items()}
+    sender = producer(bootstrap)
+    for n in range(10):
+        sender.produce(topic, str(n), partition=0)
+    seen["unsent"] = sender.flush(60)
+    known = client.list_topics(timeout=30)
+    seen["brokers"] = sorted(known.brokers)
+    seen["replicas"] = [len(p.replicas) for p in known.topics[topic].partitions.values()]
+    first = TopicPartition(topic, 0)
+    cut = outcome(client.delete_records([TopicPartition(topic, 0, 4)]))
+    seen["low watermark"] = getattr(cut, "low_watermark", cut)
+    for name, spec in (("earliest", OffsetSpec.earliest()), ("latest", OffsetSpec.latest())):
+        seen[name] = outcome(client.list_offsets({first: spec})).offset
+    seen["delete"] = outcome(client.delete_topics([topic]))
+    seen["delete again"] = outcome(client.delete_topics([topic]))
+    print(json.dumps(seen))
+
+
+def load(bootstrap, topic, partitions):
+    sender = producer(bootstrap)
+    stop = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+
+    def delivered(error, message):
+        if error is None:
+            print(message.partition(), message.offset(), message.value().decode(), flush=False)
+        else:
+            print("failed", message.value().decode(), error, flush=True)
+
+    number = 0
+    while not stop.is_set():
+        try:
+            sender.produce(
+                topic, str(number), partition=number % int(partitions), on_delivery=delivered
+            )
+            number += 1
+        except BufferError:
+            sender.poll(0.1)
+        sender.poll(0.001 if number % 10 == 0 else 0)
+    left = sender.flush(120)
+    sys.stdout.flush()
+    if left:
+        sys.exit(f"{left} unanswered")
+
+
+if __name__ == "__main__":
+    commands = {"write": write, "read": read, "admin": admin, "load": load}
+    commands[sys.argv[1]](*sys.argv[2:])

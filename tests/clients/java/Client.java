@@ -1,0 +1,171 @@
+import java.io.BufferedWriter;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicReference;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.NewPartitions;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.KafkaFuture;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.serialization.StringDeserializer;
+import org.apache.kafka.common.serialization.StringSerializer;
+
+/**
+ * A Kafka client for the tests: the Java client behind a few commands.
+ *
+ * <pre>
+ * write BOOTSTRAP TOPIC CODEC FILE  each line `key TAB value` of FILE to partition 0, acks=all
+ * read BOOTSTRAP TOPIC COUNT FILE   COUNT records of partition 0 as lines `offset TAB key TAB value`
+ * admin BOOTSTRAP TOPIC             the life of a topic through the admin client; prints what it saw
+ * load BOOTSTRAP TOPIC PARTITIONS   numbered records round robin until standard input ends; each
+ *                                   acknowledged one is printed as `partition offset number`
+ * </pre>
+ */
+public class Client {
+    public static void main(String[] args) throws Exception {
+        switch (args[0]) {
+            case "write" -> write(args[1], args[2], args[3], Path.of(args[4]));
+            case "read" -> read(args[1], args[2], Integer.parseInt(args[3]), Path.of(args[4]));
+            case "admin" -> admin(args[1], args[2]);
+            case "load" -> load(args[1], args[2], Integer.parseInt(args[3]));
+            default -> throw new IllegalArgumentException(args[0]);
+        }
+    }
+
+    static KafkaProducer<String, String> producer(String bootstrap, String codec) {
+        Properties settings = new Properties();
+        settings.put("bootstrap.servers", bootstrap);
+        settings.put("compression.type", codec);
+        settings.put("linger.ms", "5");
+        settings.put("batch.size", "65536");
+        settings.put("key.serializer", StringSerializer.class.getName());
+        settings.put("value.serializer", StringSerializer.class.getName());
+        return new KafkaProducer<>(settings); // acks=all and idempotent by default
+    }
+
+    static void write(String bootstrap, String topic, String codec, Path file) throws Exception {
+        AtomicReference<Exception> failure = new AtomicReference<>();
+        try (var producer = producer(bootstrap, codec); var lines = Files.lines(file)) {
+            for (String line : (Iterable<String>) lines::iterator) {
+                String[] parts = line.split("\t");
+                producer.send(new ProducerRecord<>(topic, 0, parts[0], parts[1]), (done, error) -> {
+                    if (error != null) failure.compareAndSet(null, error);
+                });
+            }
+        }
+        if (failure.get() != null) throw failure.get();
+    }
+
+    static void read(String bootstrap, String topic, int count, Path file) throws IOException {
+        Properties settings = new Properties();
+        settings.put("bootstrap.servers", bootstrap);
+        settings.put("auto.offset.reset", "none");
+        settings.put("enable.auto.commit", "false");
+        settings.put("fetch.max.wait.ms", "100");
+        settings.put("key.deserializer", StringDeserializer.class.getName());
+        settings.put("value.deserializer", StringDeserializer.class.getName());
+        TopicPartition partition = new TopicPartition(topic, 0);
+        try (var consumer = new KafkaConsumer<String, String>(settings);
+                BufferedWriter out = Files.newBufferedWriter(file)) {
+            consumer.assign(List.of(partition));
+            consumer.seek(partition, 0);
+            int left = count;
+            long deadline = System.nanoTime() + Duration.ofSeconds(120).toNanos();
+            while (left > 0) {
+                if (System.nanoTime() > deadline) throw new IOException(left + " records did not come");
+                for (ConsumerRecord<String, String> record : consumer.poll(Duration.ofSeconds(1))) {
+                    out.write(record.offset() + "\t" + record.key() + "\t" + record.value() + "\n");
+                    left--;
+                }
+            }
+        }
+    }
+
+    /** The result as text, or the name of the error. */
+    static String outcome(KafkaFuture<?> future) throws InterruptedException {
+        try {
+            return String.valueOf(future.get());
+        } catch (ExecutionException error) {
+            return error.getCause().getClass().getSimpleName();
+        }
+    }
+
+    static void admin(String bootstrap, String topic) throws Exception {
+        List<String> seen = new ArrayList<>();
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap));
+                var producer = producer(bootstrap, "none")) {
+            seen.add("brokers " + admin.describeCluster().nodes().get().size());
+            NewTopic topicOfTwo = new NewTopic(topic, 2, (short) 3).configs(Map.of("retention.ms", "5000"));
+            seen.add("create " + outcome(admin.createTopics(List.of(topicOfTwo)).all()));
+            seen.add("create again " + outcome(admin.createTopics(List.of(topicOfTwo)).all()));
+            NewTopic wide = new NewTopic(topic + "-wide", 1, (short) 9);
+            seen.add("create wide " + outcome(admin.createTopics(List.of(wide)).all()));
+            NewTopic badName = new NewTopic("a/b", 1, (short) 1);
+            seen.add("create bad name " + outcome(admin.createTopics(List.of(badName)).all()));
+            NewTopic badConfig = new NewTopic(topic + "-bad", 1, (short) 1).configs(Map.of("retention.ms", "soon"));
+            seen.add("create bad config " + outcome(admin.createTopics(List.of(badConfig)).all()));
+            seen.add("grow " + outcome(admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(3))).all()));
+            seen.add("shrink " + outcome(admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(1))).all()));
+            ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
+            var config = admin.describeConfigs(List.of(resource)).all().get().get(resource);
+            seen.add("retention.ms " + config.get("retention.ms").value() + " " + config.get("retention.ms").source());
+            seen.add("retention.bytes " + config.get("retention.bytes").value() + " " + config.get("retention.bytes").source());
+            var description = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic);
+            seen.add("partitions " + description.partitions().size());
+            for (int n = 0; n < 10; n++) producer.send(new ProducerRecord<>(topic, 0, null, "" + n)).get();
+            TopicPartition first = new TopicPartition(topic, 0);
+            var cut = admin.deleteRecords(Map.of(first, RecordsToDelete.beforeOffset(4)));
+            seen.add("low watermark " + cut.lowWatermarks().get(first).get().lowWatermark());
+            seen.add("earliest " + admin.listOffsets(Map.of(first, OffsetSpec.earliest())).partitionResult(first).get().offset());
+            seen.add("latest " + admin.listOffsets(Map.of(first, OffsetSpec.latest())).partitionResult(first).get().offset());
+            seen.add("newest " + admin.listOffsets(Map.of(first, OffsetSpec.maxTimestamp())).partitionResult(first).get().offset());
+            seen.add("delete " + outcome(admin.deleteTopics(List.of(topic)).all()));
+            seen.add("delete again " + outcome(admin.deleteTopics(List.of(topic)).all()));
+        }
+        seen.forEach(System.out::println);
+    }
+
+    static void load(String bootstrap, String topic, int partitions) throws Exception {
+        AtomicBoolean stop = new AtomicBoolean();
+        Thread watcher = new Thread(() -> {
+            try {
+                while (System.in.read() >= 0) { }
+            } catch (IOException end) {
+                // the same as the end of the input
+            }
+            stop.set(true);
+        });
+        watcher.setDaemon(true);
+        watcher.start();
+        PrintStream out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
+        try (var producer = producer(bootstrap, "none")) {
+            for (long number = 0; !stop.get(); number++) {
+                String value = Long.toString(number);
+                int partition = (int) (number % partitions);
+                producer.send(new ProducerRecord<>(topic, partition, null, value), (done, error) -> {
+                    if (error == null) out.println(done.partition() + " " + done.offset() + " " + value);
+                    else out.println("failed " + value + " " + error);
+                });
+                if (number % 10 == 0) Thread.sleep(1);
+            }
+        }
+        out.flush();
+    }
+}

@@ -1,0 +1,182 @@
+//! The HTTP face: every broker answers, errors are problem documents, and the description of it all
+//! is complete.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::support::cluster::Cluster;
+use crate::support::http;
+
+#[test]
+fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_broker() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("described", 1, 3);
+    let group = cluster.get("/v1/topics/described/partitions/0")["group"].to_string();
+    let document = cluster.get("/openapi.json");
+    let paths = document["paths"].as_object().unwrap();
+    let listed: BTreeSet<&str> = paths.keys().map(String::as_str).collect();
+    for path in [
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/openapi.json",
+        "/v1/cluster",
+        "/v1/brokers",
+        "/v1/topics",
+        "/v1/topics/{topic}",
+        "/v1/topics/{topic}/partitions/{partition}",
+        "/v1/topics/{topic}/partitions/{partition}/replicas",
+        "/v1/topics/{topic}/partitions/{partition}/leader",
+        "/v1/raft/groups",
+        "/v1/raft/groups/{group}",
+    ] {
+        assert!(listed.contains(path), "{path} is not described: {listed:?}");
+    }
+    for (path, methods) in paths {
+        let real = path.replace("{topic}", "described").replace("{partition}", "0");
+        let real = real.replace("{group}", &group);
+        assert!(!real.contains('{'), "a parameter this test does not know: {path}");
+        for broker in cluster.brokers().iter().filter(|_| methods.get("get").is_some()) {
+            let answer = broker.get(&real).unwrap();
+            assert_eq!(answer.status, 200, "{path} on broker {}: {answer:?}", broker.id);
+        }
+        for method in ["get", "put", "post", "delete"] {
+            let answer =
+                http::request(&method.to_uppercase(), &cluster.broker(1).url("/nowhere"), None);
+            assert_eq!(answer.unwrap().problem(404), "no_such_route");
+            if let Some(operation) = methods.get(method) {
+                assert!(operation["summary"].is_string(), "{method} {path} is not explained");
+                assert!(operation["responses"].is_object());
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_are_problem_documents_with_stable_codes() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("problems", 1, 3);
+    let cases: [(&str, &str, Option<Value>, u16, &str); 14] = [
+        ("GET", "/v1/topics/none", None, 404, "unknown_topic"),
+        ("GET", "/v1/topics/problems/partitions/9", None, 404, "unknown_partition"),
+        ("GET", "/v1/topics/problems/partitions/x", None, 400, "malformed_path"),
+        ("GET", "/v1/raft/groups/999999", None, 404, "unknown_group"),
+        ("POST", "/v1/topics", Some(json!({"name": "problems"})), 409, "topic_exists"),
+        ("POST", "/v1/topics", Some(json!({"name": "a b"})), 422, "invalid_name"),
+        ("POST", "/v1/topics", Some(json!({"name": "x", "nmae": 1})), 422, "invalid_body"),
+        (
+            "POST",
+            "/v1/topics",
+            Some(json!({"name": "x", "partitions": 0})),
+            422,
+            "invalid_partitions",
+        ),
+        (
+            "POST",
+            "/v1/topics",
+            Some(json!({"name": "x", "replication_factor": 9})),
+            422,
+            "not_enough_brokers",
+        ),
+        (
+            "POST",
+            "/v1/topics",
+            Some(json!({"name": "x", "configs": {"retention.ms": "soon"}})),
+            422,
+            "invalid_config",
+        ),
+        (
+            "POST",
+            "/v1/topics",
+            Some(json!({"name": "x", "configs": {"no.such": "1"}})),
+            422,
+            "invalid_config",
+        ),
+        ("PUT", "/v1/topics/problems/partitions/0/leader", Some(json!({"broker": 77})), 422, ""),
+        (
+            "PUT",
+            "/v1/topics/problems/partitions/0/replicas",
+            Some(json!({"brokers": [1, 77]})),
+            422,
+            "",
+        ),
+        ("PATCH", "/v1/topics", None, 405, "no_such_method"),
+    ];
+    for (method, path, body, status, code) in cases {
+        let body = body.map(|body| body.to_string());
+        let answer = cluster.request(method, path, body.as_deref());
+        let found = answer.problem(status);
+        assert!(code.is_empty() || found == code, "{method} {path}: {answer:?}");
+    }
+    let malformed = cluster.request("POST", "/v1/topics", Some("{\"name\": "));
+    assert_eq!(malformed.problem(400), "malformed_body");
+    let long = format!("{{\"name\": \"{}\"}}", "x".repeat(2 << 20));
+    let large = cluster.request("POST", "/v1/topics", Some(&long));
+    assert_eq!(large.problem(413), "body_too_large");
+}
+
+#[test]
+fn a_dry_run_checks_and_creates_nothing() {
+    let cluster = Cluster::shared();
+    let body = json!({"name": "dry", "partitions": 3, "dry_run": true}).to_string();
+    let answer = cluster.request("POST", "/v1/topics", Some(&body));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["partitions"].as_array().unwrap().len(), 3);
+    assert_eq!(cluster.request("GET", "/v1/topics/dry", None).problem(404), "unknown_topic");
+}
+
+#[test]
+fn raft_groups_tell_role_term_voters_and_how_far_each_follower_is() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("grouped", 1, 3);
+    let leader = crate::support::kafka::leader(&cluster, "grouped", 0);
+    let number = cluster.get("/v1/topics/grouped/partitions/0")["group"].to_string();
+    for broker in cluster.brokers() {
+        let group = broker.get(&format!("/v1/raft/groups/{number}")).unwrap().ok();
+        assert_eq!(group["partition"], "grouped-0");
+        assert_eq!(group["leader"], leader.leader);
+        assert_eq!(group["term"], leader.epoch);
+        assert_eq!(group["voters"].as_array().unwrap().len(), 3);
+    }
+    cluster.wait("both followers have everything", || {
+        let group = cluster.get(&format!("/v1/raft/groups/{number}"));
+        let followers = group["followers"].as_array()?;
+        let others: Vec<&Value> =
+            followers.iter().filter(|f| f["broker"] != leader.leader).collect();
+        let caught_up = others.iter().all(|f| f["matched_index"] == group["last_index"]);
+        (group["role"] == "leader" && others.len() == 2 && caught_up).then_some(())
+    });
+}
+
+#[test]
+fn metrics_are_prometheus_text_with_help_for_each_name() {
+    let cluster = Cluster::shared();
+    let answer = cluster.request("GET", "/metrics", None);
+    assert_eq!(answer.status, 200);
+    let lines = || answer.text.lines();
+    let helped = |prefix| lines().filter(|line| line.starts_with(prefix)).count();
+    assert!(helped("# HELP ") >= 10, "{}", answer.text);
+    assert_eq!(helped("# HELP "), helped("# TYPE "));
+    for line in lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let value = line.rsplit(' ').next().unwrap();
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+        assert!(line.starts_with("quorate_") || line.starts_with("process_"), "{line}");
+    }
+}
+
+#[test]
+fn the_log_level_changes_while_the_broker_runs() {
+    let cluster = Cluster::start("level", 1);
+    let broker = cluster.broker(1);
+    let level = |method, body: Option<&str>| {
+        http::request(method, &broker.url("/v1/log/level"), body).unwrap()
+    };
+    let before = broker.log_text();
+    assert!(!before.contains("DEBUG"), "{before}");
+    assert_eq!(level("PUT", Some(r#"{"level": "debug"}"#)).status, 200);
+    cluster.create_topic("noisy", 1, 1);
+    cluster.wait("debug lines", || broker.log_text().contains("DEBUG").then_some(()));
+    assert!(level("PUT", Some(r#"{"level": "loud"}"#)).status >= 400);
+    assert_eq!(level("GET", None).json()["level"], "debug");
+}

@@ -1,0 +1,227 @@
+//! Hostile and broken peers: clear refusals, bounded memory, and everybody else is still served.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::support::clients::Client;
+use crate::support::cluster::{Broker, Cluster, fresh_dir};
+use crate::support::kafka::{self, Fetch, INVALID_RECORD, NONE, produce};
+use crate::support::records;
+use crate::support::wire::{Batch, Pen, Wire};
+
+const MIB: u64 = 1 << 20;
+
+/// The broker still takes and gives records.
+fn serves(cluster: &Cluster, topic: &str) {
+    let dir = fresh_dir(topic);
+    cluster.create_topic(topic, 1, 1);
+    let written = records::write_file(&dir, topic, 1_000);
+    let read = dir.join("read");
+    Client::Rust.write(&cluster.bootstrap(), topic, "lz4", &written);
+    Client::Rust.read(&cluster.bootstrap(), topic, 1_000, &read);
+    records::assert_same(&written, &read, topic);
+}
+
+/// Sends bytes and waits until the broker has closed the connection, whatever it says before.
+fn closes(port: u16, bytes: &[u8], what: &str) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let _ = stream.write_all(bytes);
+    let mut rest = Vec::new();
+    let end = (&stream).take(10 * MIB).read_to_end(&mut rest);
+    let closed = match end {
+        Ok(_) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    };
+    assert!(closed, "{what}: the connection is still open after 30 s");
+}
+
+fn frame(length: i32, body: &[u8]) -> Vec<u8> {
+    let mut frame = length.to_be_bytes().to_vec();
+    frame.extend(body);
+    frame
+}
+
+fn ports(broker: &Broker) -> [(&'static str, u16); 3] {
+    [("kafka", broker.kafka), ("peer", broker.peer), ("http", broker.http)]
+}
+
+#[test]
+fn garbage_on_any_port_closes_that_connection_and_nothing_else() {
+    let cluster = Cluster::start("garbage", 1);
+    let broker = cluster.broker(1);
+    let seed = std::env::var("SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    eprintln!("SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    for (what, port) in ports(broker) {
+        for n in 0..50 {
+            let length = random.random_range(1..2_000);
+            let bytes: Vec<u8> = (0..length).map(|_| random.random()).collect();
+            // Random bytes may look like the start of something longer; the end of the stream ends it.
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let _ = stream.write_all(&bytes);
+            let _ = stream.shutdown(Shutdown::Write);
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            let mut rest = Vec::new();
+            let end = stream.read_to_end(&mut rest).map_err(|error| error.kind());
+            assert!(!matches!(end, Err(std::io::ErrorKind::WouldBlock)), "{what} {n}: still open");
+        }
+    }
+    for length in [0, -1, i32::MIN, i32::MAX, 200 << 20] {
+        closes(broker.kafka, &frame(length, &[0; 64]), &format!("a kafka frame of {length} bytes"));
+    }
+    closes(broker.http, &[b'G'; 200_000], "an endless request line");
+    serves(&cluster, "after-garbage");
+}
+
+#[test]
+fn truncated_and_lying_requests_are_refused_without_allocating_what_they_claim() {
+    let cluster = Cluster::start("lies", 1);
+    let broker = cluster.broker(1);
+    cluster.create_topic("lied-to", 1, 1);
+    let before = broker.memory();
+    // Arrays and strings that claim two billion elements, in requests of every shape.
+    let huge = [
+        (kafka::METADATA, 7, Pen::default().i32(i32::MAX)),
+        (kafka::METADATA, 7, Pen::default().i32(1).i16(i16::MAX)),
+        (kafka::PRODUCE, 7, Pen::default().null().i16(-1).i32(1000).i32(i32::MAX)),
+        (kafka::PRODUCE, 7, Pen::default().null().i16(-1).i32(1).i32(1).string("x").i32(i32::MAX)),
+        (
+            kafka::FETCH,
+            11,
+            Pen::default().i32(-1).i32(0).i32(0).i32(0).i8(0).i32(0).i32(-1).i32(i32::MAX),
+        ),
+        (kafka::LIST_OFFSETS, 5, Pen::default().i32(-1).i8(0).i32(i32::MAX)),
+        (kafka::CREATE_TOPICS, 4, Pen::default().i32(i32::MAX)),
+        (kafka::DELETE_RECORDS, 1, Pen::default().i32(i32::MAX)),
+        (kafka::OFFSET_FOR_LEADER_EPOCH, 3, Pen::default().i32(-1).i32(i32::MAX)),
+    ];
+    for (api, version, body) in &huge {
+        for _ in 0..20 {
+            let mut wire = Wire::connect(broker.kafka);
+            wire.send(*api, *version, body);
+            assert!(wire.closed(), "api {api}: {body:?}", body = body.0);
+        }
+    }
+    // A batch that claims two billion records in a few bytes.
+    let mut wire = Wire::connect(broker.kafka);
+    let liar = Batch { count_error: i32::MAX - 1, ..Batch::of(&["x"]) };
+    assert_eq!(produce(&mut wire, "lied-to", 0, &liar.bytes()).error, INVALID_RECORD);
+    // Every prefix of a good request, then the end of the stream.
+    let body = kafka::produce_body("lied-to", 0, -1, &Batch::of(&["x"]).bytes()).0;
+    for length in 0..body.len() {
+        let mut wire = Wire::connect(broker.kafka);
+        wire.send(kafka::PRODUCE, 7, &Pen(body[..length].to_vec()));
+        let answer = wire.receive().map(|(_, eye)| kafka::produced(eye).error);
+        assert!(!matches!(answer, Ok(NONE)), "{length} bytes of {} are accepted", body.len());
+    }
+    let grown = broker.memory().saturating_sub(before);
+    assert!(grown < 200 * MIB, "grown by {} MiB", grown / MIB);
+    serves(&cluster, "after-lies");
+}
+
+#[test]
+fn a_compression_bomb_is_refused_within_bounded_memory() {
+    let cluster = Cluster::start("bomb", 1);
+    let broker = cluster.broker(1);
+    cluster.create_topic("bombed", 1, 1);
+    let before = broker.memory();
+    // A megabyte of zstd that unpacks to a gigabyte, in a batch that claims one record.
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    for _ in 0..1024 {
+        encoder.write_all(&[0; 1 << 20]).unwrap();
+    }
+    let packed = encoder.finish().unwrap();
+    assert!(packed.len() < 1_000_000, "{}", packed.len());
+    let mut bytes = Batch { attributes: 4, ..Batch::of(&[]) }.bytes();
+    bytes.extend(&packed);
+    let length = bytes.len() as i32 - 12;
+    bytes[8..12].copy_from_slice(&length.to_be_bytes());
+    bytes[23..27].copy_from_slice(&0_i32.to_be_bytes());
+    bytes[57..61].copy_from_slice(&1_i32.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    for _ in 0..5 {
+        let mut wire = Wire::connect(broker.kafka);
+        let answer = produce(&mut wire, "bombed", 0, &bytes);
+        assert_eq!((answer.error, answer.base), (INVALID_RECORD, -1), "{answer:?}");
+    }
+    let grown = broker.memory().saturating_sub(before);
+    assert!(grown < 300 * MIB, "grown by {} MiB", grown / MIB);
+    serves(&cluster, "after-bomb");
+}
+
+#[test]
+fn half_open_and_silent_connections_hold_up_nobody() {
+    let cluster = Cluster::start("silent", 1);
+    let broker = cluster.broker(1);
+    let mut open = Vec::new();
+    for (_, port) in ports(broker) {
+        for n in 0..100 {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            // Nothing, half a length, a length without its frame, half a frame.
+            let start: &[u8] = match n % 4 {
+                0 => &[],
+                1 => &[0, 0],
+                2 => &[0, 0, 0, 100],
+                _ => &[0, 0, 0, 100, 0, 18, 0, 2, 0, 0],
+            };
+            stream.write_all(start).unwrap();
+            if n % 2 == 0 {
+                let _ = stream.shutdown(Shutdown::Write);
+            }
+            open.push(stream);
+        }
+    }
+    // Readers that ask for much and never read.
+    cluster.create_topic("unread", 1, 1);
+    let mut wire = Wire::connect(broker.kafka);
+    let value = "x".repeat(1_000_000);
+    for _ in 0..50 {
+        assert_eq!(produce(&mut wire, "unread", 0, &Batch::of(&[&value]).bytes()).error, NONE);
+    }
+    let before = broker.memory();
+    let greedy = Fetch { partition_max_bytes: 50 << 20, ..Fetch::of("unread", 0, 0) };
+    let mut readers: Vec<Wire> = (0..100).map(|_| Wire::connect(broker.kafka)).collect();
+    for wire in &mut readers {
+        for _ in 0..5 {
+            wire.send(kafka::FETCH, 11, &greedy.body());
+        }
+    }
+    serves(&cluster, "after-silence");
+    let grown = broker.memory().saturating_sub(before);
+    assert!(grown < 1_500 * MIB, "grown by {} MiB for readers that do not read", grown / MIB);
+}
+
+#[test]
+fn five_thousand_idle_connections_are_held_in_little_memory_beside_working_ones() {
+    let cluster = Cluster::start("idle", 1);
+    let broker = cluster.broker(1);
+    raise_open_files();
+    let before = broker.memory();
+    let mut idle: Vec<Wire> = (0..5_000).map(|_| Wire::connect(broker.kafka)).collect();
+    // Each has spoken once, so each is accepted and set up.
+    for wire in &mut idle {
+        wire.send(kafka::API_VERSIONS, 2, &Pen::default());
+    }
+    for wire in &mut idle {
+        wire.receive().unwrap();
+    }
+    let each = broker.memory().saturating_sub(before) / 5_000;
+    assert!(each < 32 << 10, "{each} bytes for each idle connection");
+    serves(&cluster, "beside-idle");
+    drop(idle);
+    serves(&cluster, "after-idle");
+}
+
+/// This process holds the other end of 5,000 connections.
+fn raise_open_files() {
+    let own = std::process::id().to_string();
+    let limits = "--nofile=16384:";
+    let raised = std::process::Command::new("prlimit").args(["--pid", &own, limits]).status();
+    assert!(raised.unwrap().success(), "5,000 connections need 16,384 open files");
+}

@@ -1,0 +1,14 @@
+//! What the tests stand on: real processes, free ports, waiting with a deadline, a gate on the
+//! logs, the clients, and a pen for raw frames. Nothing here knows the broker's code.
+
+pub mod clients;
+pub mod cluster;
+pub mod http;
+pub mod kafka;
+pub mod load;
+pub mod logs;
+pub mod ports;
+pub mod process;
+pub mod records;
+pub mod wait;
+pub mod wire;

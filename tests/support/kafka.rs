@@ -1,0 +1,333 @@
+//! The requests that several tests send by hand, over `wire`. One partition each: what a request
+//! with many partitions does is said where it is tested.
+
+use super::cluster::{Broker, Cluster};
+use super::wire::{Eye, Pen, Wire};
+
+pub const PRODUCE: i16 = 0;
+pub const FETCH: i16 = 1;
+pub const LIST_OFFSETS: i16 = 2;
+pub const METADATA: i16 = 3;
+pub const API_VERSIONS: i16 = 18;
+pub const CREATE_TOPICS: i16 = 19;
+pub const DELETE_RECORDS: i16 = 21;
+pub const INIT_PRODUCER_ID: i16 = 22;
+pub const OFFSET_FOR_LEADER_EPOCH: i16 = 23;
+
+pub const NONE: i16 = 0;
+pub const OFFSET_OUT_OF_RANGE: i16 = 1;
+pub const CORRUPT_MESSAGE: i16 = 2;
+pub const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+pub const NOT_LEADER: i16 = 6;
+pub const MESSAGE_TOO_LARGE: i16 = 10;
+pub const INVALID_TOPIC: i16 = 17;
+pub const INVALID_REQUIRED_ACKS: i16 = 21;
+pub const INVALID_TIMESTAMP: i16 = 32;
+pub const TOPIC_EXISTS: i16 = 36;
+pub const OUT_OF_ORDER_SEQUENCE: i16 = 45;
+pub const INVALID_PRODUCER_EPOCH: i16 = 47;
+pub const UNKNOWN_FETCH_SESSION: i16 = 70;
+pub const WRONG_FETCH_SESSION_EPOCH: i16 = 71;
+pub const FENCED_LEADER_EPOCH: i16 = 74;
+pub const UNKNOWN_LEADER_EPOCH: i16 = 75;
+pub const INVALID_RECORD: i16 = 87;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartitionState {
+    pub error: i16,
+    pub index: i32,
+    pub leader: i32,
+    pub epoch: i32,
+    pub replicas: Vec<i32>,
+    pub in_sync: Vec<i32>,
+}
+
+#[derive(Debug)]
+pub struct TopicState {
+    pub error: i16,
+    pub name: String,
+    pub partitions: Vec<PartitionState>,
+}
+
+#[derive(Debug)]
+pub struct Cluster7 {
+    pub brokers: Vec<(i32, i32)>,
+    pub cluster_id: String,
+    pub controller: i32,
+    pub topics: Vec<TopicState>,
+}
+
+/// Metadata version 7; `topics` of `None` means all.
+pub fn metadata(wire: &mut Wire, topics: Option<&[&str]>, create: bool) -> Cluster7 {
+    let mut body = Pen::default().i32(topics.map_or(-1, |topics| topics.len() as i32));
+    for topic in topics.unwrap_or_default() {
+        body = body.string(topic);
+    }
+    let mut eye = wire.call(METADATA, 7, &body.i8(create.into()));
+    eye.i32();
+    let brokers = eye.list(|eye| {
+        let (id, _host, port) = (eye.i32(), eye.string(), eye.i32());
+        eye.string();
+        (id, port)
+    });
+    let (cluster_id, controller) = (eye.string().unwrap(), eye.i32());
+    let topics = eye.list(|eye| {
+        let (error, name) = (eye.i16(), eye.string().unwrap());
+        eye.i8();
+        let partitions = eye.list(|eye| {
+            let (error, index, leader, epoch) = (eye.i16(), eye.i32(), eye.i32(), eye.i32());
+            let (replicas, in_sync) = (eye.list(Eye::i32), eye.list(Eye::i32));
+            eye.list(Eye::i32);
+            PartitionState { error, index, leader, epoch, replicas, in_sync }
+        });
+        TopicState { error, name, partitions }
+    });
+    eye.end();
+    Cluster7 { brokers, cluster_id, controller, topics }
+}
+
+/// What a running broker says of a partition; `None` while it knows no leader.
+pub fn partition_at(broker: &Broker, topic: &str, index: i32) -> Option<PartitionState> {
+    let seen = metadata(&mut Wire::connect(broker.kafka), Some(&[topic]), false);
+    let partitions = &seen.topics.first()?.partitions;
+    partitions.iter().find(|p| p.index == index && p.error == NONE && p.leader >= 0).cloned()
+}
+
+/// Waits for a running leader of a partition on which all running brokers agree.
+pub fn leader(cluster: &Cluster, topic: &str, index: i32) -> PartitionState {
+    cluster.wait(&format!("{topic}-{index} has a leader known to all"), || {
+        let mut seen = cluster.running().map(|broker| partition_at(broker, topic, index));
+        let first = seen.next()??;
+        let agreed =
+            seen.all(|p| p.is_some_and(|p| (p.leader, p.epoch) == (first.leader, first.epoch)));
+        (agreed && cluster.broker(first.leader as u64).running()).then_some(first)
+    })
+}
+
+/// A connection to the leader of a partition.
+pub fn at_leader(cluster: &Cluster, topic: &str, index: i32) -> Wire {
+    Wire::connect(cluster.broker(leader(cluster, topic, index).leader as u64).kafka)
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Produced {
+    pub error: i16,
+    pub base: i64,
+    pub append_time: i64,
+    pub log_start: i64,
+}
+
+pub fn produce_body(topic: &str, index: i32, acks: i16, records: &[u8]) -> Pen {
+    let body = Pen::default().null().i16(acks).i32(30_000);
+    body.i32(1).string(topic).i32(1).i32(index).bytes(records)
+}
+
+/// Reads the answer of a Produce version 7 with one partition.
+pub fn produced(mut eye: Eye) -> Produced {
+    let mut answers = eye.list(|eye| {
+        eye.string();
+        let mut partitions = eye.list(|eye| {
+            eye.i32();
+            let (error, base) = (eye.i16(), eye.i64());
+            Produced { error, base, append_time: eye.i64(), log_start: eye.i64() }
+        });
+        partitions.remove(0)
+    });
+    eye.i32();
+    eye.end();
+    answers.remove(0)
+}
+
+/// Produce version 7, acks=all.
+pub fn produce(wire: &mut Wire, topic: &str, index: i32, records: &[u8]) -> Produced {
+    produced(wire.call(PRODUCE, 7, &produce_body(topic, index, -1, records)))
+}
+
+/// A fetch of one partition; change what a test is about.
+#[derive(Clone)]
+pub struct Fetch<'a> {
+    pub topic: &'a str,
+    pub index: i32,
+    pub offset: i64,
+    pub epoch: i32,
+    pub wait_ms: i32,
+    pub min_bytes: i32,
+    pub max_bytes: i32,
+    pub partition_max_bytes: i32,
+    pub session: (i32, i32),
+    /// False leaves the partition out, as an incremental fetch does.
+    pub named: bool,
+}
+
+impl<'a> Fetch<'a> {
+    pub fn of(topic: &'a str, index: i32, offset: i64) -> Fetch<'a> {
+        Fetch {
+            topic,
+            index,
+            offset,
+            epoch: -1,
+            wait_ms: 0,
+            min_bytes: 1,
+            max_bytes: 50 << 20,
+            partition_max_bytes: 1 << 20,
+            session: (0, -1),
+            named: true,
+        }
+    }
+
+    /// The body of Fetch version 11.
+    pub fn body(&self) -> Pen {
+        let body = Pen::default().i32(-1).i32(self.wait_ms).i32(self.min_bytes).i32(self.max_bytes);
+        let body = body.i8(0).i32(self.session.0).i32(self.session.1);
+        let body = if self.named {
+            let body = body.i32(1).string(self.topic).i32(1).i32(self.index).i32(self.epoch);
+            body.i64(self.offset).i64(-1).i32(self.partition_max_bytes)
+        } else {
+            body.i32(0)
+        };
+        body.i32(0).string("")
+    }
+
+    pub fn send(&self, wire: &mut Wire) -> FetchedAll {
+        fetched(wire.call(FETCH, 11, &self.body()))
+    }
+
+    /// The answer for the one partition, which has to be there.
+    pub fn one(&self, wire: &mut Wire) -> Fetched {
+        let mut all = self.send(wire);
+        assert_eq!((all.error, all.partitions.len()), (NONE, 1), "{all:?}");
+        all.partitions.remove(0)
+    }
+}
+
+#[derive(Debug)]
+pub struct FetchedAll {
+    pub error: i16,
+    pub session: i32,
+    pub partitions: Vec<Fetched>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fetched {
+    pub index: i32,
+    pub error: i16,
+    pub high_watermark: i64,
+    pub stable: i64,
+    pub log_start: i64,
+    /// `None` is null on the wire, which librdkafka does not bear.
+    pub records: Option<Vec<u8>>,
+}
+
+/// Reads the answer of a Fetch version 11.
+pub fn fetched(mut eye: Eye) -> FetchedAll {
+    eye.i32();
+    let (error, session) = (eye.i16(), eye.i32());
+    let topics = eye.list(|eye| {
+        eye.string();
+        eye.list(|eye| {
+            let (index, error, high_watermark) = (eye.i32(), eye.i16(), eye.i64());
+            let (stable, log_start) = (eye.i64(), eye.i64());
+            eye.list(|eye| (eye.i64(), eye.i64()));
+            eye.i32();
+            let records = eye.bytes();
+            Fetched { index, error, high_watermark, stable, log_start, records }
+        })
+    });
+    eye.end();
+    FetchedAll { error, session, partitions: topics.into_iter().flatten().collect() }
+}
+
+#[derive(Debug, PartialEq)]
+pub struct Offset {
+    pub error: i16,
+    pub timestamp: i64,
+    pub offset: i64,
+    pub epoch: i32,
+}
+
+/// ListOffsets version 5: -1 latest, -2 earliest, otherwise a time.
+pub fn list_offset(wire: &mut Wire, topic: &str, index: i32, epoch: i32, time: i64) -> Offset {
+    let body = Pen::default().i32(-1).i8(0).i32(1).string(topic);
+    let mut eye = wire.call(LIST_OFFSETS, 5, &body.i32(1).i32(index).i32(epoch).i64(time));
+    eye.i32();
+    let mut topics = eye.list(|eye| {
+        eye.string();
+        eye.list(|eye| {
+            eye.i32();
+            let (error, timestamp) = (eye.i16(), eye.i64());
+            Offset { error, timestamp, offset: eye.i64(), epoch: eye.i32() }
+        })
+    });
+    eye.end();
+    topics.remove(0).remove(0)
+}
+
+/// OffsetForLeaderEpoch version 3: (error, epoch, end offset).
+pub fn end_of_epoch(
+    wire: &mut Wire,
+    topic: &str,
+    index: i32,
+    current: i32,
+    epoch: i32,
+) -> (i16, i32, i64) {
+    let body = Pen::default().i32(-1).i32(1).string(topic).i32(1);
+    let mut eye = wire.call(OFFSET_FOR_LEADER_EPOCH, 3, &body.i32(index).i32(current).i32(epoch));
+    eye.i32();
+    let mut topics = eye.list(|eye| {
+        eye.string();
+        eye.list(|eye| {
+            let error = eye.i16();
+            eye.i32();
+            (error, eye.i32(), eye.i64())
+        })
+    });
+    eye.end();
+    topics.remove(0).remove(0)
+}
+
+/// DeleteRecords version 1: (low watermark, error).
+pub fn delete_records(wire: &mut Wire, topic: &str, index: i32, before: i64) -> (i64, i16) {
+    let body = Pen::default().i32(1).string(topic).i32(1).i32(index).i64(before).i32(30_000);
+    let mut eye = wire.call(DELETE_RECORDS, 1, &body);
+    eye.i32();
+    let mut topics = eye.list(|eye| {
+        eye.string();
+        eye.list(|eye| {
+            eye.i32();
+            (eye.i64(), eye.i16())
+        })
+    });
+    eye.end();
+    topics.remove(0).remove(0)
+}
+
+/// InitProducerId version 1 without a transactional id: (producer id, epoch).
+pub fn producer_id(wire: &mut Wire) -> (i64, i16) {
+    let mut eye = wire.call(INIT_PRODUCER_ID, 1, &Pen::default().null().i32(60_000));
+    eye.i32();
+    assert_eq!(eye.i16(), NONE);
+    let id = (eye.i64(), eye.i16());
+    eye.end();
+    id
+}
+
+/// CreateTopics version 4 of one topic: its error.
+pub fn create_topic(
+    wire: &mut Wire,
+    name: &str,
+    partitions: i32,
+    replicas: i16,
+    check: bool,
+) -> i16 {
+    let body = Pen::default().i32(1).string(name).i32(partitions).i16(replicas).i32(0).i32(0);
+    let mut eye = wire.call(CREATE_TOPICS, 4, &body.i32(30_000).i8(check.into()));
+    eye.i32();
+    let mut topics = eye.list(|eye| {
+        eye.string();
+        let error = eye.i16();
+        eye.string();
+        error
+    });
+    eye.end();
+    topics.remove(0)
+}
