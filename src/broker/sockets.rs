@@ -36,9 +36,8 @@ impl Sockets {
         let http = TcpListener::bind(config.http.listen)
             .await
             .map_err(bind("http.listen", config.http.listen))?;
-        let peer = free_port(config.peer.listen)
-            .await
-            .map_err(bind("peer.listen", config.peer.listen))?;
+        let peer =
+            free_port(config.peer.listen).await.map_err(bind("peer.listen", config.peer.listen))?;
         let kafka_bound = kafka.address().map_err(bind("kafka.listen", config.kafka.listen))?;
         let http_bound = http.local_addr().map_err(bind("http.listen", config.http.listen))?;
         let addresses = Addresses {

@@ -49,7 +49,9 @@ pub enum StartError {
     /// The cluster answered, and no is its last word.
     #[error("the cluster refuses this broker: {0}")]
     Refused(#[source] AdminError),
-    #[error("no member of the cluster let this broker in within {seconds} s; the last answer: {last}")]
+    #[error(
+        "no member of the cluster let this broker in within {seconds} s; the last answer: {last}"
+    )]
     NotLetIn { seconds: u64, last: String },
     #[error(transparent)]
     Raft(#[from] quorate_raft::Error),

@@ -20,7 +20,10 @@ impl Broker {
         };
         let limit = Duration::from_millis(self.context.config.broker.stop_timeout_ms);
         if timeout(limit, self.stop()).await.is_err() {
-            tracing::info!(seconds = limit.as_secs(), "stop takes too long, ending as a crash would");
+            tracing::info!(
+                seconds = limit.as_secs(),
+                "stop takes too long, ending as a crash would"
+            );
         }
         refused.map_or(Ok(()), Err)
     }

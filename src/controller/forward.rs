@@ -61,9 +61,9 @@ impl Controller {
     pub(super) async fn propose(&self, payload: Bytes, patience: Duration) -> Verdict {
         let pending = match timeout(patience, self.group.propose(payload, None)).await {
             Ok(Ok(pending)) => pending,
-            Ok(Err(
-                ProposeError::NotLeader { .. } | ProposeError::Busy | ProposeError::Closed,
-            )) => return Verdict::NotInLog,
+            Ok(Err(ProposeError::NotLeader { .. } | ProposeError::Busy | ProposeError::Closed)) => {
+                return Verdict::NotInLog;
+            }
             Err(_) => return Verdict::Unknown,
         };
         match timeout(patience, pending).await {

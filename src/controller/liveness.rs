@@ -79,10 +79,7 @@ mod tests {
         let heard = |id| id == 1;
         assert_eq!(fencing.step(&image, heard, at(100), AFTER), []);
         assert_eq!(fencing.step(&image, heard, at(109), AFTER), []);
-        assert_eq!(
-            fencing.step(&image, heard, at(110), AFTER),
-            [Command::Fence { broker: 2 }]
-        );
+        assert_eq!(fencing.step(&image, heard, at(110), AFTER), [Command::Fence { broker: 2 }]);
     }
 
     #[test]

@@ -86,7 +86,9 @@ impl Members {
             }
             match timeout(STEP, self.controller.group().add_learner(id)).await {
                 Ok(Ok(())) => tracing::info!(broker = id, "broker receives the metadata log"),
-                Ok(Err(error)) => tracing::info!(broker = id, %error, "learner not added, looking again"),
+                Ok(Err(error)) => {
+                    tracing::info!(broker = id, %error, "learner not added, looking again");
+                }
                 Err(_) => tracing::info!(broker = id, "learner not added in time, looking again"),
             }
         }

@@ -39,11 +39,8 @@ fn place_one(candidates: &mut [Candidate], replication: usize) -> Vec<u64> {
         let best = free.min_by_key(|at| {
             let Candidate { load, rack, .. } = &candidates[*at];
             let crowd = rack.as_deref().map_or(0, |rack| racks.get(rack).copied().unwrap_or(0));
-            // Equals are taken in turn from the leader on, or followers of one broker's partitions would
-            // all be the same two brokers, and its death would double their load.
             let leads = if chosen.is_empty() { load.leaders } else { 0 };
-            let turn = chosen.first().is_some_and(|leader| at < leader);
-            (crowd, leads, load.replicas, turn, *at)
+            (crowd, leads, load.replicas, turn(candidates, chosen.first(), *at))
         });
         let Some(best) = best else { break };
         let load = &mut candidates[best].load;
@@ -52,6 +49,17 @@ fn place_one(candidates: &mut [Candidate], replication: usize) -> Vec<u64> {
         chosen.push(best);
     }
     chosen.into_iter().map(|at| candidates[at].id).collect()
+}
+
+/// Equals are taken in turn, each time from another start: were the followers of one broker's partitions
+/// always the same two brokers, its death would double their load.
+fn turn(candidates: &[Candidate], leader: Option<&usize>, at: usize) -> usize {
+    let brokers = candidates.len();
+    let start = leader.map_or(0, |leader| {
+        let led = usize::try_from(candidates[*leader].load.leaders).unwrap_or(0);
+        leader + led
+    });
+    (at + brokers - start % brokers) % brokers
 }
 
 fn racks<'a>(candidates: &'a [Candidate], chosen: &[usize]) -> BTreeMap<&'a str, usize> {
@@ -108,7 +116,7 @@ mod tests {
             replicas.iter().for_each(|id| load.entry(*id).or_default().replicas += 1);
             first.push(replicas[0]);
         }
-        assert_eq!(first, [1, 3, 2, 1, 3, 2]);
+        assert_eq!(first, [1, 3, 2, 1, 2, 3]);
         assert!(load.values().all(|load| *load == Load { replicas: 4, leaders: 2 }));
     }
 

@@ -31,7 +31,7 @@ use super::calls::CURRENT;
 use super::{Controller, STEP};
 use crate::metadata::{Image, Topic, decode};
 use crate::partition::PartitionSettings;
-use steps::{Held, Step, next_step};
+use steps::{Held, next_step};
 
 /// Groups opened, founded or deleted at a time. Opening reads a checkpoint and replays what follows, so
 /// more at once would only queue at the disk.
@@ -118,7 +118,7 @@ impl Reconciler {
             loop {
                 self.start(&image);
                 tokio::select! {
-                    _ = stop.wait_for(|stop| *stop) => return self.finish().await,
+                    () = told_to(&mut stop) => return self.finish().await,
                     () = &mut current, if !self.progress.current() => {
                         self.progress.current.send_replace(true);
                         break;
@@ -210,7 +210,9 @@ impl Reconciler {
 
     fn tell_configs(&mut self, image: &Image, group: GroupId) {
         let Some((topic, _, _)) = image.partition_of(group) else { return };
-        let Some(replica) = self.held.get_mut(&group).filter(|it| it.held.is_open()) else { return };
+        let Some(replica) = self.held.get_mut(&group).filter(|it| it.held.is_open()) else {
+            return;
+        };
         if replica.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, topic)) {
             return;
         }
@@ -226,6 +228,11 @@ impl Reconciler {
             tracing::info!(left = self.jobs.len(), "replicas still being opened at the stop");
         }
     }
+}
+
+/// Returns once `stop` is true, or whoever would say so is gone.
+async fn told_to(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Returns what the partitions of `topic` have to obey.

@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::Controller;
 use crate::metadata::{
-    AdminError, Command, Done, Image, MetadataMachine, NewPartitions, NewTopic, PartitionInfo, Topic,
+    AdminError, Command, Done, Image, MetadataMachine, NewPartitions, NewTopic, PartitionInfo,
+    Topic,
 };
 
 /// Requests of one batch that are under way at a time; the metadata leader merges them into few writes.
@@ -236,5 +237,7 @@ fn named(error: AdminError, topic: &TopicRef) -> AdminError {
 }
 
 pub(super) fn unexpected(done: &Done) -> AdminError {
-    AdminError::InvalidRequest(format!("the cluster answered {done:?}; is a newer release running?"))
+    AdminError::InvalidRequest(format!(
+        "the cluster answered {done:?}; is a newer release running?"
+    ))
 }

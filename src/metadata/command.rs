@@ -19,26 +19,53 @@ use crate::config::HostPort;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Names the cluster; the first command of every metadata log.
-    FormCluster { cluster_id: u128 },
+    FormCluster {
+        cluster_id: u128,
+    },
     /// Makes a broker known, or renews what is known of it.
     RegisterBroker(BrokerSpec),
     /// Takes a broker that is not seen alive out of service.
-    Fence { broker: u64 },
+    Fence {
+        broker: u64,
+    },
     /// Takes it back.
-    Unfence { broker: u64 },
-    CreateTopic { id: Uuid, topic: NewTopic },
-    DeleteTopic { id: Uuid },
+    Unfence {
+        broker: u64,
+    },
+    CreateTopic {
+        id: Uuid,
+        topic: NewTopic,
+    },
+    DeleteTopic {
+        id: Uuid,
+    },
     CreatePartitions(NewPartitions),
     /// Sets and removes explicit configs of a topic.
-    AlterConfigs { topic: Uuid, set: BTreeMap<String, String>, remove: Vec<String> },
+    AlterConfigs {
+        topic: Uuid,
+        set: BTreeMap<String, String>,
+        remove: Vec<String>,
+    },
     /// Asks for other replicas; the partition's leader moves them and then proposes the completion.
-    SetReplicas { topic: Uuid, partition: i32, replicas: Vec<u64> },
+    SetReplicas {
+        topic: Uuid,
+        partition: i32,
+        replicas: Vec<u64>,
+    },
     /// Asks to go back to the replicas before the change under way.
-    CancelReplicas { topic: Uuid, partition: i32 },
+    CancelReplicas {
+        topic: Uuid,
+        partition: i32,
+    },
     /// States that the group's voters are exactly the target of `change`.
-    CompleteReplicas { group: u64, change: u64 },
+    CompleteReplicas {
+        group: u64,
+        change: u64,
+    },
     /// Takes the next `count` producer ids.
-    AllocateProducerIds { count: u32 },
+    AllocateProducerIds {
+        count: u32,
+    },
 }
 
 /// A broker as it presents itself.
@@ -85,11 +112,18 @@ pub type Reply = Result<Done, AdminError>;
 pub enum Done {
     /// Nothing more to say than that it is done.
     Changed,
-    Registered { broker: u64 },
+    Registered {
+        broker: u64,
+    },
     /// The topic stands in the image.
-    Created { id: Uuid },
+    Created {
+        id: Uuid,
+    },
     /// The producer ids from `first` on.
-    ProducerIds { first: i64, count: u32 },
+    ProducerIds {
+        first: i64,
+        count: u32,
+    },
 }
 
 #[cfg(test)]

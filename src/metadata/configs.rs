@@ -232,11 +232,11 @@ fn check(name: &str, value: &str, replicas: usize) -> Result<(), String> {
         Allowed::OneOf(values) => {
             return Err(format!("it is {value:?}, only {} is possible", values.join(" or ")));
         }
-        Allowed::Between(least, most) => value
-            .parse::<i64>()
-            .ok()
-            .filter(|number| (least..=most).contains(number))
-            .ok_or_else(|| format!("it is {value:?}, not a whole number from {least} to {most}"))?,
+        Allowed::Between(least, most) => {
+            value.parse::<i64>().ok().filter(|number| (least..=most).contains(number)).ok_or_else(
+                || format!("it is {value:?}, not a whole number from {least} to {most}"),
+            )?
+        }
     };
     let majority = replicas / 2 + 1;
     if name == MIN_INSYNC_REPLICAS && usize::try_from(number).is_ok_and(|least| least > majority) {

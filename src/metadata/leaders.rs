@@ -92,13 +92,19 @@ impl Leaders {
     /// Returns the groups `me` leads and may say so: it has applied an entry of its own term.
     pub fn led_by(&self, me: u64) -> Vec<Claim> {
         let local = self.local.read();
-        local.iter().filter_map(|(group, leadership)| claim_of(me, *group, *leadership.borrow())).collect()
+        local
+            .iter()
+            .filter_map(|(group, leadership)| claim_of(me, *group, *leadership.borrow()))
+            .collect()
     }
 }
 
 fn claim_of(me: u64, group: GroupId, leadership: Leadership) -> Option<Claim> {
-    (leadership.leader == Some(me) && leadership.ready)
-        .then_some(Claim { group: group.0, term: leadership.term, leader: me })
+    (leadership.leader == Some(me) && leadership.ready).then_some(Claim {
+        group: group.0,
+        term: leadership.term,
+        leader: me,
+    })
 }
 
 fn choose(local: Option<Leadership>, heard: Option<Claim>) -> Option<Leader> {

@@ -52,7 +52,9 @@ impl Machine for MetadataMachine {
         match decode(payload) {
             Ok(command) => judge(image, command),
             // Skipping it would leave this broker with another image than the brokers that understood it.
-            Err(error) => quorate_storage::fatal("a command of the metadata log is not readable", &error),
+            Err(error) => {
+                quorate_storage::fatal("a command of the metadata log is not readable", &error)
+            }
         }
     }
 
@@ -109,7 +111,7 @@ struct Stored {
     next_broker: u64,
     next_producer_id: i64,
     brokers: Vec<Broker>,
-    topics: Vec<Arc<Topic>>,
+    topics: Vec<Topic>,
 }
 
 impl Stored {
@@ -121,7 +123,7 @@ impl Stored {
             next_broker: image.next_broker,
             next_producer_id: image.next_producer_id,
             brokers: image.brokers.values().cloned().collect(),
-            topics: image.topics.values().cloned().collect(),
+            topics: image.topics.values().map(|topic| Topic::clone(topic)).collect(),
         }
     }
 
@@ -138,7 +140,7 @@ impl Stored {
             ..Image::default()
         };
         for topic in self.topics {
-            image.insert_topic(topic);
+            image.insert_topic(Arc::new(topic));
         }
         image
     }

@@ -22,7 +22,9 @@ pub(super) enum Held {
     Nothing,
     OnDisk,
     /// `founded`: this broker did its part in the group's birth.
-    Open { founded: bool },
+    Open {
+        founded: bool,
+    },
 }
 
 /// What to do next about a group.

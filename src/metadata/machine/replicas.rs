@@ -89,8 +89,7 @@ fn begin(info: &mut PartitionInfo, wanted: Vec<u64>, index: u64) {
 
 fn find(image: &Image, topic: Uuid, at: i32) -> Result<(usize, &PartitionInfo), AdminError> {
     let found = image.topic_by_id(topic).ok_or(AdminError::UnknownTopicId(topic))?;
-    let unknown =
-        || AdminError::UnknownPartition { topic: found.name.clone(), partition: at };
+    let unknown = || AdminError::UnknownPartition { topic: found.name.clone(), partition: at };
     let index = usize::try_from(at).map_err(|_| unknown())?;
     found.partitions.get(index).map(|info| (index, info)).ok_or_else(unknown)
 }

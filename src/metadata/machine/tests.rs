@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::config::HostPort;
-use crate::metadata::{BrokerSpec, NewPartitions, NewTopic, PartitionInfo};
+use crate::metadata::{BrokerSpec, Load, NewPartitions, NewTopic, PartitionInfo};
 
 /// A metadata log being written.
 #[derive(Default)]
@@ -86,10 +86,7 @@ fn id(name: &str) -> Uuid {
 #[test]
 fn a_cluster_is_formed_once() {
     let mut log = Log::default();
-    assert_eq!(
-        log.apply(Command::RegisterBroker(spec(None, 1))),
-        Err(AdminError::NoController)
-    );
+    assert_eq!(log.apply(Command::RegisterBroker(spec(None, 1))), Err(AdminError::NoController));
     assert_eq!(log.apply(Command::FormCluster { cluster_id: 7 }), Ok(Done::Changed));
     assert_eq!(log.apply(Command::FormCluster { cluster_id: 7 }), Ok(Done::Changed));
     assert_eq!(
@@ -159,10 +156,7 @@ fn fewer_brokers_than_three_lower_the_default_but_not_a_wish() {
         log.create("b", 1, Some(3)),
         Err(AdminError::NotEnoughBrokers { wanted: 3, live: 2 })
     );
-    assert!(matches!(
-        log.create("b", 1, Some(0)),
-        Err(AdminError::InvalidReplicationFactor(_))
-    ));
+    assert!(matches!(log.create("b", 1, Some(0)), Err(AdminError::InvalidReplicationFactor(_))));
 }
 
 #[test]

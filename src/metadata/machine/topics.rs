@@ -47,7 +47,9 @@ pub(super) fn add_partitions(image: &mut Image, request: NewPartitions) -> Reply
     let (now, total) = (topic.partitions.len(), request.total);
     check_count(total)?;
     let added = (total as usize).checked_sub(now).filter(|added| *added > 0).ok_or_else(|| {
-        AdminError::InvalidPartitions(format!("the topic has {now} partitions, {total} is not more"))
+        AdminError::InvalidPartitions(format!(
+            "the topic has {now} partitions, {total} is not more"
+        ))
     })?;
     let replication = topic.replication();
     let assignment = if request.assignment.is_empty() {

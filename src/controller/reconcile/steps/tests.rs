@@ -45,15 +45,9 @@ fn a_new_replica_is_opened_and_founded() {
 #[test]
 fn a_newcomer_to_a_living_group_never_founds_it() {
     let joined = |info: PartitionInfo| PartitionInfo { initial: vec![], ..info };
-    assert_eq!(
-        step(mine().map(joined), Held::Nothing, true),
-        Some(Step::Open { found: false })
-    );
+    assert_eq!(step(mine().map(joined), Held::Nothing, true), Some(Step::Open { found: false }));
     let target = |info| PartitionInfo { target: Some(vec![1, 2, ME]), ..info };
-    assert_eq!(
-        step(others().map(target), Held::Nothing, true),
-        Some(Step::Open { found: false })
-    );
+    assert_eq!(step(others().map(target), Held::Nothing, true), Some(Step::Open { found: false }));
 }
 
 #[test]
