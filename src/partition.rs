@@ -40,6 +40,7 @@ mod walk;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 use quorate_raft::{Group, Leadership};
@@ -62,16 +63,16 @@ use hints::Hints;
 
 /// A replica of one partition on this broker.
 ///
-/// Everything that changes lives in the Raft group; what is kept here are the bounds and caches of
-/// this broker's callers. An idle partition costs one of these, about 300 bytes, and no task.
+/// Everything that changes lives in the Raft group; what is kept here are the bounds and caches of this
+/// broker's readers. An idle partition costs one of these, about 300 bytes, and no task.
 pub struct Partition {
     group: Group<PartitionMachine>,
     topic: String,
     number: i32,
     leadership: watch::Receiver<Leadership>,
     settings: RwLock<PartitionSettings>,
-    /// Permits are bytes of batches proposed here and not yet applied.
-    room: Arc<Semaphore>,
+    /// It was taken out of service; handlers may hold it a little longer.
+    closed: AtomicBool,
     /// Shared by all partitions: how many reads may wait for the disk at once.
     disk_reads: Arc<Semaphore>,
     hints: Hints,
@@ -176,7 +177,7 @@ impl Partition {
 
     /// Returns whether it was closed under a handler that still holds it.
     fn is_closed(&self) -> bool {
-        self.room.is_closed()
+        self.closed.load(Ordering::Acquire)
     }
 
     fn now_ms(&self) -> i64 {

@@ -3,7 +3,8 @@
 //! The order of calls to [`Partition::append`] is the order of the log, so a caller that awaits it before
 //! the next batch of the same producer keeps that producer's order, and need not wait for the commit
 //! in between. Whether a batch takes its place is decided when it is applied; here only batches that
-//! are in the log already, for certain, are answered at once.
+//! are in the log already, for certain, are answered at once. What is in flight is bounded in bytes, per
+//! group and per broker, where proposals are made.
 //!
 //! Invariant: a batch enters the log only under the term whose leadership was checked. Between check and
 //! proposal the leadership may be lost and won again, and what was decided for the old one (that a batch
@@ -11,14 +12,11 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_raft::{Outcome, Pending, ProposeError};
-use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::timeout;
+use tokio::sync::watch;
 
 use super::command::append_payload;
 use super::machine::{Refusal, Reply};
@@ -26,13 +24,6 @@ use super::producers::Sequence;
 use super::{NotReady, Partition, known_leader};
 use crate::metadata::Leader;
 use crate::record::CheckedBatch;
-
-/// Bytes proposed and not yet applied, per partition. At 1 GB/s this is 32 ms, more than a commit takes;
-/// further producers wait, and their connections with them.
-pub(super) const IN_FLIGHT_BYTES_MAX: u32 = 32 * 1024 * 1024;
-
-/// How long a batch waits for room. Producers give up after 30 s by default (`request.timeout.ms`).
-const ROOM_WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// A batch that is in the log, committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,13 +57,14 @@ pub enum AppendError {
 
 /// An append on its way; resolves once the batch is committed and applied here, or known not to be.
 ///
-/// Not bounded in time: without a majority it waits. When dropped the outcome is unknown.
+/// Not bounded in time: without a majority it waits. When dropped the outcome is unknown. Its place among
+/// the bytes in flight is given back by what becomes of it, not by asking, so it may wait unasked.
 #[must_use = "a batch is acknowledged only after this resolved"]
 pub struct PendingAppend(State);
 
 enum State {
     Known(Appended),
-    Proposed { proposal: Proposal, _room: OwnedSemaphorePermit },
+    Proposed(Proposal),
 }
 
 /// A command on its way.
@@ -84,8 +76,8 @@ pub(super) struct Proposal {
 impl Partition {
     /// Hands `batch` to the log; the future returned by this future says what became of it.
     ///
-    /// `now_ms`: the time the log keeps of it. Waits for room, up to 20 s. If dropped before it returns
-    /// the outcome is unknown.
+    /// `now_ms`: the time the log keeps of it. Waits for room a few seconds at most. If dropped before it
+    /// returns the outcome is unknown.
     pub async fn append(
         &self,
         batch: CheckedBatch,
@@ -95,14 +87,9 @@ impl Partition {
         if let Some(appended) = self.known_duplicate(&batch) {
             return Ok(PendingAppend(State::Known(appended)));
         }
-        let bytes = u32::try_from(batch.len()).unwrap_or(u32::MAX).min(IN_FLIGHT_BYTES_MAX);
-        // The queue for room is first in, first out, so waiting does not change the order.
-        let room = timeout(ROOM_WAIT_MAX, Arc::clone(&self.room).acquire_many_owned(bytes));
-        let room = room.await.map_err(|_| AppendError::Busy)?.map_err(|_| AppendError::Closed)?;
         let payload = Bytes::from(append_payload(now_ms, batch.bytes()));
         drop(batch);
-        let proposal = self.propose(payload, term).await?;
-        Ok(PendingAppend(State::Proposed { proposal, _room: room }))
+        Ok(PendingAppend(State::Proposed(self.propose(payload, term).await?)))
     }
 
     /// Returns the term in which this replica may propose.
@@ -163,7 +150,7 @@ impl Future for PendingAppend {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let proposal = match &mut self.0 {
             State::Known(appended) => return Poll::Ready(Ok(*appended)),
-            State::Proposed { proposal, .. } => proposal,
+            State::Proposed(proposal) => proposal,
         };
         let reply = ready!(pin!(proposal).poll(context))?;
         Poll::Ready(match reply {

@@ -97,8 +97,9 @@ impl Epochs {
         for _ in 0..count {
             epochs.push(Started { epoch: reader.i32()?, offset: reader.i64()? });
         }
-        let increasing =
-            epochs.windows(2).all(|two| two[0].epoch < two[1].epoch && two[0].offset < two[1].offset);
+        let increasing = epochs
+            .windows(2)
+            .all(|two| two[0].epoch < two[1].epoch && two[0].offset < two[1].offset);
         if increasing { Ok(Self(epochs)) } else { Err(CodecError::Range("the order of epochs")) }
     }
 }

@@ -198,8 +198,7 @@ impl PartitionMachine {
             self.newest = Some(Newest { timestamp, end_offset: self.end.offset, at });
         }
         self.recent.push(at);
-        let stored =
-            Stored { base_offset: at.offset, log_append_time: batch.log_append_time() };
+        let stored = Stored { base_offset: at.offset, log_append_time: batch.log_append_time() };
         if let Some(claim) = claim {
             self.producers.remember(&claim, stored, now_ms);
         }

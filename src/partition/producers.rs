@@ -69,9 +69,13 @@ pub(super) enum Verdict {
     /// It is in the log already, there.
     Duplicate(Stored),
     /// Batches before it are missing.
-    OutOfOrder { expected: i32 },
+    OutOfOrder {
+        expected: i32,
+    },
     /// A newer instance of the producer has taken over.
-    Fenced { current: i16 },
+    Fenced {
+        current: i16,
+    },
 }
 
 impl Sequence {

@@ -80,9 +80,8 @@ impl Partition {
             return Ok(gather.finish(&view));
         }
         let known = recent.or_else(|| self.hints.take(offset));
-        let known = known.or_else(|| {
-            (offset >= view.open_start.offset).then(|| view.nearest(offset))
-        });
+        let known =
+            known.or_else(|| (offset >= view.open_start.offset).then(|| view.nearest(offset)));
         let mut walk = known.map(|from| gather.walk(self, &view, from));
         if let Some(walk) = &mut walk
             && gather.run(walk, Source::Memory).map_err(|error| self.unreadable(error, offset))?

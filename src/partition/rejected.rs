@@ -157,7 +157,11 @@ fn decode_runs(reader: &mut Reader<'_>) -> Result<Vec<Run>, CodecError> {
     }
     let increasing = runs.windows(2).all(|two| two[0].end < two[1].first);
     let real = runs.iter().all(|run| run.first < run.end);
-    if increasing && real { Ok(runs) } else { Err(CodecError::Range("the order of rejected entries")) }
+    if increasing && real {
+        Ok(runs)
+    } else {
+        Err(CodecError::Range("the order of rejected entries"))
+    }
 }
 
 /// The rejected entries cannot be looked up; the state beside the log does not fit it.

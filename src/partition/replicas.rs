@@ -5,13 +5,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 use quorate_raft::Node;
 use quorate_storage::GroupId;
 use tokio::sync::Semaphore;
 
-use super::append::IN_FLIGHT_BYTES_MAX;
 use super::disk::DISK_READS_MAX;
 use super::hints::Hints;
 use super::{Clock, Partition, PartitionMachine, PartitionSettings};
@@ -37,7 +37,7 @@ pub struct Replica {
     pub settings: PartitionSettings,
 }
 
-/// A replica could not be opened, closed or deleted. Trying again is safe.
+/// A replica could not be opened. Trying again is safe.
 #[derive(Debug, thiserror::Error)]
 #[error("partition {topic}-{number} (group {group}) cannot be opened")]
 pub struct OpenError {
@@ -90,9 +90,9 @@ impl Partitions {
             topic,
             number,
             settings: RwLock::new(settings),
-            room: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX as usize)),
             disk_reads: Arc::clone(&self.disk_reads),
             hints: Hints::default(),
+            closed: AtomicBool::new(false),
             clock: Arc::clone(&self.clock),
         });
         self.open.write().insert(group, Arc::clone(&partition));
@@ -115,7 +115,7 @@ impl Partitions {
         let closed = self.open.write().remove(&group);
         if let Some(partition) = closed {
             // Handlers may hold it a little longer; this tells them, before its log goes away.
-            partition.room.close();
+            partition.closed.store(true, Ordering::Release);
         }
     }
 }

@@ -75,9 +75,8 @@ impl Partition {
         let log_start = view.log_start;
         let log = self.group.log().clone();
         let found = on_disk(&self.disk_reads, move || limits.find(&log, &view)).await?;
-        let found = found.map_err(|error| {
-            TrimError::Read(self.unreadable(error.into(), log_start))
-        })?;
+        let found =
+            found.map_err(|error| TrimError::Read(self.unreadable(error.into(), log_start)))?;
         let Some(start) = found else { return Ok(None) };
         let trim = Trim { log_start: start.offset.max(log_start), start };
         self.propose_trim(trim, term).await.map(Some)

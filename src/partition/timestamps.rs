@@ -6,6 +6,8 @@
 //! record from the future makes "largest time so far" useless for all that come after it. Then the
 //! search reads the points one by one, 60 bytes for each 256 KiB of log.
 
+use std::ops::ControlFlow;
+
 use quorate_storage::Log;
 
 use super::disk::on_disk;
@@ -148,12 +150,15 @@ fn first_at_or_after(
         if stretch.span.timestamp_max < timestamp {
             continue;
         }
-        let wanted = |found: &OffsetAt| found.timestamp >= timestamp;
         let found = search(log, view, &stretch, |batch| {
-            if batch.batch.header.max_timestamp < timestamp {
-                return Ok(None);
+            let mut first = None;
+            if batch.batch.header.max_timestamp >= timestamp {
+                records(batch, view.log_start, |found| {
+                    first = (found.timestamp >= timestamp).then_some(found);
+                    if first.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                })?;
             }
-            records(batch, view.log_start, |mut records| records.find(wanted))
+            Ok(first)
         })?;
         if found.is_some() {
             return Ok(found);
@@ -219,10 +224,14 @@ fn newest_in(
 }
 
 fn newest_of(batch: &Located, view: &View) -> Result<Option<OffsetAt>, WalkError> {
-    records(batch, view.log_start, |records| {
-        // `max_by_key` would take the last of equals.
-        records.reduce(|best, found| if found.timestamp > best.timestamp { found } else { best })
-    })
+    let mut newest: Option<OffsetAt> = None;
+    records(batch, view.log_start, |found| {
+        if newest.is_none_or(|newest| found.timestamp > newest.timestamp) {
+            newest = Some(found);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(newest)
 }
 
 /// Walks a stretch until `look` finds something in a batch.
@@ -247,27 +256,21 @@ fn search(
     Ok(None)
 }
 
-/// Gives `choose` the records of a batch from `log_start` on.
+/// Shows `look` the records of a batch from `log_start` on, until it has seen enough.
 fn records(
     batch: &Located,
     log_start: i64,
-    choose: impl FnOnce(&mut dyn Iterator<Item = OffsetAt>) -> Option<OffsetAt>,
-) -> Result<Option<OffsetAt>, WalkError> {
-    let mut failed = None;
-    let mut found = Records::open(&batch.bytes, Want::Heads)?
-        .map_while(|record| record.map_err(|error| failed = Some(error)).ok())
-        .map(|record| OffsetAt {
-            offset: batch.at.offset + i64::from(record.offset_delta),
-            timestamp: record.timestamp,
-            epoch: batch.epoch,
-        })
-        .filter(|found| found.offset >= log_start);
-    let chosen = choose(&mut found);
-    drop(found);
-    match failed {
-        Some(error) => Err(error.into()),
-        None => Ok(chosen),
+    mut look: impl FnMut(OffsetAt) -> ControlFlow<()>,
+) -> Result<(), WalkError> {
+    for record in Records::open(&batch.bytes, Want::Heads)? {
+        let record = record?;
+        let offset = batch.at.offset + i64::from(record.offset_delta);
+        let found = OffsetAt { offset, timestamp: record.timestamp, epoch: batch.epoch };
+        if offset >= log_start && look(found).is_break() {
+            break;
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::disk::on_disk;
 use super::machine::View;
 use super::position::Position;
 use super::walk::{Source, Step, Walk, WalkError};
-use super::{Closed, Partition, ReadError, Reply};
+use super::{Closed, NotReady, Partition, ReadError, Reply};
 use crate::metadata::Leader;
 
 /// The log start did not move, or may not have.
@@ -93,6 +93,12 @@ impl From<AppendError> for TrimError {
             AppendError::Closed => Self::Closed,
             AppendError::Indeterminate | AppendError::Refused(_) => Self::Indeterminate,
         }
+    }
+}
+
+impl From<NotReady> for TrimError {
+    fn from(not_ready: NotReady) -> Self {
+        Self::NotLeader { leader: not_ready.leader }
     }
 }
 

@@ -17,8 +17,8 @@ use super::position::Position;
 use super::rejected::{Page, Rejected, RejectedError};
 use crate::record::RecordError;
 
-/// Read from the log at once; more would only be more memory in flight.
-const CHUNK_BYTES_MAX: usize = 1024 * 1024;
+/// Read from the log at once: less would be a disk access per batch, more only more memory in flight.
+const CHUNK_BYTES: std::ops::RangeInclusive<usize> = 64 * 1024..=1024 * 1024;
 
 /// See the file's header. Moves between threads, as when it has to wait for the disk.
 pub(super) struct Walk {
@@ -70,7 +70,7 @@ impl Walk {
             at: from,
             end: view.end,
             read: Vec::new().into_iter(),
-            chunk_bytes: bytes_max.clamp(1, CHUNK_BYTES_MAX),
+            chunk_bytes: bytes_max.clamp(*CHUNK_BYTES.start(), *CHUNK_BYTES.end()),
         }
     }
 

@@ -70,7 +70,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<PartitionMachine, CodecError> {
         ..PartitionMachine::default()
     };
     reader.end()?;
-    if is_ordered(&machine) { Ok(machine) } else { Err(CodecError::Range("the order of positions")) }
+    if is_ordered(&machine) {
+        Ok(machine)
+    } else {
+        Err(CodecError::Range("the order of positions"))
+    }
 }
 
 /// What all arithmetic on positions relies on.

@@ -1,1 +1,369 @@
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
 use super::*;
+use crate::partition::command::{append_payload, trim_payload};
+use crate::record::BatchBuilder;
+
+/// A machine and the log it was fed, as a replica sees them.
+#[derive(Default)]
+struct Replica {
+    machine: PartitionMachine,
+    effects: Effects,
+    index: u64,
+    term: u64,
+}
+
+impl Replica {
+    fn apply(&mut self, payload: Option<&Bytes>) -> Reply {
+        let entry = Committed { index: self.index, term: self.term, payload };
+        self.index += 1;
+        self.machine.apply(entry, &mut self.effects)
+    }
+
+    fn append(&mut self, now_ms: i64, batch: &BatchBuilder) -> Reply {
+        self.apply(Some(&append_payload(now_ms, &batch.build()).into()))
+    }
+
+    fn trim(&mut self, log_start: i64, start: Position) -> Reply {
+        self.apply(Some(&trim_payload(0, &Trim { log_start, start }).into()))
+    }
+
+    /// Appends until the machine has cut a point; returns it.
+    fn cut(&mut self, now_ms: i64) -> Position {
+        let points = self.effects.puts.len();
+        while self.effects.puts.len() == points {
+            self.append(now_ms, &records(1, now_ms));
+        }
+        self.machine.open.start
+    }
+}
+
+fn records(count: usize, timestamp: i64) -> BatchBuilder {
+    (0..count).fold(BatchBuilder::new(), |batch, _| batch.record(timestamp, None, Some(b"value")))
+}
+
+fn base_offset(reply: Reply) -> i64 {
+    match reply {
+        Reply::Appended { base_offset, duplicate: false, .. } => base_offset,
+        other => panic!("not appended: {other:?}"),
+    }
+}
+
+#[test]
+fn offsets_are_dense_whatever_raft_writes_in_between() {
+    let mut replica = Replica::default();
+    replica.apply(None);
+    assert_eq!(base_offset(replica.append(0, &records(3, 0))), 0);
+    assert_eq!(replica.apply(None), Reply::Nothing);
+    assert_eq!(base_offset(replica.append(0, &records(2, 0))), 3);
+    assert_eq!(replica.machine.next_offset(), 5);
+    assert_eq!((replica.machine.log_start(), replica.machine.needed_from()), (0, 0));
+}
+
+#[test]
+fn what_is_not_appended_takes_no_offset() {
+    let mut replica = Replica::default();
+    let first = records(2, 0).producer(9, 1, 0);
+    assert_eq!(base_offset(replica.append(0, &first)), 0);
+
+    let again = replica.append(0, &first);
+    let original =
+        Reply::Appended { base_offset: 0, log_append_time: -1, log_start: 0, duplicate: true };
+    assert_eq!(again, original);
+    let gap = replica.append(0, &records(1, 0).producer(9, 1, 5));
+    assert_eq!(gap, Reply::Refused(Refusal::OutOfOrderSequence { expected: 2 }));
+    let old = replica.append(0, &records(1, 0).producer(9, 0, 0));
+    assert_eq!(old, Reply::Refused(Refusal::InvalidProducerEpoch { current: 1 }));
+
+    assert_eq!(replica.machine.next_offset(), 2);
+    assert_eq!(base_offset(replica.append(0, &records(1, 0).producer(9, 1, 2))), 2);
+}
+
+#[test]
+fn pipelined_batches_are_judged_in_the_order_of_the_log() {
+    let mut replica = Replica::default();
+    // The second overtook the first: it is refused, and so are all that build on it.
+    let batch = |sequence| records(1, 0).producer(1, 0, sequence);
+    base_offset(replica.append(0, &batch(0)));
+    for overtaking in 2..5 {
+        let refused = Reply::Refused(Refusal::OutOfOrderSequence { expected: 1 });
+        assert_eq!(replica.append(0, &batch(overtaking)), refused);
+    }
+    for (sequence, offset) in (1..5).zip(1..) {
+        assert_eq!(base_offset(replica.append(0, &batch(sequence))), offset);
+    }
+}
+
+#[test]
+fn a_retry_is_answered_with_the_original_offset_after_a_restore_and_a_new_term() {
+    let mut replica = Replica::default();
+    base_offset(replica.append(0, &records(7, 0)));
+    let batch = records(2, 0).attributes(0b1000).producer(5, 0, 0);
+    let first = replica.append(0, &batch);
+    assert_eq!(base_offset(first), 7);
+    replica.machine = PartitionMachine::decode(&replica.machine.encode()).unwrap();
+    replica.term += 1;
+    replica.apply(None);
+    base_offset(replica.append(0, &records(1, 0)));
+    let Reply::Appended { base_offset, duplicate, .. } = replica.append(0, &batch) else {
+        panic!("a duplicate is a success");
+    };
+    assert_eq!((base_offset, duplicate), (7, true));
+}
+
+#[test]
+fn log_append_time_is_told_also_of_duplicates() {
+    let mut replica = Replica::default();
+    let batch = records(1, 1234).attributes(0b1000).producer(5, 0, 0);
+    for _ in 0..2 {
+        let Reply::Appended { log_append_time, .. } = replica.append(0, &batch) else {
+            panic!("a duplicate is a success");
+        };
+        assert_eq!(log_append_time, 1234);
+    }
+}
+
+#[test]
+fn a_term_becomes_an_epoch_with_its_first_entry() {
+    let mut replica = Replica { term: 3, ..Replica::default() };
+    replica.apply(None);
+    base_offset(replica.append(0, &records(4, 0)));
+    replica.term = 8;
+    assert_eq!(replica.machine.epochs().latest(), 3);
+    replica.apply(None);
+    assert_eq!(replica.machine.epochs().latest(), 8);
+    assert_eq!(replica.machine.epochs().end_of(3, 4), (3, 4));
+}
+
+#[test]
+fn points_are_cut_by_bytes_by_entries_and_by_time() {
+    let offset = |replica: &Replica| replica.machine.open.start.offset;
+
+    let mut by_entries = Replica::default();
+    by_entries.cut(0);
+    assert_eq!(offset(&by_entries), i64::from(SPAN_ENTRIES));
+
+    let mut by_bytes = Replica::default();
+    let large = BatchBuilder::new().record(0, None, Some(&[0; 100_000]));
+    for _ in 0..4 {
+        base_offset(by_bytes.append(0, &large));
+    }
+    assert_eq!((by_bytes.effects.puts.len(), offset(&by_bytes)), (1, 3));
+
+    let mut by_time = Replica::default();
+    base_offset(by_time.append(5_000, &records(1, 0)));
+    base_offset(by_time.append(4_999 + SPAN_MS, &records(1, 0)));
+    assert!(by_time.effects.puts.is_empty());
+    base_offset(by_time.append(5_000 + SPAN_MS, &records(1, 0)));
+    assert_eq!((by_time.effects.puts.len(), offset(&by_time)), (1, 2));
+}
+
+#[test]
+fn entries_without_a_batch_cut_no_points() {
+    let mut replica = Replica::default();
+    base_offset(replica.append(0, &records(1, 0).producer(1, 0, 0)));
+    for _ in 0..1000 {
+        replica.apply(None);
+        replica.append(0, &records(1, 0).producer(1, 0, 0));
+    }
+    assert!(replica.effects.puts.is_empty());
+    let at = replica.index;
+    base_offset(replica.append(0, &records(1, 0)));
+    assert_eq!(replica.machine.open.start, Position { offset: 1, index: at, bytes: 73 });
+}
+
+#[test]
+fn a_trim_moves_the_log_start_and_what_is_needed() {
+    let mut replica = Replica::default();
+    let point = replica.cut(0);
+    base_offset(replica.append(0, &records(10, 0)));
+    let before = replica.machine.summary().bytes;
+    let log_start = point.offset;
+    assert_eq!(replica.trim(log_start, point), Reply::Trimmed { log_start });
+    assert_eq!(replica.machine.log_start(), log_start);
+    assert_eq!(replica.machine.needed_from(), point.index);
+    assert_eq!(replica.machine.summary().bytes, before - point.bytes);
+    assert_eq!(replica.effects.deletes, [index::delete(0, log_start)]);
+}
+
+#[test]
+fn a_trim_into_a_batch_keeps_the_whole_batch() {
+    let mut replica = Replica::default();
+    let at = replica.machine.end;
+    base_offset(replica.append(0, &records(10, 0)));
+    replica.trim(4, at);
+    assert_eq!((replica.machine.log_start(), replica.machine.needed_from()), (4, 0));
+}
+
+#[test]
+fn a_trim_never_goes_back_nor_beyond_the_end() {
+    let mut replica = Replica::default();
+    let first = replica.machine.end;
+    base_offset(replica.append(0, &records(10, 0)));
+    let end = replica.machine.end;
+    assert_eq!(replica.trim(10, end), Reply::Trimmed { log_start: 10 });
+    assert_eq!(replica.trim(4, first), Reply::Trimmed { log_start: 10 }, "a late older one");
+    assert_eq!(replica.trim(11, end), Reply::Trimmed { log_start: 10 }, "beyond the end");
+    assert_eq!(replica.machine.needed_from(), end.index);
+    assert_eq!(base_offset(replica.append(0, &records(1, 0))), 10, "offsets go on");
+}
+
+#[test]
+fn an_empty_log_sheds_its_blank_entries() {
+    let mut replica = Replica::default();
+    for _ in 0..10 {
+        replica.apply(None);
+    }
+    let end = replica.machine.end;
+    assert_eq!(replica.trim(0, end), Reply::Trimmed { log_start: 0 });
+    assert_eq!(replica.machine.needed_from(), 10);
+}
+
+#[test]
+fn the_newest_batch_is_known_until_it_is_trimmed() {
+    let mut replica = Replica::default();
+    for timestamp in [50, 90, 90, 70] {
+        base_offset(replica.append(0, &records(2, timestamp)));
+    }
+    let newest = replica.machine.newest().unwrap();
+    assert_eq!((newest.timestamp, newest.at.offset), (90, 2), "the first of equals");
+    let end = replica.machine.end;
+    replica.trim(8, end);
+    assert_eq!(replica.machine.newest(), None);
+}
+
+#[test]
+fn recent_batches_are_found_without_a_walk() {
+    let mut replica = Replica::default();
+    for _ in 0..100 {
+        base_offset(replica.append(0, &records(2, 0)));
+    }
+    let recent = |offset| replica.machine.recent(offset).map(|at| (at.offset, at.index));
+    assert_eq!(recent(199), Some((198, 99)));
+    assert_eq!(recent(136), Some((136, 68)));
+    assert_eq!(recent(135), None);
+    assert_eq!(recent(200), None, "nothing is there yet");
+}
+
+#[test]
+fn the_bytes_of_a_checkpoint_are_frozen() {
+    let mut replica = Replica { term: 2, ..Replica::default() };
+    replica.apply(None);
+    replica.append(7, &records(1, 5).producer(3, 1, 0));
+    replica.append(8, &records(1, 5).producer(3, 1, 0));
+    let hex: String = replica.machine.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected = concat!(
+        "01",                                                       // version
+        "0000000000000000",                                         // log start
+        "000000000000000000000000000000000000000000000000",         // start
+        "000000000000000100000000000000030000000000000049",         // end
+        "000000000000000000000000000000010000000000000000",         // open span: start
+        "00000000000000070000000200000000000000050000000000000005", // opened, entries, ages
+        "0000000000000005",                                         // largest timestamp
+        "0100000000000000050000000000000001",                       // newest: time, end offset
+        "000000000000000000000000000000010000000000000000",         // ... where
+        "00000001000000020000000000000000",                         // epochs
+        "0000000100000000000000020000000000000003",                 // rejected: runs
+        "000000000000000000000000",                                 // ... blocks
+        "0000000000000000",                                         // producers: swept
+        "000000010000000000000003",                                 // ... one, its id
+        "0001000000000000000701",                                   // ... epoch, seen, batches
+        "00000000000000000000000000000000ffffffffffffffff",         // ... sequence, offset, time
+    );
+    assert_eq!(hex, expected);
+}
+
+#[test]
+fn damaged_checkpoints_are_refused() {
+    let mut replica = Replica::default();
+    replica.cut(0);
+    let bytes = replica.machine.encode();
+    for cut in 0..bytes.len() {
+        assert!(PartitionMachine::decode(&bytes[..cut]).is_err(), "cut to {cut} bytes");
+    }
+    assert!(PartitionMachine::decode(&[&bytes[..], b"x"].concat()).is_err());
+    let mut newer = bytes.clone();
+    newer[0] = 2;
+    assert!(PartitionMachine::decode(&newer).is_err());
+    let mut beyond = bytes;
+    beyond[1] = 1;
+    assert!(PartitionMachine::decode(&beyond).is_err(), "a log start above the end");
+}
+
+/// What a log may contain, chosen by `rng`.
+fn any_command(rng: &mut StdRng, places: &[(i64, Position)]) -> Option<Bytes> {
+    let now_ms = rng.random_range(0..4) * SPAN_MS / 2;
+    match rng.random_range(0..100) {
+        0..5 => None,
+        5..8 if !places.is_empty() => {
+            let (log_start, start) = places[rng.random_range(0..places.len())];
+            Some(trim_payload(now_ms, &Trim { log_start, start }).into())
+        }
+        choice => {
+            let count = rng.random_range(1..4);
+            let mut batch = records(count, rng.random_range(-1..1000));
+            if choice < 80 {
+                // Few producers and sequences, so that all verdicts come up.
+                let first = if rng.random() { i32::MAX - 3 } else { 0 };
+                let sequence = first + rng.random_range(0..4);
+                let (id, epoch) = (rng.random_range(0..4), rng.random_range(0..3));
+                batch = batch.producer(id, epoch, sequence);
+            }
+            Some(append_payload(now_ms, &batch.build()).into())
+        }
+    }
+}
+
+/// Feeds the same log to a machine that runs straight through and to one that is restored at every
+/// cut; after each entry they must not differ in state, answers or effects.
+fn restored_equals_straight(seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let (mut straight, mut restored) = (Replica::default(), Replica::default());
+    let mut places = Vec::new();
+    for step in 0..400 {
+        if rng.random_range(0..10) == 0 {
+            restored.machine = PartitionMachine::decode(&restored.machine.encode()).unwrap();
+        }
+        let new_term = u64::from(rng.random_range(0..50) == 0);
+        straight.term += new_term;
+        restored.term += new_term;
+        let (at, index) = (straight.machine.end, straight.index);
+        let payload = any_command(&mut rng, &places);
+        let reply = straight.apply(payload.as_ref());
+        assert_eq!(restored.apply(payload.as_ref()), reply, "seed {seed} step {step}");
+        assert_eq!(restored.machine.encode(), straight.machine.encode(), "seed {seed} step {step}");
+        if matches!(reply, Reply::Appended { duplicate: false, .. }) {
+            let inside = rng.random_range(at.offset..straight.machine.next_offset());
+            places.push((inside, Position { index, ..at }));
+        }
+    }
+    assert_eq!(restored.effects.puts, straight.effects.puts, "seed {seed}");
+    assert_eq!(restored.effects.deletes, straight.effects.deletes, "seed {seed}");
+}
+
+#[test]
+fn a_machine_restored_anywhere_equals_one_that_never_stopped() {
+    for seed in 0..200 {
+        restored_equals_straight(seed);
+    }
+}
+
+#[test]
+fn no_input_makes_a_checkpoint_decoder_panic() {
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut replica = Replica::default();
+    replica.cut(0);
+    replica.append(0, &records(1, 0).producer(1, 0, 0));
+    let bytes = replica.machine.encode();
+    for _ in 0..20_000 {
+        let mut damaged = bytes.clone();
+        let at = rng.random_range(0..damaged.len());
+        damaged[at] = rng.random();
+        if let Ok(machine) = PartitionMachine::decode(&damaged) {
+            assert!(machine.log_start() <= machine.next_offset());
+            machine.summary();
+        }
+    }
+}
