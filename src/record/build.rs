@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 
-use super::batch::{
-    ATTRIBUTES_AT, CRC_AT, HEADER_BYTES, MAGIC, PREFIX_BYTES, checksum,
-};
+use super::batch::{ATTRIBUTES_AT, CRC_AT, HEADER_BYTES, MAGIC, PREFIX_BYTES, checksum};
 use super::compression::Codec;
 
 /// Collects records and returns them as one batch v2 with a valid checksum.

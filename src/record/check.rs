@@ -174,8 +174,8 @@ fn walk(bytes: &Bytes, header: &Header, limits: &Limits) -> Result<i64, BatchErr
             let timestamp = record.timestamp;
             let oldest_allowed = limits.now_ms.saturating_sub(before_ms_max);
             let newest_allowed = limits.now_ms.saturating_add(after_ms_max);
-            let allowed = (oldest_allowed..=newest_allowed).contains(&timestamp)
-                || timestamp == NO_TIMESTAMP;
+            let allowed =
+                (oldest_allowed..=newest_allowed).contains(&timestamp) || timestamp == NO_TIMESTAMP;
             if !allowed || header.is_log_append_time() {
                 return Err(BatchError::Timestamp { index, timestamp });
             }

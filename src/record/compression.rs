@@ -34,8 +34,7 @@ pub enum Codec {
 }
 
 impl Codec {
-    pub const ALL: [Codec; 5] =
-        [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+    pub const ALL: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
 
     pub fn from_id(id: i16) -> Option<Codec> {
         Codec::ALL.into_iter().find(|codec| codec.id() == id)
@@ -66,7 +65,8 @@ impl Codec {
         match self {
             Codec::None => Ok(plain.to_vec()),
             Codec::Gzip => {
-                let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                let mut out =
+                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
                 out.write_all(plain)?;
                 out.finish()
             }

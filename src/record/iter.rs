@@ -166,7 +166,9 @@ impl Body<'_, '_> {
     fn byte(&mut self) -> Result<u8, RecordError> {
         self.spend(1)?;
         let ready = self.source.fill_buf().map_err(classify)?;
-        let byte = *ready.first().ok_or_else(|| self.malformed("the batch ends inside it"))?;
+        let Some(byte) = ready.first().copied() else {
+            return Err(self.malformed("the batch ends inside it"));
+        };
         self.source.consume(1);
         Ok(byte)
     }
@@ -264,10 +266,8 @@ mod tests {
                 .header("trace", Some(b"1"))
                 .header("trace", None)
                 .build();
-            let records: Vec<Record> = Records::open(&batch, Want::Everything)
-                .unwrap()
-                .collect::<Result<_, _>>()
-                .unwrap();
+            let records: Vec<Record> =
+                Records::open(&batch, Want::Everything).unwrap().collect::<Result<_, _>>().unwrap();
             assert_eq!(records.len(), 2, "{codec:?}");
             assert_eq!(records[0].key.as_deref(), Some(b"k".as_slice()));
             assert_eq!((records[0].timestamp, records[1].timestamp), (100, 90));

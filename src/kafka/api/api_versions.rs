@@ -1,0 +1,85 @@
+//! ApiVersions (key 18), versions 0–4: which APIs are served in which versions (KIP-35, KIP-511).
+//!
+//! The one request that is answered in every version: to one from the future goes the answer of version 0 with
+//! error 35 and the whole table, so that the client can choose again without reconnecting. The answer's header
+//! has no tagged fields in any version, for the client cannot know yet what this broker speaks.
+
+use std::sync::Arc;
+
+use kafka_wire::api_versions_response::ApiVersion;
+use kafka_wire::{ApiVersionsRequest, ApiVersionsResponse};
+
+use crate::kafka::error::ErrorCode;
+use crate::kafka::face::Face;
+use crate::kafka::frame::Call;
+use crate::kafka::table::TABLE;
+
+/// The version from which clients name their software.
+const NAMED_FROM: i16 = 3;
+
+pub(in crate::kafka) async fn handle(
+    _: Arc<Face>,
+    call: Call,
+    request: ApiVersionsRequest,
+) -> ApiVersionsResponse {
+    let mut answer = ApiVersionsResponse::default();
+    let (name, version) = (&request.client_software_name, &request.client_software_version);
+    if call.version >= NAMED_FROM && !(is_plain(name.as_str()) && is_plain(version.as_str())) {
+        answer.error_code = ErrorCode::InvalidRequest.count(&call);
+        return answer;
+    }
+    tracing::debug!(client = call.client, %name, %version, "client software");
+    answer.api_keys = served();
+    answer
+}
+
+/// Returns the answer to a request of a version that is not served; encode it as version 0.
+pub(in crate::kafka) fn unsupported(call: &Call) -> ApiVersionsResponse {
+    let mut answer = ApiVersionsResponse::default();
+    answer.error_code = ErrorCode::UnsupportedVersion.count(call);
+    answer.api_keys = served();
+    answer
+}
+
+fn served() -> Vec<ApiVersion> {
+    let row = |api: &crate::kafka::Api| {
+        let mut row = ApiVersion::default();
+        row.api_key = api.key;
+        row.min_version = api.min;
+        row.max_version = api.max;
+        row
+    };
+    TABLE.iter().map(row).collect()
+}
+
+/// Letters, digits, dots and hyphens, the last two not at an end: what may go into logs and metrics.
+fn is_plain(text: &str) -> bool {
+    let alphanumeric = |byte: &u8| byte.is_ascii_alphanumeric();
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(alphanumeric)
+        && bytes.last().is_some_and(alphanumeric)
+        && bytes.iter().all(|byte| alphanumeric(byte) || matches!(byte, b'.' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn software_names_are_plain_words() {
+        for good in ["librdkafka", "2.12.1", "a", "apache-kafka-java"] {
+            assert!(is_plain(good), "{good}");
+        }
+        for bad in ["", "-a", "a.", "a b", "ä", "a\n"] {
+            assert!(!is_plain(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_advertised_row_by_row() {
+        let rows = served();
+        assert_eq!(rows.len(), TABLE.len());
+        let produce = rows.iter().find(|row| row.api_key == 0).unwrap();
+        assert_eq!((produce.min_version, produce.max_version), (0, 13));
+    }
+}

@@ -1,0 +1,46 @@
+//! DescribeCluster (key 60), versions 0–2: the cluster's id and brokers (KIP-700).
+//!
+//! Every broker forwards what only the metadata leader may decide, so any could be named as controller; the
+//! metadata leader is named when known, as it saves the detour.
+
+use std::sync::Arc;
+
+use kafka_wire::describe_cluster_response::DescribeClusterBroker;
+use kafka_wire::{DescribeClusterRequest, DescribeClusterResponse};
+
+use super::metadata::{cluster_id, controller_id};
+use crate::kafka::error::ErrorCode;
+use crate::kafka::face::{Face, broker_id};
+use crate::kafka::frame::Call;
+
+/// The endpoints that clients use; 2 would be those of controllers, which this cluster does not have (KIP-919).
+const BROKERS: i8 = 1;
+
+pub(in crate::kafka) async fn handle(
+    face: Arc<Face>,
+    call: Call,
+    request: DescribeClusterRequest,
+) -> DescribeClusterResponse {
+    let mut answer = DescribeClusterResponse::default();
+    if request.endpoint_type != BROKERS {
+        answer.error_code = ErrorCode::UnsupportedEndpointType.count(&call);
+        answer.error_message = Some("only brokers can be described".into());
+        return answer;
+    }
+    let image = face.context.metadata.image();
+    answer.cluster_id = cluster_id(&image).into();
+    answer.controller_id = controller_id(&face, &image);
+    let shown = image.brokers.values().filter(|it| request.include_fenced_brokers || !it.fenced);
+    answer.brokers = shown
+        .map(|broker| {
+            let mut row = DescribeClusterBroker::default();
+            row.broker_id = broker_id(broker.id);
+            row.host = broker.kafka.host.as_str().into();
+            row.port = i32::from(broker.kafka.port);
+            row.rack = broker.rack.as_deref().map(Into::into);
+            row.is_fenced = call.version >= 2 && broker.fenced;
+            row
+        })
+        .collect();
+    answer
+}

@@ -1,0 +1,302 @@
+//! DescribeConfigs (key 32), versions 1–4: what topics and brokers are set to, defaults included.
+//!
+//! Tools read everything, change one value and write everything back, so every config known is listed with its
+//! value in force and where it comes from. A list of names restricts the answer; null means all, an empty list none.
+//! A broker's settings are listed under Kafka's names where Kafka has the like; they are read only here.
+
+use std::sync::Arc;
+
+use kafka_wire::describe_configs_request::DescribeConfigsResource;
+use kafka_wire::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use kafka_wire::{DescribeConfigsRequest, DescribeConfigsResponse};
+use kafka_wire_core::StrBytes;
+
+use crate::config::Config;
+use crate::kafka::error::ErrorCode;
+use crate::kafka::face::Face;
+use crate::kafka::frame::Call;
+use crate::metadata::{ConfigKind, TOPIC_CONFIGS, TopicConfigs};
+
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+
+const SOURCE_TOPIC: i8 = 1;
+const SOURCE_STATIC_BROKER: i8 = 4;
+const SOURCE_DEFAULT: i8 = 5;
+
+/// The version from which types and documentation are told.
+const TYPES_FROM: i16 = 3;
+
+/// One config with the value in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) name: &'static str,
+    pub(super) value: String,
+    pub(super) default: Option<&'static str>,
+    pub(super) source: i8,
+    pub(super) kind: ConfigKind,
+    pub(super) doc: &'static str,
+    pub(super) read_only: bool,
+}
+
+pub(in crate::kafka) async fn handle(
+    face: Arc<Face>,
+    call: Call,
+    request: DescribeConfigsRequest,
+) -> DescribeConfigsResponse {
+    let mut answer = DescribeConfigsResponse::default();
+    for resource in request.resources {
+        let mut result = DescribeConfigsResult::default();
+        result.resource_type = resource.resource_type;
+        match shown(&face, &resource) {
+            Ok(configs) => {
+                let row =
+                    |of| row(of, &call, request.include_synonyms, request.include_documentation);
+                let named = configs.into_iter().filter(|it| is_wanted(&resource, it.name));
+                result.configs = named.map(row).collect();
+            }
+            Err((code, message)) => {
+                result.error_code = code.count(&call);
+                result.error_message = Some(message.into());
+            }
+        }
+        result.resource_name = resource.resource_name;
+        answer.results.push(result);
+    }
+    answer
+}
+
+/// Returns every config of a topic with its value in force.
+pub(super) fn topic_configs(configs: &TopicConfigs) -> impl Iterator<Item = Shown> {
+    TOPIC_CONFIGS.iter().map(|entry| {
+        let explicit = configs.explicit().get(entry.name);
+        Shown {
+            name: entry.name,
+            value: explicit.cloned().unwrap_or_else(|| entry.default.to_owned()),
+            default: Some(entry.default),
+            source: explicit.map_or(SOURCE_DEFAULT, |_| SOURCE_TOPIC),
+            kind: entry.kind,
+            doc: entry.doc,
+            read_only: false,
+        }
+    })
+}
+
+fn is_wanted(resource: &DescribeConfigsResource, name: &str) -> bool {
+    let keys = resource.configuration_keys.as_ref();
+    keys.is_none_or(|keys| keys.iter().any(|key| key.as_str() == name))
+}
+
+fn shown(
+    face: &Face,
+    resource: &DescribeConfigsResource,
+) -> Result<Vec<Shown>, (ErrorCode, String)> {
+    let name = resource.resource_name.as_str();
+    match resource.resource_type {
+        TOPIC => {
+            let image = face.context.metadata.image();
+            let topic = image.topic(name).ok_or_else(|| {
+                (ErrorCode::UnknownTopicOrPartition, format!("there is no topic {name}"))
+            })?;
+            Ok(topic_configs(&topic.configs).collect())
+        }
+        // An empty name asks for the cluster-wide dynamic settings, which are none.
+        BROKER if name.is_empty() => Ok(Vec::new()),
+        BROKER if name == face.node_id().to_string() => {
+            Ok(broker_configs(&face.context.config, face.node_id()))
+        }
+        BROKER => {
+            let message = format!("this is broker {}, ask broker {name} itself", face.node_id());
+            Err((ErrorCode::InvalidRequest, message))
+        }
+        other => {
+            let message = format!("resources of type {other} have no configs here");
+            Err((ErrorCode::InvalidRequest, message))
+        }
+    }
+}
+
+fn broker_configs(config: &Config, id: i32) -> Vec<Shown> {
+    use ConfigKind::{Boolean, Int, List, Long, String as Text};
+    let (kafka, topics) = (&config.kafka, &config.topics);
+    let advertised =
+        kafka.advertised.as_ref().map_or_else(|| kafka.listen.to_string(), ToString::to_string);
+    let replication = topics.replication_factor.unwrap_or(3);
+    let rows: [(&'static str, String, ConfigKind, &'static str); 17] = [
+        (
+            "advertised.listeners",
+            format!("PLAINTEXT://{advertised}"),
+            Text,
+            "Where clients connect.",
+        ),
+        (
+            "auto.create.topics.enable",
+            topics.auto_create.to_string(),
+            Boolean,
+            "Whether a client that asks for a topic that does not exist creates it.",
+        ),
+        ("broker.id", id.to_string(), Int, "This broker's id."),
+        (
+            "broker.rack",
+            config.broker.rack.clone().unwrap_or_default(),
+            Text,
+            "The rack this broker stands in.",
+        ),
+        (
+            "connections.max.idle.ms",
+            kafka.idle_timeout_ms.to_string(),
+            Long,
+            "The longest a connection may be silent.",
+        ),
+        (
+            "default.replication.factor",
+            replication.to_string(),
+            Int,
+            "Replicas of a new topic's partitions, or as many as there are live brokers.",
+        ),
+        ("delete.topic.enable", "true".to_owned(), Boolean, "Topics can be deleted."),
+        (
+            "fetch.max.bytes",
+            kafka.fetch_bytes_max.to_string(),
+            Int,
+            "The most record bytes in one fetch answer.",
+        ),
+        ("log.cleanup.policy", "delete".to_owned(), List, "What becomes of old records."),
+        (
+            "log.retention.bytes",
+            topics.retention_bytes.to_string(),
+            Long,
+            "Bytes of each partition of a new topic that are kept; -1 keeps all.",
+        ),
+        (
+            "log.retention.ms",
+            topics.retention_ms.to_string(),
+            Long,
+            "How long records of a new topic are kept; -1 keeps them for ever.",
+        ),
+        (
+            "max.connections",
+            kafka.connections_max.to_string(),
+            Int,
+            "The most client connections at a time.",
+        ),
+        (
+            "message.max.bytes",
+            topics.message_bytes_max.to_string(),
+            Int,
+            "The largest record batch a new topic takes.",
+        ),
+        (
+            "min.insync.replicas",
+            "1".to_owned(),
+            Int,
+            "Every record is acknowledged by a majority of its replicas, whatever this is.",
+        ),
+        ("num.partitions", topics.partitions.to_string(), Int, "Partitions of a new topic."),
+        (
+            "socket.request.max.bytes",
+            kafka.request_bytes_max.to_string(),
+            Int,
+            "The largest request taken.",
+        ),
+        (
+            "unclean.leader.election.enable",
+            "false".to_owned(),
+            Boolean,
+            "A replica that misses acknowledged records is never elected.",
+        ),
+    ];
+    let show = |(name, value, kind, doc)| Shown {
+        name,
+        value,
+        default: None,
+        source: SOURCE_STATIC_BROKER,
+        kind,
+        doc,
+        read_only: true,
+    };
+    rows.into_iter().map(show).collect()
+}
+
+fn row(
+    of: Shown,
+    call: &Call,
+    synonyms: bool,
+    documentation: bool,
+) -> DescribeConfigsResourceResult {
+    let mut row = DescribeConfigsResourceResult::default();
+    row.name = of.name.into();
+    row.config_source = of.source;
+    row.read_only = of.read_only;
+    if synonyms {
+        let default = of.default.filter(|_| of.source != SOURCE_DEFAULT);
+        let own = synonym(of.name, &of.value, of.source);
+        let behind = default.map(|value| synonym(of.name, value, SOURCE_DEFAULT));
+        row.synonyms = std::iter::once(own).chain(behind).collect();
+    }
+    if call.version >= TYPES_FROM {
+        row.config_type = wire_kind(of.kind);
+        row.documentation = documentation.then(|| of.doc.into());
+    }
+    row.value = Some(of.value.into());
+    row
+}
+
+fn synonym(name: &str, value: &str, source: i8) -> DescribeConfigsSynonym {
+    let mut synonym = DescribeConfigsSynonym::default();
+    synonym.name = name.into();
+    synonym.value = Some(StrBytes::from(value));
+    synonym.source = source;
+    synonym
+}
+
+fn wire_kind(kind: ConfigKind) -> i8 {
+    match kind {
+        ConfigKind::Boolean => 1,
+        ConfigKind::String => 2,
+        ConfigKind::Int => 3,
+        ConfigKind::Long => 5,
+        ConfigKind::List => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_topic_shows_every_config_and_where_it_comes_from() {
+        let explicit = BTreeMap::from([("retention.ms".to_owned(), "5000".to_owned())]);
+        let configs = TopicConfigs::new(explicit, 3).unwrap();
+        let shown: Vec<Shown> = topic_configs(&configs).collect();
+        assert_eq!(shown.len(), TOPIC_CONFIGS.len());
+        let find = |name| shown.iter().find(|it| it.name == name).unwrap();
+        assert_eq!(
+            (find("retention.ms").value.as_str(), find("retention.ms").source),
+            ("5000", SOURCE_TOPIC)
+        );
+        assert_eq!(find("cleanup.policy").source, SOURCE_DEFAULT);
+    }
+
+    #[test]
+    fn null_asks_for_everything_and_an_empty_list_for_nothing() {
+        let mut resource = DescribeConfigsResource::default();
+        resource.configuration_keys = None;
+        assert!(is_wanted(&resource, "retention.ms"));
+        resource.configuration_keys = Some(vec![]);
+        assert!(!is_wanted(&resource, "retention.ms"));
+        resource.configuration_keys = Some(vec!["retention.ms".into()]);
+        assert!(is_wanted(&resource, "retention.ms") && !is_wanted(&resource, "segment.ms"));
+    }
+
+    #[test]
+    fn a_broker_lists_its_settings_in_order() {
+        let rows = broker_configs(&Config::default(), 7);
+        assert!(rows.is_sorted_by_key(|row| row.name));
+        assert!(rows.iter().any(|row| row.name == "broker.id" && row.value == "7"));
+    }
+}

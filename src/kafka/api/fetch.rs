@@ -1,0 +1,234 @@
+//! Fetch (key 1), versions 4–18: records out of partitions, waiting for them if asked to.
+//!
+//! A fetch looks, and if there is too little it waits for any of its partitions to change and looks again; it
+//! holds no thread and no record memory while it waits. It answers at once when a partition has an error or
+//! there is enough, and never later than the client's wait. With an incremental session (KIP-227) only what
+//! changed is said.
+//!
+//! Sizes are soft as in Kafka: the first partition with records gives its first batch whole, whatever its size;
+//! batches are never cut. Nothing at or above the high watermark is returned, and only by the leader.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_wire::fetch_response::{FetchableTopicResponse, NodeEndpoint, PartitionData};
+use kafka_wire::{FetchRequest, FetchResponse};
+use kafka_wire_core::Decoder;
+use tokio::time::Instant;
+
+use crate::kafka::connection::{Answer, Closed};
+use crate::kafka::error::ErrorCode;
+use crate::kafka::face::Face;
+use crate::kafka::frame::{self, Call, FrameError};
+use crate::kafka::route::{self, PartitionKey, TopicKey};
+use crate::kafka::sessions::{self, Plan, Wanted};
+use crate::kafka::table::Work;
+use crate::metadata::Leader;
+
+mod look;
+mod wait;
+
+use look::{Look, Seen};
+
+/// The version from which sessions exist.
+const SESSIONS_FROM: i16 = 7;
+/// The version from which a leader can be named (KIP-595), and its endpoint too (KIP-951).
+const LEADERS_FROM: i16 = 12;
+const ENDPOINTS_FROM: i16 = 16;
+/// The version from which topics are named by id alone (KIP-516).
+const TOPIC_IDS_FROM: i16 = 13;
+const READ_COMMITTED: i8 = 1;
+
+/// What a fetch asks for, apart from its partitions.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    version: i16,
+    bytes_min: usize,
+    bytes_max: usize,
+    deadline: Instant,
+    read_committed: bool,
+}
+
+pub(in crate::kafka) async fn begin(
+    face: Arc<Face>,
+    call: Call,
+    mut body: Decoder,
+) -> Result<Work, Closed> {
+    let request =
+        frame::decode::<FetchRequest>(&mut body, call.version).map_err(FrameError::from)?;
+    Ok(Box::pin(fetch(face, call, request)))
+}
+
+async fn fetch(face: Arc<Face>, call: Call, request: FetchRequest) -> Result<Answer, Closed> {
+    let terms = Terms {
+        version: call.version,
+        bytes_min: usize::try_from(request.min_bytes).unwrap_or(0),
+        bytes_max: usize::try_from(request.max_bytes).unwrap_or(0).min(face.fetch_bytes_max()),
+        deadline: Instant::now() + wait_of(&face, request.max_wait_ms),
+        read_committed: request.isolation_level == READ_COMMITTED,
+    };
+    let plan = match face.sessions.begin(session_request(request, call.version), millis(&face)) {
+        Ok(plan) => plan,
+        Err(code) => {
+            let mut answer = FetchResponse::default();
+            answer.error_code = code.count(&call);
+            return Ok(Answer::of(frame::encode(&call, &answer)?));
+        }
+    };
+    let mut look = wait::until_enough(&face, &plan, &terms).await;
+    let room = look.room.take();
+    let frame = frame::encode(&call, &answer(&face, &call, &plan, look, &terms))?;
+    Ok(Answer::holding(frame, room))
+}
+
+fn wait_of(face: &Face, max_wait_ms: i32) -> Duration {
+    super::wait_of(max_wait_ms)
+        .min(Duration::from_millis(face.context.config.kafka.fetch_wait_ms_max))
+}
+
+fn session_request(request: FetchRequest, version: i16) -> sessions::Request {
+    let by_topic_id = version >= TOPIC_IDS_FROM;
+    let mut wanted = Vec::new();
+    for topic in request.topics {
+        let key = TopicKey::of(by_topic_id, &topic.topic, topic.topic_id);
+        wanted.extend(topic.partitions.iter().map(|partition| {
+            let wanted = Wanted {
+                offset: partition.fetch_offset,
+                bytes_max: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
+                leader_epoch: partition.current_leader_epoch,
+                fetched_epoch: partition.last_fetched_epoch,
+            };
+            (PartitionKey::new(key.clone(), partition.partition), wanted)
+        }));
+    }
+    let mut forgotten = Vec::new();
+    for topic in request.forgotten_topics_data {
+        let key = TopicKey::of(by_topic_id, &topic.topic, topic.topic_id);
+        let keys = topic.partitions.iter().map(|index| PartitionKey::new(key.clone(), *index));
+        forgotten.extend(keys);
+    }
+    // Before sessions existed every fetch was complete and left nothing behind.
+    let (id, epoch) = match version >= SESSIONS_FROM {
+        true => (request.session_id, request.session_epoch),
+        false => (0, -1),
+    };
+    sessions::Request { id, epoch, by_topic_id, wanted, forgotten }
+}
+
+fn answer(face: &Face, call: &Call, plan: &Plan, look: Look, terms: &Terms) -> FetchResponse {
+    let outcomes: Vec<_> = look.seen.iter().map(Seen::outcome).collect();
+    let finished = plan.finish(&face.sessions, &outcomes, millis(face));
+    let mut answer = FetchResponse::default();
+    if call.version >= SESSIONS_FROM {
+        answer.session_id = finished.id;
+    }
+    let mut leaders: Vec<Leader> = Vec::new();
+    let named = plan.wanted.iter().zip(look.seen).zip(finished.included);
+    for ((key, _), seen) in named.filter(|(_, included)| *included).map(|(it, _)| it) {
+        leaders.extend(seen.leader());
+        let row = row(key.index, seen, call, terms);
+        match answer.responses.last_mut() {
+            Some(topic) if is_topic(topic, &key.topic) => topic.partitions.push(row),
+            _ => answer.responses.push(topic_row(&key.topic, row)),
+        }
+    }
+    if call.version >= ENDPOINTS_FROM && !leaders.is_empty() {
+        let image = face.context.metadata.image();
+        let endpoints = route::endpoints(&image, leaders.into_iter());
+        answer.node_endpoints = endpoints.into_iter().map(endpoint).collect();
+    }
+    answer
+}
+
+fn topic_row(key: &TopicKey, first: PartitionData) -> FetchableTopicResponse {
+    let mut topic = FetchableTopicResponse::default();
+    match key {
+        TopicKey::Name(name) => topic.topic = name.as_ref().into(),
+        TopicKey::Id(id) => topic.topic_id = kafka_wire_core::Uuid::from_bytes(*id.as_bytes()),
+    }
+    topic.partitions.push(first);
+    topic
+}
+
+fn is_topic(row: &FetchableTopicResponse, key: &TopicKey) -> bool {
+    match key {
+        TopicKey::Name(name) => row.topic.as_str() == name.as_ref(),
+        TopicKey::Id(id) => row.topic_id.as_bytes() == id.as_bytes(),
+    }
+}
+
+fn row(index: i32, seen: Seen, call: &Call, terms: &Terms) -> PartitionData {
+    let mut row = PartitionData::default();
+    row.partition_index = index;
+    // Zero bytes, not null: librdkafka takes null for a broken message set.
+    row.records = Some(bytes::Bytes::new());
+    row.aborted_transactions = terms.read_committed.then(Vec::new);
+    let told = seen.outcome();
+    row.high_watermark = told.high_watermark;
+    row.log_start_offset = told.log_start;
+    // Without transactions nothing is open, and what is committed is stable.
+    row.last_stable_offset = told.high_watermark;
+    match seen {
+        Seen::Records(records) => row.records = Some(records.bytes),
+        Seen::Diverged { epoch, end_offset, .. } => {
+            row.diverging_epoch.epoch = epoch;
+            row.diverging_epoch.end_offset = end_offset;
+        }
+        Seen::Refused(refused) => {
+            row.error_code = refused.code.count(call);
+            if let Some(leader) = refused.leader.filter(|_| call.version >= LEADERS_FROM) {
+                row.current_leader.leader_id = crate::kafka::face::broker_id(leader.id);
+                row.current_leader.leader_epoch = leader.epoch;
+            }
+        }
+    }
+    row
+}
+
+fn endpoint(of: route::Endpoint) -> NodeEndpoint {
+    let mut endpoint = NodeEndpoint::default();
+    endpoint.node_id = of.id;
+    endpoint.host = of.host.into();
+    endpoint.port = of.port;
+    endpoint.rack = of.rack.map(Into::into);
+    endpoint
+}
+
+/// A clock for sessions that never goes back.
+fn millis(face: &Face) -> u64 {
+    u64::try_from(face.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Seen {
+    fn leader(&self) -> Option<Leader> {
+        match self {
+            Seen::Refused(refused) => refused.leader,
+            Seen::Records(_) | Seen::Diverged { .. } => None,
+        }
+    }
+
+    /// What the session remembers of this answer.
+    fn outcome(&self) -> sessions::Outcome {
+        let (high_watermark, log_start) = match self {
+            Seen::Records(records) => (records.high_watermark, records.log_start),
+            Seen::Diverged { high_watermark, log_start, .. } => (*high_watermark, *log_start),
+            Seen::Refused(_) => (-1, -1),
+        };
+        sessions::Outcome {
+            failed: matches!(self, Seen::Refused(_)),
+            has_records: matches!(self, Seen::Records(records) if !records.bytes.is_empty()),
+            high_watermark,
+            log_start,
+            notable: matches!(self, Seen::Diverged { .. }),
+        }
+    }
+}
+
+impl From<ErrorCode> for Seen {
+    fn from(code: ErrorCode) -> Seen {
+        Seen::Refused(code.into())
+    }
+}
+
+#[cfg(test)]
+mod tests;

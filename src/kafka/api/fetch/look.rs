@@ -1,0 +1,144 @@
+//! One look at the partitions of a fetch: what could be answered now.
+
+use crate::kafka::error::ErrorCode;
+use crate::kafka::face::{Face, Room};
+use crate::kafka::route::{self, Led, PartitionKey, Refused};
+use crate::kafka::sessions::{Plan, Wanted};
+use crate::metadata::Image;
+use crate::partition::{ReadError, Records};
+use crate::record::{Batches, Codec};
+
+use super::Terms;
+
+/// The version from which a consumer understands zstd (KIP-110).
+const ZSTD_FROM: i16 = 10;
+
+/// What was found in one partition.
+#[derive(Debug)]
+pub(super) enum Seen {
+    /// Records, or none.
+    Records(Records),
+    /// The consumer's log and ours part at `end_offset` (KIP-595).
+    Diverged {
+        epoch: i32,
+        end_offset: i64,
+        high_watermark: i64,
+        log_start: i64,
+    },
+    Refused(Refused),
+}
+
+/// What was found in all of them, in the plan's order, and the memory it takes.
+pub(super) struct Look {
+    pub(super) seen: Vec<Seen>,
+    pub(super) room: Option<Room>,
+}
+
+impl Look {
+    /// Returns whether the client would rather have this now than wait.
+    pub(super) fn is_enough(&self, bytes_min: usize) -> bool {
+        self.seen.is_empty()
+            || self.bytes() >= bytes_min
+            || !self.seen.iter().all(|seen| matches!(seen, Seen::Records(_)))
+    }
+
+    fn bytes(&self) -> usize {
+        let bytes_of = |seen: &Seen| match seen {
+            Seen::Records(records) => records.bytes.len(),
+            Seen::Diverged { .. } | Seen::Refused(_) => 0,
+        };
+        self.seen.iter().map(bytes_of).sum()
+    }
+}
+
+/// Reads every partition of the plan as far as the limits allow.
+pub(super) async fn look(face: &Face, plan: &Plan, terms: &Terms) -> Look {
+    let image = face.context.metadata.image();
+    let mut led = Vec::with_capacity(plan.wanted.len());
+    for (key, wanted) in &plan.wanted {
+        led.push(find(face, &image, key, wanted).await);
+    }
+    let asked: usize = plan
+        .wanted
+        .iter()
+        .zip(&led)
+        .filter(|((_, wanted), led)| has_records(wanted, led))
+        .fold(0, |sum, ((_, wanted), _)| sum.saturating_add(wanted.bytes_max));
+    // Memory is taken before reading, but not for nothing: most looks of a waiting fetch find nothing.
+    let mut room = match asked {
+        0 => None,
+        asked => Some(face.answer_room(asked.min(terms.bytes_max).max(1)).await),
+    };
+    let mut look = Look { seen: Vec::with_capacity(led.len()), room: None };
+    let mut left = terms.bytes_max;
+    let mut found_any = false;
+    for ((_, wanted), led) in plan.wanted.iter().zip(led) {
+        let seen = match led {
+            Err(seen) => seen,
+            Ok(led) => read(led, wanted, left, !found_any, terms.version).await,
+        };
+        if let Seen::Records(records) = &seen {
+            left = left.saturating_sub(records.bytes.len());
+            found_any |= !records.bytes.is_empty();
+        }
+        look.seen.push(seen);
+    }
+    match look.bytes() {
+        0 => drop(room.take()),
+        bytes => room.iter_mut().for_each(|room| room.shrink(bytes)),
+    }
+    look.room = room;
+    look
+}
+
+fn has_records(wanted: &Wanted, led: &Result<Led, Seen>) -> bool {
+    led.as_ref().is_ok_and(|led| led.partition.high_watermark() > wanted.offset)
+}
+
+async fn find(
+    face: &Face,
+    image: &Image,
+    key: &PartitionKey,
+    wanted: &Wanted,
+) -> Result<Led, Seen> {
+    let topic = key.topic.find(image)?;
+    let info = topic.partition(key.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let led = route::lead_soon(face, info, wanted.leader_epoch).await.map_err(Seen::Refused)?;
+    if wanted.fetched_epoch < 0 {
+        return Ok(led);
+    }
+    let partition = &led.partition;
+    let (epoch, end_offset) = partition.end_offset_for_epoch(wanted.fetched_epoch);
+    if end_offset < 0 {
+        return Err(ErrorCode::OffsetOutOfRange.into());
+    }
+    if epoch < wanted.fetched_epoch || end_offset < wanted.offset {
+        let (high_watermark, log_start) = (partition.high_watermark(), partition.log_start());
+        return Err(Seen::Diverged { epoch, end_offset, high_watermark, log_start });
+    }
+    Ok(led)
+}
+
+async fn read(led: Led, wanted: &Wanted, left: usize, first: bool, version: i16) -> Seen {
+    let bytes_max = wanted.bytes_max.min(left);
+    let records = match led.partition.read(wanted.offset, bytes_max, first).await {
+        Ok(records) => records,
+        Err(error) => return Seen::of_error(&error),
+    };
+    // Reading may have taken a while; what another leader wrote meanwhile must not be missed for what is here.
+    match led.partition.leader_epoch_if_ready() {
+        Ok(epoch) if epoch == led.epoch => {}
+        _ => return ErrorCode::NotLeaderOrFollower.into(),
+    }
+    let zstd = |header: &crate::record::Header| header.codec() == Some(Codec::Zstd);
+    if version < ZSTD_FROM && Batches::new(&records.bytes).any(|(header, _)| zstd(&header)) {
+        return ErrorCode::UnsupportedCompressionType.into();
+    }
+    Seen::Records(records)
+}
+
+impl Seen {
+    fn of_error(error: &ReadError) -> Seen {
+        ErrorCode::from(error).into()
+    }
+}

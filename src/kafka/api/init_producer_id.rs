@@ -1,0 +1,63 @@
+//! InitProducerId (key 22), versions 0–5: ids for idempotent producers (KIP-98).
+//!
+//! Every call gets an id that nobody had before, with epoch 0; ids come from the cluster in blocks of a
+//! thousand. An id that a producer already has is not continued (KIP-360 does so for transactions only), and there are no
+//! transactions yet: a transactional id is refused with a code that clients take for final.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_wire::{InitProducerIdRequest, InitProducerIdResponse};
+
+use crate::kafka::error::ErrorCode;
+use crate::kafka::face::Face;
+use crate::kafka::frame::Call;
+
+/// Clients give up on a request after 30 s and more; a cluster that cannot decide in 10 s is asked again.
+const ALLOCATE_MAX: Duration = Duration::from_secs(10);
+
+pub(in crate::kafka) async fn handle(
+    face: Arc<Face>,
+    call: Call,
+    request: InitProducerIdRequest,
+) -> InitProducerIdResponse {
+    let mut answer = InitProducerIdResponse::default();
+    answer.producer_id = -1;
+    answer.producer_epoch = -1;
+    let outcome = match request.transactional_id {
+        None => next_id(&face).await,
+        Some(id) => {
+            tracing::info!(transactional_id = %id, client = call.client, "transactions are not available");
+            Err(ErrorCode::InvalidRequest)
+        }
+    };
+    match outcome {
+        Ok(id) => (answer.producer_id, answer.producer_epoch) = (id, 0),
+        Err(code) => answer.error_code = code.count(&call),
+    }
+    answer
+}
+
+async fn next_id(face: &Face) -> Result<i64, ErrorCode> {
+    if let Some(id) = take(&mut face.producer_ids.lock()) {
+        return Ok(id);
+    }
+    let _refill = face.producer_ids_refill.lock().await;
+    if let Some(id) = take(&mut face.producer_ids.lock()) {
+        return Ok(id);
+    }
+    let allocated = face.context.controller.allocate_producer_ids(ALLOCATE_MAX).await;
+    let mut block = allocated.map_err(|error| {
+        tracing::info!(%error, "no producer ids from the cluster");
+        // Clients ask again on this code; on others some give up for good.
+        ErrorCode::CoordinatorNotAvailable
+    })?;
+    let id = take(&mut block).ok_or(ErrorCode::CoordinatorNotAvailable)?;
+    *face.producer_ids.lock() = block;
+    Ok(id)
+}
+
+fn take(block: &mut Range<i64>) -> Option<i64> {
+    block.next()
+}

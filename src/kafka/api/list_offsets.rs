@@ -1,0 +1,101 @@
+//! ListOffsets (key 2), versions 1–10: offsets by time, and the ends of the log.
+//!
+//! A time finds a record, not a batch. A leader that was just elected serves nothing before it has applied an
+//! entry of its own epoch: until then its log may end before what another broker acknowledged, and an offset that
+//! goes back makes consumers start over (KIP-207).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use kafka_wire::list_offsets_request::ListOffsetsPartition;
+use kafka_wire::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use kafka_wire::{ListOffsetsRequest, ListOffsetsResponse};
+
+use crate::kafka::error::ErrorCode;
+use crate::kafka::face::Face;
+use crate::kafka::frame::Call;
+use crate::kafka::route::{self, TopicKey};
+use crate::metadata::Image;
+use crate::partition::{OffsetAt, OffsetSpec};
+
+/// The version from which the leader epoch is part of the answer.
+const EPOCHS_FROM: i16 = 4;
+/// -5, the last offset in tiered storage: there is none, which is no error (KIP-1005).
+const LAST_TIERED: i64 = -5;
+
+pub(in crate::kafka) async fn handle(
+    face: Arc<Face>,
+    call: Call,
+    request: ListOffsetsRequest,
+) -> ListOffsetsResponse {
+    let image = face.context.metadata.image();
+    let mut seen = HashSet::new();
+    let mut repeated = HashSet::new();
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            let key = (topic.name.clone(), partition.partition_index);
+            if !seen.insert(key.clone()) {
+                repeated.insert(key);
+            }
+        }
+    }
+    let mut answer = ListOffsetsResponse::default();
+    for topic in request.topics {
+        let mut result = ListOffsetsTopicResponse::default();
+        for wanted in &topic.partitions {
+            let found = match repeated.contains(&(topic.name.clone(), wanted.partition_index)) {
+                true => Err(ErrorCode::InvalidRequest),
+                false => find(&face, &image, topic.name.as_str(), wanted).await,
+            };
+            result.partitions.push(row(wanted.partition_index, found, &call));
+        }
+        result.name = topic.name;
+        answer.topics.push(result);
+    }
+    answer
+}
+
+async fn find(
+    face: &Face,
+    image: &Image,
+    topic: &str,
+    wanted: &ListOffsetsPartition,
+) -> Result<Option<OffsetAt>, ErrorCode> {
+    let topic = TopicKey::Name(Arc::from(topic)).find(image)?;
+    let info = topic.partition(wanted.partition_index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let led = route::lead_soon(face, info, wanted.current_leader_epoch).await;
+    let led = led.map_err(|refused| refused.code)?;
+    let Some(spec) = OffsetSpec::of_wire(wanted.timestamp) else {
+        return match wanted.timestamp {
+            LAST_TIERED => Ok(None),
+            _ => Err(ErrorCode::UnsupportedVersion),
+        };
+    };
+    let found = led.partition.offset_for_timestamp(spec).await.map_err(|error| (&error).into())?;
+    // A search may take a while. If the leadership went meanwhile, the new leader may know of more.
+    match led.partition.leader_epoch_if_ready() {
+        Ok(epoch) if epoch == led.epoch => Ok(found),
+        _ => Err(ErrorCode::NotLeaderOrFollower),
+    }
+}
+
+fn row(
+    index: i32,
+    found: Result<Option<OffsetAt>, ErrorCode>,
+    call: &Call,
+) -> ListOffsetsPartitionResponse {
+    let mut row = ListOffsetsPartitionResponse::default();
+    row.partition_index = index;
+    (row.offset, row.timestamp) = (-1, -1);
+    match found {
+        Ok(Some(found)) => {
+            (row.offset, row.timestamp) = (found.offset, found.timestamp);
+            if call.version >= EPOCHS_FROM {
+                row.leader_epoch = found.epoch;
+            }
+        }
+        Ok(None) => {}
+        Err(code) => row.error_code = code.count(call),
+    }
+    row
+}

@@ -1,0 +1,217 @@
+//! Produce (key 0), versions 3–13: records into partitions.
+//!
+//! Two steps. [`begin`] checks every batch and hands it to its partition's log, in the order of the request, and
+//! returns; from then on its place is fixed and the connection may begin the next produce. The work it returns
+//! waits for the commits and makes the answer. acks=1 and acks=all are both answered after the commit on a majority;
+//! acks=0 gets no answer, and its failure closes the connection, the only way to tell such a producer anything.
+//!
+//! Partitions fail one by one. What may have been written is REQUEST_TIMED_OUT and nothing else is.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kafka_wire::ProduceRequest;
+use kafka_wire::produce_request::PartitionProduceData;
+use kafka_wire_core::Decoder;
+use tokio::time::{Instant, timeout_at};
+
+use super::wait_of;
+use crate::kafka::connection::{Answer, Closed};
+use crate::kafka::error::ErrorCode;
+use crate::kafka::face::{Face, now_ms};
+use crate::kafka::frame::{self, Call, FrameError};
+use crate::kafka::route::{self, Refused, TopicKey};
+use crate::kafka::table::Work;
+use crate::metadata::{Image, Leader, TimestampType, TopicConfigs};
+use crate::partition::{AppendError, Appended, PendingAppend};
+use crate::record::{self, BatchError, CheckedBatch, Codec, Header, Limits, TimestampRule};
+
+mod answer;
+
+/// The version from which topics are named by id alone (KIP-516).
+const TOPIC_IDS_FROM: i16 = 13;
+/// The version from which zstd may be sent (KIP-110).
+const ZSTD_FROM: i16 = 7;
+/// A compressed batch above this size is checked on a thread that may take its time; a smaller one takes less than
+/// sending it there would.
+const INLINE_COMPRESSED_BYTES_MAX: usize = 16 * 1024;
+
+/// Why a partition's records were not written, or may not have been.
+#[derive(Debug)]
+pub(super) struct Failure {
+    code: ErrorCode,
+    message: Option<String>,
+    /// The record at fault, when it is one (KIP-467).
+    record: Option<i32>,
+    /// Who leads instead (KIP-951).
+    leader: Option<Leader>,
+}
+
+/// One partition of a request, begun.
+pub(super) struct Begun {
+    index: i32,
+    append: Result<PendingAppend, Failure>,
+}
+
+/// One topic of a request, named as the request did.
+pub(super) struct Topic {
+    name: kafka_wire_core::StrBytes,
+    id: kafka_wire_core::Uuid,
+    partitions: Vec<Begun>,
+}
+
+/// Hands the records of a request to their partitions, in order.
+pub(in crate::kafka) async fn begin(
+    face: Arc<Face>,
+    call: Call,
+    mut body: Decoder,
+) -> Result<Work, Closed> {
+    let request =
+        frame::decode::<ProduceRequest>(&mut body, call.version).map_err(FrameError::from)?;
+    drop(body);
+    let deadline = Instant::now() + wait_of(request.timeout_ms);
+    let acks = request.acks;
+    let refusal = refused_as_a_whole(&request);
+    let image = face.context.metadata.image();
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    for data in request.topic_data {
+        let key = TopicKey::of(call.version >= TOPIC_IDS_FROM, &data.name, data.topic_id);
+        let mut partitions = Vec::with_capacity(data.partition_data.len());
+        for partition in data.partition_data {
+            let index = partition.index;
+            let append = match refusal {
+                Some(code) => Err(code.into()),
+                None => append(&face, &image, &call, &key, partition).await,
+            };
+            partitions.push(Begun { index, append });
+        }
+        topics.push(Topic { name: data.name, id: data.topic_id, partitions });
+    }
+    Ok(match acks {
+        0 => Box::pin(unanswered(topics)),
+        _ => Box::pin(answer::when_committed(face, call, topics, deadline)),
+    })
+}
+
+fn refused_as_a_whole(request: &ProduceRequest) -> Option<ErrorCode> {
+    match request.acks {
+        // Its partitions were never added to a transaction, as there are none.
+        -1..=1 if request.transactional_id.is_some() => Some(ErrorCode::InvalidTxnState),
+        -1..=1 => None,
+        _ => Some(ErrorCode::InvalidRequiredAcks),
+    }
+}
+
+/// Checks one partition's records and puts them into its log.
+async fn append(
+    face: &Face,
+    image: &Image,
+    call: &Call,
+    topic: &TopicKey,
+    data: PartitionProduceData,
+) -> Result<PendingAppend, Failure> {
+    let topic = topic.find(image)?;
+    let info = topic.partition(data.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let led = route::lead_soon(face, info, -1).await?;
+    let now_ms = now_ms();
+    let limits = limits_of(&topic.configs, now_ms, call.version);
+    let batch = check(face, data.records.unwrap_or_default(), limits).await?;
+    if batch.header().is_transactional() {
+        return Err(ErrorCode::InvalidTxnState.into());
+    }
+    let appended = led.partition.append(batch, now_ms).await;
+    appended.map_err(|error| Failure::of_append(face, error))
+}
+
+fn limits_of(configs: &TopicConfigs, now_ms: i64, version: i16) -> Limits {
+    let timestamps = match configs.timestamp_type() {
+        TimestampType::LogAppendTime => TimestampRule::LogAppend,
+        TimestampType::CreateTime => TimestampRule::Create {
+            before_ms_max: configs.timestamp_before_max_ms(),
+            after_ms_max: configs.timestamp_after_max_ms(),
+        },
+    };
+    let bytes_max = configs.max_message_bytes();
+    Limits { bytes_max, now_ms, timestamps, zstd: version >= ZSTD_FROM }
+}
+
+/// Checks a batch, on another thread when decompressing it would hold this one up.
+async fn check(face: &Face, records: Bytes, limits: Limits) -> Result<CheckedBatch, Failure> {
+    let compressed = Header::parse(&records).is_some_and(|it| it.codec() != Some(Codec::None));
+    if !compressed || records.len() <= INLINE_COMPRESSED_BYTES_MAX {
+        return Ok(record::check(records, &limits)?);
+    }
+    let turn = Arc::clone(&face.checks).acquire_owned().await;
+    let turn = turn.expect("this semaphore is never closed");
+    let checked = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        record::check(records, &limits)
+    });
+    match checked.await {
+        Ok(checked) => Ok(checked?),
+        // The runtime is going away, and the connection with it.
+        Err(_) => Err(ErrorCode::NotLeaderOrFollower.into()),
+    }
+}
+
+/// Waits until the fate of every batch is known, and closes the connection if one was not written.
+async fn unanswered(topics: Vec<Topic>) -> Result<Answer, Closed> {
+    for partition in topics.into_iter().flat_map(|topic| topic.partitions) {
+        let append = partition.append.map_err(|failure| Closed::Unacknowledged(failure.code))?;
+        append.await.map_err(|error| Closed::Unacknowledged((&error).into()))?;
+    }
+    Ok(Answer::none())
+}
+
+/// Waits for a commit as long as the producer is willing to.
+pub(super) async fn committed(
+    face: &Face,
+    append: Result<PendingAppend, Failure>,
+    deadline: Instant,
+) -> Result<Appended, Failure> {
+    match timeout_at(deadline, append?).await {
+        Ok(appended) => appended.map_err(|error| Failure::of_append(face, error)),
+        Err(_) => Err(Failure {
+            message: Some("no majority of the replicas has answered in time".to_owned()),
+            ..ErrorCode::RequestTimedOut.into()
+        }),
+    }
+}
+
+impl Failure {
+    fn of_append(face: &Face, error: AppendError) -> Failure {
+        let leader = match error {
+            AppendError::NotLeader { leader } => route::hint(face, leader),
+            AppendError::Busy
+            | AppendError::Refused(_)
+            | AppendError::Indeterminate
+            | AppendError::Closed => None,
+        };
+        Failure { code: (&error).into(), message: Some(error.to_string()), record: None, leader }
+    }
+}
+
+impl From<ErrorCode> for Failure {
+    fn from(code: ErrorCode) -> Failure {
+        Failure { code, message: None, record: None, leader: None }
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Failure {
+        Failure { leader: refused.leader, ..refused.code.into() }
+    }
+}
+
+impl From<BatchError> for Failure {
+    fn from(error: BatchError) -> Failure {
+        let record = match &error {
+            BatchError::Timestamp { index, .. } | BatchError::OffsetDelta { index, .. } => {
+                Some(*index)
+            }
+            _ => None,
+        };
+        let code = (&error).into();
+        Failure { code, message: Some(error.to_string()), record, leader: None }
+    }
+}

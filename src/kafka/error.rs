@@ -1,0 +1,182 @@
+//! The one map from our errors to the protocol's numbers.
+//!
+//! A wrong number is worse than a crash: a Java producer retries what it takes for retriable for two minutes,
+//! and gives up at once on the rest. So every map is exhaustive, and what decides is whether the thing happened:
+//! only "may have happened" becomes REQUEST_TIMED_OUT.
+
+use std::fmt;
+
+use super::frame::Call;
+use crate::metadata::AdminError;
+use crate::partition::{AppendError, ReadError, Refusal, TrimError};
+use crate::record::{BatchError, RecordError};
+use crate::telemetry::{ApiError, metrics};
+
+macro_rules! codes {
+    ($($name:ident = $code:literal,)*) => {
+        /// A number of the protocol's error table.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ErrorCode { $($name = $code,)* }
+
+        impl fmt::Display for ErrorCode {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let name = match self { $(ErrorCode::$name => stringify!($name),)* };
+                write!(f, "{name} ({})", *self as i16)
+            }
+        }
+    };
+}
+
+codes! {
+    UnknownServerError = -1,
+    None = 0,
+    OffsetOutOfRange = 1,
+    CorruptMessage = 2,
+    UnknownTopicOrPartition = 3,
+    LeaderNotAvailable = 5,
+    NotLeaderOrFollower = 6,
+    RequestTimedOut = 7,
+    MessageTooLarge = 10,
+    CoordinatorNotAvailable = 15,
+    InvalidTopic = 17,
+    NotEnoughReplicas = 19,
+    InvalidRequiredAcks = 21,
+    InvalidTimestamp = 32,
+    UnsupportedVersion = 35,
+    TopicAlreadyExists = 36,
+    InvalidPartitions = 37,
+    InvalidReplicationFactor = 38,
+    InvalidReplicaAssignment = 39,
+    InvalidConfig = 40,
+    NotController = 41,
+    InvalidRequest = 42,
+    OutOfOrderSequenceNumber = 45,
+    InvalidProducerEpoch = 47,
+    InvalidTxnState = 48,
+    StorageError = 56,
+    ReassignmentInProgress = 60,
+    FetchSessionIdNotFound = 70,
+    InvalidFetchSessionEpoch = 71,
+    FencedLeaderEpoch = 74,
+    UnknownLeaderEpoch = 75,
+    UnsupportedCompressionType = 76,
+    OffsetNotAvailable = 78,
+    NoReassignmentInProgress = 85,
+    InvalidRecord = 87,
+    UnknownTopicId = 100,
+    InconsistentTopicId = 103,
+    FetchSessionTopicIdError = 106,
+    UnsupportedEndpointType = 115,
+}
+
+impl ErrorCode {
+    /// Returns the number to put into an answer, and counts it when it is an error.
+    pub(crate) fn count(self, call: &Call) -> i16 {
+        let code = self as i16;
+        if self != ErrorCode::None {
+            let label = ApiError { api: call.api.name, error: i32::from(code) };
+            metrics().kafka_request_errors.get_or_create(&label).inc();
+        }
+        code
+    }
+}
+
+impl From<&BatchError> for ErrorCode {
+    fn from(error: &BatchError) -> ErrorCode {
+        match error {
+            BatchError::Checksum => ErrorCode::CorruptMessage,
+            // Java splits such a batch and sends its halves.
+            BatchError::TooLarge { .. } | BatchError::Records(RecordError::TooLarge) => {
+                ErrorCode::MessageTooLarge
+            }
+            BatchError::Codec { .. } | BatchError::Records(RecordError::UnknownCodec { .. }) => {
+                ErrorCode::UnsupportedCompressionType
+            }
+            BatchError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
+            BatchError::NotOne
+            | BatchError::Magic { .. }
+            | BatchError::Count { .. }
+            | BatchError::Control
+            | BatchError::Producer
+            | BatchError::OffsetDelta { .. }
+            | BatchError::Records(
+                RecordError::NoHeader
+                | RecordError::Malformed { .. }
+                | RecordError::Decompress(_)
+                | RecordError::Trailing,
+            ) => ErrorCode::InvalidRecord,
+        }
+    }
+}
+
+impl From<&AppendError> for ErrorCode {
+    fn from(error: &AppendError) -> ErrorCode {
+        match error {
+            AppendError::NotLeader { .. } | AppendError::Closed => ErrorCode::NotLeaderOrFollower,
+            // Retriable, and says that nothing was written.
+            AppendError::Busy => ErrorCode::NotEnoughReplicas,
+            AppendError::Refused(Refusal::OutOfOrderSequence { .. }) => {
+                ErrorCode::OutOfOrderSequenceNumber
+            }
+            AppendError::Refused(Refusal::InvalidProducerEpoch { .. }) => {
+                ErrorCode::InvalidProducerEpoch
+            }
+            AppendError::Indeterminate => ErrorCode::RequestTimedOut,
+        }
+    }
+}
+
+impl From<&ReadError> for ErrorCode {
+    fn from(error: &ReadError) -> ErrorCode {
+        match error {
+            ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            ReadError::Closed => ErrorCode::NotLeaderOrFollower,
+            ReadError::Unreadable(_) => ErrorCode::StorageError,
+        }
+    }
+}
+
+impl From<&TrimError> for ErrorCode {
+    fn from(error: &TrimError) -> ErrorCode {
+        match error {
+            TrimError::NotLeader { .. } | TrimError::Closed => ErrorCode::NotLeaderOrFollower,
+            TrimError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            TrimError::Busy => ErrorCode::NotEnoughReplicas,
+            TrimError::Indeterminate => ErrorCode::RequestTimedOut,
+            TrimError::Read(error) => error.into(),
+        }
+    }
+}
+
+impl From<&AdminError> for ErrorCode {
+    fn from(error: &AdminError) -> ErrorCode {
+        match error {
+            AdminError::TopicExists(_) => ErrorCode::TopicAlreadyExists,
+            AdminError::UnknownTopic(_) | AdminError::UnknownPartition { .. } => {
+                ErrorCode::UnknownTopicOrPartition
+            }
+            AdminError::UnknownTopicId(_) => ErrorCode::UnknownTopicId,
+            AdminError::InvalidName(_) => ErrorCode::InvalidTopic,
+            AdminError::InvalidReplicationFactor(_) | AdminError::NotEnoughBrokers { .. } => {
+                ErrorCode::InvalidReplicationFactor
+            }
+            AdminError::InvalidPartitions(_) => ErrorCode::InvalidPartitions,
+            AdminError::InvalidAssignment(_) | AdminError::UnknownBroker(_) => {
+                ErrorCode::InvalidReplicaAssignment
+            }
+            AdminError::InvalidConfig { .. } => ErrorCode::InvalidConfig,
+            AdminError::NoChangeUnderWay => ErrorCode::NoReassignmentInProgress,
+            AdminError::ChangeSuperseded => ErrorCode::ReassignmentInProgress,
+            AdminError::NoLeader | AdminError::TransferFailed { .. } => {
+                ErrorCode::LeaderNotAvailable
+            }
+            AdminError::InvalidRequest(_)
+            | AdminError::BrokerIdTaken { .. }
+            | AdminError::WrongCluster { .. } => ErrorCode::InvalidRequest,
+            // Retriable, and true: nothing was changed.
+            AdminError::NoController | AdminError::ShuttingDown => ErrorCode::NotController,
+            AdminError::Timeout => ErrorCode::RequestTimedOut,
+            AdminError::ProducerIdsExhausted => ErrorCode::UnknownServerError,
+        }
+    }
+}

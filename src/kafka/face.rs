@@ -1,0 +1,151 @@
+//! What all connections of the Kafka face share: the broker's parts, its bounds, and the few things that
+//! outlive a connection.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::sessions::Sessions;
+use crate::broker::Context;
+
+/// Memory is counted in such pieces, so that a semaphore's 32-bit permits reach far enough.
+const GRAIN_BYTES: usize = 1024;
+/// Requests up to this size never wait behind large ones: the two have separate memory.
+const SMALL_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Decompression is processor time; more at a time than there are likely to be processors gains nothing.
+const CHECKS_AT_A_TIME: usize = 2;
+
+/// Shared by every connection and handler.
+pub(crate) struct Face {
+    pub(crate) context: Context,
+    pub(crate) sessions: Sessions,
+    /// Turns true when the broker stops: waiting fetches answer at once with what they have.
+    pub(crate) stopping: watch::Receiver<bool>,
+    /// A clock that does not go back begins here.
+    pub(crate) started: Instant,
+    small_requests: Memory,
+    large_requests: Memory,
+    answers: Memory,
+    /// Bounds how many batches are being decompressed outside of the runtime's threads.
+    pub(crate) checks: Arc<Semaphore>,
+    /// Producer ids given to this broker and not yet to a producer.
+    pub(crate) producer_ids: Mutex<Range<i64>>,
+    /// Held while a new block is asked for, so that a rush of producers asks once.
+    pub(crate) producer_ids_refill: tokio::sync::Mutex<()>,
+}
+
+impl Face {
+    pub(crate) fn new(context: Context, stopping: watch::Receiver<bool>) -> Arc<Face> {
+        let bound = context.config.kafka.requests_bytes_max;
+        let sessions = Sessions::new(context.config.kafka.fetch_sessions_max);
+        Arc::new(Face {
+            context,
+            sessions,
+            stopping,
+            started: Instant::now(),
+            small_requests: Memory::new(bound / 4),
+            large_requests: Memory::new(bound / 4),
+            answers: Memory::new(bound / 2),
+            checks: Arc::new(Semaphore::new(CHECKS_AT_A_TIME)),
+            producer_ids: Mutex::new(0..0),
+            producer_ids_refill: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// Waits until there is room for a request that takes `bytes`.
+    pub(super) async fn request_room(&self, bytes: usize) -> Room {
+        match bytes <= SMALL_BYTES_MAX {
+            true => self.small_requests.take(bytes).await,
+            false => self.large_requests.take(bytes).await,
+        }
+    }
+
+    /// Waits until there is room for an answer of `bytes`.
+    pub(crate) async fn answer_room(&self, bytes: usize) -> Room {
+        self.answers.take(bytes).await
+    }
+
+    /// The most record bytes in one answer: what is configured, but never so much that fewer than eight
+    /// answers fit into memory at a time.
+    pub(crate) fn fetch_bytes_max(&self) -> usize {
+        self.context.config.kafka.fetch_bytes_max.min(self.answers.bytes / 8)
+    }
+
+    /// This broker's id as the protocol writes it.
+    pub(crate) fn node_id(&self) -> i32 {
+        broker_id(self.context.node.id())
+    }
+}
+
+/// Converts a broker id; ids are bounded by i32 where they are given out, so nothing is lost.
+pub(crate) fn broker_id(id: u64) -> i32 {
+    i32::try_from(id).unwrap_or(-1)
+}
+
+/// The time in milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Waits until the broker is told to stop.
+pub(super) async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // An error means that whoever would tell us is gone, which is a stop as well.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// A bounded amount of memory.
+struct Memory {
+    permits: Arc<Semaphore>,
+    bytes: usize,
+}
+
+/// Memory taken; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    permit: OwnedSemaphorePermit,
+}
+
+impl Memory {
+    fn new(bytes: usize) -> Memory {
+        let grains = (bytes / GRAIN_BYTES).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        Memory { permits: Arc::new(Semaphore::new(grains)), bytes: grains * GRAIN_BYTES }
+    }
+
+    async fn take(&self, bytes: usize) -> Room {
+        let grains = grains(bytes.min(self.bytes));
+        let permit = Arc::clone(&self.permits).acquire_many_owned(grains).await;
+        Room { permit: permit.expect("this semaphore is never closed") }
+    }
+}
+
+impl Room {
+    /// Gives back what is held beyond `bytes`.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        let surplus = self.permit.num_permits().saturating_sub(grains(bytes) as usize);
+        drop(self.permit.split(surplus));
+    }
+}
+
+fn grains(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(GRAIN_BYTES).max(1)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn room_is_bounded_and_comes_back() {
+        let memory = Memory::new(10 * GRAIN_BYTES);
+        let mut all = memory.take(usize::MAX).await;
+        assert_eq!(memory.permits.available_permits(), 0);
+        all.shrink(GRAIN_BYTES + 1);
+        assert_eq!(memory.permits.available_permits(), 8);
+        drop(all);
+        assert_eq!(memory.permits.available_permits(), 10);
+    }
+}

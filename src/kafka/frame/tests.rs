@@ -1,0 +1,114 @@
+use kafka_wire::{ApiVersionsResponse, MetadataRequest, ProduceRequest};
+use kafka_wire_core::KafkaEncode;
+use proptest::prelude::*;
+
+use super::*;
+
+/// A request frame with length field, header and body.
+fn request<Q: KafkaEncode>(key: i16, version: i16, body: &Q) -> Vec<u8> {
+    let api = table::find(key).unwrap();
+    let mut frame = BytesMut::new();
+    frame.put_i32(0);
+    frame.put_i16(key);
+    frame.put_i16(version);
+    frame.put_i32(77);
+    frame.put_i16(2);
+    frame.put_slice(b"me");
+    if api.is_flexible(version) {
+        frame.put_u8(0);
+    }
+    body.encode_into(&mut frame, ApiVersion::new(version)).unwrap();
+    let length = i32::try_from(frame.len() - LENGTH_BYTES).unwrap();
+    frame[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+    frame.to_vec()
+}
+
+#[test]
+fn a_request_is_known_by_its_first_bytes_and_then_decoded() {
+    let frame = request(3, 12, &MetadataRequest::default());
+    assert_eq!(decode_request(&frame).unwrap(), "Metadata");
+    let head = Head::read(&frame, 1 << 20).unwrap();
+    let (call, _) = open(&head, Bytes::from(frame).slice(LENGTH_BYTES..)).unwrap();
+    assert_eq!((call.correlation, call.version), (77, 12));
+    assert_eq!(call.client.as_deref(), Some("me"));
+}
+
+#[test]
+fn frames_that_cannot_be_served_are_refused_by_their_head() {
+    let read = |bytes: &[u8]| Head::read(bytes, 1_000);
+    assert!(matches!(read(&[]), Err(FrameError::TooShort { .. })));
+    assert!(matches!(read(&[0xff; 12]), Err(FrameError::TooShort { length: -1 })));
+    assert!(matches!(read(b"GET / HTTP/1.1"), Err(FrameError::UnknownApi { .. })));
+    let mut large = request(0, 9, &ProduceRequest::default());
+    large[..4].copy_from_slice(&1_001_i32.to_be_bytes());
+    assert!(matches!(read(&large), Err(FrameError::TooLarge { api: "Produce", .. })));
+    let mut old = request(0, 3, &ProduceRequest::default());
+    old[7] = 2;
+    assert!(matches!(read(&old), Err(FrameError::Version { api: "Produce", version: 2 })));
+}
+
+#[test]
+fn only_produce_may_be_large() {
+    let mut frame = request(3, 1, &MetadataRequest::default());
+    frame[..4].copy_from_slice(&(5 * 1024 * 1024_i32).to_be_bytes());
+    let refused = Head::read(&frame, 100 * 1024 * 1024);
+    assert!(matches!(refused, Err(FrameError::TooLarge { api: "Metadata", .. })));
+}
+
+#[test]
+fn an_array_of_two_billion_topics_is_an_error_and_not_an_allocation() {
+    let mut frame = request(3, 1, &MetadataRequest::default());
+    let at = frame.len() - 4;
+    frame[at..].copy_from_slice(&[0x7f, 0xff, 0xff, 0xf0]);
+    assert!(matches!(decode_request(&frame), Err(FrameError::Malformed(_))));
+}
+
+#[test]
+fn an_api_versions_from_the_future_is_let_through_to_be_told_so() {
+    let mut frame = request(18, 4, &kafka_wire::ApiVersionsRequest::default());
+    frame[7] = 99;
+    assert_eq!(decode_request(&frame).unwrap(), "ApiVersions");
+}
+
+#[test]
+fn the_header_of_an_api_versions_answer_never_has_tagged_fields() {
+    let mut call = Call {
+        api: table::find(18).unwrap(),
+        version: 3,
+        correlation: 5,
+        client: None,
+        received: Instant::now(),
+    };
+    let flexible = encode(&call, &ApiVersionsResponse::default()).unwrap();
+    // error code directly after the correlation id
+    assert_eq!(flexible[4..10], [0, 0, 0, 5, 0, 0]);
+    call.version = 0;
+    let plain = encode(&call, &ApiVersionsResponse::default()).unwrap();
+    assert_eq!(plain.len(), 4 + 4 + 2 + 4);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decode_request(&bytes);
+    }
+
+    #[test]
+    fn no_body_behind_a_valid_head_makes_the_decoder_panic(
+        row in 0..table::TABLE.len(),
+        version in 0_i16..20,
+        body in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let api = &table::TABLE[row];
+        let version = version % (api.max - api.served_from + 1) + api.served_from;
+        let mut frame = Vec::new();
+        frame.put_i32(i32::try_from(HEAD_BYTES + body.len()).unwrap());
+        frame.put_i16(api.key);
+        frame.put_i16(version);
+        frame.put_i32(0);
+        frame.extend_from_slice(&body);
+        let _ = decode_request(&frame);
+    }
+}

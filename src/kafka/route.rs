@@ -1,0 +1,154 @@
+//! From what a request names to the replica that serves it, or the reason why this broker does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use super::error::ErrorCode;
+use super::face::{Face, broker_id};
+use crate::metadata::{Image, Leader, PartitionInfo, Topic};
+use crate::partition::{NotReady, Partition};
+
+/// An elected leader serves once it has applied one entry of its own, a commit later.
+const READY_WAIT_MAX: Duration = Duration::from_millis(1_000);
+
+/// A topic as a request names it: by name, or by id in the newest versions (KIP-516).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum TopicKey {
+    Name(Arc<str>),
+    Id(Uuid),
+}
+
+/// A partition as a request names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct PartitionKey {
+    pub(crate) topic: TopicKey,
+    pub(crate) index: i32,
+}
+
+/// This broker does not serve the partition now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) code: ErrorCode,
+    /// Who does, when that is known and is another broker (KIP-951).
+    pub(crate) leader: Option<Leader>,
+}
+
+/// A replica that leads and may answer.
+pub(crate) struct Led {
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) epoch: i32,
+}
+
+impl std::fmt::Debug for Led {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Led").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+impl From<ErrorCode> for Refused {
+    fn from(code: ErrorCode) -> Refused {
+        Refused { code, leader: None }
+    }
+}
+
+impl TopicKey {
+    /// Chooses the form that the request's version uses.
+    pub(crate) fn of(by_id: bool, name: &str, id: kafka_wire_core::Uuid) -> TopicKey {
+        match by_id {
+            true => TopicKey::Id(Uuid::from_bytes(id.to_bytes())),
+            false => TopicKey::Name(Arc::from(name)),
+        }
+    }
+
+    /// Finds the topic in `image`.
+    pub(crate) fn find<'i>(&self, image: &'i Image) -> Result<&'i Arc<Topic>, ErrorCode> {
+        match self {
+            TopicKey::Name(name) => image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
+            TopicKey::Id(id) => image.topic_by_id(*id).ok_or(ErrorCode::UnknownTopicId),
+        }
+    }
+}
+
+/// Finds the replica that leads a partition, if it is here. `claimed` is the leader epoch that the client
+/// believes in, -1 when it says nothing of it (KIP-320).
+pub(crate) fn lead(
+    face: &Face,
+    image: &Image,
+    key: &PartitionKey,
+    claimed: i32,
+) -> Result<Led, Refused> {
+    let topic = key.topic.find(image)?;
+    let info = topic.partition(key.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    lead_of(face, info, claimed)
+}
+
+/// As [`lead`], for a partition that was found already.
+pub(crate) fn lead_of(face: &Face, info: &PartitionInfo, claimed: i32) -> Result<Led, Refused> {
+    let elsewhere = || Refused {
+        code: ErrorCode::NotLeaderOrFollower,
+        leader: hint(face, face.context.metadata.leader(info.group)),
+    };
+    let partition = face.context.partitions.get(info.group).ok_or_else(elsewhere)?;
+    let epoch = partition.leader_epoch_if_ready().map_err(|_| elsewhere())?;
+    match claimed {
+        -1 => Ok(Led { partition, epoch }),
+        claimed if claimed < epoch => Err(ErrorCode::FencedLeaderEpoch.into()),
+        claimed if claimed > epoch => Err(ErrorCode::UnknownLeaderEpoch.into()),
+        _ => Ok(Led { partition, epoch }),
+    }
+}
+
+/// As [`lead_of`], but waits a moment for a replica here that won its election and is about to serve:
+/// sending the client away would only bring it back later.
+pub(crate) async fn lead_soon(
+    face: &Face,
+    info: &PartitionInfo,
+    claimed: i32,
+) -> Result<Led, Refused> {
+    let deadline = Instant::now() + READY_WAIT_MAX;
+    while let Some(partition) = face.context.partitions.get(info.group) {
+        // Taken before looking, so that what changes in between is not missed.
+        let mut changes = partition.changed();
+        let me = face.context.node.id();
+        match partition.leader_epoch_if_ready() {
+            Err(NotReady { leader: Some(leader) }) if leader.id == me => {}
+            _ => break,
+        }
+        if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+            break;
+        }
+    }
+    lead_of(face, info, claimed)
+}
+
+/// A leader worth telling a client of: another broker than this one.
+pub(crate) fn hint(face: &Face, leader: Option<Leader>) -> Option<Leader> {
+    leader.filter(|leader| leader.id != face.context.node.id())
+}
+
+/// Where clients reach a broker, for the endpoints beside leader hints.
+pub(crate) struct Endpoint {
+    pub(crate) id: i32,
+    pub(crate) host: String,
+    pub(crate) port: i32,
+    pub(crate) rack: Option<String>,
+}
+
+/// Returns the endpoints of the brokers that `leaders` names, each once.
+pub(crate) fn endpoints(image: &Image, leaders: impl Iterator<Item = Leader>) -> Vec<Endpoint> {
+    let mut ids: Vec<u64> = leaders.map(|leader| leader.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let known = ids.iter().filter_map(|id| image.brokers.get(id));
+    known
+        .map(|broker| Endpoint {
+            id: broker_id(broker.id),
+            host: broker.kafka.host.clone(),
+            port: i32::from(broker.kafka.port),
+            rack: broker.rack.clone(),
+        })
+        .collect()
+}

@@ -1,0 +1,49 @@
+use super::*;
+
+#[test]
+fn keys_are_in_order_and_found() {
+    assert!(TABLE.is_sorted_by_key(|api| api.key));
+    for api in TABLE {
+        assert_eq!(find(api.key).unwrap().name, api.name);
+    }
+    assert!(
+        find(10).is_none(),
+        "FindCoordinator is not advertised before there are consumer groups"
+    );
+    assert!(find(-1).is_none() && find(i16::MAX).is_none());
+}
+
+#[test]
+fn every_version_in_the_table_is_one_the_codec_has() {
+    for api in TABLE {
+        for version in api.served_from..=api.max {
+            assert!(api.serves(version));
+            let empty = Decoder::new(bytes::Bytes::new(), Default::default());
+            let outcome = (api.decode)(&mut empty.unwrap(), version);
+            let unknown = matches!(outcome, Err(DecodeError::UnsupportedVersion { .. }));
+            assert!(!unknown, "{} {version}", api.name);
+        }
+        assert!(api.min <= api.served_from && api.served_from <= api.max);
+    }
+}
+
+#[test]
+fn no_version_is_below_what_current_clients_need() {
+    // The highest versions that Java 4.3, librdkafka 2.12 and franz-go 1.21 insist on (KIP-896).
+    for (key, needed) in [(0, 3), (1, 4), (2, 1), (19, 2), (20, 1), (23, 2), (32, 1)] {
+        assert!(find(key).unwrap().serves(needed), "{key}");
+    }
+}
+
+#[test]
+fn topic_ids_in_fetch_and_produce_come_with_metadata_that_gives_them() {
+    let max = |key| find(key).unwrap().max;
+    assert!((max(0) < 13 && max(1) < 13) || max(3) >= 12);
+}
+
+#[test]
+fn only_produce_overlaps() {
+    let overlapping: Vec<&str> =
+        TABLE.iter().filter(|api| api.overlaps).map(|api| api.name).collect();
+    assert_eq!(overlapping, ["Produce"]);
+}
