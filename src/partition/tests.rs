@@ -1,1 +1,8 @@
+//! A partition on a real node and a real database, alone in its group.
 
+mod broker;
+
+mod append;
+mod read;
+mod retention;
+mod timestamps;

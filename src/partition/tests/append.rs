@@ -1,0 +1,106 @@
+use std::time::Duration;
+
+use super::broker::{Broker, GROUP, checked, records};
+use crate::partition::{AppendError, Refusal};
+
+#[tokio::test]
+async fn batches_get_offsets_in_the_order_they_were_handed_over() {
+    let broker = Broker::start().await;
+    let mut pending = Vec::new();
+    for count in 1..=20 {
+        pending.push((count, broker.propose(&records(count, 5, 10)).await));
+    }
+    let mut expected = 0;
+    for (count, pending) in pending {
+        let appended = pending.await.unwrap();
+        assert_eq!((appended.base_offset, appended.log_start), (expected, 0));
+        assert_eq!(appended.log_append_time, -1);
+        expected += i64::try_from(count).unwrap();
+    }
+    assert_eq!(broker.partition.high_watermark(), expected);
+}
+
+#[tokio::test]
+async fn a_retry_is_answered_with_the_original_offset_also_after_a_restart() {
+    let mut broker = Broker::start().await;
+    let batch = |sequence| records(2, 5, 10).producer(9, 0, sequence);
+    for sequence in [0, 2, 4] {
+        broker.append(&batch(sequence)).await;
+    }
+    for _ in 0..2 {
+        let before = *broker.partition.group().applied().borrow();
+        assert_eq!(broker.append(&batch(2)).await.base_offset, 2);
+        let after = *broker.partition.group().applied().borrow();
+        assert_eq!(after, before, "a known duplicate costs no entry");
+        broker = broker.restart().await;
+    }
+    assert_eq!(broker.append(&batch(6)).await.base_offset, 6);
+    assert_eq!(broker.partition.high_watermark(), 8);
+}
+
+#[tokio::test]
+async fn the_same_batch_twice_in_flight_is_stored_once() {
+    let broker = Broker::start().await;
+    let batch = records(3, 5, 10).producer(9, 0, 0);
+    let (first, second) = (broker.propose(&batch).await, broker.propose(&batch).await);
+    assert_eq!(first.await.unwrap().base_offset, 0);
+    assert_eq!(second.await.unwrap().base_offset, 0);
+    assert_eq!(broker.partition.high_watermark(), 3);
+    assert_eq!(broker.read_all(0, 1 << 20).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_batch_out_of_order_is_refused_and_leaves_no_gap() {
+    let broker = Broker::start().await;
+    let batch = |sequence| records(1, 5, 10).producer(9, 0, sequence);
+    broker.append(&batch(0)).await;
+    let refused = broker.propose(&batch(2)).await.await;
+    let expected = Refusal::OutOfOrderSequence { expected: 1 };
+    assert_eq!(refused, Err(AppendError::Refused(expected)));
+    assert_eq!(broker.append(&batch(1)).await.base_offset, 1);
+}
+
+#[tokio::test]
+async fn an_append_wakes_who_waits_for_the_partition() {
+    let broker = Broker::start().await;
+    let mut changes = broker.partition.changed();
+    let quiet = tokio::time::timeout(Duration::from_millis(20), changes.changed()).await;
+    assert!(quiet.is_err(), "nothing happened yet");
+    broker.append(&records(1, 5, 10)).await;
+    tokio::time::timeout(Duration::from_secs(10), changes.changed()).await.unwrap().unwrap();
+    assert_eq!(broker.partition.high_watermark(), 1);
+}
+
+#[tokio::test]
+async fn a_closed_replica_takes_nothing_and_says_that_nothing_happened() {
+    let broker = Broker::start().await;
+    broker.append(&records(1, 5, 10)).await;
+    let mut changes = broker.partition.changed();
+    broker.partitions.close(GROUP).await;
+    assert!(broker.partitions.get(GROUP).is_none());
+    let appended = broker.partition.append(checked(&records(1, 5, 10), 0), 0).await;
+    let refused = appended.err().unwrap();
+    assert!(
+        matches!(refused, AppendError::Closed | AppendError::NotLeader { .. }),
+        "{refused:?} says that nothing was written"
+    );
+    let closed = async { while changes.changed().await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(10), closed).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_epoch_ends_where_the_next_leader_began() {
+    let mut broker = Broker::start().await;
+    broker.append(&records(4, 5, 10)).await;
+    let first = broker.partition.leader_epoch_if_ready().unwrap();
+    broker = broker.restart().await;
+    let second = broker.partition.leader_epoch_if_ready().unwrap();
+    assert!(second > first);
+    assert_eq!(
+        broker.partition.leader().map(|leader| (leader.id, leader.epoch)),
+        Some((1, second))
+    );
+    broker.append(&records(1, 5, 10)).await;
+    assert_eq!(broker.partition.end_offset_for_epoch(first), (first, 4));
+    assert_eq!(broker.partition.end_offset_for_epoch(second), (second, 5));
+}

@@ -1,0 +1,140 @@
+//! One broker with one partition, which can be stopped and started again on its directory.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use quorate_raft::{Node, NodeConfig};
+use quorate_storage::{Db, GroupId, Options};
+use tempfile::TempDir;
+
+use crate::partition::{
+    Appended, Partition, PartitionSettings, Partitions, PendingAppend, Records, Replica,
+};
+use crate::record::{BatchBuilder, CheckedBatch, Limits, TimestampRule, check};
+
+pub(super) const GROUP: GroupId = GroupId(7);
+
+/// See the file's header.
+pub(super) struct Broker {
+    db: Arc<Db>,
+    node: Arc<Node>,
+    pub(super) partitions: Arc<Partitions>,
+    pub(super) partition: Arc<Partition>,
+    /// What the partition takes for the time.
+    pub(super) clock: Arc<AtomicI64>,
+    dir: TempDir,
+}
+
+impl Broker {
+    pub(super) async fn start() -> Self {
+        Self::start_in(TempDir::new().unwrap(), PartitionSettings::default(), 0).await
+    }
+
+    pub(super) async fn start_in(dir: TempDir, settings: PartitionSettings, now_ms: i64) -> Self {
+        let db = open_db(dir.path());
+        let node = Node::start(config(), Arc::clone(&db)).await.unwrap();
+        let clock = Arc::new(AtomicI64::new(now_ms));
+        let told = Arc::clone(&clock);
+        let partitions =
+            Partitions::new(Arc::clone(&node), Arc::new(move || told.load(Ordering::Relaxed)));
+        let partition = partitions.open(replica(settings)).await.unwrap();
+        partition.group().initialize(BTreeSet::from([1])).await.unwrap();
+        ready(&partition).await;
+        Self { db, node, partitions, partition, clock, dir }
+    }
+
+    /// Stops and starts again; what was in memory only is gone.
+    pub(super) async fn restart(self) -> Self {
+        let settings = self.partition.settings();
+        let now_ms = self.clock.load(Ordering::Relaxed);
+        let Self { db, node, partitions, partition, dir, .. } = self;
+        node.shutdown().await;
+        drop((partition, partitions, node));
+        tokio::task::spawn_blocking(move || db.close()).await.unwrap();
+        Self::start_in(dir, settings, now_ms).await
+    }
+
+    /// Hands a batch to the log.
+    pub(super) async fn propose(&self, batch: &BatchBuilder) -> PendingAppend {
+        let now_ms = self.clock.load(Ordering::Relaxed);
+        self.partition.append(checked(batch, now_ms), now_ms).await.unwrap()
+    }
+
+    pub(super) async fn append(&self, batch: &BatchBuilder) -> Appended {
+        self.propose(batch).await.await.unwrap()
+    }
+
+    /// Reads from `offset` on to the end, at most `bytes_max` at a time.
+    pub(super) async fn read_all(&self, mut offset: i64, bytes_max: usize) -> Vec<Records> {
+        let mut all = Vec::new();
+        loop {
+            let records = self.partition.read(offset, bytes_max, true).await.unwrap();
+            if records.bytes.is_empty() {
+                assert_eq!(offset, records.high_watermark, "nothing is left out before the end");
+                return all;
+            }
+            assert!(records.next_offset > offset, "a read with records makes progress");
+            offset = records.next_offset;
+            all.push(records);
+        }
+    }
+}
+
+/// Returns what a producer's batch becomes on its way into the log.
+pub(super) fn checked(batch: &BatchBuilder, now_ms: i64) -> CheckedBatch {
+    let timestamps = TimestampRule::Create { before_ms_max: i64::MAX, after_ms_max: i64::MAX };
+    let limits = Limits { bytes_max: 16 << 20, now_ms, timestamps, zstd: true };
+    check(batch.build(), &limits).unwrap()
+}
+
+/// `count` records of one time, each with a value of `bytes` bytes.
+pub(super) fn records(count: usize, timestamp: i64, bytes: usize) -> BatchBuilder {
+    let value = vec![b'v'; bytes];
+    (0..count).fold(BatchBuilder::new(), |batch, _| batch.record(timestamp, None, Some(&value)))
+}
+
+/// Waits until a condition holds that nothing announces.
+pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn ready(partition: &Partition) {
+    let mut leadership = partition.group().leadership();
+    let ready = leadership.wait_for(|leadership| leadership.ready);
+    tokio::time::timeout(Duration::from_secs(30), ready).await.unwrap().unwrap();
+}
+
+fn replica(settings: PartitionSettings) -> Replica {
+    Replica { group: GROUP, topic: "orders".to_owned(), number: 3, preferred: vec![1], settings }
+}
+
+fn open_db(dir: &Path) -> Arc<Db> {
+    // Little memory and small generations, so that a short test reads the disk and frees space.
+    let options = Options {
+        generation_bytes: 1 << 20,
+        tail_cache_bytes: 256 << 10,
+        tail_cache_group_bytes: 128 << 10,
+        ..Options::default()
+    };
+    Db::open(dir, options).unwrap()
+}
+
+fn config() -> NodeConfig {
+    NodeConfig {
+        node_id: 1,
+        cluster_id: 1,
+        directory_id: 1,
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        advertised: "127.0.0.1:0".to_owned(),
+        failure: quorate_raft::FailureConfig::default(),
+        limits: quorate_raft::TransportLimits::default(),
+    }
+}

@@ -1,0 +1,135 @@
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::broker::{Broker, records, until};
+use crate::partition::{PartitionSettings, ReadError, RetentionPace, TrimError, run_retention};
+
+const HOUR_MS: i64 = 3_600_000;
+
+fn by_age(retention_ms: i64) -> PartitionSettings {
+    PartitionSettings { retention_ms: Some(retention_ms), retention_bytes: None }
+}
+
+fn by_size(retention_bytes: u64) -> PartitionSettings {
+    PartitionSettings { retention_ms: None, retention_bytes: Some(retention_bytes) }
+}
+
+/// Every record below `log_start` is gone and every other there.
+async fn starts_at(broker: &Broker, log_start: i64, end: i64) {
+    assert_eq!(broker.partition.log_start(), log_start);
+    let below = broker.partition.read(log_start - 1, 1000, true).await;
+    assert!(matches!(below, Err(ReadError::OutOfRange { .. })), "{below:?}");
+    let read = broker.read_all(log_start, 100_000).await;
+    assert_eq!(read.last().map_or(log_start, |read| read.next_offset), end);
+}
+
+#[tokio::test]
+async fn deleting_records_moves_the_log_start_for_good_and_frees_the_log() {
+    let mut broker = Broker::start().await;
+    for _ in 0..100 {
+        broker.append(&records(10, 5, 1000)).await;
+    }
+    let before = broker.partition.summary().bytes;
+    assert_eq!(broker.partition.delete_records(505).await.unwrap(), 505);
+    starts_at(&broker, 505, 1000).await;
+    assert_eq!(broker.partition.summary().bytes, before / 2, "whole batches are freed");
+
+    let needed = broker.partition.group().status().applied_index.unwrap() / 2 - 1;
+    until("the log before it is purged", || {
+        broker.partition.group().status().purged_index.is_some_and(|purged| purged + 10 > needed)
+    })
+    .await;
+    starts_at(&broker, 505, 1000).await;
+
+    broker = broker.restart().await;
+    starts_at(&broker, 505, 1000).await;
+    assert_eq!(broker.append(&records(1, 5, 10)).await.base_offset, 1000);
+    assert_eq!(broker.append(&records(1, 5, 10)).await.log_start, 505);
+}
+
+#[tokio::test]
+async fn deleting_up_to_the_end_leaves_an_empty_log_that_goes_on() {
+    let mut broker = Broker::start().await;
+    broker.append(&records(10, 5, 10)).await;
+    assert_eq!(broker.partition.delete_records(-1).await.unwrap(), 10);
+    starts_at(&broker, 10, 10).await;
+    assert_eq!(broker.append(&records(3, 5, 10)).await.base_offset, 10);
+    broker = broker.restart().await;
+    starts_at(&broker, 10, 13).await;
+}
+
+#[tokio::test]
+async fn deleting_what_is_not_there_changes_nothing() {
+    let broker = Broker::start().await;
+    broker.append(&records(10, 5, 10)).await;
+    broker.partition.delete_records(4).await.unwrap();
+    assert_eq!(broker.partition.delete_records(2).await.unwrap(), 4, "already deleted");
+    for outside in [11, -2, i64::MAX] {
+        let refused = broker.partition.delete_records(outside).await;
+        assert!(matches!(refused, Err(TrimError::OutOfRange { high_watermark: 10 })));
+    }
+    assert_eq!(broker.partition.log_start(), 4);
+}
+
+#[tokio::test]
+async fn old_records_are_deleted_and_young_ones_never() {
+    let broker = Broker::start().await;
+    for hour in 0..50 {
+        broker.clock.store(hour * HOUR_MS, Ordering::Relaxed);
+        broker.append(&records(1, hour * HOUR_MS, 10)).await;
+    }
+    assert_eq!(broker.partition.enforce_retention().await.unwrap(), None, "no limits yet");
+    broker.partition.set_settings(by_age(10 * HOUR_MS));
+    broker.clock.store(49 * HOUR_MS, Ordering::Relaxed);
+    let log_start = broker.partition.enforce_retention().await.unwrap().unwrap();
+    assert!((37..=39).contains(&log_start), "{log_start}: to the hour, not beyond");
+    assert_eq!(broker.partition.enforce_retention().await.unwrap(), None);
+
+    // Without a write for long the last records expire too.
+    broker.clock.store(100 * HOUR_MS, Ordering::Relaxed);
+    assert_eq!(broker.partition.enforce_retention().await.unwrap(), Some(50));
+    assert_eq!(broker.partition.enforce_retention().await.unwrap(), None);
+    assert_eq!(broker.append(&records(1, 0, 10)).await.base_offset, 50);
+}
+
+#[tokio::test]
+async fn records_without_a_time_age_from_when_they_were_appended() {
+    let broker = Broker::start().await;
+    broker.partition.set_settings(by_age(HOUR_MS));
+    broker.clock.store(10 * HOUR_MS, Ordering::Relaxed);
+    broker.append(&records(1, -1, 10)).await;
+    broker.clock.store(11 * HOUR_MS, Ordering::Relaxed);
+    assert_eq!(broker.partition.enforce_retention().await.unwrap(), None);
+    broker.clock.store(11 * HOUR_MS + 1, Ordering::Relaxed);
+    assert_eq!(broker.partition.enforce_retention().await.unwrap(), Some(1));
+}
+
+#[tokio::test]
+async fn a_log_keeps_at_least_the_bytes_it_may() {
+    let broker = Broker::start().await;
+    let mut pending = Vec::new();
+    for _ in 0..300 {
+        pending.push(broker.propose(&records(1, 5, 10_000)).await);
+    }
+    for pending in pending {
+        pending.await.unwrap();
+    }
+    broker.partition.set_settings(by_size(1_000_000));
+    broker.partition.enforce_retention().await.unwrap().unwrap();
+    let kept = broker.partition.summary().bytes;
+    assert!((1_000_000..1_000_000 + 300_000).contains(&kept), "{kept} bytes are kept");
+    assert_eq!(broker.partition.enforce_retention().await.unwrap(), None);
+    starts_at(&broker, broker.partition.log_start(), 300).await;
+}
+
+#[tokio::test]
+async fn the_driver_deletes_by_itself() {
+    let broker = Broker::start().await;
+    broker.append(&records(7, 5, 10)).await;
+    broker.clock.store(HOUR_MS, Ordering::Relaxed);
+    broker.partition.set_settings(by_age(1));
+    let pace = RetentionPace { interval: Duration::from_millis(10) };
+    let driver = tokio::spawn(run_retention(broker.partitions.clone(), pace));
+    until("retention has moved the log start", || broker.partition.log_start() == 7).await;
+    driver.abort();
+}
