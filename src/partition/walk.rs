@@ -88,11 +88,8 @@ impl Walk {
             if self.at.index >= self.end.index {
                 return self.finish();
             }
-            if self.read.as_slice().is_empty() {
-                if source == Source::Memory && !self.log.cached(self.at.index) {
-                    return Ok(Step::OnDisk);
-                }
-                self.read = self.load()?;
+            if self.read.as_slice().is_empty() && !self.load(source)? {
+                return Ok(Step::OnDisk);
             }
             if let Some(located) = self.pass()? {
                 return Ok(Step::Batch(located));
@@ -120,12 +117,21 @@ impl Walk {
         Ok(true)
     }
 
-    fn load(&self) -> Result<std::vec::IntoIter<Entry>, WalkError> {
-        let entries = self.log.read(self.at.index, self.end.index, self.chunk_bytes)?;
-        match entries.first() {
-            Some(first) if first.id.index == self.at.index => Ok(entries.into_iter()),
-            _ => Err(WalkError::Gone { index: self.at.index }),
+    /// Reads on; false when that takes the disk.
+    fn load(&mut self, source: Source) -> Result<bool, WalkError> {
+        let (from, to) = (self.at.index, self.end.index);
+        let entries = match source {
+            Source::Disk => self.log.read(from, to, self.chunk_bytes)?,
+            Source::Memory => match self.log.read_cached(from, to, self.chunk_bytes) {
+                Some(entries) => entries?,
+                None => return Ok(false),
+            },
+        };
+        if entries.first().is_none_or(|first| first.id.index != from) {
+            return Err(WalkError::Gone { index: from });
         }
+        self.read = entries.into_iter();
+        Ok(true)
     }
 
     /// Moves past the next entry that was read; returns the batch it holds, if it holds one.
@@ -198,7 +204,9 @@ impl WalkError {
         match self {
             Self::Storage(error)
             | Self::Index(IndexError::Storage(error))
-            | Self::Rejected(RejectedError::Storage(error)) => error.is_closed(),
+            | Self::Rejected(RejectedError::Storage(error)) => {
+                matches!(error, StorageError::Closed)
+            }
             Self::Gone { .. }
             | Self::Miscounted { .. }
             | Self::Damaged(_)

@@ -12,7 +12,7 @@ type Expected = Vec<(i64, i64, Vec<u8>)>;
 /// Fills a log with batches of all sizes, refused ones among them.
 async fn fill(broker: &Broker, rng: &mut StdRng, batches: usize) -> Expected {
     let mut expected = Vec::new();
-    let mut sequence = 0;
+    let (producer, mut sequence) = (rng.random_range(0..1 << 40), 0);
     let mut pending = Vec::new();
     for _ in 0..batches {
         let count = rng.random_range(1..6);
@@ -20,9 +20,9 @@ async fn fill(broker: &Broker, rng: &mut StdRng, batches: usize) -> Expected {
         let mut batch = records(count, 5, bytes);
         let refused = rng.random_range(0..8) == 0;
         if refused {
-            batch = batch.producer(4, 0, sequence + 1_000_000);
+            batch = batch.producer(producer, 0, sequence + 1_000_000);
         } else if rng.random() {
-            batch = batch.producer(4, 0, sequence);
+            batch = batch.producer(producer, 0, sequence);
             sequence += i32::try_from(count).unwrap();
         }
         // The producer is known after its first batch, so a refusal is certain only then.
