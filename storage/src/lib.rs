@@ -1,1 +1,46 @@
+//! Durable storage of one broker: every Raft group's log, vote and replicated state in one RocksDB.
+//!
+//! The crate knows RocksDB, bytes and groups; Raft policy, Kafka and runtimes live above it. One
+//! writer thread merges what all groups append into one batch, one sync thread makes it durable
+//! and fires the callbacks ([`Durable`]), so an fsync is shared by every group that waits.
+//!
+//! Reading order: `keys` (what is on disk), `group` (what is in memory per group), `queue`,
+//! `writer`, `sync` (the path of a write), `read`, `retire` (how space comes back), `recover`.
 
+mod cell;
+mod counters;
+mod db;
+mod entry;
+mod error;
+pub mod failpoint;
+mod fatal;
+mod generations;
+mod group;
+mod keys;
+mod log;
+mod options;
+mod queue;
+mod read;
+mod recover;
+mod retire;
+mod rocks;
+mod runs;
+mod segments;
+mod stage;
+mod state;
+mod survivors;
+mod switch;
+mod sync;
+mod tail;
+mod types;
+mod writer;
+
+pub use counters::Stats;
+pub use db::Db;
+pub use error::Error;
+pub use fatal::{EXIT_STORAGE, fatal};
+pub use log::Log;
+pub use options::Options;
+pub use types::{
+    Durable, Entry, EntryId, EntryKind, GroupId, LogState, StateDelete, StatePut,
+};

@@ -1,0 +1,2 @@
+//! Placeholder until the store compiles.
+fn main() {}

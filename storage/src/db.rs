@@ -1,0 +1,310 @@
+//! The store of one broker: opening, the threads, node values, closing.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+
+use crate::cell::Cells;
+use crate::counters::{Counters, load};
+use crate::generations::Generations;
+use crate::queue::{Op, Queue};
+use crate::retire::{self, Retire};
+use crate::rocks::Rocks;
+use crate::sync::{self, Sync};
+use crate::writer::Writer;
+use crate::{Durable, Error, GroupId, Log, Options, Stats, fatal, keys, recover};
+
+const LOCK_FILE: &str = "quorate.lock";
+
+/// What the handles and the three threads share.
+pub(crate) struct Shared {
+    pub options: Options,
+    pub queue: Queue,
+    pub sync: Sync,
+    pub retire: Retire,
+    pub cells: Cells,
+    pub generations: Mutex<Generations>,
+    pub counters: Counters,
+    pub dir: PathBuf,
+}
+
+/// One broker's storage. Opened once per directory; the directory is locked until it is closed or
+/// dropped.
+pub struct Db {
+    pub(crate) shared: Arc<Shared>,
+    /// None once closed. Readers hold the read side while they are in RocksDB.
+    rocks: RwLock<Option<Arc<Rocks>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    lock: Mutex<Option<File>>,
+}
+
+impl Db {
+    /// Opens the directory, creating it if needed, and brings the groups back: reads a few small
+    /// records per group and generation, never the entries. RocksDB itself replays at most about
+    /// one generation of its write-ahead log, some 2 s per GiB.
+    pub fn open(dir: &Path, options: Options) -> Result<Arc<Db>, Error> {
+        options.validate()?;
+        create_dir(dir).map_err(|error| open_error(dir, &error))?;
+        let lock = lock_dir(dir)?;
+        check_columns(dir)?;
+        let rocks = Arc::new(Rocks::open(dir, &options)?);
+        log_checksum_support(dir);
+        recover::check_format(&rocks, dir)?;
+        let recovered = recover::load(&rocks)?;
+        tracing::info!(
+            dir = %dir.display(),
+            groups = recovered.cells.len(),
+            generation = recovered.generations.current(),
+            "storage open"
+        );
+        let shared = Arc::new(Shared {
+            queue: Queue::new(options.queue_bytes),
+            sync: Sync::new(options.outstanding_batches),
+            retire: Retire::default(),
+            cells: Cells::new(recovered.cells),
+            generations: Mutex::new(recovered.generations),
+            counters: Counters::default(),
+            dir: dir.to_owned(),
+            options,
+        });
+        let threads = start_threads(&shared, &rocks).map_err(|error| open_error(dir, &error))?;
+        Ok(Arc::new(Db {
+            shared,
+            rocks: RwLock::new(Some(rocks)),
+            threads: Mutex::new(threads),
+            lock: Mutex::new(Some(lock)),
+        }))
+    }
+
+    /// The log of a group. Handles of one group share their state; a group comes into being with
+    /// its first write.
+    pub fn log(self: &Arc<Self>, group: GroupId) -> Log {
+        assert!(group.0 != u64::MAX, "the greatest group id is reserved as a key bound");
+        Log::new(Arc::clone(self), self.shared.cells.get(group))
+    }
+
+    /// Groups that hold anything, in order.
+    pub fn groups(&self) -> Vec<GroupId> {
+        self.shared.cells.existing()
+    }
+
+    /// Forgets a group: vote, log and state. `durable` fires when it cannot come back. Its disk
+    /// space goes with the generations its entries lie in.
+    pub fn drop_group(&self, group: GroupId, durable: Durable) {
+        let cell = self.shared.cells.get(group);
+        let mut state = cell.lock();
+        let before = state.tail.bytes();
+        state.reset(None);
+        state.vote = None;
+        state.exists = false;
+        self.shared.counters.tail_changed(before, state.tail.bytes());
+        let op = Op::Drop { cell: Arc::clone(&cell), durable };
+        // A closed store drops the callback unfired, as with every write.
+        if let Ok(sequence) = self.shared.queue.push(self.shared.queue.unbounded(0), op) {
+            state.state_sequence = sequence;
+        }
+    }
+
+    /// A small value of the node. Reads the disk unless cached.
+    pub fn node_get(&self, key: &str) -> Result<Option<Bytes>, Error> {
+        self.with_rocks(|rocks| {
+            let value = rocks.get(rocks.meta(), &keys::node(key)).map_err(|e| read_error(&e))?;
+            Ok(value.map(Bytes::from))
+        })?
+    }
+
+    /// Stores a small value of the node; it is synced when this returns. Blocks for an fsync.
+    pub fn node_put(&self, key: &str, value: &[u8]) -> Result<(), Error> {
+        let (done, synced) = mpsc::sync_channel(1);
+        let op = Op::NodePut {
+            key: keys::node(key),
+            value: value.to_vec(),
+            // The receiver waits below, so the send cannot fail in a way that matters.
+            durable: Box::new(move || {
+                let _ = done.send(());
+            }),
+        };
+        self.shared.queue.push(self.shared.queue.unbounded(value.len()), op)?;
+        synced.recv().map_err(|_| Error::Closed)
+    }
+
+    /// A snapshot of the counters. Reads no disk.
+    pub fn stats(&self) -> Stats {
+        let shared = &self.shared;
+        let counters = &shared.counters;
+        let (generations, live_bytes) = {
+            let generations = shared.generations.lock();
+            (generations.count() as u64, generations.live_bytes())
+        };
+        Stats {
+            entries_appended: load(&counters.entries_appended),
+            bytes_appended: load(&counters.bytes_appended),
+            batches: load(&counters.batches),
+            syncs: load(&counters.syncs),
+            sync_time: Duration::from_nanos(load(&counters.sync_nanos)),
+            sync_time_max: Duration::from_nanos(load(&counters.sync_nanos_max)),
+            queue_bytes: shared.queue.bytes() as u64,
+            unsynced_batches: shared.sync.outstanding() as u64,
+            generations,
+            generations_dropped: load(&counters.generations_dropped),
+            bytes_rewritten: load(&counters.bytes_rewritten),
+            live_bytes,
+            disk_bytes: load(&counters.disk_bytes),
+            cache_bytes: load(&counters.cache_bytes),
+        }
+    }
+
+    /// Writes and syncs what is queued, fires its callbacks, stops the threads and releases the
+    /// directory. Handles stay valid and answer [`Error::Closed`]. Idempotent; blocks.
+    pub fn close(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        if threads.is_empty() {
+            return;
+        }
+        // The background thread first, it feeds the writer; then along the path of a write.
+        self.shared.retire.close();
+        self.shared.queue.close();
+        let mut threads = threads.into_iter();
+        join(threads.next());
+        join(threads.next());
+        self.shared.sync.close();
+        threads.for_each(|thread| join(Some(thread)));
+        drop(self.rocks.write().take());
+        drop(self.lock.lock().take());
+        tracing::info!(dir = %self.shared.dir.display(), "storage closed");
+    }
+
+    pub(crate) fn with_rocks<R>(&self, read: impl FnOnce(&Rocks) -> R) -> Result<R, Error> {
+        match &*self.rocks.read() {
+            Some(rocks) => Ok(read(rocks)),
+            None => Err(Error::Closed),
+        }
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// A checksum mismatch ends the process; anything else may be worth a retry.
+pub(crate) fn read_error(error: &rocksdb::Error) -> Error {
+    if error.kind() == rocksdb::ErrorKind::Corruption {
+        fatal("checksum mismatch", error);
+    }
+    Error::Read(error.to_string())
+}
+
+/// Threads in the order in which `close` joins them: background, writer, sync.
+fn start_threads(
+    shared: &Arc<Shared>,
+    rocks: &Arc<Rocks>,
+) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let background = {
+        let (shared, rocks) = (Arc::clone(shared), Arc::clone(rocks));
+        spawn("log-retire", move || retire::run(&shared, &rocks))?
+    };
+    let writer = {
+        let writer = Writer::new(Arc::clone(shared), Arc::clone(rocks));
+        spawn("log-writer", move || writer.run())?
+    };
+    let sync = {
+        let (shared, rocks) = (Arc::clone(shared), Arc::clone(rocks));
+        spawn("log-sync", move || sync::run(&shared.sync, &rocks, &shared.counters))?
+    };
+    Ok(vec![background, writer, sync])
+}
+
+/// A store that lost one of its threads would accept writes for ever and acknowledge none.
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    let label = name.to_owned();
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let body = std::panic::AssertUnwindSafe(body);
+        if std::panic::catch_unwind(body).is_err() {
+            fatal("a storage thread panicked", &label);
+        }
+    })
+}
+
+fn join(thread: Option<JoinHandle<()>>) {
+    let Some(thread) = thread else { return };
+    // The last handle may be dropped by a callback on the sync thread, which cannot join itself.
+    if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+        tracing::error!("a storage thread panicked");
+    }
+}
+
+fn open_error(dir: &Path, error: &std::io::Error) -> Error {
+    Error::Open { dir: dir.to_owned(), reason: error.to_string() }
+}
+
+fn create_dir(dir: &Path) -> std::io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir)?;
+    // The new name must survive a power loss as well as what will be in it.
+    match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => File::open(".")?.sync_all(),
+    }
+}
+
+fn lock_dir(dir: &Path) -> Result<File, Error> {
+    let path = dir.join(LOCK_FILE);
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(|error| open_error(dir, &error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let owner = fs::read_to_string(&path).ok().and_then(|pid| pid.trim().parse().ok());
+            return Err(Error::Locked { dir: dir.to_owned(), owner });
+        }
+        Err(TryLockError::Error(error)) => return Err(open_error(dir, &error)),
+    }
+    let pid = format!("{}\n", std::process::id());
+    file.set_len(0)
+        .and_then(|()| file.write_all(pid.as_bytes()))
+        .map_err(|error| open_error(dir, &error))?;
+    Ok(file)
+}
+
+/// A later format may have other column families; opening would fail with a riddle.
+fn check_columns(dir: &Path) -> Result<(), Error> {
+    let known = ["default", keys::LOG, keys::META, keys::STATE];
+    match Rocks::columns(dir)?.iter().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => Err(Error::Format {
+            dir: dir.to_owned(),
+            found: format!("with a column family {name:?}"),
+            supported: keys::FORMAT_VERSION,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// RocksDB says at the top of its own log how it computes CRC32C. In software that is a fifth of
+/// the time a write takes.
+fn log_checksum_support(dir: &Path) {
+    use std::io::Read as _;
+    let mut head = Vec::new();
+    let read = File::open(dir.join("LOG")).and_then(|log| log.take(64 << 10).read_to_end(&mut head));
+    if read.is_ok() && String::from_utf8_lossy(&head).contains("Fast CRC32 supported: Not") {
+        tracing::warn!("crc32c runs in software, build for a cpu with sse4.2 for faster writes");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! What can go wrong, told by what the caller can do about it.
+//!
+//! A failed write or sync and a checksum mismatch are not here: they end the process, because a
+//! log whose durability is unknown must not vote or acknowledge (see `fatal`).
+
+use std::path::PathBuf;
+
+/// An error of the store. None of them leaves a write half done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process, or another handle of this one, has the directory open.
+    #[error(
+        "the data directory {} is in use{}; stop that broker, or give this one another directory",
+        .dir.display(), owner_text(.owner)
+    )]
+    Locked { dir: PathBuf, owner: Option<u32> },
+    /// The directory was written by another version of this software.
+    #[error(
+        "the data directory {} has storage format {found}, this version reads format {supported}; \
+         run the version that wrote it",
+        .dir.display()
+    )]
+    Format { dir: PathBuf, found: String, supported: u32 },
+    /// The directory cannot be created, read or opened.
+    #[error("cannot open the data directory {}: {reason}", .dir.display())]
+    Open { dir: PathBuf, reason: String },
+    /// What is on disk contradicts itself. Restore the broker from its peers: remove the directory
+    /// and let it join again under a new id.
+    #[error("the data directory is damaged: {0}")]
+    Damaged(String),
+    /// An option is outside its allowed range.
+    #[error("storage option {name} is {value}, allowed is {allowed}")]
+    Option { name: &'static str, value: u64, allowed: &'static str },
+    /// The entries do not continue the log. Nothing was written; append from `expected` on.
+    #[error("append at index {found} does not continue the log, which expects {expected}")]
+    NotContiguous { expected: u64, found: u64 },
+    /// The index was purged. Read from `first` on, or install a snapshot.
+    #[error("index {index} was purged, the log starts at {first}")]
+    Purged { index: u64, first: u64 },
+    /// The disk could not be read. Retrying may help; the data may still be intact.
+    #[error("read failed: {0}")]
+    Read(String),
+    /// The store was closed. Nothing was written.
+    #[error("the store is closed")]
+    Closed,
+}
+
+fn owner_text(owner: &Option<u32>) -> String {
+    owner.map(|pid| format!(" by process {pid}")).unwrap_or_default()
+}

@@ -1,0 +1,214 @@
+//! The handle of one group: what the layers above call.
+//!
+//! Every write waits for room in the bounded queue, then changes the group's front and enqueues in
+//! one step. Calls of one group must not race each other: their order is the order of the log.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::db::Db;
+use crate::entry;
+use crate::group::{Cell, Group};
+use crate::queue::Op;
+use crate::{
+    Durable, Entry, EntryId, Error, GroupId, LogState, StateDelete, StatePut, read, state,
+};
+
+/// A group's log, vote and replicated state. Cloning is cheap and gives the same group.
+#[derive(Clone)]
+pub struct Log {
+    db: Arc<Db>,
+    cell: Arc<Cell>,
+}
+
+impl Log {
+    pub(crate) fn new(db: Arc<Db>, cell: Arc<Cell>) -> Log {
+        Log { db, cell }
+    }
+
+    /// The group this is the log of.
+    pub fn group(&self) -> GroupId {
+        self.cell.id
+    }
+
+    /// The bounds of the log, everything enqueued included.
+    pub fn state(&self) -> LogState {
+        self.cell.lock().log_state()
+    }
+
+    /// Appends entries behind the last. They are readable when the future returns (it waits only
+    /// for room in the write queue) and durable when `durable` fires. When several appends of a
+    /// group are covered by one sync only the newest `durable` is fired; the others are dropped.
+    /// A log that never held an entry may begin at any index below `u64::MAX`.
+    ///
+    /// Fails with [`Error::NotContiguous`] or [`Error::Closed`], and then has written nothing.
+    pub async fn append(&self, entries: Vec<Entry>, durable: Durable) -> Result<(), Error> {
+        let bytes = entries.iter().map(|e| e.payload.len() + entry::MEMORY_OVERHEAD).sum();
+        let room = self.db.shared.queue.room(bytes).await?;
+        let mut group = self.cell.lock();
+        let before = group.tail.bytes();
+        let runs = group.append(&entries)?;
+        self.db.shared.counters.tail_changed(before, group.tail.bytes());
+        let create = group.create();
+        let cell = Arc::clone(&self.cell);
+        self.db.shared.queue.push(room, Op::Append { cell, create, entries, runs, durable })?;
+        Ok(())
+    }
+
+    /// Stores the group's vote; `durable` always fires. Ordered with the appends.
+    pub async fn save_vote(&self, vote: Bytes, durable: Durable) -> Result<(), Error> {
+        let room = self.db.shared.queue.room(vote.len()).await?;
+        let mut group = self.cell.lock();
+        group.vote = Some(vote.clone());
+        let create = group.create();
+        let cell = Arc::clone(&self.cell);
+        self.db.shared.queue.push(room, Op::Vote { cell, create, vote, durable })?;
+        Ok(())
+    }
+
+    /// The newest vote given to [`Log::save_vote`].
+    pub fn vote(&self) -> Option<Bytes> {
+        self.cell.lock().vote.clone()
+    }
+
+    /// Removes the entries behind `last_kept`, all of them if None; never what is purged. Takes
+    /// effect for readers at once and on disk in order, so a removed entry never comes back after
+    /// what is appended next is durable.
+    pub async fn truncate_after(&self, last_kept: Option<u64>) -> Result<(), Error> {
+        let room = self.db.shared.queue.room(0).await?;
+        let mut group = self.cell.lock();
+        let before = group.tail.bytes();
+        let Some(cut) = group.truncate(last_kept) else { return Ok(()) };
+        self.db.shared.counters.tail_changed(before, group.tail.bytes());
+        let cell = Arc::clone(&self.cell);
+        self.db.shared.queue.push(room, Op::Truncate { cell, cut })?;
+        Ok(())
+    }
+
+    /// Removes the entries up to and including `upto`; the log may end before it and then goes on
+    /// behind it. Disk space is freed in the background, by whole generations.
+    pub async fn purge(&self, upto: EntryId) -> Result<(), Error> {
+        let room = self.db.shared.queue.room(0).await?;
+        let mut group = self.cell.lock();
+        let before = group.tail.bytes();
+        let Some(cut) = group.purge(upto) else { return Ok(()) };
+        self.db.shared.counters.tail_changed(before, group.tail.bytes());
+        let create = group.create();
+        let cell = Arc::clone(&self.cell);
+        self.db.shared.queue.push(room, Op::Purge { cell, create, upto, cut })?;
+        Ok(())
+    }
+
+    /// Replaces the log by a snapshot boundary: drops every entry and all of the group's state,
+    /// then stores `state`, in one atomic batch. The vote stays. Afterwards `last` and `purged` are
+    /// `upto`. `durable` always fires.
+    pub async fn reset_to(
+        &self,
+        upto: EntryId,
+        state: Vec<StatePut>,
+        durable: Durable,
+    ) -> Result<(), Error> {
+        let bytes = state.iter().map(|put| put.key.len() + put.value.len()).sum();
+        let room = self.db.shared.queue.room(bytes).await?;
+        let mut group = self.cell.lock();
+        let before = group.tail.bytes();
+        group.reset(Some(upto));
+        group.exists = true;
+        self.db.shared.counters.tail_changed(before, group.tail.bytes());
+        let cell = Arc::clone(&self.cell);
+        let op = Op::Reset { cell, upto, state, durable };
+        group.state_sequence = self.db.shared.queue.push(room, op)?;
+        Ok(())
+    }
+
+    /// Entries `[from, to)` in order, at least one if it exists, stopping before payloads exceed
+    /// `bytes_max`. Reads the disk unless [`Log::cached`].
+    ///
+    /// Fails with [`Error::Purged`] if `from` was purged. A log that was never purged and begins
+    /// behind `from` is read from its beginning.
+    pub fn read(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<Entry>, Error> {
+        if let Some(answer) = self.read_cached(from, to, bytes_max) {
+            return answer;
+        }
+        self.db.with_rocks(|rocks| read::read(rocks, &self.cell, from, to, bytes_max))?
+    }
+
+    /// Like [`Log::read`] if memory has the answer, which it looks up once; None if it takes the
+    /// disk. Never blocks.
+    pub fn read_cached(
+        &self,
+        from: u64,
+        to: u64,
+        bytes_max: usize,
+    ) -> Option<Result<Vec<Entry>, Error>> {
+        read::read_cached(&self.cell.lock(), from, to, bytes_max)
+    }
+
+    /// True if a read from `from` on is answered from memory, so that it may be made on a runtime's
+    /// worker. Another writer may evict the entry in between; [`Log::read_cached`] has no such gap.
+    pub fn cached(&self, from: u64) -> bool {
+        let group = self.cell.lock();
+        let held = |group: &Group| group.tail.first().is_some_and(|first| from >= first);
+        held(&group) || from >= group.end() || (group.purged.is_some() && from < group.start())
+    }
+
+    /// The id of the entry at `index`, also of the newest purged one; None outside the log. Reads
+    /// memory only.
+    pub fn id_at(&self, index: u64) -> Result<Option<EntryId>, Error> {
+        Ok(self.cell.lock().id_at(index))
+    }
+
+    /// Live bytes of the log on disk, approximately.
+    pub fn bytes(&self) -> u64 {
+        self.cell.lock().segments.live_bytes()
+    }
+
+    /// Changes the replicated state: first the deletes, then the puts. Not synced, but never
+    /// durable ahead of what was appended before.
+    pub async fn write_state(
+        &self,
+        puts: Vec<StatePut>,
+        deletes: Vec<StateDelete>,
+    ) -> Result<(), Error> {
+        let put_bytes: usize = puts.iter().map(|put| put.key.len() + put.value.len()).sum();
+        let delete_bytes: usize = deletes.iter().map(|del| del.from.len() + del.to.len()).sum();
+        let room = self.db.shared.queue.room(put_bytes + delete_bytes).await?;
+        let mut group = self.cell.lock();
+        let create = group.create();
+        let cell = Arc::clone(&self.cell);
+        let op = Op::State { cell, create, puts, deletes };
+        group.state_sequence = self.db.shared.queue.push(room, op)?;
+        Ok(())
+    }
+
+    /// A value of the replicated state. May block: on the disk, and until what this group has
+    /// queued is written.
+    pub fn state_get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        state::get(&self.db, &self.cell, key)
+    }
+
+    /// The greatest key at or before `key` whose first byte is `prefix`, with its value. `key` is a
+    /// whole key, first byte included. May block, as [`Log::state_get`].
+    pub fn state_at_or_before(
+        &self,
+        prefix: u8,
+        key: &[u8],
+    ) -> Result<Option<(Vec<u8>, Bytes)>, Error> {
+        state::at_or_before(&self.db, &self.cell, prefix, key)
+    }
+
+    /// The first `max` values with keys in `[from, to)`, ascending. May block, as
+    /// [`Log::state_get`].
+    pub fn state_range(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        max: usize,
+    ) -> Result<Vec<(Vec<u8>, Bytes)>, Error> {
+        state::range(&self.db, &self.cell, from, to, max)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! Sizes and bounds of the store, with defaults for three brokers on one small machine.
+//!
+//! The memory a broker can use for storage is about
+//! `generation_bytes x 3` (the memtable being filled and up to two being flushed)
+//! `+ tail_cache_bytes + block_cache_bytes + queue_bytes + 8 x batch_bytes`:
+//! at most 64 x 3 + 64 + 32 + 32 + 8 = about 330 MiB by default, and a few MiB when idle and fresh,
+//! because all of it is allocated on demand.
+//!
+//! A generation is the unit in which disk space is freed and in which one group's entries lie
+//! together: with `g` active groups a cold read finds `generation_bytes / g` bytes in one place.
+//! 64 MiB suits up to about 500 active groups; use 256 MiB up to 2,000 and more beyond.
+
+use crate::Error;
+
+/// Options of [`Db::open`](crate::Db::open). All sizes are bytes.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Log bytes after which the next generation begins. Allowed 64 KiB to 4 GiB.
+    pub generation_bytes: u64,
+    /// The writer merges requests into one batch up to this size. Allowed 4 KiB to 64 MiB.
+    pub batch_bytes: usize,
+    /// Bytes that may wait for the writer before callers wait. Allowed 64 KiB to 2 GiB.
+    pub queue_bytes: usize,
+    /// Batches written but not yet synced. Allowed 1 to 64.
+    pub outstanding_batches: usize,
+    /// Newest entries kept in memory, all groups together.
+    pub tail_cache_bytes: usize,
+    /// Newest entries kept in memory, one group.
+    pub tail_cache_group_bytes: usize,
+    /// RocksDB's cache of uncompressed blocks, indexes included.
+    pub block_cache_bytes: usize,
+    /// Survivors of a generation are rewritten when less than this share of it, in percent, is
+    /// live. Allowed 0 (never) to 90.
+    pub rewrite_below_percent: u32,
+    /// Flush and compact past the page cache where the file system can (measured: 40 % less CPU).
+    pub direct_io: bool,
+    /// Old write-ahead logs kept for overwriting, which spares the file system's journal. Each is
+    /// as large as a generation.
+    pub recycled_wals: usize,
+    /// Files RocksDB keeps open; 0 takes half of the process's limit.
+    pub max_open_files: i32,
+    /// Threads for flushes and compactions. Allowed 1 to 64.
+    pub background_jobs: i32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            generation_bytes: 64 << 20,
+            batch_bytes: 1 << 20,
+            queue_bytes: 32 << 20,
+            outstanding_batches: 8,
+            tail_cache_bytes: 64 << 20,
+            tail_cache_group_bytes: 4 << 20,
+            block_cache_bytes: 32 << 20,
+            rewrite_below_percent: 25,
+            direct_io: true,
+            recycled_wals: 4,
+            max_open_files: 0,
+            background_jobs: 2,
+        }
+    }
+}
+
+impl Options {
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        let check = |name, value: u64, low: u64, high: u64, allowed| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(Error::Option { name, value, allowed })
+            }
+        };
+        let generation = self.generation_bytes;
+        check("generation_bytes", generation, 64 << 10, 4 << 30, "64 KiB to 4 GiB")?;
+        check("batch_bytes", self.batch_bytes as u64, 4 << 10, 64 << 20, "4 KiB to 64 MiB")?;
+        check("queue_bytes", self.queue_bytes as u64, 64 << 10, 2 << 30, "64 KiB to 2 GiB")?;
+        check("outstanding_batches", self.outstanding_batches as u64, 1, 64, "1 to 64")?;
+        check("rewrite_below_percent", self.rewrite_below_percent.into(), 0, 90, "0 to 90")?;
+        check("background_jobs", self.background_jobs as u64, 1, 64, "1 to 64")
+    }
+}

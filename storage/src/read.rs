@@ -1,0 +1,147 @@
+//! Reading entries: the tail from memory, older ones by iterator, never both copies of one index.
+//!
+//! A read first asks the map where its entries are and then reads without holding the group. If the
+//! log was cut or an entry moved meanwhile, the group's version tells, and the read starts over.
+//! An entry that is not where an unchanged map says it is, is lost: that ends the process.
+
+use crate::db::read_error;
+use crate::entry;
+use crate::group::{Cell, Group};
+use crate::rocks::Rocks;
+use crate::{Entry, Error, fatal, keys};
+
+/// Segments looked up at a time; a long read asks again.
+const PARTS: usize = 64;
+
+/// Entries `[from, to)` that fit into `bytes_max`, at least one if there is one.
+pub(crate) fn read(
+    rocks: &Rocks,
+    cell: &Cell,
+    from: u64,
+    to: u64,
+    bytes_max: usize,
+) -> Result<Vec<Entry>, Error> {
+    loop {
+        let mut attempt = Attempt { rocks, cell, bytes_left: bytes_max, out: Vec::new() };
+        if attempt.run(from, to)? {
+            return Ok(attempt.out);
+        }
+    }
+}
+
+/// What memory alone can say: None if it takes the disk to answer.
+pub(crate) fn read_cached(
+    group: &Group,
+    from: u64,
+    to: u64,
+    bytes_max: usize,
+) -> Option<Result<Vec<Entry>, Error>> {
+    let from = match begin(group, from) {
+        Ok(from) => from,
+        Err(error) => return Some(Err(error)),
+    };
+    let mut out = Vec::new();
+    if from < to.min(group.end()) && !group.tail.read(from, to, bytes_max, &mut out) {
+        return None;
+    }
+    Some(Ok(out))
+}
+
+/// Where a read from `from` begins. A log that was never purged may begin behind `from`.
+fn begin(group: &Group, from: u64) -> Result<u64, Error> {
+    let first = group.start();
+    if group.purged.is_some() && from < first {
+        return Err(Error::Purged { index: from, first });
+    }
+    Ok(from.max(first))
+}
+
+struct Attempt<'a> {
+    rocks: &'a Rocks,
+    cell: &'a Cell,
+    bytes_left: usize,
+    out: Vec<Entry>,
+}
+
+enum Scan {
+    /// All of the part was read.
+    Done,
+    /// The bytes are used up.
+    Full,
+    /// The entry with this index is not there.
+    Missing(u64),
+}
+
+impl Attempt<'_> {
+    /// False: the log changed underneath, start over.
+    fn run(&mut self, from: u64, to: u64) -> Result<bool, Error> {
+        let (version, mut next) = {
+            let group = self.cell.lock();
+            (group.version, begin(&group, from)?)
+        };
+        loop {
+            let parts = {
+                let group = self.cell.lock();
+                if group.version != version {
+                    return Ok(false);
+                }
+                let to = to.min(group.end());
+                if next >= to || group.tail.read(next, to, self.bytes_left, &mut self.out) {
+                    return Ok(true);
+                }
+                let disk_end = group.tail.first().map_or(to, |first| first.min(to));
+                group.segments.plan(next, disk_end, PARTS)
+            };
+            if parts.is_empty() {
+                return self.missing(version, next);
+            }
+            for (generation, first, end) in parts {
+                let scan = if first == next {
+                    self.scan(generation, first, end)?
+                } else {
+                    Scan::Missing(next)
+                };
+                match scan {
+                    Scan::Done => next = end,
+                    Scan::Full => return Ok(self.cell.lock().version == version),
+                    Scan::Missing(index) => return self.missing(version, index),
+                }
+            }
+        }
+    }
+
+    fn scan(&mut self, generation: u32, first: u64, end: u64) -> Result<Scan, Error> {
+        let id = self.cell.id;
+        let low = keys::entry(generation, id, first);
+        let high = keys::entry(generation, id, end);
+        let mut entries = self.rocks.scan(self.rocks.log(), &low, &high);
+        entries.seek_to_first();
+        for index in first..end {
+            let Some((key, value)) = entries.item() else {
+                entries.status().map_err(|error| read_error(&error))?;
+                return Ok(Scan::Missing(index));
+            };
+            if keys::entry_index(key, generation, id) != Some(index) {
+                return Ok(Scan::Missing(index));
+            }
+            let size = value.len().saturating_sub(entry::HEADER);
+            if size > self.bytes_left && !self.out.is_empty() {
+                return Ok(Scan::Full);
+            }
+            let Some(entry) = entry::decode(id, index, value) else {
+                fatal("checksum mismatch", &format!("entry {index} of group {id}"));
+            };
+            self.bytes_left = self.bytes_left.saturating_sub(size);
+            self.out.push(entry);
+            entries.next();
+        }
+        Ok(Scan::Done)
+    }
+
+    fn missing(&self, version: u64, index: u64) -> Result<bool, Error> {
+        if self.cell.lock().version == version {
+            fatal("an entry is missing", &format!("entry {index} of group {}", self.cell.id));
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,166 @@
+//! The background thread: drops the files of dead generations, rewrites the survivors of nearly
+//! dead ones, measures the disk.
+//!
+//! Dropping is apart from the writer because unlinking a file can stall the file system for tens of
+//! milliseconds. It works by files, not by generations: a file that recovery wrote may hold several
+//! generations and goes with the last of them, and a file RocksDB keeps busy is tried again.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::counters::add;
+use crate::db::Shared;
+use crate::queue::Op;
+use crate::rocks::Rocks;
+use crate::survivors;
+use crate::{failpoint, fatal, keys};
+
+/// How often to look for work when nobody calls.
+const IDLE: Duration = Duration::from_secs(5);
+/// How often to try again while dead generations still have files.
+const RETRY: Duration = Duration::from_millis(500);
+/// After so many tries a file that stays in level 0 is moved down by hand.
+const TRIES_BEFORE_COMPACTION: u32 = 4;
+
+/// Generations that may be dropped.
+#[derive(Default)]
+pub(crate) struct Retire {
+    dead: Mutex<BTreeSet<u32>>,
+    wake: Condvar,
+    closing: AtomicBool,
+}
+
+impl Retire {
+    /// These generations are dead, and durably so.
+    pub fn add(&self, dead: Vec<u32>) {
+        self.dead.lock().extend(dead);
+        self.wake.notify_all();
+    }
+
+    pub fn close(&self) {
+        // Under the lock, or the thread could miss it between its check and its wait.
+        let _dead = self.dead.lock();
+        self.closing.store(true, Ordering::Relaxed);
+        self.wake.notify_all();
+    }
+
+    pub fn closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    fn waiting(&self) -> BTreeSet<u32> {
+        self.dead.lock().clone()
+    }
+
+    fn forget(&self, gone: &[u32]) {
+        let mut dead = self.dead.lock();
+        dead.retain(|number| !gone.contains(number));
+    }
+
+    /// Waits for new work or until it is time to look again.
+    fn wait(&self, known: usize) {
+        let mut dead = self.dead.lock();
+        let deadline = Instant::now() + if known > 0 { RETRY } else { IDLE };
+        while !self.closing() && dead.len() == known {
+            if self.wake.wait_until(&mut dead, deadline).timed_out() {
+                return;
+            }
+        }
+    }
+}
+
+/// Body of the background thread.
+pub(crate) fn run(shared: &Shared, rocks: &Rocks) {
+    let mut tries = 0;
+    while !shared.retire.closing() {
+        let dead = shared.retire.waiting();
+        let gone = if dead.is_empty() { Vec::new() } else { drop_files(shared, rocks, &dead, tries) };
+        tries = if gone.is_empty() && !dead.is_empty() { tries + 1 } else { 0 };
+        if !gone.is_empty() {
+            forget(shared, gone);
+        }
+        let worst = shared.generations.lock().worst(shared.options.rewrite_below_percent);
+        if let Some(generation) = worst {
+            tracing::debug!(generation, "rewriting survivors");
+            if !survivors::rewrite(shared, rocks, generation) {
+                return;
+            }
+        }
+        let bytes = directory_bytes(&shared.dir);
+        shared.counters.disk_bytes.store(bytes, Ordering::Relaxed);
+        let left = shared.retire.waiting().len();
+        shared.retire.wait(left);
+    }
+}
+
+/// Drops what can be dropped; gives the generations that have no file any more.
+fn drop_files(shared: &Shared, rocks: &Rocks, dead: &BTreeSet<u32>, tries: u32) -> Vec<u32> {
+    // Asked first: a generation whose memtable is not flushed yet has no file either.
+    let flush_pending = check(rocks.log_flush_pending());
+    for (first, last, level) in dead_files(shared, rocks, dead) {
+        if shared.retire.closing() {
+            return Vec::new();
+        }
+        if level == 0 && tries >= TRIES_BEFORE_COMPACTION {
+            rocks.compact_generations(first, last);
+        }
+        failpoint::hit("retire.before");
+        check(rocks.delete_generations(first, last));
+        failpoint::hit("retire.after");
+    }
+    if flush_pending {
+        return Vec::new();
+    }
+    let files: Vec<(u32, u32)> = check(rocks.log_files())
+        .iter()
+        .filter_map(|file| Some((of(file.start_key.as_deref())?, of(file.end_key.as_deref())?)))
+        .collect();
+    dead.iter()
+        .copied()
+        .filter(|&number| !files.iter().any(|&(low, high)| (low..=high).contains(&number)))
+        .collect()
+}
+
+/// Files in which every generation is dead: first, last and level, oldest first.
+fn dead_files(shared: &Shared, rocks: &Rocks, dead: &BTreeSet<u32>) -> Vec<(u32, u32, i32)> {
+    let files = check(rocks.log_files());
+    let generations = shared.generations.lock();
+    let droppable = |number: u32| dead.contains(&number) || !generations.is_known(number);
+    let mut found: Vec<_> = files
+        .iter()
+        .filter_map(|file| {
+            let (low, high) = (of(file.start_key.as_deref())?, of(file.end_key.as_deref())?);
+            (low..=high).all(droppable).then_some((low, high, file.level))
+        })
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+fn of(key: Option<&[u8]>) -> Option<u32> {
+    keys::entry_generation(key?)
+}
+
+fn forget(shared: &Shared, gone: Vec<u32>) {
+    shared.retire.forget(&gone);
+    add(&shared.counters.generations_dropped, gone.len() as u64);
+    tracing::debug!(generations = ?gone, "generations dropped");
+    // Refused only when the store closes; the next open finds them dead again.
+    let room = shared.queue.unbounded(gone.len() * 8);
+    drop(shared.queue.push(room, Op::ForgetGenerations(gone)));
+}
+
+/// A drop that fails changed the manifest or could not: the state of the files is unknown.
+fn check<T>(result: Result<T, rocksdb::Error>) -> T {
+    result.unwrap_or_else(|error| fatal("cannot drop a generation", &error))
+}
+
+fn directory_bytes(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    entries.filter_map(|entry| entry.ok()?.metadata().ok()).map(|file| file.len()).sum()
+}

@@ -1,0 +1,253 @@
+//! The RocksDB underneath: its options, each with its reason, and typed access to what we use.
+//!
+//! Nothing here sets `compression_per_level`: RocksDB moves files between levels without rewriting
+//! them only when it is empty, and moving instead of rewriting is what the key layout is for.
+
+use std::fs;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rocksdb::properties::NUM_IMMUTABLE_MEM_TABLE;
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBRawIterator, FlushOptions, LiveFile, Options as RocksOptions, ReadOptions, WriteBatch,
+    WriteOptions,
+};
+
+use crate::{Error, Options, keys};
+
+pub(crate) struct Rocks {
+    db: DB,
+}
+
+impl Rocks {
+    /// Opens or creates the database; recovery replays the write-ahead log up to the first record
+    /// that is incomplete, so what survives a power loss is a prefix of what was written.
+    pub fn open(dir: &Path, options: &Options) -> Result<Rocks, Error> {
+        let fail = |error: rocksdb::Error| open_error(dir, &error);
+        let cache = Cache::new_lru_cache(options.block_cache_bytes.max(1 << 20));
+        let columns = [
+            ColumnFamilyDescriptor::new(keys::LOG, log_options(options, &cache).map_err(fail)?),
+            ColumnFamilyDescriptor::new(keys::META, meta_options(&cache)),
+            ColumnFamilyDescriptor::new(keys::STATE, state_options(&cache).map_err(fail)?),
+        ];
+        let db = DB::open_cf_descriptors(&db_options(dir, options), dir, columns).map_err(fail)?;
+        Ok(Rocks { db })
+    }
+
+    /// Names of the column families on disk; empty for a new directory.
+    pub fn columns(dir: &Path) -> Result<Vec<String>, Error> {
+        if !dir.join("CURRENT").exists() {
+            return Ok(Vec::new());
+        }
+        DB::list_cf(&RocksOptions::default(), dir).map_err(|error| open_error(dir, &error))
+    }
+
+    pub fn log(&self) -> &ColumnFamily {
+        self.column(keys::LOG)
+    }
+
+    pub fn meta(&self) -> &ColumnFamily {
+        self.column(keys::META)
+    }
+
+    pub fn state(&self) -> &ColumnFamily {
+        self.column(keys::STATE)
+    }
+
+    fn column(&self, name: &str) -> &ColumnFamily {
+        self.db.cf_handle(name).expect("open creates the three column families")
+    }
+
+    /// Writes without syncing.
+    pub fn write(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
+        self.db.write_opt(batch, &WriteOptions::default())
+    }
+
+    pub fn write_synced(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.db.write_opt(batch, &options)
+    }
+
+    /// Makes everything written so far durable.
+    pub fn sync_wal(&self) -> Result<(), rocksdb::Error> {
+        self.db.flush_wal(true)
+    }
+
+    /// Switches the memtables of all column families, so that old write-ahead logs can go. May
+    /// wait while RocksDB is behind, which is the back-pressure we want.
+    pub fn flush(&self, wait: bool) -> Result<(), rocksdb::Error> {
+        let mut options = FlushOptions::default();
+        options.set_wait(wait);
+        self.db.flush_cfs_opt(&[self.log(), self.meta(), self.state()], &options)
+    }
+
+    pub fn get(&self, column: &ColumnFamily, key: &[u8]) -> Result<Option<Vec<u8>>, rocksdb::Error> {
+        self.db.get_cf(column, key)
+    }
+
+    /// An iterator over `[lower, upper)`, reading ahead as it goes. Data blocks stay out of the
+    /// cache: a scan of old entries would evict what is read again.
+    pub fn scan(&self, column: &ColumnFamily, lower: &[u8], upper: &[u8]) -> DBRawIterator<'_> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(lower);
+        options.set_iterate_upper_bound(upper);
+        options.set_auto_readahead_size(true);
+        options.fill_cache(false);
+        self.db.raw_iterator_cf_opt(column, options)
+    }
+
+    /// Like `scan`, for small values that are read again.
+    pub fn lookup(&self, column: &ColumnFamily, lower: &[u8], upper: &[u8]) -> DBRawIterator<'_> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(lower);
+        options.set_iterate_upper_bound(upper);
+        self.db.raw_iterator_cf_opt(column, options)
+    }
+
+    /// Table files of the log.
+    pub fn log_files(&self) -> Result<Vec<LiveFile>, rocksdb::Error> {
+        let mut files = self.db.live_files()?;
+        files.retain(|file| file.column_family_name == keys::LOG);
+        Ok(files)
+    }
+
+    /// True while a memtable of the log waits to be flushed.
+    pub fn log_flush_pending(&self) -> Result<bool, rocksdb::Error> {
+        let count = self.db.property_int_value_cf(self.log(), NUM_IMMUTABLE_MEM_TABLE)?;
+        Ok(count.unwrap_or(0) > 0)
+    }
+
+    /// Deletes the log's files that lie wholly in these generations, except those in level 0.
+    pub fn delete_generations(&self, first: u32, last: u32) -> Result<(), rocksdb::Error> {
+        let (low, high) = keys::generations(first, last);
+        self.db.delete_file_in_range_cf(self.log(), low, high)
+    }
+
+    /// Moves the log's files of these generations down from level 0.
+    pub fn compact_generations(&self, first: u32, last: u32) {
+        let (low, high) = keys::generations(first, last);
+        self.db.compact_range_cf(self.log(), Some(low), Some(high));
+    }
+}
+
+fn open_error(dir: &Path, error: &rocksdb::Error) -> Error {
+    match error.kind() {
+        rocksdb::ErrorKind::Corruption => Error::Damaged(error.to_string()),
+        _ => Error::Open { dir: dir.to_owned(), reason: error.to_string() },
+    }
+}
+
+fn db_options(dir: &Path, options: &Options) -> RocksOptions {
+    let mut db = RocksOptions::default();
+    db.create_if_missing(true);
+    db.create_missing_column_families(true);
+    db.set_max_background_jobs(options.background_jobs);
+    // Flush and compaction past the page cache: they are written once and rarely read soon.
+    db.set_use_direct_io_for_flush_and_compaction(options.direct_io && takes_direct_io(dir));
+    db.set_bytes_per_sync(1 << 20);
+    // Overwriting an old log spares the file system a journal commit per fsync. Works only with
+    // point-in-time recovery, which is the default and what we need.
+    db.set_recycle_log_file_num(options.recycled_wals);
+    // A backstop; generation switches flush all column families long before.
+    db.set_max_total_wal_size(options.generation_bytes.saturating_mul(16).max(1 << 30));
+    db.set_avoid_unnecessary_blocking_io(true);
+    db.set_max_open_files(open_files(options.max_open_files));
+    db.set_keep_log_file_num(4);
+    db.set_max_log_file_size(8 << 20);
+    db.set_stats_dump_period_sec(0);
+    db.set_stats_persist_period_sec(0);
+    db
+}
+
+fn log_options(options: &Options, cache: &Cache) -> Result<RocksOptions, rocksdb::Error> {
+    // Entries of a group arrive in order: the memtable remembers where its group's last one went.
+    let mut log = RocksOptions::default()
+        .get_options_from_string("memtable_insert_with_hint_prefix_extractor=fixed:12")?;
+    // Twice a generation, so that RocksDB never switches the memtable by itself.
+    let buffer = options.generation_bytes.saturating_mul(2).max(8 << 20);
+    log.set_write_buffer_size(usize::try_from(buffer).unwrap_or(usize::MAX));
+    log.set_max_write_buffer_number(4);
+    log.set_compression_type(DBCompressionType::None);
+    // One file is enough to move it on; files left in level 0 could not be dropped.
+    log.set_level_zero_file_num_compaction_trigger(1);
+    log.set_level_zero_slowdown_writes_trigger(40);
+    log.set_level_zero_stop_writes_trigger(80);
+    log.set_soft_pending_compaction_bytes_limit(0);
+    log.set_hard_pending_compaction_bytes_limit(0);
+    log.set_level_compaction_dynamic_level_bytes(true);
+    log.set_target_file_size_base(options.generation_bytes.max(4 << 20));
+    log.set_max_bytes_for_level_base(options.generation_bytes.saturating_mul(4).max(64 << 20));
+    // Never rewrite a file because of its age.
+    log.set_ttl(0);
+    log.set_periodic_compaction_seconds(0);
+    log.set_block_based_table_factory(&table(cache, 64 << 10));
+    Ok(log)
+}
+
+fn meta_options(cache: &Cache) -> RocksOptions {
+    let mut meta = RocksOptions::default();
+    meta.set_write_buffer_size(16 << 20);
+    meta.set_compression_type(DBCompressionType::None);
+    meta.set_block_based_table_factory(&table(cache, 16 << 10));
+    meta
+}
+
+fn state_options(cache: &Cache) -> Result<RocksOptions, rocksdb::Error> {
+    // Retention deletes ranges all the time; a memtable full of them makes every seek slow.
+    let mut state =
+        RocksOptions::default().get_options_from_string("memtable_max_range_deletions=1000")?;
+    state.set_write_buffer_size(16 << 20);
+    state.set_compression_type(DBCompressionType::None);
+    let mut table = table(cache, 16 << 10);
+    table.set_bloom_filter(10.0, false);
+    state.set_block_based_table_factory(&table);
+    Ok(state)
+}
+
+fn table(cache: &Cache, block_size: usize) -> BlockBasedOptions {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_size(block_size);
+    table.set_block_cache(cache);
+    // Indexes count against the cache's bound instead of growing with the number of files.
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_format_version(6);
+    table
+}
+
+/// Some file systems refuse O_DIRECT, and RocksDB would find out at the first flush.
+fn takes_direct_io(dir: &Path) -> bool {
+    #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
+    const O_DIRECT: i32 = 0o200_000;
+    #[cfg(not(any(target_arch = "aarch64", target_arch = "arm")))]
+    const O_DIRECT: i32 = 0o40_000;
+
+    let path = dir.join("direct-io-probe");
+    let opened = fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .custom_flags(O_DIRECT)
+        .open(&path)
+        .is_ok();
+    let removed = fs::remove_file(&path);
+    if !opened {
+        tracing::info!(dir = %dir.display(), "file system without direct io, using the page cache");
+    }
+    opened && removed.is_ok()
+}
+
+/// Half of the files the process may open, the other half is for connections.
+fn open_files(wanted: i32) -> i32 {
+    if wanted != 0 {
+        return wanted;
+    }
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let soft = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<i32>().ok());
+    (soft.unwrap_or(1024) / 2).clamp(64, 100_000)
+}

@@ -1,0 +1,52 @@
+//! The end of a generation and the start of the next, exactly where the memtable is switched.
+//!
+//! One batch seals the generation: the end of every segment that was open, the bytes written, and
+//! the number of the next generation. It is the last batch of the old memtable. Whatever a crash
+//! leaves of this, recovery reads the same map: without the batch it seeks the ends itself.
+
+use std::sync::Weak;
+
+use rocksdb::WriteBatch;
+
+use crate::keys::{self, Kind};
+use crate::writer::Writer;
+use crate::{failpoint, fatal};
+
+impl Writer {
+    /// Seals the current generation and begins the next; `wait` for the files to be written.
+    pub fn switch(&mut self, wait: bool) {
+        failpoint::hit("switch.before");
+        let (current, total) = {
+            let generations = self.shared.generations.lock();
+            (generations.current(), generations.current_bytes())
+        };
+        let Some(next) = current.checked_add(1) else {
+            fatal("generation numbers are used up", &current);
+        };
+        let batch = self.seal(current, total, next);
+        self.write(batch);
+        failpoint::hit("switch.sealed");
+        if let Err(error) = self.rocks.flush(wait) {
+            fatal("cannot flush", &error);
+        }
+        failpoint::hit("switch.after");
+        self.logged = 0;
+        self.shared.generations.lock().switch();
+        tracing::debug!(generation = next, sealed_bytes = total, "generation begun");
+        self.retire_dead();
+    }
+
+    fn seal(&mut self, current: u32, total: u64, next: u32) -> WriteBatch {
+        let mut batch = WriteBatch::default();
+        let meta = self.rocks.meta();
+        for cell in self.active.drain(..).filter_map(|cell| Weak::upgrade(&cell)) {
+            if let Some(sealed) = cell.lock().segments.seal() {
+                let key = keys::group(cell.id, Kind::Segment, sealed.first);
+                batch.put_cf(meta, key, sealed.encode());
+            }
+        }
+        batch.put_cf(meta, keys::generation(current), total.to_be_bytes());
+        batch.put_cf(meta, keys::current_generation(), next.to_be_bytes());
+        batch
+    }
+}
