@@ -1,1 +1,90 @@
+//! `quorate bench`: measuring a running cluster from outside, as its clients see it.
+//!
+//! Every number is printed with the conditions it was measured under, because without them it is no number.
+//! The load runs on the same machine as the brokers of a demo and takes its share of the processors.
 
+mod failover;
+mod idle;
+mod load;
+mod report;
+mod statistics;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::cli::cluster::wait_until_healthy;
+use crate::cli::{Admin, Failure, Format, HttpServers, KafkaServers};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Write records: latencies at a given rate, or the throughput without one.
+    #[command(after_help = "Examples:\n  \
+        quorate bench produce --rate 1000 --record-bytes 1024 --seconds 20\n  \
+        quorate bench produce --batch-bytes 16384 --partitions 100 --seconds 20")]
+    Produce(load::ProduceOptions),
+    /// Kill the broker that leads most partitions and measure until each takes writes again.
+    #[command(after_help = "Examples:\n  \
+        quorate bench failover --partitions 100\n  \
+        quorate bench failover --partitions 100 --rounds 5 --restart --format json")]
+    Failover(failover::FailoverOptions),
+    /// Measure what idle brokers cost in memory and processor time.
+    #[command(after_help = "Example:\n  quorate bench idle --partitions 3,100,1000 --seconds 20")]
+    Idle(idle::IdleOptions),
+}
+
+/// What every benchmark needs to know.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Common {
+    #[command(flatten)]
+    kafka: KafkaServers,
+    #[command(flatten)]
+    http: HttpServers,
+    /// Replicas of each partition.
+    #[arg(long, short, default_value_t = 3)]
+    replication: u16,
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+}
+
+pub(crate) async fn run(command: BenchCommand) -> Result<(), Failure> {
+    match command {
+        BenchCommand::Produce(options) => load::run(options).await,
+        BenchCommand::Failover(options) => failover::run(options).await,
+        BenchCommand::Idle(options) => idle::run(options).await,
+    }
+}
+
+impl Common {
+    fn admin(&self) -> Admin {
+        Admin::new(self.http.http.clone())
+    }
+
+    /// Creates a topic for this run and waits until the cluster is healthy with it.
+    async fn create_topic(&self, kind: &str, partitions: u32) -> Result<String, Failure> {
+        let name = format!("bench-{kind}-{}", std::process::id());
+        self.create_named(&name, partitions).await?;
+        Ok(name)
+    }
+
+    async fn create_named(&self, name: &str, partitions: u32) -> Result<(), Failure> {
+        let admin = self.admin();
+        let body = json!({ "name": name, "partitions": partitions, "replication_factor": self.replication });
+        admin.post("/v1/topics", &body).await?;
+        self.wait_until_healthy().await
+    }
+
+    async fn wait_until_healthy(&self) -> Result<(), Failure> {
+        let cluster =
+            wait_until_healthy(&self.admin(), std::time::Duration::from_secs(120)).await?;
+        match cluster["healthy"] == serde_json::Value::Bool(true) {
+            true => Ok(()),
+            false => {
+                Err(Failure::error(format!("the cluster is not healthy: {}", cluster["reasons"])))
+            }
+        }
+    }
+
+    async fn delete_topic(&self, name: &str) -> Result<(), Failure> {
+        self.admin().delete(&format!("/v1/topics/{name}")).await.map(drop)
+    }
+}

@@ -1,1 +1,133 @@
+//! The command line: what can be typed, and what each command's exit code means.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | it failed; the message says what to do next |
+//! | 2 | the command or the configuration is wrong; nothing was started |
+//! | 3 | storage failed: a write or sync that failed, or damaged data |
+//! | 4 | the cluster refused this broker: its identity does not match |
 
+mod admin;
+pub(crate) mod cluster;
+mod failure;
+mod output;
+mod records;
+mod serve;
+mod topic;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use admin::Admin;
+pub use failure::Failure;
+pub(crate) use output::{Format, Table, line, print_json};
+
+use crate::bench::BenchCommand;
+use crate::config::HostPort;
+use crate::demo::DemoOptions;
+
+/// A Kafka-compatible log store in which every partition is a Raft group.
+#[derive(Debug, Parser)]
+#[command(
+    name = "quorate",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  \
+        quorate demo                          three brokers on this machine, and what to type next\n  \
+        quorate serve                         one broker, no configuration needed\n  \
+        quorate topic create orders -p 3\n  \
+        echo hello | quorate produce orders\n  \
+        quorate consume orders --from beginning -n 1"
+)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one broker.
+    Serve(serve::ServeOptions),
+    /// Run a cluster of brokers on this machine, to try things out.
+    Demo(DemoOptions),
+    /// Create, list, describe and delete topics.
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
+    /// Write lines of standard input as records.
+    Produce(records::ProduceOptions),
+    /// Read records and print them.
+    Consume(records::ConsumeOptions),
+    /// Show how a cluster fares.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
+    /// Print every setting with its meaning, range and default.
+    Config(serve::ConfigOptions),
+    /// Measure a running cluster.
+    #[command(
+        subcommand,
+        after_help = "Example:\n  quorate bench produce --rate 1000 --seconds 20"
+    )]
+    Bench(BenchCommand),
+    /// Print the version.
+    #[command(after_help = "Example:\n  quorate version")]
+    Version,
+}
+
+/// Where the brokers' HTTP interfaces are.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct HttpServers {
+    /// HTTP addresses of brokers, tried in turn.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', default_value = "127.0.0.1:8080")]
+    pub(crate) http: Vec<HostPort>,
+}
+
+/// Where the brokers' Kafka interfaces are.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct KafkaServers {
+    /// Kafka addresses of brokers, tried in turn.
+    #[arg(
+        long,
+        short = 'b',
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:9092"
+    )]
+    pub(crate) server: Vec<HostPort>,
+}
+
+/// Runs the command line this process was started with.
+pub fn main() -> ExitCode {
+    // Wrong usage ends here with exit code 2, help and version with 0.
+    let command = Line::parse().command;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::from(error).report(),
+    };
+    // Boxed, because the future of a whole broker is too large for the main thread's stack frame.
+    let outcome = runtime.block_on(Box::pin(run(command)));
+    // Reading standard input blocks a thread that nothing can interrupt; do not wait for it.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(options) => serve::serve(options).await,
+        Command::Demo(options) => crate::demo::run(options).await,
+        Command::Topic(command) => topic::run(command).await,
+        Command::Produce(options) => records::produce(options).await,
+        Command::Consume(options) => records::consume(options).await,
+        Command::Cluster(command) => cluster::run(command).await,
+        Command::Config(options) => serve::print_config(&options),
+        Command::Bench(command) => crate::bench::run(command).await,
+        Command::Version => line(&format!("quorate {}", env!("CARGO_PKG_VERSION"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,10 +4,20 @@
 //! Producing is idempotent (KIP-98): a batch whose answer was lost is sent again with the same sequence numbers,
 //! and the broker answers with the offset it was given the first time.
 
+/// The message with these fields set. The generated types may grow, so Rust does not let them be written out.
+macro_rules! message {
+    ($type:ident { $($field:ident: $value:expr),* $(,)? }) => {{
+        let mut message = $type::default();
+        $( message.$field = $value; )*
+        message
+    }};
+}
+
 mod connection;
 mod consumer;
 mod error;
 mod partitioner;
+mod probe;
 mod producer;
 mod topology;
 
@@ -20,6 +30,7 @@ use parking_lot::Mutex;
 pub use consumer::{Consumer, Delivery, Start};
 pub use error::{ClientError, ErrorCode};
 pub use partitioner::partition_for_key;
+pub use probe::Probe;
 pub use producer::{NewRecord, PendingBatch, Producer, ProducerConfig};
 pub use topology::{PartitionAt, Topology};
 

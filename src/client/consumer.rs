@@ -119,6 +119,11 @@ impl Consumer {
                 .all(|(partition, at)| ends.get(partition).is_none_or(|end| at >= end))
     }
 
+    /// Returns whether the next record is here already.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Returns the next record, waiting for one; None when a round of waiting brought none. Cancel-safe.
     pub async fn next(&mut self) -> Result<Option<Delivery>, ClientError> {
         if self.ready.is_empty() {
@@ -193,29 +198,28 @@ impl Consumer {
     }
 
     fn request(&self, partitions: &[i32]) -> FetchRequest {
-        let partitions = partitions.iter().map(|partition| FetchPartition {
-            partition: *partition,
-            current_leader_epoch: -1,
-            fetch_offset: self.positions[partition],
-            last_fetched_epoch: -1,
-            log_start_offset: -1,
-            partition_max_bytes: PARTITION_BYTES_MAX,
-            ..Default::default()
+        let partitions = partitions.iter().map(|partition| {
+            message!(FetchPartition {
+                partition: *partition,
+                current_leader_epoch: -1,
+                fetch_offset: self.positions[partition],
+                last_fetched_epoch: -1,
+                log_start_offset: -1,
+                partition_max_bytes: PARTITION_BYTES_MAX
+            })
         });
-        FetchRequest {
+        message!(FetchRequest {
             replica_id: -1,
             max_wait_ms: i32::try_from(WAIT.as_millis()).expect("half a second"),
             min_bytes: 1,
             max_bytes: BYTES_MAX,
             session_id: 0,
             session_epoch: -1,
-            topics: vec![FetchTopic {
+            topics: vec![message!(FetchTopic {
                 topic: self.topic.as_str().into(),
-                partitions: partitions.collect(),
-                ..Default::default()
-            }],
-            ..Default::default()
-        }
+                partitions: partitions.collect()
+            })]
+        })
     }
 
     fn take(&mut self, response: FetchResponse) -> Result<(), ClientError> {
@@ -299,21 +303,18 @@ impl Client {
     ) -> Result<i64, ClientError> {
         let leader = self.leader(topic, partition).await?;
         let connection = self.connection(&leader.address).await?;
-        let asked = ListOffsetsPartition {
+        let asked = message!(ListOffsetsPartition {
             partition_index: partition,
             current_leader_epoch: -1,
-            timestamp: which,
-            ..Default::default()
-        };
-        let request = ListOffsetsRequest {
+            timestamp: which
+        });
+        let request = message!(ListOffsetsRequest {
             replica_id: -1,
-            topics: vec![ListOffsetsTopic {
+            topics: vec![message!(ListOffsetsTopic {
                 name: topic.into(),
-                partitions: vec![asked],
-                ..Default::default()
-            }],
-            ..Default::default()
-        };
+                partitions: vec![asked]
+            })]
+        });
         let answer = connection.call(&request, LIST_OFFSETS, self.config().request_timeout).await?;
         let partition = answer.topics.first().and_then(|topic| topic.partitions.first());
         let partition =

@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use kafka_wire::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_wire::{InitProducerIdRequest, ProduceRequest};
+use kafka_wire::InitProducerIdRequest;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
+use super::probe::request;
 use super::{Client, ClientError, ErrorCode};
 use crate::record::{BatchBuilder, Codec};
 
-const PRODUCE: i16 = 9;
+pub(super) const PRODUCE: i16 = 9;
 const INIT_PRODUCER_ID: i16 = 4;
 /// As many as the broker can recognise when they are sent again.
 const WINDOW_MAX: usize = 5;
@@ -79,12 +79,11 @@ impl PendingBatch {
 impl Producer {
     /// Asks the cluster for a producer identity.
     pub async fn new(client: Client, config: ProducerConfig) -> Result<Self, ClientError> {
-        let request = InitProducerIdRequest {
+        let request = message!(InitProducerIdRequest {
             transaction_timeout_ms: 60_000,
             producer_id: -1,
-            producer_epoch: -1,
-            ..Default::default()
-        };
+            producer_epoch: -1
+        });
         let started = Instant::now();
         loop {
             match Self::identity(&client, &request).await {
@@ -127,10 +126,9 @@ impl Producer {
         let mut queues = self.queues.lock();
         let queue = queues.entry((topic.to_owned(), partition)).or_insert_with(|| {
             let (sender, queue) = mpsc::channel(self.config.queued.max(1));
+            let route = Route { client: self.client.clone(), topic: topic.to_owned(), partition };
             let lane = Lane {
-                client: self.client.clone(),
-                topic: topic.to_owned(),
-                partition,
+                route,
                 codec: self.config.codec,
                 producer: (self.id, self.epoch),
                 sequence: 0,
@@ -153,9 +151,7 @@ fn stopped() -> ClientError {
 
 /// What one partition's batches go through.
 struct Lane {
-    client: Client,
-    topic: String,
-    partition: i32,
+    route: Route,
     codec: Codec,
     producer: (i64, i16),
     /// Of the next record. Goes from `i32::MAX` on to 0.
@@ -165,11 +161,45 @@ struct Lane {
     failing_since: Option<Instant>,
 }
 
+/// Where a partition's batches go.
+struct Route {
+    client: Client,
+    topic: String,
+    partition: i32,
+}
+
 struct Sent {
     bytes: Bytes,
     done: oneshot::Sender<Result<i64, ClientError>>,
     /// None while it has to be sent again.
     answer: Option<BoxFuture<'static, Result<i64, ClientError>>>,
+}
+
+impl Route {
+    /// Sends a batch to whoever leads now and returns the answer under way.
+    async fn transmit(
+        &self,
+        bytes: Bytes,
+    ) -> Result<BoxFuture<'static, Result<i64, ClientError>>, ClientError> {
+        let wait = self.client.config().request_timeout;
+        let leader = self.client.leader(&self.topic, self.partition).await?;
+        let connection = self.client.connection(&leader.address).await?;
+        let timeout_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+        let request = request(&self.topic, self.partition, bytes, timeout_ms);
+        let answer = connection.send(&request, PRODUCE, wait).await?;
+        Ok(Box::pin(async move {
+            let response = answer.wait().await?;
+            let partition =
+                response.responses.first().and_then(|topic| topic.partition_responses.first());
+            let Some(partition) = partition else {
+                return Err(ClientError::Broker { api: "produce", code: ErrorCode(-1) });
+            };
+            if partition.error_code != DUPLICATE_SEQUENCE {
+                ErrorCode::check(partition.error_code, "produce")?;
+            }
+            Ok(partition.base_offset)
+        }))
+    }
 }
 
 impl Lane {
@@ -206,49 +236,12 @@ impl Lane {
         self.sequence = advance(self.sequence, batch.records.len());
         let bytes = builder.build();
         // A failure here is found when the batch comes to the front.
-        let answer = match self.window.iter().all(|sent| sent.answer.is_some()) {
-            true => self.transmit(bytes.clone()).await.ok(),
+        let in_step = self.window.iter().all(|sent| sent.answer.is_some());
+        let answer = match in_step {
+            true => self.route.transmit(bytes.clone()).await.ok(),
             false => None,
         };
         self.window.push_back(Sent { bytes, done: batch.done, answer });
-    }
-
-    async fn transmit(
-        &self,
-        bytes: Bytes,
-    ) -> Result<BoxFuture<'static, Result<i64, ClientError>>, ClientError> {
-        let wait = self.client.config().request_timeout;
-        let leader = self.client.leader(&self.topic, self.partition).await?;
-        let connection = self.client.connection(&leader.address).await?;
-        let data = PartitionProduceData {
-            index: self.partition,
-            records: Some(bytes),
-            ..Default::default()
-        };
-        let topic = TopicProduceData {
-            name: self.topic.as_str().into(),
-            partition_data: vec![data],
-            ..Default::default()
-        };
-        let request = ProduceRequest {
-            acks: -1,
-            timeout_ms: i32::try_from(wait.as_millis()).unwrap_or(i32::MAX),
-            topic_data: vec![topic],
-            ..Default::default()
-        };
-        let answer = connection.send(&request, PRODUCE, wait).await?;
-        Ok(Box::pin(async move {
-            let response = answer.wait().await?;
-            let partition =
-                response.responses.first().and_then(|topic| topic.partition_responses.first());
-            let Some(partition) = partition else {
-                return Err(ClientError::Broker { api: "produce", code: ErrorCode(-1) });
-            };
-            if partition.error_code != DUPLICATE_SEQUENCE {
-                ErrorCode::check(partition.error_code, "produce")?;
-            }
-            Ok(partition.base_offset)
-        }))
     }
 
     /// Takes the outcome of the front batch. An error is final.
@@ -275,13 +268,13 @@ impl Lane {
             if !error.retriable() && !out_of_order {
                 return Err(error);
             }
-            if since.elapsed() > self.client.config().patience {
+            if since.elapsed() > self.route.client.config().patience {
                 return Err(ClientError::GaveUp {
                     seconds: since.elapsed().as_secs(),
                     last: Box::new(error),
                 });
             }
-            self.client.forget_leader(&self.topic, self.partition);
+            self.route.client.forget_leader(&self.route.topic, self.route.partition);
             sleep(PAUSE).await;
             match self.transmit_window().await {
                 Ok(()) => return Ok(()),
@@ -295,7 +288,7 @@ impl Lane {
             sent.answer = None;
         }
         for place in 0..self.window.len() {
-            let answer = self.transmit(self.window[place].bytes.clone()).await?;
+            let answer = self.route.transmit(self.window[place].bytes.clone()).await?;
             self.window[place].answer = Some(answer);
         }
         Ok(())

@@ -83,14 +83,10 @@ impl Client {
     ///
     /// `create` lets the broker create a topic that does not exist, if it is set up to.
     pub async fn refresh(&self, topic: &str, create: bool) -> Result<Arc<Topology>, ClientError> {
-        let request = MetadataRequest {
-            topics: Some(vec![MetadataRequestTopic {
-                name: Some(topic.into()),
-                ..Default::default()
-            }]),
-            allow_auto_topic_creation: create,
-            ..Default::default()
-        };
+        let request = message!(MetadataRequest {
+            topics: Some(vec![message!(MetadataRequestTopic { name: Some(topic.into()) })]),
+            allow_auto_topic_creation: create
+        });
         let connection = self.any_connection().await?;
         let answer =
             connection.call(&request, METADATA, self.shared.config.request_timeout).await?;

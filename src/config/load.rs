@@ -15,7 +15,7 @@ use super::{Config, SECTIONS};
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Variables with our prefix that are no settings of a broker.
-const OTHER_VARIABLES: [&str; 3] = ["QUORATE_CONFIG", "QUORATE_FAILPOINT", "QUORATE_SERVERS"];
+const OTHER_VARIABLES: [&str; 2] = ["QUORATE_CONFIG", "QUORATE_FAILPOINT"];
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ fn hint(near: Option<&str>) -> String {
 #[derive(Clone, Debug)]
 pub struct Flag {
     /// The setting, such as `kafka.listen`.
-    pub key: &'static str,
+    pub key: String,
     /// The flag as typed, such as `--kafka`.
     pub flag: &'static str,
     pub value: String,
@@ -86,6 +86,14 @@ impl Resolved {
     /// Returns where the value of a setting such as `kafka.listen` came from.
     pub fn source(&self, key: &str) -> Source {
         self.sources.get(key).cloned().unwrap_or(Source::Default)
+    }
+
+    /// Returns the settings that are not the defaults, each with where it came from.
+    pub fn changes(&self) -> Vec<String> {
+        let described = |(name, source): (&String, &Source)| {
+            format!("{} (from {source})", shown(&self.config, name))
+        };
+        self.sources.iter().map(described).collect()
     }
 
     fn set(&mut self, setting: &Setting, text: &str, source: Source) -> Result<(), ConfigError> {
@@ -113,7 +121,7 @@ impl Config {
         load_environment(&mut resolved, environment)?;
         for flag in flags {
             let setting =
-                find(flag.key).ok_or_else(|| unknown(flag.key, &Source::Flag(flag.flag)))?;
+                find(&flag.key).ok_or_else(|| unknown(&flag.key, &Source::Flag(flag.flag)))?;
             resolved.set(setting, &flag.value, Source::Flag(flag.flag))?;
         }
         check_together(&resolved)?;

@@ -30,7 +30,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     let file = "[kafka]\nlisten = '127.0.0.1:1'\n[http]\nlisten = '127.0.0.1:2'\n[peer]\nlisten = '127.0.0.1:3'\n";
     let environment =
         [("QUORATE_HTTP_LISTEN", "127.0.0.1:20"), ("QUORATE_PEER_LISTEN", "127.0.0.1:30")];
-    let flag = Flag { key: "peer.listen", flag: "--peer", value: "127.0.0.1:300".into() };
+    let flag = Flag { key: "peer.listen".into(), flag: "--peer", value: "127.0.0.1:300".into() };
     let resolved = load(file, &environment, &[flag]).unwrap();
     assert_eq!(resolved.config.kafka.listen.port(), 1);
     assert_eq!(resolved.config.http.listen.port(), 20);
@@ -69,7 +69,7 @@ fn a_value_out_of_range_is_refused_with_its_place_and_the_range() {
         text.contains("environment variable QUORATE_LOG_FORMAT") && text.contains("text or json"),
         "{text}"
     );
-    let flag = Flag { key: "kafka.listen", flag: "--kafka", value: "nonsense".into() };
+    let flag = Flag { key: "kafka.listen".into(), flag: "--kafka", value: "nonsense".into() };
     let text = refusal("", &[], &[flag]);
     assert!(text.contains("flag --kafka") && text.contains("127.0.0.1:9092"), "{text}");
 }

@@ -1,0 +1,101 @@
+//! The administrative commands' view of a cluster: its HTTP interface, through whichever broker answers.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Failure;
+use crate::config::HostPort;
+
+/// Longer than a broker takes to answer at most, so that the broker's own verdict is seen.
+const WAIT: Duration = Duration::from_secs(40);
+const CONNECT_WAIT: Duration = Duration::from_secs(3);
+const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A cluster's HTTP interface.
+#[derive(Clone, Debug)]
+pub(crate) struct Admin {
+    servers: Vec<HostPort>,
+}
+
+enum Method {
+    Get,
+    Post(Value),
+    Delete,
+}
+
+impl Admin {
+    pub(crate) fn new(servers: Vec<HostPort>) -> Self {
+        Self { servers }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.ask(path, || Method::Get).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.ask(path, || Method::Post(body.clone())).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.ask(path, || Method::Delete).await
+    }
+
+    /// Asks the brokers in turn until one takes the connection; what that one says is the answer.
+    async fn ask(&self, path: &str, method: impl Fn() -> Method) -> Result<Value, Failure> {
+        let mut silent = Vec::new();
+        for server in &self.servers {
+            let (url, method) = (format!("http://{server}{path}"), method());
+            // The HTTP client blocks, so it gets a thread of the blocking pool.
+            let asked = tokio::task::spawn_blocking(move || call(&url, method)).await;
+            match asked.map_err(|error| Failure::error(error.to_string()))? {
+                Ok((status, answer)) => return verdict(status, answer),
+                Err(error) if unreached(&error) => silent.push(format!("http://{server}: {error}")),
+                // The request may have been carried out, so it is not sent to another broker as well.
+                Err(error) => return Err(Failure::error(format!("http://{server}: {error}"))),
+            }
+        }
+        Err(Failure::error(format!("no broker answers ({})", silent.join("; ")))
+            .hint("is one running? `quorate demo` starts some; --http HOST:PORT asks others"))
+    }
+}
+
+fn unreached(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::ConnectionFailed | ureq::Error::HostNotFound => true,
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
+        ureq::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        _ => false,
+    }
+}
+
+fn call(url: &str, method: Method) -> Result<(u16, Value), ureq::Error> {
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(WAIT))
+        .timeout_connect(Some(CONNECT_WAIT))
+        .http_status_as_error(false)
+        .proxy(None)
+        .build();
+    let agent = config.new_agent();
+    let mut response = match method {
+        Method::Get => agent.get(url).call()?,
+        Method::Post(body) => agent.post(url).send_json(body)?,
+        Method::Delete => agent.delete(url).call()?,
+    };
+    let status = response.status().as_u16();
+    let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string()?;
+    Ok((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
+}
+
+fn verdict(status: u16, answer: Value) -> Result<Value, Failure> {
+    if (200..300).contains(&status) {
+        return Ok(answer);
+    }
+    let detail = answer["detail"].as_str().unwrap_or("the broker gave no reason");
+    let code = answer["code"].as_str().unwrap_or("unknown");
+    let failure = Failure::error(format!("{detail} ({code}, status {status})"));
+    Err(match answer["hint"].as_str() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    })
+}

@@ -1,0 +1,107 @@
+//! `quorate cluster`: how the cluster fares.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::topic::text;
+use super::{Admin, Failure, Format, HttpServers, Table, line, print_json};
+
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClusterCommand {
+    /// Show the brokers and whether the cluster is healthy. Exit code 1 when it is not.
+    #[command(after_help = "Examples:\n  \
+        quorate cluster status\n  \
+        quorate cluster status --wait --timeout 60 && echo healthy")]
+    Status(StatusOptions),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusOptions {
+    /// Return when the cluster is healthy.
+    #[arg(long)]
+    wait: bool,
+    /// With --wait: seconds to wait at most.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    timeout: u64,
+    #[command(flatten)]
+    servers: HttpServers,
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+}
+
+pub(super) async fn run(command: ClusterCommand) -> Result<(), Failure> {
+    let ClusterCommand::Status(options) = command;
+    let admin = Admin::new(options.servers.http);
+    let patience = if options.wait { Duration::from_secs(options.timeout) } else { Duration::ZERO };
+    let cluster = wait_until_healthy(&admin, patience).await?;
+    let brokers = admin.get("/v1/brokers").await?;
+    show(&cluster, &brokers, options.format)?;
+    if cluster["healthy"] == Value::Bool(true) {
+        return Ok(());
+    }
+    let reasons = text(&cluster["reasons"]);
+    Err(Failure::error(format!("the cluster is not healthy: {reasons}"))
+        .hint("`quorate cluster status --wait` returns when it is"))
+}
+
+/// Returns the cluster's state when it is healthy, or as it is when patience ends.
+pub(crate) async fn wait_until_healthy(
+    admin: &Admin,
+    patience: Duration,
+) -> Result<Value, Failure> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let answer = admin.get("/v1/cluster").await;
+        let healthy = answer.as_ref().is_ok_and(|cluster| cluster["healthy"] == Value::Bool(true));
+        if healthy || Instant::now() >= deadline {
+            return answer;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+fn show(cluster: &Value, brokers: &Value, format: Format) -> Result<(), Failure> {
+    if format == Format::Json {
+        return print_json(&json!({ "cluster": cluster, "brokers": brokers["brokers"] }));
+    }
+    let cell = |name: &str| text(&cluster[name]);
+    let healthy = cluster["healthy"] == Value::Bool(true);
+    line(&format!(
+        "cluster {}: {}, {} brokers, {} topics, {} partitions, controller {}",
+        cell("cluster_id"),
+        if healthy { "healthy" } else { "not healthy" },
+        cell("brokers"),
+        cell("topics"),
+        cell("partitions"),
+        cell("controller"),
+    ))?;
+    let mut table =
+        Table::new(["BROKER", "STATE", "LEADING", "REPLICAS", "RACK", "KAFKA", "HTTP", "PEER"]);
+    for broker in brokers["brokers"].as_array().unwrap_or(&Vec::new()) {
+        let state =
+            match (broker["alive"] == Value::Bool(true), broker["fenced"] == Value::Bool(true)) {
+                (true, false) => "alive",
+                (true, true) => "fenced",
+                (false, false) => "silent",
+                (false, true) => "dead",
+            };
+        let cell = |name: &str| text(&broker[name]);
+        let [id, leading, replicas, rack] = ["id", "leading", "replicas", "rack"].map(cell);
+        table.row([
+            id,
+            state.to_owned(),
+            leading,
+            replicas,
+            rack,
+            cell("kafka"),
+            cell("http"),
+            cell("peer"),
+        ]);
+    }
+    table.print()
+}

@@ -1,0 +1,165 @@
+//! `quorate topic`: create, list, describe, delete.
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::{Admin, Failure, Format, HttpServers, Table, line, print_json};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TopicCommand {
+    /// Create a topic.
+    #[command(after_help = "Example:\n  \
+        quorate topic create orders --partitions 6 --replication 3 --config retention.ms=86400000")]
+    Create(CreateOptions),
+    /// List the topics.
+    #[command(after_help = "Example:\n  quorate topic list --format json")]
+    List(Options),
+    /// Show a topic's partitions, replicas and leaders.
+    #[command(after_help = "Example:\n  quorate topic describe orders")]
+    Describe(NamedOptions),
+    /// Delete a topic and all its records.
+    #[command(after_help = "Example:\n  quorate topic delete orders")]
+    Delete(NamedOptions),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    servers: HttpServers,
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NamedOptions {
+    /// The topic's name.
+    name: String,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateOptions {
+    /// The topic's name: letters, digits, '.', '_' and '-'.
+    name: String,
+    /// Number of partitions [default: the broker's `topics.partitions`].
+    #[arg(long, short)]
+    partitions: Option<u32>,
+    /// Replicas of each partition [default: three, or as many as there are live brokers].
+    #[arg(long, short)]
+    replication: Option<u16>,
+    /// A topic config by Kafka's name; may be given several times.
+    #[arg(long = "config", short = 'c', value_name = "NAME=VALUE", value_parser = super::serve::pair)]
+    configs: Vec<(String, String)>,
+    /// Only check, and show what would be created.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    options: Options,
+}
+
+pub(super) async fn run(command: TopicCommand) -> Result<(), Failure> {
+    match command {
+        TopicCommand::Create(options) => create(options).await,
+        TopicCommand::List(options) => list(options).await,
+        TopicCommand::Describe(options) => describe(options).await,
+        TopicCommand::Delete(options) => delete(options).await,
+    }
+}
+
+async fn create(wanted: CreateOptions) -> Result<(), Failure> {
+    let configs: Map<String, Value> =
+        wanted.configs.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
+    let body = json!({
+        "name": wanted.name,
+        "partitions": wanted.partitions,
+        "replication_factor": wanted.replication,
+        "configs": configs,
+        "dry_run": wanted.dry_run,
+    });
+    let topic = Admin::new(wanted.options.servers.http).post("/v1/topics", &body).await?;
+    show(&topic, wanted.options.format)
+}
+
+async fn list(options: Options) -> Result<(), Failure> {
+    let admin = Admin::new(options.servers.http);
+    let mut topics = Vec::new();
+    let mut page = admin.get("/v1/topics").await?;
+    loop {
+        topics.append(page["topics"].as_array_mut().unwrap_or(&mut Vec::new()));
+        let Some(after) = page["next"].as_str() else { break };
+        // A topic's name needs no escaping in a URL.
+        let path = format!("/v1/topics?after={after}");
+        page = admin.get(&path).await?;
+    }
+    match options.format {
+        Format::Json => print_json(&json!({ "topics": topics })),
+        Format::Table => {
+            let mut table = Table::new(["TOPIC", "PARTITIONS", "REPLICATION", "LEADERLESS", "ID"]);
+            for topic in &topics {
+                let cell = |name: &str| text(&topic[name]);
+                let numbers = ["partitions", "replication_factor", "leaderless"].map(cell);
+                let [partitions, replication, leaderless] = numbers;
+                table.row([cell("name"), partitions, replication, leaderless, cell("id")]);
+            }
+            table.print()
+        }
+    }
+}
+
+async fn describe(named: NamedOptions) -> Result<(), Failure> {
+    let path = format!("/v1/topics/{}", checked(&named.name)?);
+    let topic = Admin::new(named.options.servers.http).get(&path).await?;
+    show(&topic, named.options.format)
+}
+
+async fn delete(named: NamedOptions) -> Result<(), Failure> {
+    let path = format!("/v1/topics/{}", checked(&named.name)?);
+    Admin::new(named.options.servers.http).delete(&path).await?;
+    match named.options.format {
+        Format::Json => print_json(&json!({ "deleted": named.name })),
+        Format::Table => line(&format!("topic {} is deleted", named.name)),
+    }
+}
+
+/// A name that is no topic's must not become another path.
+fn checked(name: &str) -> Result<&str, Failure> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if !name.is_empty() && name != "." && name != ".." && name.chars().all(fits) {
+        return Ok(name);
+    }
+    Err(Failure::usage(format!(
+        "{name:?} is no topic's name: they have letters, digits, '.', '_' and '-'"
+    )))
+}
+
+fn show(topic: &Value, format: Format) -> Result<(), Failure> {
+    if format == Format::Json {
+        return print_json(topic);
+    }
+    let configs = topic["configs"].as_object().filter(|configs| !configs.is_empty());
+    let configs = configs.map(|configs| {
+        let shown: Vec<String> =
+            configs.iter().map(|(name, value)| format!("{name}={}", text(value))).collect();
+        format!(", {}", shown.join(", "))
+    });
+    let (name, id) = (text(&topic["name"]), text(&topic["id"]));
+    let replication = text(&topic["replication_factor"]);
+    line(&format!("{name} ({id}), replication {replication}{}", configs.unwrap_or_default()))?;
+    let mut table = Table::new(["PARTITION", "LEADER", "EPOCH", "REPLICAS", "TARGET", "GROUP"]);
+    for partition in topic["partitions"].as_array().unwrap_or(&Vec::new()) {
+        let columns = ["partition", "leader", "leader_epoch", "replicas", "target", "group"];
+        table.row(columns.map(|column| text(&partition[column])));
+    }
+    table.print()
+}
+
+/// A JSON value as a cell: lists with commas, nothing as a dash.
+pub(super) fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
