@@ -1,1 +1,51 @@
+//! Multi-Raft for Quorate: many small Raft groups on one node, over one connection per peer.
+//!
+//! A group is a replicated log plus a deterministic [`Machine`]. This crate owns everything between
+//! the two: consensus (the `openraft` crate), the wire between nodes, failure detection, elections,
+//! checkpoints, membership changes. It knows nothing of Kafka; its storage is `quorate-storage`,
+//! where the log of a group *is* the data, so nothing is ever compacted into a snapshot: a snapshot
+//! is a checkpoint of the machine that stands at the retention boundary of the log.
+//!
+//! Three decisions shape the code, each explained where it is made:
+//! - heartbeats are slow and failover is driven by a node-level failure detector (`elections.rs`),
+//!   so that thousands of idle groups cost next to nothing and a dead node is still replaced within
+//!   fractions of a second;
+//! - a restarted leader never resumes its old term (`config.rs`), because entries are replicated
+//!   before they are durable on the leader;
+//! - the consensus core is compiled once, not per machine type (`apply.rs`).
 
+mod apply;
+mod calls;
+mod catch_up;
+mod checkpoint;
+mod config;
+mod elections;
+mod error;
+mod failure;
+mod group;
+mod machine;
+mod maintenance;
+mod membership;
+mod node;
+mod peers;
+mod propose;
+mod replica;
+mod runtime;
+mod status;
+mod store;
+mod transport;
+mod types;
+mod views;
+
+pub use calls::{CallHandler, Caller};
+pub use config::{FailureConfig, NodeConfig, TransportLimits};
+pub use error::{CallError, DecodeError, Error, ProposeError};
+pub use group::Group;
+pub use machine::{Committed, Effects, Machine};
+pub use node::Node;
+pub use propose::{Outcome, Pending};
+pub use status::{FollowerStatus, GroupStatus, Leadership, Role};
+
+/// The group whose members are all nodes of a cluster. Its learners are permanent, so changing its
+/// voters does not drop them; see [`Group::change_voters`].
+pub const METADATA_GROUP: quorate_storage::GroupId = quorate_storage::GroupId(0);

@@ -1,0 +1,144 @@
+//! Requests between nodes that are not Raft: joining, forwarding, gossip.
+//!
+//! They use the connection the groups use, answered by a handler the owner of the node provides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::config::TransportLimits;
+use crate::error::CallError;
+use crate::node::Node;
+use crate::transport::hello::{self, GUEST, Hello, HelloError};
+use crate::transport::link::{Link, RequestError};
+use crate::transport::message::{Failure, request};
+use crate::transport::wire::Put;
+
+/// Who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// A member of the cluster whose identity was checked.
+    Member(u64),
+    /// Somebody who is not a member, or not yet.
+    Guest,
+}
+
+/// Answers calls. Runs on async workers; a call that takes long holds one of a bounded number of
+/// places.
+pub trait CallHandler: Send + Sync + 'static {
+    /// Answers one call. An error that is not [`CallError::Refused`] or [`CallError::Busy`] arrives
+    /// as [`CallError::Failed`].
+    fn call(
+        &self,
+        from: Caller,
+        method: u16,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, CallError>>;
+}
+
+impl Node {
+    /// Sets who answers calls. Until then they are answered as busy.
+    pub fn serve_calls(&self, handler: Arc<dyn CallHandler>) {
+        *self.shared_core().handler.write() = Some(handler);
+    }
+
+    /// Calls a peer, waiting for a connection if there is none. A call to this node itself is
+    /// answered by its own handler.
+    ///
+    /// # Errors
+    /// See [`CallError`]; after [`CallError::Timeout`] the call may have been executed.
+    pub async fn call(
+        &self,
+        peer: u64,
+        method: u16,
+        body: Bytes,
+        wait: Duration,
+    ) -> Result<Bytes, CallError> {
+        let core = self.shared_core();
+        let deadline = Instant::now() + wait;
+        if peer == self.id() {
+            let handler = core.handler.read().clone().ok_or(CallError::Busy)?;
+            let call = handler.call(Caller::Member(peer), method, body);
+            return timeout_at(deadline, call).await.map_err(|_| CallError::Timeout)?;
+        }
+        let known = core.peers.get(peer).filter(|known| known.address().is_some());
+        let known =
+            known.ok_or_else(|| CallError::Unreachable(format!("node {peer} is unknown")))?;
+        check_size(&body, core.config.limits.frame_bytes)?;
+        let link = timeout_at(deadline, known.connected()).await.map_err(|_| {
+            CallError::Unreachable(known.problem().unwrap_or_else(|| "not connected".into()))
+        })?;
+        ask(&link, method, body, deadline).await
+    }
+
+    /// Calls whoever listens on an address, before this node is a member of anything: the other
+    /// side sees [`Caller::Guest`]. `cluster` is the cluster it must belong to, if that is known.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn call_address(
+        cluster: Option<u128>,
+        address: &str,
+        method: u16,
+        body: Bytes,
+        wait: Duration,
+    ) -> Result<Bytes, CallError> {
+        let deadline = Instant::now() + wait;
+        let frame_bytes = TransportLimits::default().frame_bytes;
+        check_size(&body, frame_bytes)?;
+        let me = Hello {
+            cluster: cluster.unwrap_or(0),
+            node: GUEST,
+            directory: 0,
+            incarnation: 0,
+            to: 0,
+        };
+        let connect = async {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            hello::introduce(&mut stream, &me).await?;
+            Ok::<_, HelloError>(stream)
+        };
+        let connected = timeout(wait, connect).await;
+        let stream = match connected {
+            Err(_) => return Err(CallError::Unreachable(format!("{address}: no answer"))),
+            Ok(Err(HelloError::Refused(reason))) => return Err(CallError::Refused(reason)),
+            Ok(Err(error)) => return Err(CallError::Unreachable(format!("{address}: {error}"))),
+            Ok(Ok(stream)) => stream,
+        };
+        let link = Link::start(stream, frame_bytes);
+        let answer = ask(&link, method, body, deadline).await;
+        link.close();
+        answer
+    }
+}
+
+/// Room for what a frame holds besides the body of a call.
+const FRAME_SLACK: usize = 64;
+
+fn check_size(body: &Bytes, frame_bytes: usize) -> Result<(), CallError> {
+    match body.len() + FRAME_SLACK > frame_bytes {
+        true => Err(CallError::TooLarge(body.len())),
+        false => Ok(()),
+    }
+}
+
+async fn ask(link: &Link, method: u16, body: Bytes, deadline: Instant) -> Result<Bytes, CallError> {
+    let mut head = BytesMut::new();
+    head.u16(method);
+    let asked = link.request(request::CALL, 0, vec![head.freeze(), body]);
+    match timeout_at(deadline, asked).await {
+        Err(_) | Ok(Err(RequestError::Lost)) => Err(CallError::Timeout),
+        Ok(Err(RequestError::NotConnected)) => Err(CallError::Unreachable("not connected".into())),
+        Ok(Err(RequestError::Failed(failed))) => Err(match failed.failure {
+            Failure::Busy => CallError::Busy,
+            Failure::Refused => CallError::Refused(failed.text),
+            Failure::NoGroup | Failure::Failed => CallError::Failed(failed.text),
+        }),
+        Ok(Ok(answer)) => Ok(answer),
+    }
+}

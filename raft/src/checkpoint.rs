@@ -1,0 +1,172 @@
+//! Checkpoints: the machine as of an index, kept beside the log.
+//!
+//! They serve three readers. A restart loads the newest and replays the log behind it. The one just
+//! below the first index that is still needed is the group's snapshot: the log is purged up to it,
+//! and a follower that fell behind is reset to it, which leaves it exactly the retained range. The
+//! ones in between let that boundary advance in small steps, so they are spread evenly and bounded
+//! in number.
+//!
+//! Key: `0x00 'c' index(u64 BE)`. The list of kept indexes is part of every checkpoint, so a restart
+//! reads one value per group.
+
+use bytes::{Bytes, BytesMut};
+use quorate_storage::{EntryId, Log, StateDelete};
+
+use crate::error::{DecodeError, Error};
+use crate::transport::wire::{Get, Put};
+use crate::types::{LogId, StoredMembers, get_stored_members, put_stored_members};
+
+/// First byte of a checkpoint value; raised when the layout changes.
+const VERSION: u8 = 1;
+/// Most checkpoints kept of a group.
+const KEPT_MAX: usize = 64;
+
+/// A decoded checkpoint.
+#[derive(Debug, Clone)]
+pub(crate) struct Checkpoint {
+    pub last: LogId,
+    pub members: StoredMembers,
+    /// Indexes of the checkpoints that existed when this one was written, itself included.
+    pub kept: Vec<u64>,
+    pub machine: Bytes,
+}
+
+pub(crate) fn key(index: u64) -> Vec<u8> {
+    let mut key = vec![0x00, b'c'];
+    key.extend_from_slice(&index.to_be_bytes());
+    key
+}
+
+/// Deletes all checkpoints with `from <= index < to`.
+pub(crate) fn delete(from: u64, to: u64) -> StateDelete {
+    StateDelete { from: key(from), to: key(to) }
+}
+
+impl Checkpoint {
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.machine.len() + 64 + self.kept.len() * 8);
+        out.u8(VERSION);
+        out.opt_log_id(Some(&self.last));
+        put_stored_members(&mut out, &self.members);
+        out.u32(self.kept.len() as u32);
+        self.kept.iter().for_each(|index| out.u64(*index));
+        out.extend_from_slice(&self.machine);
+        out.freeze()
+    }
+
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let mut input = Get::new(bytes);
+        let version = input.u8()?;
+        if version != VERSION {
+            return Err(DecodeError(format!("checkpoint version {version} is unknown")));
+        }
+        let last =
+            input.opt_log_id()?.ok_or_else(|| DecodeError("checkpoint of nothing".into()))?;
+        let members = get_stored_members(&mut input)?;
+        let count = input.count(KEPT_MAX as u32 * 2)?;
+        let kept = (0..count).map(|_| input.u64()).collect::<Result<_, _>>()?;
+        Ok(Self { last, members, kept, machine: input.rest() })
+    }
+}
+
+/// The newest checkpoint, after checking that the log reaches it: were the log shorter, the core
+/// would "repair" the gap by purging the whole log.
+pub(crate) fn load_newest(log: &Log) -> Result<Option<(Checkpoint, usize)>, Error> {
+    let state = log.state();
+    let found = log.state_at_or_before(0x00, &key(u64::MAX))?;
+    let Some((_, value)) = found.filter(|(key, _)| key.get(1) == Some(&b'c')) else {
+        return match state.purged {
+            None => Ok(None),
+            Some(id) => Err(Error::Corrupt(format!(
+                "log of group {} starts after index {} but there is no checkpoint",
+                log.group(),
+                id.index
+            ))),
+        };
+    };
+    let size = value.len();
+    let checkpoint = Checkpoint::decode(value)
+        .map_err(|e| Error::Corrupt(format!("checkpoint of group {}: {e}", log.group())))?;
+    check_against(log.group().0, &checkpoint, state.purged, state.last)?;
+    Ok(Some((checkpoint, size)))
+}
+
+fn check_against(
+    group: u64,
+    checkpoint: &Checkpoint,
+    purged: Option<EntryId>,
+    last: Option<EntryId>,
+) -> Result<(), Error> {
+    let index = checkpoint.last.index;
+    if last.is_none_or(|last| last.index < index) {
+        return Err(Error::Corrupt(format!(
+            "group {group} has a checkpoint at index {index} but its log ends at {last:?}"
+        )));
+    }
+    if purged.is_some_and(|purged| purged.index > index) {
+        return Err(Error::Corrupt(format!(
+            "group {group} is purged up to {purged:?}, beyond its newest checkpoint at {index}"
+        )));
+    }
+    Ok(())
+}
+
+/// Index of the checkpoint to drop when there are too many: the one whose absence leaves the
+/// smallest gap. The first is the boundary and the last two are needed to restart, so they stay.
+pub(crate) fn thin(kept: &mut Vec<u64>) -> Option<u64> {
+    if kept.len() <= KEPT_MAX {
+        return None;
+    }
+    let victim = (1..kept.len() - 2)
+        .min_by_key(|&at| kept[at + 1] - kept[at - 1])
+        .expect("there are more than three checkpoints");
+    Some(kept.remove(victim))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::log_id;
+
+    #[test]
+    fn a_checkpoint_survives_its_byte_form() {
+        let checkpoint = Checkpoint {
+            last: log_id(EntryId { term: 3, index: 77 }),
+            members: StoredMembers::default(),
+            kept: vec![5, 77],
+            machine: Bytes::from_static(b"state"),
+        };
+        let read = Checkpoint::decode(checkpoint.encode()).unwrap();
+        assert_eq!(
+            (read.last, read.kept, read.machine),
+            (checkpoint.last, vec![5, 77], checkpoint.machine)
+        );
+    }
+
+    #[test]
+    fn thinning_keeps_the_boundary_and_spreads_the_rest() {
+        let mut kept = Vec::new();
+        for index in 0..1000u64 {
+            kept.push(index);
+            thin(&mut kept);
+        }
+        assert_eq!(kept.len(), KEPT_MAX);
+        assert_eq!((kept[0], kept[KEPT_MAX - 1]), (0, 999));
+        let widest = kept.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(widest <= 4 * 1000 / KEPT_MAX as u64, "widest gap {widest}");
+    }
+
+    #[test]
+    fn a_checkpoint_beyond_the_log_is_corruption_and_not_a_reason_to_purge() {
+        let checkpoint = Checkpoint {
+            last: log_id(EntryId { term: 1, index: 10 }),
+            members: StoredMembers::default(),
+            kept: vec![10],
+            machine: Bytes::new(),
+        };
+        let last = Some(EntryId { term: 1, index: 9 });
+        assert!(matches!(check_against(1, &checkpoint, None, last), Err(Error::Corrupt(_))));
+        let last = Some(EntryId { term: 1, index: 10 });
+        assert!(check_against(1, &checkpoint, None, last).is_ok());
+    }
+}

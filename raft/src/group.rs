@@ -1,0 +1,173 @@
+//! The handle of a group for those who use it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use openraft::ReadPolicy;
+use openraft::errors::{InitializeError, LinearizableReadError, RaftError};
+use parking_lot::{RwLock, RwLockReadGuard};
+use quorate_storage::{GroupId, Log};
+use tokio::sync::watch;
+
+use crate::error::{Error, ProposeError};
+use crate::machine::Machine;
+use crate::membership;
+use crate::node::Core;
+use crate::propose::{self, Pending};
+use crate::replica::Replica;
+use crate::status::{GroupStatus, Leadership};
+
+/// A group that is open on this node. Cloning is cheap.
+pub struct Group<M> {
+    core: Arc<Core>,
+    replica: Arc<Replica>,
+    machine: Arc<RwLock<M>>,
+}
+
+impl<M> Clone for Group<M> {
+    fn clone(&self) -> Self {
+        Self {
+            core: Arc::clone(&self.core),
+            replica: Arc::clone(&self.replica),
+            machine: Arc::clone(&self.machine),
+        }
+    }
+}
+
+impl<M> std::fmt::Debug for Group<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "group {} on node {}", self.replica.shared.group, self.core.id())
+    }
+}
+
+impl<M: Machine> Group<M> {
+    pub(crate) fn new(core: Arc<Core>, replica: Arc<Replica>, machine: Arc<RwLock<M>>) -> Self {
+        Self { core, replica, machine }
+    }
+
+    /// Id of the group.
+    pub fn id(&self) -> GroupId {
+        self.replica.shared.group
+    }
+
+    /// Gives a new group its first voters. Call it on one of them. A group that has a log already
+    /// is left alone, so it may be called again.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if this node is not among the voters, [`Error::Stopped`].
+    pub async fn initialize(&self, voters: BTreeSet<u64>) -> Result<(), Error> {
+        if self.log().state().last.is_some() {
+            return Ok(());
+        }
+        let nodes: std::collections::BTreeMap<u64, ()> =
+            voters.into_iter().map(|id| (id, ())).collect();
+        match self.replica.raft.initialize(nodes).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(RaftError::APIError(error)) => Err(Error::Refused(error.to_string())),
+            Err(RaftError::Fatal(_)) => Err(Error::Stopped),
+        }
+    }
+
+    /// Proposes a payload. Returns once it is enqueued, in the order of the calls; the future it
+    /// returns resolves when the entry is applied on this node. With `term_fence` the payload enters
+    /// the log only if this node leads that term.
+    ///
+    /// Waits for room while too many bytes are under way (two seconds by default), and for the
+    /// majority if the leader has not heard of it for long.
+    ///
+    /// # Errors
+    /// Any [`ProposeError`] means that nothing is in the log.
+    pub async fn propose(
+        &self,
+        payload: Bytes,
+        term_fence: Option<u64>,
+    ) -> Result<Pending<M::Reply>, ProposeError> {
+        propose::propose::<M>(&self.core, &self.replica, payload, term_fence).await
+    }
+
+    /// Who leads, as this node knows it.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.replica.shared.leadership()
+    }
+
+    /// Last index applied here; 0 also before the first.
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.replica.shared.applied()
+    }
+
+    /// The machine. Applying waits while the guard is held: never hold it across an await.
+    pub fn machine(&self) -> RwLockReadGuard<'_, M> {
+        self.machine.read()
+    }
+
+    /// The log of the group on this node.
+    pub fn log(&self) -> &Log {
+        &self.replica.shared.log
+    }
+
+    /// Waits until this node's machine contains everything that was acknowledged before the call
+    /// (ReadIndex, Raft § 6.4). Only the leader can do that.
+    ///
+    /// # Errors
+    /// [`Error::NotLeader`]; [`Error::Timeout`] if a majority does not answer.
+    pub async fn read_barrier(&self) -> Result<(), Error> {
+        let leader = || Error::NotLeader { leader: self.replica.shared.leader() };
+        match self.replica.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+            Ok(_) => Ok(()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_))) => Err(leader()),
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                Err(Error::Timeout("a majority"))
+            }
+            Err(RaftError::Fatal(_)) => Err(Error::Stopped),
+        }
+    }
+
+    /// Everything about this replica that an operator may want to know.
+    pub fn status(&self) -> GroupStatus {
+        self.replica.status(|id| self.core.alive(id))
+    }
+
+    /// Makes another voter the leader; returns when it leads. Proposals are refused meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::NotLeader`] here; [`Error::Refused`] if the target is no voter, not alive or too far
+    /// behind; [`Error::Timeout`] if it did not take over.
+    pub async fn transfer_leader(&self, to: u64) -> Result<(), Error> {
+        membership::transfer(&self.core, &self.replica, to).await
+    }
+
+    /// Moves towards `target` as the voters: adds those that are missing as learners, waits until
+    /// they have caught up, changes the voters through a joint configuration, and drops everybody
+    /// else. It finishes what an interrupted call left behind, so it is called again after any
+    /// error and after a crash at any step. Waiting for a long log takes as long as it takes;
+    /// dropping the future is safe.
+    ///
+    /// A leader that is not in `target` hands over to one that is and returns
+    /// [`Error::NotLeader`]; the call is to be repeated there. The learners of
+    /// [`crate::METADATA_GROUP`] are kept; see [`Group::remove_learner`].
+    ///
+    /// # Errors
+    /// [`Error::NotLeader`], [`Error::Refused`] for an empty target, [`Error::Timeout`],
+    /// [`Error::Stopped`].
+    pub async fn change_voters(&self, target: BTreeSet<u64>) -> Result<(), Error> {
+        membership::change_voters(&self.core, &self.replica, target).await
+    }
+
+    /// Adds a replica without a vote, without waiting until it has caught up. Does nothing if the
+    /// node is a member already.
+    ///
+    /// # Errors
+    /// [`Error::NotLeader`], [`Error::Timeout`], [`Error::Stopped`].
+    pub async fn add_learner(&self, id: u64) -> Result<(), Error> {
+        membership::add_learner(&self.replica, id).await
+    }
+
+    /// Removes a replica without a vote. Does nothing if the node is no member.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a voter; otherwise as [`Group::add_learner`].
+    pub async fn remove_learner(&self, id: u64) -> Result<(), Error> {
+        membership::remove_learner(&self.replica, id).await
+    }
+}

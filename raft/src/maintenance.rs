@@ -1,0 +1,103 @@
+//! Work for groups that has time: snapshots at the retention boundary, checkpoints of quiet groups,
+//! and replication to peers that came back.
+//!
+//! Groups ask by putting their id into a set, so nothing is queued twice, nothing grows beyond the
+//! number of groups, and groups that do nothing cost nothing.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use quorate_storage::GroupId;
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::node::Core;
+use crate::replica::Shared;
+
+/// A group that was written to and then went quiet is checkpointed within this time.
+const CHECKPOINT_QUIET: Duration = Duration::from_secs(15);
+
+/// Groups that want something.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    snapshots: Mutex<BTreeSet<GroupId>>,
+    dirty: Mutex<BTreeSet<GroupId>>,
+    connected: Mutex<BTreeSet<u64>>,
+    wake: Notify,
+}
+
+impl Wanted {
+    /// A checkpoint fell below what the machine needs: make it the snapshot and purge up to it.
+    pub fn snapshot(&self, group: GroupId) {
+        if self.snapshots.lock().insert(group) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// There is a connection to a node again: leaders must not wait for their pauses to pass.
+    pub fn connected(&self, node: u64) {
+        self.connected.lock().insert(node);
+        self.wake.notify_one();
+    }
+
+    /// Entries were applied that no checkpoint covers.
+    pub fn dirty(&self, shared: &Shared) {
+        if !shared.dirty.swap(true, Ordering::Relaxed) {
+            self.dirty.lock().insert(shared.group);
+        }
+    }
+}
+
+/// Serves the groups' wishes until the node stops.
+pub(crate) async fn run(core: Arc<Core>) {
+    let mut quiet = interval(CHECKPOINT_QUIET);
+    quiet.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = core.wanted.wake.notified() => {
+                reconnected(&core).await;
+                snapshots(&core).await;
+            }
+            _ = quiet.tick() => checkpoints(&core).await,
+        }
+    }
+}
+
+async fn reconnected(core: &Core) {
+    let nodes = std::mem::take(&mut *core.wanted.connected.lock());
+    if nodes.is_empty() {
+        return;
+    }
+    for replica in core.replicas().iter().filter(|replica| replica.shared.leads()) {
+        drop(replica.raft.trigger().reset_backoff(nodes.iter().copied()).await);
+    }
+}
+
+async fn snapshots(core: &Core) {
+    let groups = std::mem::take(&mut *core.wanted.snapshots.lock());
+    for group in groups {
+        if let Some(replica) = core.replica(group.0) {
+            // A stopping group refuses, and needs no snapshot any more.
+            drop(replica.raft.trigger().snapshot().await);
+        }
+    }
+}
+
+async fn checkpoints(core: &Core) {
+    let groups = std::mem::take(&mut *core.wanted.dirty.lock());
+    for group in groups {
+        let Some(replica) = core.replica(group.0) else { continue };
+        replica.shared.dirty.store(false, Ordering::Relaxed);
+        let asked = replica.raft.external_state_machine_request(|machine| {
+            Box::pin(async move {
+                if let Err(error) = machine.write_checkpoint().await {
+                    tracing::debug!(%error, "checkpoint of a stopping group not written");
+                }
+            })
+        });
+        drop(asked.await);
+    }
+}

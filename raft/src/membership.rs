@@ -1,0 +1,277 @@
+//! Changing who replicates a group, and who leads it.
+//!
+//! Every function here looks at the present state and does what is missing, so it does not matter
+//! how far an earlier call got before the leader crashed or lost its office: the next leader calls
+//! again. A change of voters goes through a joint configuration (Raft § 6), and new voters have the
+//! log before they get a vote, because a voter that must first be sent a large log would stall the
+//! group as soon as an old one fails.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
+use openraft::{ChangeMembers, RaftMetrics};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::METADATA_GROUP;
+use crate::error::Error;
+use crate::node::Core;
+use crate::replica::Replica;
+use crate::types::TypeConfig;
+
+/// A replica this many entries behind has caught up: the rest arrives while the change commits.
+const CLOSE_ENTRIES: u64 = 64;
+/// Time for one membership entry to commit.
+const COMMIT: Duration = Duration::from_secs(10);
+/// How often a learner's progress is looked at while nothing changes here.
+const LOOK: Duration = Duration::from_millis(200);
+/// Time a transfer target has to receive the last entries.
+const CATCH_UP: Duration = Duration::from_secs(1);
+/// Time it has to take over, per attempt.
+const TAKE_OVER: Duration = Duration::from_millis(700);
+
+type Metrics = RaftMetrics<TypeConfig>;
+
+fn not_leader(replica: &Replica) -> Error {
+    Error::NotLeader { leader: replica.shared.leader() }
+}
+
+fn leading(replica: &Replica) -> Result<Metrics, Error> {
+    if replica.shared.closing() {
+        return Err(Error::Stopped);
+    }
+    let metrics = replica.metrics();
+    match metrics.state == openraft::ServerState::Leader {
+        true => Ok(metrics),
+        false => Err(not_leader(replica)),
+    }
+}
+
+/// Commits one membership change. The core refuses a second one while the first is under way; that
+/// and a lost race are reported as a timeout, because calling again is the answer to both.
+async fn commit(
+    replica: &Replica,
+    change: ChangeMembers<u64, ()>,
+    retain: bool,
+) -> Result<(), Error> {
+    let changed = timeout(COMMIT, replica.raft.change_membership(change, retain)).await;
+    match changed.map_err(|_| Error::Timeout("a membership change to commit"))? {
+        Ok(_) => Ok(()),
+        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(not_leader(replica)),
+        Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(
+            ChangeMembershipError::InProgress(_),
+        ))) => Err(Error::Timeout("an earlier membership change to commit")),
+        Err(RaftError::APIError(error)) => Err(Error::Refused(error.to_string())),
+        Err(RaftError::Fatal(_)) => Err(Error::Stopped),
+    }
+}
+
+/// [`commit`], waiting for an earlier change to commit first.
+async fn commit_next(
+    replica: &Replica,
+    change: ChangeMembers<u64, ()>,
+    retain: bool,
+) -> Result<(), Error> {
+    let deadline = Instant::now() + COMMIT;
+    loop {
+        match commit(replica, change.clone(), retain).await {
+            Err(Error::Timeout(_)) if Instant::now() < deadline => sleep(LOOK / 4).await,
+            done => return done,
+        }
+        leading(replica)?;
+    }
+}
+
+pub(crate) async fn add_learner(replica: &Replica, id: u64) -> Result<(), Error> {
+    let metrics = leading(replica)?;
+    if metrics.membership_config.membership().get_node(&id).is_some() {
+        return Ok(());
+    }
+    commit_next(replica, ChangeMembers::AddNodes([(id, ())].into()), true).await
+}
+
+pub(crate) async fn remove_learner(replica: &Replica, id: u64) -> Result<(), Error> {
+    let metrics = leading(replica)?;
+    let members = metrics.membership_config.membership();
+    if members.get_node(&id).is_none() {
+        return Ok(());
+    }
+    if members.voter_ids().any(|voter| voter == id) {
+        return Err(Error::Refused(format!("node {id} is a voter")));
+    }
+    commit_next(replica, ChangeMembers::RemoveNodes(BTreeSet::from([id])), true).await
+}
+
+pub(crate) async fn change_voters(
+    core: &Core,
+    replica: &Arc<Replica>,
+    target: BTreeSet<u64>,
+) -> Result<(), Error> {
+    if target.is_empty() {
+        return Err(Error::Refused("a group needs at least one voter".into()));
+    }
+    finish_joint(replica).await?;
+    for id in &target {
+        add_learner(replica, *id).await?;
+    }
+    caught_up(core, replica, &target).await?;
+    if !target.contains(&core.id()) {
+        return leave(core, replica, target).await;
+    }
+    if configs(&leading(replica)?) != [target.clone()] {
+        commit_next(replica, ChangeMembers::ReplaceAllVoters(target.clone()), false).await?;
+        tracing::info!(group = replica.shared.group.0, voters = ?target, "voters changed");
+    }
+    drop_others(replica, &target).await
+}
+
+/// The leader is to go: the others become voters first, then one of them takes over and is asked to
+/// do the rest. So the group is never without a leader.
+async fn leave(core: &Core, replica: &Arc<Replica>, target: BTreeSet<u64>) -> Result<(), Error> {
+    let with_me: BTreeSet<u64> = target.iter().copied().chain([core.id()]).collect();
+    if configs(&leading(replica)?) != [with_me.clone()] {
+        commit_next(replica, ChangeMembers::ReplaceAllVoters(with_me), false).await?;
+    }
+    let heir = heirs(core, replica, |id| target.contains(&id)).first().copied();
+    let heir = heir.ok_or_else(|| Error::Refused("none of the new voters is alive".into()))?;
+    transfer(core, replica, heir).await?;
+    Err(Error::NotLeader { leader: Some(heir) })
+}
+
+fn configs(metrics: &Metrics) -> Vec<BTreeSet<u64>> {
+    metrics.membership_config.membership().get_joint_config().clone()
+}
+
+/// Completes a change that was interrupted between its two phases.
+async fn finish_joint(replica: &Replica) -> Result<(), Error> {
+    let configs = configs(&leading(replica)?);
+    match &configs[..] {
+        [_, .., last] => {
+            commit_next(replica, ChangeMembers::ReplaceAllVoters(last.clone()), false).await
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn caught_up(core: &Core, replica: &Replica, nodes: &BTreeSet<u64>) -> Result<(), Error> {
+    let mut changes = replica.raft.metrics();
+    loop {
+        let metrics = leading(replica)?;
+        let voters: BTreeSet<u64> = metrics.membership_config.membership().voter_ids().collect();
+        let close = |id: u64| core.alive(id) && lag(&metrics, id) <= CLOSE_ENTRIES;
+        if nodes.difference(&voters).all(|id| close(*id)) {
+            return Ok(());
+        }
+        // Progress of followers is reported with other changes of the leader, if there are any.
+        drop(timeout(LOOK, changes.changed()).await);
+    }
+}
+
+fn lag(metrics: &Metrics, id: u64) -> u64 {
+    let matched = metrics.replication.as_ref().and_then(|all| *all.get(&id)?);
+    let last = metrics.last_log_index.unwrap_or(0);
+    matched.map_or(u64::MAX, |matched| last.saturating_sub(matched.index))
+}
+
+/// Removes learners that are not among the voters any more, or never became one.
+async fn drop_others(replica: &Replica, target: &BTreeSet<u64>) -> Result<(), Error> {
+    if replica.shared.group == METADATA_GROUP {
+        return Ok(());
+    }
+    let metrics = leading(replica)?;
+    let others: BTreeSet<u64> = metrics
+        .membership_config
+        .membership()
+        .learner_ids()
+        .filter(|id| !target.contains(id))
+        .collect();
+    match others.is_empty() {
+        true => Ok(()),
+        false => commit_next(replica, ChangeMembers::RemoveNodes(others), true).await,
+    }
+}
+
+/// Voters that could lead, best first: those that are alive, in the preferred order, those that
+/// have caught up before the others.
+fn heirs(core: &Core, replica: &Replica, wanted: impl Fn(u64) -> bool) -> Vec<u64> {
+    let metrics = replica.metrics();
+    let place = |id: u64| {
+        let preferred = &replica.shared.preferred;
+        preferred.iter().position(|other| *other == id).unwrap_or(preferred.len())
+    };
+    let mut heirs: Vec<u64> = metrics
+        .membership_config
+        .membership()
+        .voter_ids()
+        .filter(|id| *id != core.id() && wanted(*id) && core.alive(*id))
+        .collect();
+    heirs.sort_by_key(|id| (lag(&metrics, *id) > CLOSE_ENTRIES, place(*id), *id));
+    heirs
+}
+
+/// Makes `to` the leader.
+pub(crate) async fn transfer(core: &Core, replica: &Replica, to: u64) -> Result<(), Error> {
+    let metrics = leading(replica)?;
+    if to == core.id() {
+        return Ok(());
+    }
+    if !metrics.membership_config.membership().voter_ids().any(|id| id == to) {
+        return Err(Error::Refused(format!("node {to} has no vote in the group")));
+    }
+    if !core.alive(to) {
+        return Err(Error::Refused(format!("node {to} is not alive")));
+    }
+    let deadline = Instant::now() + CATCH_UP;
+    let mut changes = replica.raft.metrics();
+    while lag(&leading(replica)?, to) > CLOSE_ENTRIES {
+        if Instant::now() >= deadline {
+            return Err(Error::Refused(format!("node {to} is too far behind")));
+        }
+        drop(timeout(LOOK, changes.changed()).await);
+    }
+    hand_to(core, replica, to).await
+}
+
+/// Starts the transfer and sees it through. The core stops accepting proposals when it starts and
+/// does not resume by itself, so if the chosen one does not take over, others are asked.
+async fn hand_to(core: &Core, replica: &Replica, to: u64) -> Result<(), Error> {
+    let term = leading(replica)?.current_term;
+    let others = heirs(core, replica, |id| id != to);
+    for (attempt, heir) in [to, to].into_iter().chain(others).enumerate() {
+        if replica.raft.trigger().transfer_leader(heir).await.is_err() {
+            return Err(Error::Stopped);
+        }
+        if let Some(leader) = successor(replica, term).await {
+            return match leader == to {
+                true => Ok(()),
+                false => Err(Error::NotLeader { leader: Some(leader) }),
+            };
+        }
+        tracing::debug!(group = replica.shared.group.0, heir, attempt, "did not take over");
+    }
+    Err(Error::Timeout("another node to take over"))
+}
+
+/// The leader of a later term, if there is one soon.
+async fn successor(replica: &Replica, term: u64) -> Option<u64> {
+    let mut leadership = replica.shared.leadership();
+    let found = leadership.wait_for(|now| now.term > term && now.leader.is_some());
+    match timeout(TAKE_OVER, found).await {
+        Ok(Ok(now)) => now.leader,
+        _ => None,
+    }
+}
+
+/// Gives the leadership away before this node stops, if somebody can take it.
+pub(crate) async fn hand_over(core: &Arc<Core>, replica: &Arc<Replica>) {
+    for heir in heirs(core, replica, |_| true) {
+        match transfer(core, replica, heir).await {
+            Ok(()) | Err(Error::NotLeader { .. } | Error::Stopped) => return,
+            Err(error) => {
+                tracing::debug!(group = replica.shared.group.0, heir, %error, "not handed over");
+            }
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! A node: the registry of its groups, and everything they share.
+//!
+//! [`Core`] is what the tasks of a node hold on to; [`Node`] is the handle of its owner, who starts
+//! and stops it. Groups are opened a few at a time, because each reads its log's bounds from disk
+//! and thousands at once would only queue up there.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use parking_lot::{Mutex, RwLock};
+use quorate_storage::{Db, GroupId};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::{AbortHandle, JoinHandle};
+
+use crate::apply::{Holder, StateMachine};
+use crate::calls::CallHandler;
+use crate::catch_up::CatchUp;
+use crate::config::{NodeConfig, raft_config};
+use crate::elections::{self, Suspects};
+use crate::error::Error;
+use crate::failure::Liveness;
+use crate::group::Group;
+use crate::machine::Machine;
+use crate::maintenance::{self, Wanted};
+use crate::membership;
+use crate::peers::Peers;
+use crate::replica::{Replica, Shared};
+use crate::status::GroupStatus;
+use crate::store::{LogStore, signal};
+use crate::transport::hello::Hello;
+use crate::transport::network::Factory;
+use crate::transport::peer::{Address, Common};
+use crate::transport::receive::Arriving;
+use crate::transport::server;
+use crate::types::Raft;
+
+/// Groups opened at the same time.
+const OPENING: usize = 32;
+/// Groups stopped or handed over at the same time.
+const STOPPING: usize = 64;
+/// Longest time a node spends on handing its groups over before it stops.
+const HAND_OVER: Duration = Duration::from_secs(5);
+
+/// What the groups and tasks of a node share.
+pub(crate) struct Core {
+    pub config: NodeConfig,
+    pub db: Arc<Db>,
+    pub me: Hello,
+    pub peers: Arc<Peers>,
+    pub liveness: Arc<Liveness>,
+    pub suspects: Arc<Suspects>,
+    pub wanted: Arc<Wanted>,
+    /// Proposed bytes of all groups that are not applied yet.
+    pub room: Arc<Semaphore>,
+    pub handler: RwLock<Option<Arc<dyn CallHandler>>>,
+    pub arriving: Arriving,
+    pub stop: watch::Sender<bool>,
+    catch_up: Arc<CatchUp>,
+    replicas: RwLock<HashMap<u64, Arc<Replica>>>,
+    /// Groups that are being opened, closed or deleted.
+    reserved: Mutex<HashSet<u64>>,
+    opening: Semaphore,
+}
+
+impl Core {
+    pub fn id(&self) -> u64 {
+        self.config.node_id
+    }
+
+    pub fn alive(&self, id: u64) -> bool {
+        id == self.config.node_id || self.liveness.alive(id)
+    }
+
+    pub fn replica(&self, group: u64) -> Option<Arc<Replica>> {
+        self.replicas.read().get(&group).cloned()
+    }
+
+    pub fn replicas(&self) -> Vec<Arc<Replica>> {
+        self.replicas.read().values().cloned().collect()
+    }
+
+    /// Reserves a group until the guard is dropped, so that opening and deleting cannot overlap.
+    fn reserve(self: &Arc<Self>, group: GroupId) -> Option<Reserved> {
+        let core = Arc::clone(self);
+        self.reserved.lock().insert(group.0).then_some(Reserved { core, group: group.0 })
+    }
+
+    async fn open(
+        self: &Arc<Self>,
+        group: GroupId,
+        holder: Arc<dyn Holder>,
+        preferred: Vec<u64>,
+        leader_restore: bool,
+    ) -> Result<Arc<Replica>, Error> {
+        let _reserved = self.reserve(group).ok_or(Error::AlreadyOpen(group))?;
+        if self.replica(group.0).is_some() {
+            return Err(Error::AlreadyOpen(group));
+        }
+        if *self.stop.borrow() {
+            return Err(Error::Stopped);
+        }
+        let _slot = self.opening.acquire().await.map_err(|_| Error::Stopped)?;
+        let limits = &self.config.limits;
+        let log = self.db.log(group);
+        let room = limits.group_inflight_bytes;
+        let shared = Arc::new(Shared::new(group, self.id(), preferred, log.clone(), room));
+        let (machine_shared, wanted) = (Arc::clone(&shared), Arc::clone(&self.wanted));
+        let load = move || StateMachine::load(machine_shared, holder, wanted);
+        let machine = tokio::task::spawn_blocking(load).await.map_err(std::io::Error::other)??;
+        let config = Arc::new(raft_config(group.0, leader_restore));
+        assert!(leader_restore || config.enable_leader_restore == Some(false), "see raft_config");
+        let demote = (!leader_restore).then_some(self.id());
+        let store = LogStore::new(log, limits.append_bytes, demote);
+        let network = Factory {
+            peers: Arc::clone(&self.peers),
+            shared: Arc::clone(&shared),
+            catch_up: Arc::clone(&self.catch_up),
+            limits: limits.clone(),
+        };
+        let raft = Raft::new(self.id(), config, network, store, machine)
+            .await
+            .map_err(|error| Error::Corrupt(format!("group {group} cannot start: {error}")))?;
+        let replica = Arc::new(Replica { shared, raft });
+        self.replicas.write().insert(group.0, Arc::clone(&replica));
+        tokio::spawn(Arc::clone(&replica).follow(Arc::clone(&self.suspects)));
+        Ok(replica)
+    }
+
+    async fn close(self: &Arc<Self>, group: GroupId) {
+        let replica = self.replicas.write().remove(&group.0);
+        if let Some(replica) = replica {
+            replica.stop().await;
+        }
+    }
+}
+
+/// A group nobody else may open, close or delete meanwhile.
+struct Reserved {
+    core: Arc<Core>,
+    group: u64,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.core.reserved.lock().remove(&self.group);
+    }
+}
+
+/// A node that runs Raft groups.
+pub struct Node {
+    core: Arc<Core>,
+    address: SocketAddr,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    aborts: Vec<AbortHandle>,
+}
+
+impl Node {
+    /// Starts a node: loads its address book, listens for peers and dials those it knows.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the address cannot be listened on, [`Error::Storage`] or [`Error::Corrupt`]
+    /// if the address book cannot be read.
+    pub async fn start(config: NodeConfig, db: Arc<Db>) -> Result<Arc<Node>, Error> {
+        let listener = TcpListener::bind(config.listen).await?;
+        let address = listener.local_addr()?;
+        let core = Arc::new(Self::core(config, db).await?);
+        let tasks = vec![
+            tokio::spawn(server::run(Arc::clone(&core), listener)),
+            tokio::spawn(elections::run(Arc::clone(&core))),
+            tokio::spawn(maintenance::run(Arc::clone(&core))),
+            tokio::spawn({
+                let peers = Arc::clone(&core.peers);
+                async move { peers.keep_book().await }
+            }),
+        ];
+        let aborts = tasks.iter().map(JoinHandle::abort_handle).collect();
+        tracing::debug!(node = core.id(), %address, "listening for peers");
+        Ok(Arc::new(Node { core, address, tasks: Mutex::new(tasks), aborts }))
+    }
+
+    async fn core(config: NodeConfig, db: Arc<Db>) -> Result<Core, Error> {
+        let me = Hello {
+            cluster: config.cluster_id,
+            node: config.node_id,
+            directory: config.directory_id,
+            incarnation: incarnation(),
+            to: 0,
+        };
+        let suspects = Arc::new(Suspects::default());
+        let wanted = Arc::new(Wanted::default());
+        let liveness = Arc::new(Liveness::new(Arc::clone(&suspects), Arc::clone(&wanted)));
+        let common = Arc::new(Common {
+            me,
+            failure: config.failure.clone(),
+            limits: config.limits.clone(),
+            liveness: Arc::clone(&liveness),
+        });
+        let runtime = tokio::runtime::Handle::current();
+        let book = Arc::clone(&db);
+        let load = move || {
+            let _in_runtime = runtime.enter();
+            Peers::load(common, book)
+        };
+        let peers = tokio::task::spawn_blocking(load).await.map_err(std::io::Error::other)??;
+        Ok(Core {
+            me,
+            peers: Arc::new(peers),
+            liveness,
+            suspects,
+            wanted,
+            room: Arc::new(Semaphore::new(config.limits.node_inflight_bytes)),
+            handler: RwLock::new(None),
+            arriving: Arriving::default(),
+            stop: watch::Sender::new(false),
+            catch_up: Arc::new(CatchUp::new(config.limits.catch_up_bytes_per_second)),
+            replicas: RwLock::default(),
+            reserved: Mutex::default(),
+            opening: Semaphore::new(OPENING),
+            config,
+            db,
+        })
+    }
+
+    pub(crate) fn shared_core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// Id of this node.
+    pub fn id(&self) -> u64 {
+        self.core.id()
+    }
+
+    /// The address this node listens on, with the port that was picked if it was 0.
+    pub fn listen_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Sets where a peer is and which data directory it must have. Kept across restarts.
+    pub fn set_peer(&self, id: u64, address: &str, directory_id: u128) {
+        if id != self.id() {
+            self.core
+                .peers
+                .set(id, Address { address: address.to_owned(), directory: directory_id });
+        }
+    }
+
+    /// Refuses a peer from now on and stops dialling it.
+    pub fn remove_peer(&self, id: u64) {
+        self.core.peers.remove(id);
+    }
+
+    /// Why there is no connection to a peer, in words for an operator.
+    pub fn peer_problem(&self, id: u64) -> Option<String> {
+        self.core.peers.get(id)?.problem()
+    }
+
+    /// The failure detector's verdict on a node; this one is alive.
+    pub fn alive(&self, id: u64) -> bool {
+        self.core.alive(id)
+    }
+
+    /// The failure detector's verdicts on all peers.
+    pub fn liveness(&self) -> watch::Receiver<Arc<BTreeMap<u64, bool>>> {
+        self.core.liveness.watch()
+    }
+
+    /// Opens a group: loads its newest checkpoint, starts it, and replays the log behind the
+    /// checkpoint as far as it is committed. `preferred` lists the replicas in the order in which
+    /// they should lead. A group that has nothing on disk waits to be initialized or to be sent the
+    /// log by its leader.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyOpen`]; [`Error::Corrupt`] if what is on disk contradicts itself.
+    pub async fn open<M: Machine>(
+        self: &Arc<Self>,
+        group: GroupId,
+        machine: M,
+        preferred: Vec<u64>,
+    ) -> Result<Group<M>, Error> {
+        self.open_with(group, machine, preferred, false).await
+    }
+
+    /// [`Node::open`] with the unsafe leader restore, for the test that shows why it is off.
+    #[doc(hidden)]
+    pub async fn open_with<M: Machine>(
+        self: &Arc<Self>,
+        group: GroupId,
+        machine: M,
+        preferred: Vec<u64>,
+        leader_restore: bool,
+    ) -> Result<Group<M>, Error> {
+        let machine = Arc::new(RwLock::new(machine));
+        let holder = Arc::clone(&machine) as Arc<dyn Holder>;
+        let replica = self.core.open(group, holder, preferred, leader_restore).await?;
+        Ok(Group::new(Arc::clone(&self.core), replica, machine))
+    }
+
+    /// Stops a group; its data stays. Proposals under way become indeterminate.
+    pub async fn close(&self, group: GroupId) {
+        let _reserved = self.core.reserve(group);
+        self.core.close(group).await;
+    }
+
+    /// Stops a group and deletes what it has on this node; durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if the database is closed meanwhile.
+    pub async fn delete(&self, group: GroupId) -> Result<(), Error> {
+        let _reserved = self.core.reserve(group).ok_or(Error::AlreadyOpen(group))?;
+        self.core.close(group).await;
+        let (durable, done) = oneshot::channel();
+        self.core.db.drop_group(group, Box::new(move || signal(durable)));
+        done.await.map_err(|_| Error::Stopped)
+    }
+
+    /// Status of every open group.
+    pub fn statuses(&self) -> Vec<GroupStatus> {
+        let mut all: Vec<_> = self
+            .core
+            .replicas()
+            .iter()
+            .map(|replica| replica.status(|id| self.alive(id)))
+            .collect();
+        all.sort_by_key(|status| status.group);
+        all
+    }
+
+    /// Status of one group, if it is open here.
+    pub fn status(&self, group: GroupId) -> Option<GroupStatus> {
+        Some(self.core.replica(group.0)?.status(|id| self.alive(id)))
+    }
+
+    /// Hands all leaderships over, for a few seconds at most, then stops all groups and connections.
+    /// The database stays open.
+    pub async fn shutdown(&self) {
+        self.core.stop.send_replace(true);
+        let replicas = self.core.replicas();
+        let handed_over = stream::iter(replicas.iter().filter(|replica| replica.shared.leads()))
+            .for_each_concurrent(STOPPING, |replica| membership::hand_over(&self.core, replica));
+        if tokio::time::timeout(HAND_OVER, handed_over).await.is_err() {
+            tracing::info!("some groups were not handed over in time");
+        }
+        self.core.replicas.write().clear();
+        stream::iter(&replicas)
+            .for_each_concurrent(STOPPING, |replica| async move { replica.stop().await })
+            .await;
+        self.stop_tasks();
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        for task in tasks {
+            // Cancelled is what it is meant to be.
+            drop(task.await);
+        }
+    }
+
+    fn stop_tasks(&self) {
+        self.core.stop.send_replace(true);
+        self.aborts.iter().for_each(AbortHandle::abort);
+        self.core.peers.stop();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop_tasks();
+    }
+}
+
+/// A number no other run of a node has: the hasher's keys are random per process and per call.
+fn incarnation() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    hasher.finish().max(1)
+}

@@ -1,0 +1,144 @@
+//! The nodes this one talks to, and the book of their addresses.
+//!
+//! The book is what lets a restarted node find its groups' members before it has a leader to ask.
+//! It also decides who may connect: a node that is not in it, or has another directory than it says,
+//! is turned away.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::RwLock;
+use quorate_storage::Db;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::error::{DecodeError, Error};
+use crate::transport::peer::{Address, Common, Peer};
+use crate::transport::wire::{Get, Put};
+
+const KEY: &str = "raft.peers";
+/// Most peers of a node.
+const PEERS_MAX: u32 = 4096;
+
+/// All peers.
+pub(crate) struct Peers {
+    common: Arc<Common>,
+    db: Arc<Db>,
+    peers: RwLock<HashMap<u64, (Arc<Peer>, JoinHandle<()>)>>,
+    changed: Notify,
+}
+
+impl Peers {
+    /// Loads the book. Reads the disk.
+    pub fn load(common: Arc<Common>, db: Arc<Db>) -> Result<Self, Error> {
+        let book = match db.node_get(KEY)? {
+            Some(bytes) => {
+                decode(bytes).map_err(|e| Error::Corrupt(format!("address book: {e}")))?
+            }
+            None => BTreeMap::new(),
+        };
+        let peers = Self { common, db, peers: RwLock::default(), changed: Notify::new() };
+        for (id, address) in book {
+            peers.get_or_add(id).set_address(Some(address));
+        }
+        Ok(peers)
+    }
+
+    pub fn get(&self, id: u64) -> Option<Arc<Peer>> {
+        self.peers.read().get(&id).map(|(peer, _)| Arc::clone(peer))
+    }
+
+    /// The peer, which may have no address yet and then is unreachable.
+    pub fn get_or_add(&self, id: u64) -> Arc<Peer> {
+        if let Some(peer) = self.get(id) {
+            return peer;
+        }
+        let mut peers = self.peers.write();
+        let (peer, _) =
+            peers.entry(id).or_insert_with(|| Peer::start(id, Arc::clone(&self.common)));
+        Arc::clone(peer)
+    }
+
+    pub fn set(&self, id: u64, address: Address) {
+        let peer = self.get_or_add(id);
+        if peer.address().as_ref() != Some(&address) {
+            peer.set_address(Some(address));
+            self.changed.notify_one();
+        }
+    }
+
+    pub fn remove(&self, id: u64) {
+        if let Some(peer) = self.get(id).filter(|peer| peer.address().is_some()) {
+            peer.set_address(None);
+            self.common.liveness.forget(id);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Why a node that introduced itself is turned away, or nothing if it is welcome.
+    pub fn objection(&self, id: u64, directory: u128) -> Option<String> {
+        match self.get(id).and_then(|peer| peer.address()) {
+            None => {
+                Some(format!("node {id} is not a member of this cluster, or not known here yet"))
+            }
+            Some(known) if known.directory != directory => Some(format!(
+                "node {id} is registered with data directory {:032x}, not {directory:032x}; \
+                 a node that lost its directory needs a new id",
+                known.directory
+            )),
+            Some(_) => None,
+        }
+    }
+
+    /// Writes the book whenever it changed.
+    pub async fn keep_book(&self) {
+        loop {
+            self.changed.notified().await;
+            let bytes = encode(&self.book());
+            let db = Arc::clone(&self.db);
+            let written = tokio::task::spawn_blocking(move || db.node_put(KEY, &bytes)).await;
+            if let Ok(Err(error)) = written {
+                tracing::warn!(%error, "cannot write the address book");
+            }
+        }
+    }
+
+    fn book(&self) -> BTreeMap<u64, Address> {
+        let peers = self.peers.read();
+        peers.iter().filter_map(|(id, (peer, _))| Some((*id, peer.address()?))).collect()
+    }
+
+    /// Ends all connections.
+    pub fn stop(&self) {
+        for (_, (peer, task)) in self.peers.write().drain() {
+            task.abort();
+            if let Some(link) = peer.link() {
+                link.close();
+            }
+        }
+    }
+}
+
+fn encode(book: &BTreeMap<u64, Address>) -> Bytes {
+    let mut out = BytesMut::new();
+    out.u32(book.len() as u32);
+    for (id, address) in book {
+        out.u64(*id);
+        out.u128(address.directory);
+        out.text(&address.address);
+    }
+    out.freeze()
+}
+
+fn decode(bytes: Bytes) -> Result<BTreeMap<u64, Address>, DecodeError> {
+    let mut input = Get::new(bytes);
+    let mut book = BTreeMap::new();
+    for _ in 0..input.count(PEERS_MAX)? {
+        let id = input.u64()?;
+        let directory = input.u128()?;
+        book.insert(id, Address { address: input.text()?, directory });
+    }
+    input.end()?;
+    Ok(book)
+}

@@ -1,0 +1,303 @@
+//! One group on this node, without the type of its machine.
+//!
+//! [`Shared`] is what the parts of a group have in common and readers may look at without asking
+//! the consensus core; [`Replica`] adds the core itself. A task per replica follows the core's role
+//! and membership, keeps the shared view current and tells the election driver about every group
+//! that has lost its leader.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::Fatal;
+use openraft::{LogIdOptionExt, ServerState};
+use parking_lot::{Mutex, RwLock};
+use quorate_storage::{GroupId, Log};
+use tokio::sync::{Semaphore, watch};
+
+use crate::elections::Suspects;
+use crate::status::{FollowerStatus, GroupStatus, Leadership, Role};
+use crate::store::decode_vote;
+use crate::types::{LogId, Raft, TypeConfig, Vote};
+
+/// What everybody may know about a replica.
+pub(crate) struct Shared {
+    pub group: GroupId,
+    pub me: u64,
+    /// Replicas in the order in which they should lead.
+    pub preferred: Vec<u64>,
+    pub log: Log,
+    /// Proposed bytes that are not applied yet.
+    pub room: Arc<Semaphore>,
+    /// Taken while proposing, so that proposals enter the log in the order of the calls.
+    pub order: tokio::sync::Mutex<()>,
+    /// Something was applied since the last look of the maintenance task.
+    pub dirty: AtomicBool,
+    closing: AtomicBool,
+    /// The vote found on disk: its leader led once, and may not any more.
+    loaded_vote: Option<Vote>,
+    applied: Mutex<Option<LogId>>,
+    applied_index: watch::Sender<u64>,
+    leadership: watch::Sender<Leadership>,
+    view: RwLock<View>,
+    /// The leader and term that are known to be alive in this run of the process.
+    confirmed: Mutex<Option<(u64, u64)>>,
+}
+
+/// Role and members, as last reported by the core.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub state: ServerState,
+    pub vote: Vote,
+    /// One configuration, or two during a change.
+    pub configs: Vec<BTreeSet<u64>>,
+}
+
+impl View {
+    pub fn is_voter(&self, id: u64) -> bool {
+        self.configs.iter().any(|config| config.contains(&id))
+    }
+
+    pub fn voters(&self) -> BTreeSet<u64> {
+        self.configs.iter().flatten().copied().collect()
+    }
+
+    /// The leader, if this node knows one.
+    pub fn leader(&self) -> Option<u64> {
+        self.vote.committed.then_some(self.vote.leader_id.voted_for)
+    }
+
+    /// True if the nodes are a majority of every configuration.
+    pub fn is_quorum(&self, nodes: impl Fn(u64) -> bool) -> bool {
+        !self.configs.is_empty()
+            && self
+                .configs
+                .iter()
+                .all(|config| config.iter().filter(|id| nodes(**id)).count() > config.len() / 2)
+    }
+}
+
+impl Shared {
+    pub fn new(group: GroupId, me: u64, preferred: Vec<u64>, log: Log, room: usize) -> Self {
+        Self {
+            group,
+            me,
+            preferred,
+            room: Arc::new(Semaphore::new(room)),
+            order: tokio::sync::Mutex::new(()),
+            dirty: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            loaded_vote: log.vote().and_then(|bytes| decode_vote(bytes).ok()),
+            log,
+            applied: Mutex::new(None),
+            applied_index: watch::Sender::new(0),
+            leadership: watch::Sender::new(Leadership::default()),
+            view: RwLock::new(View {
+                state: ServerState::Learner,
+                vote: Vote::new(0, me),
+                configs: Vec::new(),
+            }),
+            confirmed: Mutex::new(None),
+        }
+    }
+
+    pub fn set_applied(&self, id: LogId) {
+        *self.applied.lock() = Some(id);
+        self.applied_index.send_replace(id.index);
+        self.refresh_ready();
+    }
+
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.applied_index.subscribe()
+    }
+
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.subscribe()
+    }
+
+    /// Role and vote.
+    pub fn role(&self) -> (ServerState, Vote) {
+        let view = self.view.read();
+        (view.state, view.vote)
+    }
+
+    /// True if this node is the only voter.
+    pub fn is_alone(&self) -> bool {
+        let view = self.view.read();
+        matches!(&view.configs[..], [only] if only.len() == 1 && only.contains(&self.me))
+    }
+
+    pub fn view(&self) -> View {
+        self.view.read().clone()
+    }
+
+    pub fn is_voter(&self, id: u64) -> bool {
+        self.view.read().is_voter(id)
+    }
+
+    pub fn leads(&self) -> bool {
+        self.view.read().state == ServerState::Leader
+    }
+
+    pub fn leader(&self) -> Option<u64> {
+        self.view.read().leader()
+    }
+
+    pub fn is_quorum(&self, nodes: impl Fn(u64) -> bool) -> bool {
+        self.view.read().is_quorum(nodes)
+    }
+
+    pub fn closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// The leader is known to lead in this run; nothing has to be done about it.
+    pub fn confirm(&self, leader: u64, term: u64) {
+        *self.confirmed.lock() = Some((leader, term));
+    }
+
+    /// Forgets that the leader is known to lead, for example because its process restarted.
+    pub fn doubt(&self) {
+        *self.confirmed.lock() = None;
+    }
+
+    /// True if the present leader is known to lead in this run.
+    pub fn is_confirmed(&self) -> bool {
+        let view = self.view.read();
+        match view.leader() {
+            Some(leader) => *self.confirmed.lock() == Some((leader, view.vote.leader_id.term)),
+            None => false,
+        }
+    }
+
+    /// Takes over what the core reports; true if role, vote or members changed.
+    fn update(&self, new: View) -> bool {
+        let mut view = self.view.write();
+        let same = view.state == new.state && view.vote == new.vote && view.configs == new.configs;
+        *view = new;
+        drop(view);
+        self.refresh_ready();
+        !same
+    }
+
+    /// A leader is ready once an entry of its own term is applied: only then is everything its
+    /// predecessors acknowledged part of its state (Raft § 8).
+    fn refresh_ready(&self) {
+        let applied_term = self.applied.lock().map(|id| id.leader_id.term);
+        let now = {
+            let view = self.view.read();
+            let term = view.vote.leader_id.term;
+            let ready = view.state == ServerState::Leader && applied_term == Some(term);
+            Leadership { leader: view.leader(), term, ready }
+        };
+        self.leadership.send_if_modified(|current| {
+            let changed = *current != now;
+            *current = now;
+            changed
+        });
+    }
+}
+
+/// A running group.
+pub(crate) struct Replica {
+    pub shared: Arc<Shared>,
+    pub raft: Raft,
+}
+
+impl Replica {
+    /// Follows the core until it stops.
+    pub async fn follow(self: Arc<Self>, suspects: Arc<Suspects>) {
+        let mut server = self.raft.server_metrics();
+        loop {
+            let metrics = server.borrow_watched().clone();
+            let membership = metrics.membership_config.membership();
+            let view = View {
+                state: metrics.state,
+                vote: metrics.vote,
+                configs: membership.get_joint_config().clone(),
+            };
+            let (leader, term) = (view.leader(), view.vote.leader_id.term);
+            let heard = Some(view.vote) != self.shared.loaded_vote;
+            let changed = self.shared.update(view);
+            match leader {
+                Some(leader) if heard && changed => self.shared.confirm(leader, term),
+                Some(_) if heard => {}
+                _ => suspects.add(self.shared.group),
+            }
+            if server.changed().await.is_err() {
+                break;
+            }
+        }
+        self.stopped();
+    }
+
+    /// The core has ended: by request, or because it cannot go on.
+    fn stopped(&self) {
+        let group = self.shared.group.0;
+        self.shared.update(View { state: ServerState::Shutdown, ..self.shared.view() });
+        if self.shared.closing() {
+            return;
+        }
+        match self.raft.metrics().borrow_watched().running_state.clone() {
+            Err(Fatal::StorageError(error)) => quorate_storage::fatal(
+                &format!("raft group {group} cannot use its storage"),
+                &error,
+            ),
+            Err(error) => tracing::error!(group, %error, "raft group failed"),
+            Ok(()) => tracing::error!(group, "raft group ended without being asked to"),
+        }
+    }
+
+    /// Stops the core and waits until it has.
+    pub async fn stop(&self) {
+        self.shared.closing.store(true, Ordering::Release);
+        self.shared.room.close();
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::debug!(group = self.shared.group.0, %error, "raft group did not stop cleanly");
+        }
+    }
+
+    pub fn metrics(&self) -> openraft::RaftMetrics<TypeConfig> {
+        self.raft.metrics().borrow_watched().clone()
+    }
+
+    pub fn status(&self, alive: impl Fn(u64) -> bool) -> GroupStatus {
+        let metrics = self.metrics();
+        let membership = metrics.membership_config.membership();
+        let last = self.shared.log.state().last;
+        let followers =
+            metrics.replication.iter().flatten().filter(|(id, _)| **id != self.shared.me);
+        GroupStatus {
+            group: self.shared.group,
+            role: match self.shared.view.read().state {
+                ServerState::Learner => Role::Learner,
+                ServerState::Follower => Role::Follower,
+                ServerState::Candidate => Role::Candidate,
+                ServerState::Leader => Role::Leader,
+                ServerState::Shutdown => Role::Stopped,
+            },
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            voters: membership.voter_ids().collect(),
+            learners: membership.learner_ids().collect(),
+            joint: membership.get_joint_config().len() > 1,
+            last_index: last.map(|id| id.index),
+            committed_index: metrics.local_committed.index(),
+            applied_index: self.shared.applied.lock().index(),
+            purged_index: self.shared.log.state().purged.map(|id| id.index),
+            log_bytes: self.shared.log.bytes(),
+            followers: followers
+                .map(|(id, matched)| FollowerStatus {
+                    id: *id,
+                    matched_index: matched.index(),
+                    lag: last.map_or(0, |last| last.index + 1).saturating_sub(matched.next_index()),
+                    alive: alive(*id),
+                })
+                .collect(),
+            since_quorum_ack: metrics
+                .last_quorum_acked
+                .map(|at| openraft::Instant::elapsed(&at.into_inner())),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The log of a group as the consensus core wants it.
+//!
+//! The core awaits these calls inside its loop, so only the vote waits for the disk (Raft § 5.2: a
+//! vote must be durable before it is answered). An append returns once the entries are readable and
+//! reports durability through its callback; truncation and purging are queued in order behind it.
+//! The committed index is not stored at all: after a restart it is learned from the leader.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds, RangeInclusive};
+
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, stream};
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+use quorate_storage::{EntryId, Log};
+use tokio::sync::oneshot;
+
+use crate::error::{DecodeError, storage_failed};
+use crate::transport::wire::{Get, Put};
+use crate::types::{Entry, LogId, TypeConfig, Vote, entry_id, from_stored, log_id, to_stored};
+
+/// Bytes read from the log at a time when entries are applied or scanned.
+const SCAN_BYTES: usize = 1 << 20;
+
+/// Log storage of one group.
+pub(crate) struct LogStore {
+    log: Log,
+    reader: Reader,
+}
+
+/// Reader of one group's log; each replication stream has one.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    log: Log,
+    /// Byte target of one append request.
+    append_bytes: usize,
+    /// This node, whose own committed vote must not make it leader again; see `config.rs`. `None`
+    /// returns votes as they are stored.
+    demote: Option<u64>,
+}
+
+impl LogStore {
+    pub fn new(log: Log, append_bytes: usize, demote: Option<u64>) -> Self {
+        Self { reader: Reader { log: log.clone(), append_bytes, demote }, log }
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Reader;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+        let state = self.log.state();
+        Ok(LogState {
+            last_purged_log_id: state.purged.map(log_id),
+            last_log_id: state.last.map(log_id),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self::LogReader {
+        self.reader.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let (durable, done) = oneshot::channel();
+        let durable = Box::new(move || signal(durable));
+        self.log.save_vote(encode_vote(vote), durable).await.map_err(storage_failed)?;
+        done.await.map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the database is closed"))
+    }
+
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: IOFlushed<TypeConfig>,
+    ) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries = entries.into_iter().map(to_stored).collect();
+        let durable = Box::new(move || callback.io_completed(Ok(())));
+        self.log.append(entries, durable).await.map_err(storage_failed)
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        self.log.truncate_after(last.map(|id| id.index)).await.map_err(storage_failed)
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        self.log.purge(entry_id(&upto)).await.map_err(storage_failed)
+    }
+}
+
+impl Reader {
+    /// Entries from `from`, at least one if there is one, off the async workers if it needs the disk.
+    async fn read(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<Entry>, io::Error> {
+        let stored = if self.log.cached(from) {
+            self.log.read(from, to, bytes_max)
+        } else {
+            let log = self.log.clone();
+            let task = tokio::task::spawn_blocking(move || log.read(from, to, bytes_max));
+            task.await.map_err(io::Error::other)?
+        };
+        let entries = stored.map_err(storage_failed)?;
+        entries.into_iter().map(|entry| from_stored(entry).map_err(corrupt)).collect()
+    }
+
+    /// An empty read is right behind the last entry only. Anywhere else it is a hole, and applying
+    /// what comes after it would silently make this replica differ.
+    fn check_end(&self, index: u64) -> Result<(), io::Error> {
+        let state = self.log.state();
+        match state.last.is_none_or(|last| last.index < index) {
+            true => Ok(()),
+            false => Err(corrupt(DecodeError(format!("entry {index} is missing in {state:?}")))),
+        }
+    }
+
+    fn id_at(&self, index: u64) -> Result<EntryId, io::Error> {
+        let found = self.log.id_at(index).map_err(storage_failed)?;
+        found.ok_or_else(|| corrupt(DecodeError(format!("no entry at index {index}"))))
+    }
+}
+
+impl RaftLogReader<TypeConfig> for Reader {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> Result<Vec<Entry>, io::Error>
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (mut from, to) = bounds(&range);
+        let mut entries = Vec::new();
+        while from < to {
+            let part = self.read(from, to, SCAN_BYTES).await?;
+            let Some(last) = part.last() else { break };
+            from = last.log_id.index + 1;
+            entries.extend(part);
+        }
+        Ok(entries)
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry>, io::Error> {
+        self.read(start, end, self.append_bytes).await
+    }
+
+    async fn entries_stream<RB>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (from, to) = bounds(&range);
+        let start = Scan { reader: self.clone(), next: from, to, ready: Vec::new().into_iter() };
+        Box::pin(stream::try_unfold(start, Scan::step))
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        let Some(bytes) = self.log.vote() else { return Ok(None) };
+        let mut vote = decode_vote(bytes).map_err(corrupt)?;
+        if self.demote == Some(vote.leader_id.voted_for) {
+            vote.committed = false;
+        }
+        Ok(Some(vote))
+    }
+
+    async fn get_key_log_ids(
+        &mut self,
+        range: RangeInclusive<LogId>,
+    ) -> Result<Vec<LogId>, io::Error> {
+        let (mut from, last) = (entry_id(range.start()), entry_id(range.end()));
+        let mut ends = Vec::new();
+        while from.term != last.term {
+            let end = self.last_of_term(from, last.index)?;
+            ends.push(log_id(end));
+            from = self.id_at(end.index + 1)?;
+        }
+        ends.push(log_id(last));
+        Ok(ends)
+    }
+}
+
+impl Reader {
+    /// Last entry with the term of `from`, by bisection: terms do not decrease along a log.
+    fn last_of_term(&self, from: EntryId, beyond: u64) -> Result<EntryId, io::Error> {
+        let (mut inside, mut outside) = (from.index, beyond);
+        while inside + 1 < outside {
+            let middle = inside + (outside - inside) / 2;
+            match self.id_at(middle)?.term == from.term {
+                true => inside = middle,
+                false => outside = middle,
+            }
+        }
+        Ok(EntryId { term: from.term, index: inside })
+    }
+}
+
+/// Progress of a stream of entries: a batch that was read and what comes after it.
+struct Scan {
+    reader: Reader,
+    next: u64,
+    to: u64,
+    ready: std::vec::IntoIter<Entry>,
+}
+
+impl Scan {
+    async fn step(mut self) -> Result<Option<(Entry, Self)>, io::Error> {
+        if self.ready.as_slice().is_empty() && self.next < self.to {
+            let batch = self.reader.read(self.next, self.to, SCAN_BYTES).await?;
+            if batch.is_empty() {
+                self.reader.check_end(self.next)?;
+            }
+            self.next = batch.last().map_or(self.to, |last| last.log_id.index + 1);
+            self.ready = batch.into_iter();
+        }
+        Ok(self.ready.next().map(|entry| (entry, self)))
+    }
+}
+
+fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let from = match range.start_bound() {
+        Bound::Included(index) => *index,
+        Bound::Excluded(index) => index.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(index) => index.saturating_add(1),
+        Bound::Excluded(index) => *index,
+        Bound::Unbounded => u64::MAX,
+    };
+    (from, to)
+}
+
+fn encode_vote(vote: &Vote) -> Bytes {
+    let mut out = BytesMut::with_capacity(17);
+    out.vote(vote);
+    out.freeze()
+}
+
+pub(crate) fn decode_vote(bytes: Bytes) -> Result<Vote, DecodeError> {
+    let mut input = Get::new(bytes);
+    let vote = input.vote()?;
+    input.end()?;
+    Ok(vote)
+}
+
+/// Tells a waiter that its write is durable, unless it stopped waiting.
+pub(crate) fn signal(waiter: oneshot::Sender<()>) {
+    let _ = waiter.send(());
+}
+
+/// A log that passed its checksums but does not make sense is a reason to stop as well.
+fn corrupt(error: DecodeError) -> io::Error {
+    quorate_storage::fatal("a raft group read nonsense from its log", &error)
+}

@@ -1,0 +1,149 @@
+//! Who may speak: the first frame of each side of a connection.
+//!
+//! The dialler says which cluster, node and directory it is and whom it wants to reach. The other
+//! side answers with the same about itself, or with a refusal that names the reason, because a
+//! silent close looks like a network problem to whoever has to find out.
+//!
+//! The incarnation is a random number of the process. A node that restarted has given up every
+//! leadership it had, and its peers learn that from the new number.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::frame::{self, Frame};
+use super::message::{HELLO, REFUSE, WELCOME};
+use super::wire::{Get, Put};
+use crate::error::DecodeError;
+
+/// Says that this is the peer protocol of Quorate and not a lost HTTP client.
+const MAGIC: u64 = 0x5155_4f52_4154_4531;
+/// Largest frame before the other side is known.
+const HELLO_BYTES: usize = 1024;
+/// Time for the whole handshake.
+pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
+/// The node id of somebody who is not a member.
+pub(crate) const GUEST: u64 = 0;
+
+/// One side of a handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hello {
+    /// 0: does not know the cluster yet, only a guest may say so.
+    pub cluster: u128,
+    /// [`GUEST`] or a member.
+    pub node: u64,
+    pub directory: u128,
+    pub incarnation: u64,
+    /// Whom the dialler wants to reach; 0 for anybody.
+    pub to: u64,
+}
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HelloError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The other side gave this reason.
+    #[error("refused by the peer: {0}")]
+    Refused(String),
+    /// The other side is not who it should be.
+    #[error("{0}")]
+    Stranger(String),
+}
+
+impl From<DecodeError> for HelloError {
+    fn from(error: DecodeError) -> Self {
+        Self::Io(frame::invalid(error.0))
+    }
+}
+
+fn encode(kind: u8, hello: &Hello) -> Frame {
+    let mut head = frame::start(kind);
+    head.u64(MAGIC);
+    head.u16(u16::from(frame::VERSION));
+    head.u128(hello.cluster);
+    head.u64(hello.node);
+    head.u128(hello.directory);
+    head.u64(hello.incarnation);
+    head.u64(hello.to);
+    frame::finish(head, Vec::new())
+}
+
+fn decode(body: Bytes) -> Result<Hello, DecodeError> {
+    let mut input = Get::new(body);
+    if input.u64()? != MAGIC {
+        return Err(DecodeError("not the peer protocol of Quorate".into()));
+    }
+    let version = input.u16()?;
+    if version != u16::from(frame::VERSION) {
+        return Err(DecodeError(format!(
+            "protocol version {version}, this node speaks {}",
+            frame::VERSION
+        )));
+    }
+    Ok(Hello {
+        cluster: input.u128()?,
+        node: input.u64()?,
+        directory: input.u128()?,
+        incarnation: input.u64()?,
+        to: input.u64()?,
+    })
+}
+
+/// Introduces `me` to whoever answers on `stream` and returns who that is.
+pub(crate) async fn introduce<S>(stream: &mut S, me: &Hello) -> Result<Hello, HelloError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let exchange = async {
+        send(stream, encode(HELLO, me)).await?;
+        match frame::read(stream, HELLO_BYTES).await? {
+            Some((WELCOME, body)) => Ok(decode(body)?),
+            Some((REFUSE, body)) => Err(HelloError::Refused(Get::new(body).text()?)),
+            Some((kind, _)) => Err(HelloError::Stranger(format!("answered with frame {kind}"))),
+            None => Err(HelloError::Io(io::ErrorKind::UnexpectedEof.into())),
+        }
+    };
+    timeout(HELLO_TIMEOUT, exchange).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+/// Reads the introduction of somebody who dialled. The outer error ends the connection without a
+/// word, the inner one is to be told to the other side.
+pub(crate) async fn listen(stream: &mut TcpStream) -> io::Result<Result<Hello, String>> {
+    match timeout(HELLO_TIMEOUT, frame::read(stream, HELLO_BYTES)).await? {
+        Ok(Some((HELLO, body))) => Ok(decode(body).map_err(|error| error.0)),
+        Ok(Some((kind, _))) => Ok(Err(format!("frame {kind} before the handshake"))),
+        Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Err(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Accepts an introduction.
+pub(crate) async fn welcome(stream: &mut TcpStream, me: &Hello) -> io::Result<()> {
+    timeout(HELLO_TIMEOUT, send(stream, encode(WELCOME, me))).await?
+}
+
+/// Turns somebody away with a reason.
+pub(crate) async fn refuse(stream: &mut TcpStream, reason: &str) -> io::Result<()> {
+    let mut head = frame::start(REFUSE);
+    let mut end = reason.len().min(HELLO_BYTES / 2);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    head.text(&reason[..end]);
+    timeout(HELLO_TIMEOUT, send(stream, frame::finish(head, Vec::new()))).await??;
+    stream.shutdown().await
+}
+
+async fn send<S: AsyncWrite + Unpin>(stream: &mut S, frame: Frame) -> io::Result<()> {
+    let (sender, frames) = mpsc::channel(1);
+    sender.try_send(frame).expect("the channel is empty");
+    drop(sender);
+    frame::write_all(stream, frames).await
+}

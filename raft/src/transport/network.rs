@@ -1,0 +1,294 @@
+//! What the consensus core sees of the network: one client per group, peer and purpose.
+//!
+//! All of them are views of the one connection to the peer. Without a connection every call fails
+//! at once as unreachable, and the core backs off; it is told to try again when the peer appears.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt, stream};
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{
+    NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
+};
+use openraft::network::{Backoff, RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use tokio::sync::oneshot;
+
+use super::append::{self, Setting, StreamEnd};
+use super::heartbeat::{Heartbeat, plausible};
+use super::link::RequestError;
+use super::message::{self, request};
+use super::peer::Peer;
+use super::wire::{Get, Put};
+use crate::catch_up::CatchUp;
+use crate::config::TransportLimits;
+use crate::error::DecodeError;
+use crate::peers::Peers;
+use crate::replica::Shared;
+use crate::types::{AppendResult, Snapshot, TypeConfig, Vote, put_stored_members};
+
+type RpcError = RPCError<TypeConfig>;
+
+/// Makes the clients of one group.
+#[derive(Clone)]
+pub(crate) struct Factory {
+    pub peers: Arc<Peers>,
+    pub shared: Arc<Shared>,
+    pub catch_up: Arc<CatchUp>,
+    pub limits: TransportLimits,
+}
+
+/// A client of one group for one peer.
+pub(crate) struct Client {
+    peer: Arc<Peer>,
+    factory: Factory,
+    heartbeats: bool,
+}
+
+impl RaftNetworkFactory<TypeConfig> for Factory {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: u64, (): &()) -> Client {
+        Client { peer: self.peers.get_or_add(target), factory: self.clone(), heartbeats: false }
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, (): &()) -> Client {
+        Client { peer: self.peers.get_or_add(target), factory: self.clone(), heartbeats: true }
+    }
+}
+
+impl Client {
+    fn group(&self) -> u64 {
+        self.factory.shared.group.0
+    }
+
+    async fn ask(&self, what: u8, body: Bytes) -> Result<Bytes, RpcError> {
+        self.peer.request(what, self.group(), vec![body]).await.map_err(rpc_error)
+    }
+
+    fn append_stream<S>(&self, input: S) -> Result<BoxStream<'static, StreamItem>, RpcError>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        let (id, target) = (self.factory.shared.me, self.peer.id);
+        let idle = self.factory.limits.stream_idle;
+        let setting = Setting {
+            peer: Arc::clone(&self.peer),
+            shared: Arc::clone(&self.factory.shared),
+            catch_up: Arc::clone(&self.factory.catch_up),
+            idle,
+            peer_bytes: self.factory.limits.peer_inflight_bytes,
+        };
+        let answers = append::open(setting, input).ok_or_else(unreachable)?;
+        Ok(Box::pin(answers.map(move |answer| {
+            answer.map_err(|end| match end {
+                StreamEnd::Unreachable => unreachable(),
+                StreamEnd::Failed(failed) => rpc_error(RequestError::Failed(failed)),
+                StreamEnd::Silent => RPCError::Timeout(Timeout {
+                    action: RPCTypes::AppendEntries,
+                    id,
+                    target,
+                    timeout: idle,
+                }),
+            })
+        })))
+    }
+
+    /// Sends heartbeats one after the other, each answered before the next.
+    fn heartbeat_stream<S>(&self, input: S) -> BoxStream<'static, StreamItem>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        let (peer, group) = (Arc::clone(&self.peer), self.group());
+        Box::pin(stream::unfold(Some(input), move |input| {
+            let peer = Arc::clone(&peer);
+            async move {
+                let mut input = input?;
+                let request = input.next().await?;
+                let answer = heartbeat(&peer, group, request).await;
+                let more = matches!(answer, Ok(Ok(_)));
+                Some((answer, more.then_some(input)))
+            }
+        }))
+    }
+}
+
+type StreamItem = Result<AppendResult, RpcError>;
+
+async fn heartbeat(
+    peer: &Peer,
+    group: u64,
+    request: AppendEntriesRequest<TypeConfig>,
+) -> StreamItem {
+    let first = request.prev_log_id.is_none();
+    let (answer, answered) = oneshot::channel();
+    peer.heartbeat(Heartbeat { group, request, answer }).await;
+    let answer = answered.await.map_err(|_| unreachable())?;
+    plausible(first, answer).map_err(|failed| rpc_error(RequestError::Failed(failed)))
+}
+
+impl RaftNetworkV2<TypeConfig> for Client {
+    type SnapshotData = Bytes;
+
+    /// Only `stream_append` is used by the core; this keeps the trait whole.
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
+        let mut answers = self.append_stream(Box::pin(stream::iter([rpc])))?;
+        let answer = answers.next().await.ok_or_else(unreachable)??;
+        Ok(answer.into())
+    }
+
+    /// The timeout in `option` is the heartbeat interval, which says nothing about how long a disk
+    /// may take; streams have their own idle limit.
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, StreamItem>, RpcError>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>>
+            + openraft::OptionalSend
+            + Unpin
+            + 'static,
+    {
+        let opened: Result<BoxStream<'s, StreamItem>, _> = match self.heartbeats {
+            true => Ok(self.heartbeat_stream(input)),
+            false => self.append_stream(input).map(|answers| answers as BoxStream<'s, StreamItem>),
+        };
+        Box::pin(std::future::ready(opened))
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        let answer = self.ask(request::VOTE, message::vote_request(&rpc)).await?;
+        message::read_vote_response(answer).map_err(nonsense)
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        let answer = self.ask(request::PRE_VOTE, message::vote_request(&rpc)).await?;
+        message::read_vote_response(answer).map_err(nonsense)
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        rpc: TransferLeaderRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
+        let answer = self.ask(request::TRANSFER, message::transfer_request(&rpc)).await?;
+        message::read_transfer_response(answer).map_err(nonsense)
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + openraft::OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        tokio::select! {
+            closed = cancel => Err(closed.into()),
+            sent = self.send_snapshot(vote, snapshot) => sent.map_err(StreamingError::from),
+        }
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        let pauses = (0..).map(|attempt: u32| Duration::from_millis(200 << attempt.min(5)));
+        Some(Backoff::new(pauses))
+    }
+}
+
+impl Client {
+    /// Sends a snapshot piece by piece. The receiver answers how much it has, so that a transfer
+    /// that was cut off continues where it was.
+    async fn send_snapshot(
+        &self,
+        vote: Vote,
+        snapshot: Snapshot,
+    ) -> Result<SnapshotResponse<TypeConfig>, RpcError> {
+        let data = snapshot.snapshot;
+        let chunk = self.factory.limits.snapshot_chunk_bytes;
+        // An empty piece asks what is there already.
+        let (mut from, mut to) = (0, 0);
+        for _ in 0..2 * (data.len() / chunk.max(1) + 2) {
+            let mut head = BytesMut::new();
+            head.vote(&vote);
+            head.opt_log_id(snapshot.meta.last_log_id.as_ref());
+            put_stored_members(&mut head, &snapshot.meta.last_membership);
+            head.u64(data.len() as u64);
+            head.u64(from as u64);
+            let body = vec![head.freeze(), data.slice(from..to)];
+            let answer = self.peer.request(request::SNAPSHOT, self.group(), body).await;
+            match read_snapshot_answer(answer.map_err(rpc_error)?).map_err(nonsense)? {
+                SnapshotAnswer::Installed(vote) => return Ok(SnapshotResponse::new(vote)),
+                SnapshotAnswer::Continue(have) => {
+                    from = usize::try_from(have).unwrap_or(usize::MAX).min(data.len());
+                    to = data.len().min(from.saturating_add(chunk));
+                }
+            }
+        }
+        Err(nonsense(DecodeError("the receiver of a snapshot makes no progress".into())))
+    }
+}
+
+/// What the receiver of a piece of a snapshot says.
+pub(crate) enum SnapshotAnswer {
+    /// This many bytes have arrived.
+    Continue(u64),
+    /// The snapshot is installed, or was refused in favour of this vote.
+    Installed(Vote),
+}
+
+pub(crate) fn snapshot_answer(answer: &SnapshotAnswer) -> Bytes {
+    let mut out = BytesMut::new();
+    match answer {
+        SnapshotAnswer::Continue(have) => {
+            out.u8(0);
+            out.u64(*have);
+        }
+        SnapshotAnswer::Installed(vote) => {
+            out.u8(1);
+            out.vote(vote);
+        }
+    }
+    out.freeze()
+}
+
+fn read_snapshot_answer(body: Bytes) -> Result<SnapshotAnswer, DecodeError> {
+    let mut input = Get::new(body);
+    let answer = match input.u8()? {
+        0 => SnapshotAnswer::Continue(input.u64()?),
+        1 => SnapshotAnswer::Installed(input.vote()?),
+        other => return Err(DecodeError(format!("snapshot answer {other} is unknown"))),
+    };
+    input.end()?;
+    Ok(answer)
+}
+
+fn unreachable() -> RpcError {
+    RPCError::Unreachable(Unreachable::new(&io::Error::from(io::ErrorKind::NotConnected)))
+}
+
+/// A peer that answers with a failure is as good as none for a while: the core backs off.
+fn rpc_error(error: RequestError) -> RpcError {
+    RPCError::Unreachable(Unreachable::new(&error))
+}
+
+fn nonsense(error: DecodeError) -> RpcError {
+    RPCError::Network(NetworkError::new(&error))
+}

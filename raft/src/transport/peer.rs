@@ -1,0 +1,265 @@
+//! A peer: dialling it, noticing that it is gone, noticing that it is back.
+//!
+//! One task per peer keeps one connection to it. While connected it pings, and any frame that
+//! arrives counts as a sign of life; silence is counted in ping intervals this task really saw, so
+//! that a pause of this process does not make its peers look dead. Losing the connection is not
+//! death: the peer is dialled again at once, and only a refusal or silence decides.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::time::{MissedTickBehavior, timeout};
+
+use super::heartbeat::{self, Heartbeat};
+use super::hello::{self, Hello, HelloError};
+use super::link::{Link, RequestError};
+use crate::config::{FailureConfig, TransportLimits};
+use crate::failure::Liveness;
+
+/// First and longest pause between two attempts to connect.
+const DIAL_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Longest wait for a connection to be accepted.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Where a peer is and which directory it must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub address: String,
+    pub directory: u128,
+}
+
+/// What all peers of a node share.
+pub(crate) struct Common {
+    pub me: Hello,
+    pub failure: FailureConfig,
+    pub limits: TransportLimits,
+    pub liveness: Arc<Liveness>,
+}
+
+/// Another node.
+pub(crate) struct Peer {
+    pub id: u64,
+    address: watch::Sender<Option<Address>>,
+    link: watch::Sender<Option<Arc<Link>>>,
+    /// Number of the process the peer last was; 0 before the first contact.
+    incarnation: AtomicU64,
+    /// Append bytes that may be unanswered.
+    pub credits: Arc<Semaphore>,
+    wake: Notify,
+    heartbeats: mpsc::Sender<Heartbeat>,
+    problem: Mutex<Option<String>>,
+}
+
+impl Peer {
+    /// Creates a peer and the task that keeps the connection to it, which ends with the peer.
+    pub fn start(id: u64, common: Arc<Common>) -> (Arc<Self>, tokio::task::JoinHandle<()>) {
+        let (heartbeats, waiting) = heartbeat::queue();
+        let peer = Arc::new(Self {
+            id,
+            address: watch::Sender::new(None),
+            link: watch::Sender::new(None),
+            incarnation: AtomicU64::new(0),
+            credits: Arc::new(Semaphore::new(common.limits.peer_inflight_bytes)),
+            wake: Notify::new(),
+            heartbeats,
+            problem: Mutex::new(None),
+        });
+        let run = Arc::clone(&peer);
+        let task = tokio::spawn(async move {
+            tokio::join!(run.keep_connected(&common), heartbeat::run(&run, waiting));
+        });
+        (peer, task)
+    }
+
+    /// Sets or forgets where the peer is; a connection to another place ends.
+    pub fn set_address(&self, address: Option<Address>) {
+        self.address.send_if_modified(|current| {
+            let changed = *current != address;
+            *current = address;
+            changed
+        });
+    }
+
+    pub fn address(&self) -> Option<Address> {
+        self.address.borrow().clone()
+    }
+
+    /// The connection, if there is one.
+    pub fn link(&self) -> Option<Arc<Link>> {
+        self.link.borrow().clone()
+    }
+
+    /// Waits for a connection.
+    pub async fn connected(&self) -> Arc<Link> {
+        let mut link = self.link.subscribe();
+        match link.wait_for(Option::is_some).await {
+            Ok(link) => Arc::clone(link.as_ref().expect("it was just seen")),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// The peer was heard of in another way: dial now.
+    pub fn dial_now(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Why there is no connection, in words for an operator.
+    pub fn problem(&self) -> Option<String> {
+        self.problem.lock().clone()
+    }
+
+    /// Asks for something over the present connection.
+    pub async fn request(
+        &self,
+        what: u8,
+        group: u64,
+        body: Vec<Bytes>,
+    ) -> Result<Bytes, RequestError> {
+        match self.link() {
+            Some(link) => link.request(what, group, body).await,
+            None => Err(RequestError::NotConnected),
+        }
+    }
+
+    /// Queues a heartbeat to be sent with those of other groups.
+    pub async fn heartbeat(&self, heartbeat: Heartbeat) {
+        drop(self.heartbeats.send(heartbeat).await);
+    }
+
+    async fn keep_connected(&self, common: &Common) {
+        let mut address = self.address.subscribe();
+        let mut pause = DIAL_AGAIN.0;
+        loop {
+            let Some(target) = address.borrow_and_update().clone() else {
+                common.liveness.set(self.id, false);
+                if address.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            match self.dial(&target, common).await {
+                Ok((stream, theirs)) => {
+                    pause = DIAL_AGAIN.0;
+                    self.use_connection(stream, theirs, &mut address, common).await;
+                }
+                Err(error) => {
+                    common.liveness.set(self.id, false);
+                    self.explain(error);
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(DIAL_AGAIN.1),
+                        () = self.wake.notified() => pause = DIAL_AGAIN.0,
+                        _ = address.changed() => pause = DIAL_AGAIN.0,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Dials and introduces this node. Taking longer than silence may last counts as silence, but
+    /// the attempt goes on: a busy peer is not a refusal.
+    async fn dial(
+        &self,
+        target: &Address,
+        common: &Common,
+    ) -> Result<(TcpStream, Hello), HelloError> {
+        let me = Hello { to: self.id, ..common.me };
+        let mut attempt = std::pin::pin!(async {
+            let dialled = timeout(DIAL_TIMEOUT, TcpStream::connect(&target.address)).await;
+            let mut stream = dialled.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            stream.set_nodelay(true)?;
+            let theirs = hello::introduce(&mut stream, &me).await?;
+            Ok::<_, HelloError>((stream, theirs))
+        });
+        let answer = match timeout(common.failure.dead_after, &mut attempt).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                common.liveness.set(self.id, false);
+                attempt.await
+            }
+        };
+        let (stream, theirs) = answer?;
+        check(&theirs, &me, target)?;
+        Ok((stream, theirs))
+    }
+
+    async fn use_connection(
+        &self,
+        stream: TcpStream,
+        theirs: Hello,
+        address: &mut watch::Receiver<Option<Address>>,
+        common: &Common,
+    ) {
+        let link = Link::start(stream, common.limits.frame_bytes);
+        let before = self.incarnation.swap(theirs.incarnation, Ordering::AcqRel);
+        *self.problem.lock() = None;
+        self.link.send_replace(Some(Arc::clone(&link)));
+        tracing::debug!(peer = self.id, "connected to peer");
+        common.liveness.set(self.id, true);
+        common.liveness.connected(self.id, before != theirs.incarnation);
+        let silent = tokio::select! {
+            () = link.closed() => false,
+            () = silence(&link, &common.failure) => true,
+            _ = address.changed() => false,
+        };
+        self.link.send_replace(None);
+        link.close();
+        tracing::debug!(peer = self.id, silent, "connection to peer ended");
+        if silent {
+            common.liveness.set(self.id, false);
+        }
+    }
+
+    /// Tells an operator once why a peer is not connected. Being down is the detector's to tell.
+    fn explain(&self, error: HelloError) {
+        let text = error.to_string();
+        let mut problem = self.problem.lock();
+        if problem.as_ref() == Some(&text) {
+            return;
+        }
+        match error {
+            HelloError::Io(_) => tracing::debug!(peer = self.id, error = text, "cannot reach peer"),
+            HelloError::Refused(_) => {
+                tracing::info!(peer = self.id, reason = text, "peer refuses this node")
+            }
+            HelloError::Stranger(_) => {
+                tracing::warn!(peer = self.id, reason = text, "peer is not who it should be")
+            }
+        }
+        *problem = Some(text);
+    }
+}
+
+/// Returns when the peer was silent for too many ping intervals.
+async fn silence(link: &Link, failure: &FailureConfig) {
+    let mut ticks = tokio::time::interval(failure.ping_interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut silent = Duration::ZERO;
+    while silent < failure.dead_after {
+        ticks.tick().await;
+        silent = if link.heard() { Duration::ZERO } else { silent + failure.ping_interval };
+        link.ping();
+    }
+}
+
+fn check(theirs: &Hello, me: &Hello, target: &Address) -> Result<(), HelloError> {
+    let wrong = |what: String| Err(HelloError::Stranger(what));
+    if theirs.cluster != me.cluster {
+        return wrong(format!("{} belongs to cluster {:032x}", target.address, theirs.cluster));
+    }
+    if theirs.node != me.to {
+        return wrong(format!("{} is node {}, not {}", target.address, theirs.node, me.to));
+    }
+    if theirs.directory != target.directory {
+        return wrong(format!(
+            "node {} at {} has data directory {:032x}, but {:032x} is registered",
+            theirs.node, target.address, theirs.directory, target.directory
+        ));
+    }
+    Ok(())
+}

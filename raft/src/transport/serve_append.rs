@@ -1,0 +1,112 @@
+//! Append streams as the follower serves them.
+//!
+//! The core takes the requests of a stream in order and answers in order. The queue between the
+//! connection and the core holds as many requests as an honest leader leaves unanswered, so it is
+//! full only for one that is not honest.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use openraft::errors::Fatal;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::append::DEPTH;
+use super::frame::{self, Frame};
+use super::message::{self, Failed, Failure};
+use super::server::{Session, invalid};
+use crate::types::{AppendRequest, AppendResult, TypeConfig};
+
+/// Append bytes of a connection that are not answered yet, as a multiple of what an honest leader
+/// sends: beyond it, reading waits.
+const BYTES_FACTOR: usize = 2;
+
+/// The streams of one connection.
+pub(crate) struct Streams {
+    streams: HashMap<u64, Stream>,
+    streams_max: usize,
+    bytes: Arc<Semaphore>,
+    bytes_max: usize,
+}
+
+struct Stream {
+    requests: mpsc::Sender<AppendRequest>,
+    taken: mpsc::Sender<OwnedSemaphorePermit>,
+}
+
+impl Streams {
+    pub fn new(session: &Session) -> Self {
+        let limits = &session.core.config.limits;
+        let bytes_max = limits.peer_inflight_bytes.max(limits.frame_bytes) * BYTES_FACTOR;
+        Self {
+            streams: HashMap::new(),
+            streams_max: limits.streams,
+            bytes: Arc::new(Semaphore::new(bytes_max)),
+            bytes_max,
+        }
+    }
+
+    /// Takes an append, opening its stream if it is the first.
+    pub async fn append(&mut self, session: &Session, body: Bytes) -> std::io::Result<()> {
+        let bytes = u32::try_from(body.len().min(self.bytes_max)).unwrap_or(u32::MAX);
+        let (id, group, request) = message::read_append(body).map_err(invalid)?;
+        let taken = Arc::clone(&self.bytes).acquire_many_owned(bytes).await;
+        let taken = taken.expect("the semaphore is never closed");
+        if !self.streams.contains_key(&id) {
+            if self.streams.len() >= self.streams_max {
+                return Err(frame::invalid("too many append streams".into()));
+            }
+            let Some(stream) = open(session, id, group) else {
+                let failed =
+                    Failed::new(Failure::NoGroup, format!("group {group} is not open here"));
+                return session.answer(message::appended(id, &Err(failed)));
+            };
+            self.streams.insert(id, stream);
+        }
+        let stream = self.streams.get(&id).expect("it was just inserted");
+        // A stream that ended after an error is closed by its leader; what was under way is dropped.
+        match stream.taken.try_send(taken) {
+            Err(mpsc::error::TrySendError::Full(_)) => return Err(too_deep()),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Ok(()),
+            Ok(()) => {}
+        }
+        match stream.requests.try_send(request) {
+            Err(mpsc::error::TrySendError::Full(_)) => Err(too_deep()),
+            Err(mpsc::error::TrySendError::Closed(_)) | Ok(()) => Ok(()),
+        }
+    }
+
+    pub fn end(&mut self, id: u64) {
+        self.streams.remove(&id);
+    }
+}
+
+fn too_deep() -> std::io::Error {
+    frame::invalid("more unanswered appends than a stream may have".into())
+}
+
+fn open(session: &Session, id: u64, group: u64) -> Option<Stream> {
+    let replica = session.core.replica(group)?;
+    let (requests, queue) = mpsc::channel(DEPTH + 1);
+    let (taken, mut given_back) = mpsc::channel(2 * DEPTH + 2);
+    let input =
+        stream::unfold(queue, |mut queue| async move { Some((queue.recv().await?, queue)) });
+    let answers = replica.raft.stream_append(Box::pin(input));
+    let out = session.out.clone();
+    tokio::spawn(async move {
+        let mut answers = std::pin::pin!(answers);
+        while let Some(answer) = answers.next().await {
+            if out.send(answered(id, answer)).await.is_err() {
+                return;
+            }
+            drop(given_back.recv().await);
+        }
+    });
+    Some(Stream { requests, taken })
+}
+
+fn answered(id: u64, answer: Result<AppendResult, Fatal<TypeConfig>>) -> Frame {
+    let answer = answer.map_err(|error| Failed::new(Failure::NoGroup, error.to_string()));
+    message::appended(id, &answer)
+}
