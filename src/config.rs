@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 pub use load::{ConfigError, Flag, Resolved, Source};
-pub use value::{HostPort, LogFilter, LogFormat};
+pub use value::{HostPort, LogFilter, LogFormat, NotLogFilter};
 
 use value::Allowed;
 

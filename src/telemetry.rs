@@ -17,7 +17,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
-pub use metrics::{Api, ApiError, BrokerState, HttpRequest, HttpRoute, Metrics, RaftRole, metrics};
+pub use metrics::{
+    Api, ApiError, BrokerState, HttpRequest, HttpRoute, Metrics, RaftRole, State, metrics,
+};
 pub use process::{Usage, usage, usage_of};
 
 use crate::config::{Log, LogFilter, LogFormat};

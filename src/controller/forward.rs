@@ -81,6 +81,10 @@ impl Controller {
         if leader == self.node.id() {
             return self.propose(payload.clone(), patience).await;
         }
+        // A call would wait for it to come back, and meanwhile another leader may be elected.
+        if !self.node.alive(leader) {
+            return Verdict::NotInLog;
+        }
         match self.node.call(leader, PROPOSE, payload.clone(), patience).await {
             Ok(answer) => decode(&answer).unwrap_or(Verdict::Unknown),
             Err(error) => {

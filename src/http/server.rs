@@ -73,6 +73,11 @@ async fn accept(
     }
 }
 
+/// The sender lives as long as the connections, so the wait ends with a true.
+async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
 async fn converse(stream: TcpStream, router: Router, mut stopped: watch::Receiver<bool>) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -80,15 +85,18 @@ async fn converse(stream: TcpStream, router: Router, mut stopped: watch::Receive
         .max_header_size(HEADER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(connection);
-    // Errors here are the client's: it went away, or sent something that is not HTTP.
+    let stopped = async move {
+        // The sender lives as long as this task, so the wait ends with a true.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
-        // The sender lives as long as this task, so the wait ends with a true.
-        _ = stopped.wait_for(|stopped| *stopped) => {
+        () = stopped => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
+    // Errors here are the client's: it went away, or sent something that is not HTTP.
     if let Err(error) = outcome {
         tracing::debug!(%error, "http connection ended");
     }

@@ -98,9 +98,11 @@ impl Peer {
     /// Waits for a connection.
     pub async fn connected(&self) -> Arc<Link> {
         let mut link = self.link.subscribe();
-        match link.wait_for(Option::is_some).await {
-            Ok(link) => Arc::clone(link.as_ref().expect("it was just seen")),
-            Err(_) => std::future::pending().await,
+        // Cloned at once: the guard of a watch must not live across an await.
+        let found = link.wait_for(Option::is_some).await.ok().and_then(|link| link.clone());
+        match found {
+            Some(link) => link,
+            None => std::future::pending().await,
         }
     }
 
