@@ -73,7 +73,7 @@ fn keys_headers_nulls_and_timestamps_come_back_as_they_were_sent() {
     producer.flush(SOON).unwrap();
 
     let consumer = clients::consumer_at(&cluster.bootstrap(), topic, 0, 0);
-    let mut next = || consumer.poll(SOON).unwrap().unwrap().detach();
+    let next = || consumer.poll(SOON).unwrap().unwrap().detach();
     let first = next();
     assert_eq!((first.key(), first.payload()), (Some(&binary[..]), Some(&binary[..])));
     assert_eq!(first.timestamp(), Timestamp::CreateTime(1_234_567_890_123));

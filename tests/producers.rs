@@ -76,7 +76,11 @@ fn broken_batches_are_refused_by_name_and_leave_nothing_behind() {
 
 #[test]
 fn limits_of_size_and_time_hold() {
-    let (_cluster, mut wire) = created("bounds");
+    let cluster = Cluster::shared();
+    let body = r#"{"name": "bounds", "partitions": 1, "replication_factor": 3,
+        "configs": {"message.timestamp.after.max.ms": "3600000"}}"#;
+    cluster.request("POST", "/v1/topics", Some(body)).ok();
+    let mut wire = kafka::at_leader(&cluster, "bounds", 0);
     let large = "x".repeat(1_048_588);
     let answer = produce(&mut wire, "bounds", 0, &Batch::of(&[&large]).bytes());
     assert_eq!(answer.error, MESSAGE_TOO_LARGE);

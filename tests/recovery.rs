@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::clients::Client;
-use crate::support::cluster::Cluster;
+use crate::support::cluster::{Broker, Cluster};
 use crate::support::kafka::{leader, partition_at};
 use crate::support::load::Load;
 
@@ -52,8 +52,8 @@ fn killing_a_follower_stops_nobody() {
 fn acknowledged_records_survive_killing_all_three_at_once() {
     let (cluster, load) = under_load("kill-all", Client::Java);
     for _ in 0..2 {
-        cluster.brokers().iter().for_each(|broker| broker.kill9());
-        cluster.brokers().iter().for_each(|broker| broker.start());
+        cluster.brokers().iter().for_each(Broker::kill9);
+        cluster.brokers().iter().for_each(Broker::start);
         cluster.wait_whole();
         load.progress(&cluster, SOME);
     }
@@ -97,8 +97,8 @@ fn a_stop_hands_leaderships_over_and_a_whole_cluster_stops_and_starts_again() {
         cluster.wait_whole();
     }
     let total = load.finish_and_verify(&cluster);
-    cluster.brokers().iter().for_each(|broker| broker.stop());
-    cluster.brokers().iter().for_each(|broker| broker.start());
+    cluster.brokers().iter().for_each(Broker::stop);
+    cluster.brokers().iter().for_each(Broker::start);
     cluster.wait_whole();
     let epoch = leader(&cluster, TOPIC, 0).epoch;
     assert!(epoch > 1 && total > 0);

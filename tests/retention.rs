@@ -7,7 +7,7 @@ use serde_json::json;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::support::clients;
-use crate::support::cluster::{Cluster, SOON};
+use crate::support::cluster::{Broker, Cluster, SOON};
 use crate::support::kafka::{self, NONE, delete_records, list_offset};
 
 const MIB: u64 = 1 << 20;
@@ -90,8 +90,8 @@ fn deleting_records_frees_their_disk_space_and_survives_a_restart() {
     let mut wire = kafka::at_leader(&cluster, "aging", 0);
     assert_eq!(delete_records(&mut wire, "aging", 0, last - 1), (last - 1, NONE));
     disk_below(&cluster, 70 * MIB);
-    cluster.brokers().iter().for_each(|broker| broker.kill9());
-    cluster.brokers().iter().for_each(|broker| broker.start());
+    cluster.brokers().iter().for_each(Broker::kill9);
+    cluster.brokers().iter().for_each(Broker::start);
     cluster.wait_whole();
     assert_eq!((log_start(&cluster), end(&cluster)), (last - 1, last));
 }

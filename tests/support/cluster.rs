@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::http::{self, Answer};
@@ -74,7 +74,7 @@ impl Broker {
     }
 
     fn process(&self) -> MutexGuard<'_, Option<Process>> {
-        self.process.lock().unwrap_or_else(|poison| poison.into_inner())
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn running(&self) -> bool {
@@ -311,7 +311,7 @@ impl Cluster {
     }
 
     fn gate(&self) {
-        let allowed = self.allowed.lock().unwrap_or_else(|poison| poison.into_inner());
+        let allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
         let lines: Vec<String> =
             self.brokers.iter().flat_map(|broker| broker.unexpected(&allowed)).collect();
         drop(allowed);

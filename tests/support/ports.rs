@@ -7,12 +7,7 @@ use std::sync::Mutex;
 const FIRST: u16 = 20_000;
 const LAST: u16 = 32_000;
 
-/// A port nobody listens on, not given out before by this run.
-pub fn free() -> u16 {
-    block(1)
-}
-
-/// The first of `count` free consecutive ports.
+/// The first of `count` consecutive ports nobody listens on, not given out before by this run.
 pub fn block(count: u16) -> u16 {
     static NEXT: Mutex<Option<u16>> = Mutex::new(None);
     let mut next = NEXT.lock().unwrap();

@@ -24,12 +24,6 @@ pub fn maybe<T>(limit: Duration, mut state: impl FnMut() -> Option<T>) -> Option
     }
 }
 
-/// Checks over and over for `length` that `state` stays true.
-pub fn holds(what: &str, length: Duration, mut state: impl FnMut() -> bool) {
-    let broken = maybe(length, || (!state()).then_some(()));
-    assert!(broken.is_none(), "did not hold: {what}");
-}
-
 #[expect(clippy::disallowed_methods, reason = "polling a process from outside has to pause")]
 fn rest(pause: Duration) {
     thread::sleep(pause);
