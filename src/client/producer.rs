@@ -80,6 +80,8 @@ impl Producer {
     /// Asks the cluster for a producer identity.
     pub async fn new(client: Client, config: ProducerConfig) -> Result<Self, ClientError> {
         let request = message!(InitProducerIdRequest {
+            // The type's default is an empty text, which would be a transaction's name.
+            transactional_id: None,
             transaction_timeout_ms: 60_000,
             producer_id: -1,
             producer_epoch: -1
