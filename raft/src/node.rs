@@ -338,7 +338,7 @@ impl Node {
     /// Hands all leaderships over, for a few seconds at most, then stops all groups and connections.
     /// The database stays open.
     pub async fn shutdown(&self) {
-        self.core.stop.send_replace(true);
+        // Connections stay until then: the heir's first words are what tells that it took over.
         let replicas = self.core.replicas();
         let handed_over = stream::iter(replicas.iter().filter(|replica| replica.shared.leads()))
             .for_each_concurrent(STOPPING, |replica| membership::hand_over(&self.core, replica));
