@@ -73,7 +73,9 @@ impl Moves {
     fn drop_superseded(&mut self, image: &Image) {
         let controller = &self.controller;
         self.running.retain(|group, running| {
-            let wanted = wanted(image, *group).is_some_and(|(change, _)| change == running.change);
+            // Also once it is complete: the job itself may not have heard yet.
+            let partition = image.partition_of(*group);
+            let wanted = partition.is_some_and(|(_, _, info)| info.change == running.change);
             let keep = wanted && leads(controller, *group);
             if !keep {
                 running.job.abort();
