@@ -276,7 +276,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         } else {
             self.boundary = self.next_boundary();
         }
-        self.boundary.is_some().then(|| self.builder())
+        (force || self.boundary.is_some()).then(|| self.builder())
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
@@ -334,7 +334,8 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let Some(index) = self.boundary else {
-            return Err(io::Error::other("no checkpoint below the retention boundary"));
+            // Asked for at the start of a log without any checkpoint: nothing is covered.
+            return Ok(Snapshot { meta: SnapshotMeta::default(), snapshot: Bytes::new() });
         };
         let log = self.log.clone();
         let task = tokio::task::spawn_blocking(move || log.state_get(&checkpoint::key(index)));

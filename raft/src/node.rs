@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -59,7 +60,10 @@ pub(crate) struct Core {
     pub room: Arc<Semaphore>,
     pub handler: RwLock<Option<Arc<dyn CallHandler>>>,
     pub arriving: Arriving,
+    /// Ends all connections that were accepted.
     pub stop: watch::Sender<bool>,
+    /// No group is opened any more.
+    stopping: AtomicBool,
     catch_up: Arc<CatchUp>,
     replicas: RwLock<HashMap<u64, Arc<Replica>>>,
     /// Groups that are being opened, closed or deleted.
@@ -101,7 +105,7 @@ impl Core {
         if self.replica(group.0).is_some() {
             return Err(Error::AlreadyOpen(group));
         }
-        if *self.stop.borrow() {
+        if self.stopping.load(Ordering::Acquire) {
             return Err(Error::Stopped);
         }
         let _slot = self.opening.acquire().await.map_err(|_| Error::Stopped)?;
@@ -217,6 +221,7 @@ impl Node {
             handler: RwLock::new(None),
             arriving: Arriving::default(),
             stop: watch::Sender::new(false),
+            stopping: AtomicBool::new(false),
             catch_up: Arc::new(CatchUp::new(config.limits.catch_up_bytes_per_second)),
             replicas: RwLock::default(),
             reserved: Mutex::default(),

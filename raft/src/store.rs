@@ -94,14 +94,21 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 impl Reader {
     /// Entries from `from`, at least one if there is one, off the async workers if it needs the disk.
     async fn read(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<Entry>, io::Error> {
-        let stored = if self.log.cached(from) {
-            self.log.read(from, to, bytes_max)
-        } else {
-            let log = self.log.clone();
-            let task = tokio::task::spawn_blocking(move || log.read(from, to, bytes_max));
-            task.await.map_err(io::Error::other)?
+        let stored = match self.log.read_cached(from, to, bytes_max) {
+            Some(cached) => cached,
+            None => {
+                let log = self.log.clone();
+                let task = tokio::task::spawn_blocking(move || log.read(from, to, bytes_max));
+                task.await.map_err(io::Error::other)?
+            }
         };
-        let entries = stored.map_err(storage_failed)?;
+        let entries = match stored {
+            // Not damage: somebody asked too late.
+            Err(error @ quorate_storage::Error::Purged { .. }) => {
+                return Err(io::Error::new(io::ErrorKind::NotFound, error));
+            }
+            other => other.map_err(storage_failed)?,
+        };
         entries.into_iter().map(|entry| from_stored(entry).map_err(corrupt)).collect()
     }
 
@@ -126,7 +133,8 @@ impl RaftLogReader<TypeConfig> for Reader {
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
-        let (mut from, to) = bounds(&range);
+        let (from, to) = bounds(&range);
+        let mut from = from.max(self.log.state().purged.map_or(0, |purged| purged.index + 1));
         let mut entries = Vec::new();
         while from < to {
             let part = self.read(from, to, SCAN_BYTES).await?;
@@ -153,6 +161,7 @@ impl RaftLogReader<TypeConfig> for Reader {
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let (from, to) = bounds(&range);
+        let from = from.max(self.log.state().purged.map_or(0, |purged| purged.index + 1));
         let start = Scan { reader: self.clone(), next: from, to, ready: Vec::new().into_iter() };
         Box::pin(stream::try_unfold(start, Scan::step))
     }
@@ -255,3 +264,6 @@ pub(crate) fn signal(waiter: oneshot::Sender<()>) {
 fn corrupt(error: DecodeError) -> io::Error {
     quorate_storage::fatal("a raft group read nonsense from its log", &error)
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,3 +23,6 @@ pub(crate) mod serve_append;
 pub(crate) mod serve_request;
 pub(crate) mod server;
 pub(crate) mod wire;
+
+#[cfg(test)]
+mod tests;

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     async fn read_from(bytes: &[u8]) -> io::Result<Option<(u8, Bytes)>> {
-        read(&mut std::io::Cursor::new(bytes.to_vec()), 1 << 20).await
+        read(&mut io::Cursor::new(bytes.to_vec()), 1 << 20).await
     }
 
     fn sample() -> Frame {

@@ -1,0 +1,72 @@
+//! The consensus core's own suite for log and state machine, on the real database.
+
+use std::sync::Arc;
+
+use openraft::StorageError;
+use openraft::testing::log::{StoreBuilder, Suite};
+use parking_lot::RwLock;
+use quorate_storage::{Db, GroupId, Options};
+use tempfile::TempDir;
+
+use super::LogStore;
+use crate::apply::StateMachine;
+use crate::error::DecodeError;
+use crate::machine::{Committed, Effects, Machine};
+use crate::maintenance::Wanted;
+use crate::replica::Shared;
+use crate::types::TypeConfig;
+
+/// Counts, which is all the suite needs.
+#[derive(Default)]
+struct Counter(u64);
+
+impl Machine for Counter {
+    type Reply = ();
+
+    fn apply(&mut self, _: Committed<'_>, _: &mut Effects) {
+        self.0 += 1;
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        self.0.to_be_bytes().to_vec()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let bytes = bytes.try_into().map_err(|_| DecodeError("not a counter".into()))?;
+        Ok(Self(u64::from_be_bytes(bytes)))
+    }
+
+    fn needed_from(&self) -> u64 {
+        0
+    }
+}
+
+struct Builder;
+
+impl StoreBuilder<TypeConfig, LogStore, StateMachine, Closing> for Builder {
+    async fn build(&self) -> Result<(Closing, LogStore, StateMachine), StorageError<TypeConfig>> {
+        let dir = TempDir::new().unwrap();
+        let db = Db::open(dir.path(), Options::default()).unwrap();
+        let log = db.log(GroupId(1));
+        let shared = Arc::new(Shared::new(GroupId(1), 1, vec![1], log.clone(), 1 << 20));
+        let machine = Arc::new(RwLock::new(Counter::default()));
+        let machine = StateMachine::load(shared, machine, Arc::new(Wanted::default())).unwrap();
+        Ok((Closing { db, _dir: dir }, LogStore::new(log, 1 << 20, Some(1)), machine))
+    }
+}
+
+struct Closing {
+    db: Arc<Db>,
+    _dir: TempDir,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.db.close();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suite_of_the_consensus_core_passes() {
+    Suite::test_all(Builder).await.unwrap();
+}

@@ -1,0 +1,13 @@
+//! Groups on several nodes, with real sockets, real storage and a runtime per node, so that a node
+//! can be killed without being asked.
+
+mod groups {
+    mod calls;
+    pub mod cluster;
+    mod failover;
+    mod ledger;
+    mod membership;
+    mod replication;
+    mod restore;
+    mod snapshots;
+}

@@ -1,0 +1,88 @@
+//! The machine of the tests: remembers every payload it applied, and forgets what it is told to.
+
+use bytes::{Buf, BufMut, Bytes};
+use quorate_raft::{Committed, DecodeError, Effects, Machine};
+use quorate_storage::StatePut;
+
+/// Payloads by index, as far as they are still needed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    pub applied: u64,
+    pub count: u64,
+    pub entries: Vec<(u64, Bytes)>,
+    pub trimmed_to: u64,
+}
+
+/// A payload that forgets all entries below an index.
+pub fn trim(below: u64) -> Bytes {
+    let mut payload = vec![b'T'];
+    payload.put_u64(below);
+    payload.into()
+}
+
+/// A payload to be remembered.
+pub fn note(text: &str) -> Bytes {
+    Bytes::from(format!("N{text}"))
+}
+
+impl Machine for Ledger {
+    type Reply = u64;
+
+    fn apply(&mut self, entry: Committed<'_>, effects: &mut Effects) -> u64 {
+        assert!(
+            entry.index == 0 || entry.index == self.applied + 1,
+            "a gap before {}",
+            entry.index
+        );
+        self.applied = entry.index;
+        let Some(payload) = entry.payload else { return self.count };
+        match payload[0] {
+            b'T' => {
+                self.trimmed_to = self.trimmed_to.max((&payload[1..]).get_u64());
+                self.entries.retain(|(index, _)| *index >= self.trimmed_to);
+            }
+            _ => {
+                self.count += 1;
+                self.entries.push((entry.index, payload.clone()));
+                let key = [&b"n"[..], &entry.index.to_be_bytes()].concat();
+                effects.puts.push(StatePut { key, value: Bytes::from_static(b"seen") });
+            }
+        }
+        self.count
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put_u64(self.applied);
+        out.put_u64(self.count);
+        out.put_u64(self.trimmed_to);
+        for (index, payload) in &self.entries {
+            out.put_u64(*index);
+            out.put_u32(payload.len() as u32);
+            out.extend_from_slice(payload);
+        }
+        out
+    }
+
+    fn decode(mut bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() < 24 {
+            return Err(DecodeError("too short".into()));
+        }
+        let mut ledger = Self {
+            applied: bytes.get_u64(),
+            count: bytes.get_u64(),
+            trimmed_to: bytes.get_u64(),
+            entries: Vec::new(),
+        };
+        while !bytes.is_empty() {
+            let index = bytes.get_u64();
+            let length = bytes.get_u32() as usize;
+            ledger.entries.push((index, bytes.copy_to_bytes(length)));
+        }
+        Ok(ledger)
+    }
+
+    fn needed_from(&self) -> u64 {
+        self.trimmed_to
+    }
+}

@@ -1,0 +1,118 @@
+//! Voters come and go, also when a node restarts in the middle.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_raft::{Error, TransportLimits};
+use quorate_storage::GroupId;
+
+use super::cluster::{Cluster, until};
+
+/// Drives a change to its end as a reconciler would: asks whoever leads, again after any error.
+async fn drive(cluster: &Cluster, group: u64, target: &[u64]) {
+    let wanted: BTreeSet<u64> = target.iter().copied().collect();
+    until_async(|| async {
+        let leader = cluster.leader(group).await;
+        let replica = cluster.group(leader, group).clone();
+        let target = wanted.clone();
+        let change = async move {
+            let changed = replica.change_voters(target);
+            tokio::time::timeout(Duration::from_secs(5), changed).await
+        };
+        matches!(cluster.node(leader).spawn(change).await, Ok(Ok(())))
+    })
+    .await;
+}
+
+async fn until_async<F: Future<Output = bool>>(mut done: impl FnMut() -> F) {
+    for _ in 0..200 {
+        if done().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the change never completed");
+}
+
+fn voters(cluster: &Cluster, on: u64, group: u64) -> Vec<u64> {
+    cluster.group(on, group).status().voters
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_voter_becomes_three_and_a_replica_is_replaced() {
+    let mut cluster = Cluster::start(4).await;
+    cluster.create(1, &[1]).await;
+    for _ in 0..30 {
+        cluster.write_bytes(1, Bytes::from(vec![b'N'; 10_000])).await;
+    }
+    cluster.open(2, 1, &[1, 2, 3]).await;
+    cluster.open(3, 1, &[1, 2, 3]).await;
+    drive(&cluster, 1, &[1, 2, 3]).await;
+    let last = cluster.write(1, "three").await;
+    cluster.agree(1, &[1, 2, 3], last).await;
+
+    cluster.open(4, 1, &[2, 3, 4]).await;
+    cluster.leader(1).await;
+    drive(&cluster, 1, &[2, 3, 4]).await;
+    let leader = cluster.leader_among(1, &[2, 3, 4]).await;
+    assert_eq!(voters(&cluster, leader, 1), [2, 3, 4]);
+    let last = cluster.write_on(leader, 1, "without the first").await;
+    cluster.agree(1, &[2, 3, 4], last).await;
+    let node = std::sync::Arc::clone(&cluster.node(1).node);
+    node.delete(GroupId(1)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_was_cut_off_by_a_restart_is_finished_by_asking_again() {
+    let limits =
+        TransportLimits { catch_up_bytes_per_second: 3 << 20, ..TransportLimits::default() };
+    let mut cluster = Cluster::start_with(4, limits).await;
+    cluster.create(1, &[1, 2, 3]).await;
+    for _ in 0..80 {
+        cluster.write_bytes(1, Bytes::from(vec![b'N'; 100_000])).await;
+    }
+    cluster.open(4, 1, &[1, 2, 4]).await;
+    let leader = cluster.leader_among(1, &[1, 2, 3]).await;
+    let group = cluster.group(leader, 1).clone();
+    let change = cluster.node(leader).in_runtime(|_| {
+        tokio::spawn(async move { group.change_voters(BTreeSet::from([1, 2, 4])).await })
+    });
+    until("the new replica receives the log", || {
+        cluster.group(4, 1).status().last_index.is_some_and(|last| last > 5)
+    })
+    .await;
+    cluster.kill(leader);
+    assert!(!matches!(change.await, Ok(Ok(()))), "the change was not over");
+    cluster.start_node(leader).await;
+    cluster.open(leader, 1, &[1, 2, 4]).await;
+    drive(&cluster, 1, &[1, 2, 4]).await;
+    let leader = cluster.leader_among(1, &[1, 2, 4]).await;
+    assert_eq!(voters(&cluster, leader, 1), [1, 2, 4]);
+    let last = cluster.write_on(leader, 1, "end").await;
+    cluster.agree(1, &[1, 2, 4], last).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn learners_follow_without_a_vote_and_the_metadata_group_keeps_them() {
+    let mut cluster = Cluster::start(3).await;
+    for group in [0, 5] {
+        cluster.create(group, &[1]).await;
+        cluster.leader(group).await;
+        cluster.open(2, group, &[1]).await;
+        cluster.open(3, group, &[1]).await;
+        let replica = cluster.group(1, group).clone();
+        replica.add_learner(2).await.unwrap();
+        replica.add_learner(3).await.unwrap();
+        replica.add_learner(3).await.unwrap();
+        let last = cluster.write(group, "seen by learners").await;
+        cluster.agree(group, &[1, 2, 3], last).await;
+        replica.change_voters(BTreeSet::from([1])).await.unwrap();
+    }
+    assert_eq!(cluster.group(1, 0).status().learners, [2, 3]);
+    assert_eq!(cluster.group(1, 5).status().learners, Vec::<u64>::new());
+    cluster.group(1, 0).remove_learner(3).await.unwrap();
+    assert_eq!(cluster.group(1, 0).status().learners, [2]);
+    let refused = cluster.group(1, 0).remove_learner(1).await;
+    assert!(matches!(refused, Err(Error::Refused(_))));
+}
