@@ -20,13 +20,24 @@ pub(super) const GROUP: GroupId = GroupId(7);
 
 /// See the file's header.
 pub(super) struct Broker {
-    db: Arc<Db>,
     node: Arc<Node>,
     pub(super) partitions: Arc<Partitions>,
     pub(super) partition: Arc<Partition>,
     /// What the partition takes for the time.
     pub(super) clock: Arc<AtomicI64>,
-    dir: TempDir,
+    disk: Disk,
+}
+
+/// The database and its directory, which goes only after it.
+struct Disk {
+    db: Arc<Db>,
+    dir: Option<TempDir>,
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.db.close();
+    }
 }
 
 impl Broker {
@@ -44,17 +55,18 @@ impl Broker {
         let partition = partitions.open(replica(settings)).await.unwrap();
         partition.group().initialize(BTreeSet::from([1])).await.unwrap();
         ready(&partition).await;
-        Self { db, node, partitions, partition, clock, dir }
+        let disk = Disk { db, dir: Some(dir) };
+        Self { node, partitions, partition, clock, disk }
     }
 
     /// Stops and starts again; what was in memory only is gone.
     pub(super) async fn restart(self) -> Self {
         let settings = self.partition.settings();
         let now_ms = self.clock.load(Ordering::Relaxed);
-        let Self { db, node, partitions, partition, dir, .. } = self;
+        let Self { node, partitions, partition, mut disk, .. } = self;
         node.shutdown().await;
-        drop((partition, partitions, node));
-        tokio::task::spawn_blocking(move || db.close()).await.unwrap();
+        let dir = disk.dir.take().unwrap();
+        drop((partition, partitions, node, disk));
         Self::start_in(dir, settings, now_ms).await
     }
 
