@@ -16,6 +16,7 @@ mod error;
 mod face;
 mod frame;
 mod listener;
+mod pipeline;
 mod route;
 mod sessions;
 mod socket;

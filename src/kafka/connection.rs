@@ -28,6 +28,7 @@ use super::api::api_versions;
 use super::error::ErrorCode;
 use super::face::{Face, Room, stopped};
 use super::frame::{self, Call, FrameError};
+use super::pipeline::Pipeline;
 use super::socket::{self, Reader};
 use super::table::{Api, Work};
 use crate::telemetry::{self, metrics};
@@ -102,6 +103,7 @@ pub(super) async fn serve(face: Arc<Face>, stream: TcpStream, peer: SocketAddr) 
     let mut reader = Requests {
         slots: Arc::new(Semaphore::new(pipelined)),
         pipelined,
+        pipeline: Arc::default(),
         socket: Reader::new(read_half),
         queue,
         face,
@@ -126,6 +128,7 @@ struct Requests {
     queue: mpsc::Sender<Pending>,
     slots: Arc<Semaphore>,
     pipelined: usize,
+    pipeline: Arc<Pipeline>,
 }
 
 impl Requests {
@@ -150,7 +153,7 @@ impl Requests {
         // Memory is the last thing to wait for, so that nobody holds it while waiting for something else.
         let room = self.face.request_room(head.cost()).await;
         let bytes = self.socket.frame(&head).await?;
-        let (call, body) = frame::open(&head, bytes)?;
+        let (call, body) = frame::open(&head, bytes, &self.pipeline)?;
         let (api, received) = (call.api, call.received);
         let work = match api.serves(call.version) {
             true => (api.begin)(Arc::clone(&self.face), call, body).await?,

@@ -15,6 +15,7 @@ use kafka_wire::{
 };
 use kafka_wire_core::{ApiVersion, DecodeError, DecodeLimits, Decoder, EncodeError, KafkaDecode};
 
+use super::pipeline::Pipeline;
 use super::table::{self, Api};
 
 /// Bytes of the length in front of every frame.
@@ -40,6 +41,8 @@ pub(crate) struct Call {
     pub(crate) client: Option<Arc<str>>,
     /// When its last byte arrived.
     pub(crate) received: Instant,
+    /// The connection's memory of its producers.
+    pub(crate) pipeline: Arc<Pipeline>,
 }
 
 /// Why a frame cannot be served. None of these can be answered in a form the peer would understand, so the
@@ -102,7 +105,11 @@ impl Head {
 }
 
 /// Decodes the header of a frame (without its length field) and leaves the decoder at the body.
-pub(super) fn open(head: &Head, frame: Bytes) -> Result<(Call, Decoder), FrameError> {
+pub(super) fn open(
+    head: &Head,
+    frame: Bytes,
+    pipeline: &Arc<Pipeline>,
+) -> Result<(Call, Decoder), FrameError> {
     let mut decoder = Decoder::new(frame, decode_limits(head.length))?;
     let mut call = Call {
         api: head.api,
@@ -110,6 +117,7 @@ pub(super) fn open(head: &Head, frame: Bytes) -> Result<(Call, Decoder), FrameEr
         correlation: head.correlation,
         client: None,
         received: Instant::now(),
+        pipeline: Arc::clone(pipeline),
     };
     // An ApiVersions of a version from the future has a header we cannot know; its answer needs none of it.
     if head.api.serves(head.version) {
@@ -156,7 +164,7 @@ pub fn decode_request(bytes: &[u8]) -> Result<&'static str, FrameError> {
     let head = Head::read(bytes, 100 * 1024 * 1024)?;
     let frame = bytes.get(LENGTH_BYTES..).unwrap_or_default();
     let frame = Bytes::copy_from_slice(&frame[..frame.len().min(head.length)]);
-    let (call, mut decoder) = open(&head, frame)?;
+    let (call, mut decoder) = open(&head, frame, &Arc::default())?;
     if head.api.serves(head.version) {
         (head.api.decode)(&mut decoder, call.version)?;
     }

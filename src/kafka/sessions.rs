@@ -205,7 +205,7 @@ impl Table {
             match oldest {
                 _ if fits => return true,
                 Some((used, id)) if now_ms.saturating_sub(used) >= EVICT_AFTER_MS => {
-                    self.remove(id)
+                    self.remove(id);
                 }
                 _ => return false,
             }

@@ -164,8 +164,7 @@ fn check_header(header: &Header, limits: &Limits) -> Result<(), BatchError> {
 /// Reads every record and returns the largest timestamp among them.
 fn walk(bytes: &Bytes, header: &Header, limits: &Limits) -> Result<i64, BatchError> {
     let mut newest = NO_TIMESTAMP;
-    let mut index = 0;
-    for record in Records::open(bytes, Want::Heads)? {
+    for (index, record) in (0..).zip(Records::open(bytes, Want::Heads)?) {
         let record = record?;
         if record.offset_delta != index {
             return Err(BatchError::OffsetDelta { index, found: record.offset_delta });
@@ -181,7 +180,6 @@ fn walk(bytes: &Bytes, header: &Header, limits: &Limits) -> Result<i64, BatchErr
             }
         }
         newest = newest.max(record.timestamp);
-        index += 1;
     }
     Ok(newest)
 }

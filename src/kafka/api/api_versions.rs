@@ -28,7 +28,7 @@ pub(in crate::kafka) async fn handle(
         answer.error_code = ErrorCode::InvalidRequest.count(&call);
         return answer;
     }
-    tracing::debug!(client = call.client, %name, %version, "client software");
+    tracing::debug!(client = call.client.as_deref(), %name, %version, "client software");
     answer.api_keys = served();
     answer
 }

@@ -118,106 +118,96 @@ fn shown(
     }
 }
 
+/// The settings of a broker: name, type, meaning and value in force, by name.
+const BROKER_CONFIGS: &[BrokerConfig] = &[
+    ("advertised.listeners", ConfigKind::String, "Where clients connect.", |it, _| {
+        let kafka = &it.kafka;
+        let address = kafka.advertised.as_ref().map(ToString::to_string);
+        format!("PLAINTEXT://{}", address.unwrap_or_else(|| kafka.listen.to_string()))
+    }),
+    (
+        "auto.create.topics.enable",
+        ConfigKind::Boolean,
+        "Whether a client that asks for a topic that does not exist creates it.",
+        |it, _| it.topics.auto_create.to_string(),
+    ),
+    ("broker.id", ConfigKind::Int, "This broker's id.", |_, id| id.to_string()),
+    ("broker.rack", ConfigKind::String, "The rack this broker stands in.", |it, _| {
+        it.broker.rack.clone().unwrap_or_default()
+    }),
+    (
+        "connections.max.idle.ms",
+        ConfigKind::Long,
+        "The longest a connection may be silent.",
+        |it, _| it.kafka.idle_timeout_ms.to_string(),
+    ),
+    (
+        "default.replication.factor",
+        ConfigKind::Int,
+        "Replicas of a new topic's partitions, or as many as there are live brokers.",
+        |it, _| it.topics.replication_factor.unwrap_or(3).to_string(),
+    ),
+    ("delete.topic.enable", ConfigKind::Boolean, "Topics can be deleted.", |_, _| "true".into()),
+    ("fetch.max.bytes", ConfigKind::Int, "The most record bytes in one fetch answer.", |it, _| {
+        it.kafka.fetch_bytes_max.to_string()
+    }),
+    ("log.cleanup.policy", ConfigKind::List, "What becomes of old records.", |_, _| {
+        "delete".into()
+    }),
+    (
+        "log.retention.bytes",
+        ConfigKind::Long,
+        "Bytes of each partition of a new topic that are kept; -1 keeps all.",
+        |it, _| it.topics.retention_bytes.to_string(),
+    ),
+    (
+        "log.retention.ms",
+        ConfigKind::Long,
+        "How long records of a new topic are kept; -1 keeps them for ever.",
+        |it, _| it.topics.retention_ms.to_string(),
+    ),
+    ("max.connections", ConfigKind::Int, "The most client connections at a time.", |it, _| {
+        it.kafka.connections_max.to_string()
+    }),
+    (
+        "message.max.bytes",
+        ConfigKind::Int,
+        "The largest record batch a new topic takes.",
+        |it, _| it.topics.message_bytes_max.to_string(),
+    ),
+    (
+        "min.insync.replicas",
+        ConfigKind::Int,
+        "Every record is acknowledged by a majority of its replicas, whatever this is.",
+        |_, _| "1".into(),
+    ),
+    ("num.partitions", ConfigKind::Int, "Partitions of a new topic.", |it, _| {
+        it.topics.partitions.to_string()
+    }),
+    ("socket.request.max.bytes", ConfigKind::Int, "The largest request taken.", |it, _| {
+        it.kafka.request_bytes_max.to_string()
+    }),
+    (
+        "unclean.leader.election.enable",
+        ConfigKind::Boolean,
+        "A replica that misses acknowledged records is never elected.",
+        |_, _| "false".into(),
+    ),
+];
+
+type BrokerConfig = (&'static str, ConfigKind, &'static str, fn(&Config, i32) -> String);
+
 fn broker_configs(config: &Config, id: i32) -> Vec<Shown> {
-    use ConfigKind::{Boolean, Int, List, Long, String as Text};
-    let (kafka, topics) = (&config.kafka, &config.topics);
-    let advertised =
-        kafka.advertised.as_ref().map_or_else(|| kafka.listen.to_string(), ToString::to_string);
-    let replication = topics.replication_factor.unwrap_or(3);
-    let rows: [(&'static str, String, ConfigKind, &'static str); 17] = [
-        (
-            "advertised.listeners",
-            format!("PLAINTEXT://{advertised}"),
-            Text,
-            "Where clients connect.",
-        ),
-        (
-            "auto.create.topics.enable",
-            topics.auto_create.to_string(),
-            Boolean,
-            "Whether a client that asks for a topic that does not exist creates it.",
-        ),
-        ("broker.id", id.to_string(), Int, "This broker's id."),
-        (
-            "broker.rack",
-            config.broker.rack.clone().unwrap_or_default(),
-            Text,
-            "The rack this broker stands in.",
-        ),
-        (
-            "connections.max.idle.ms",
-            kafka.idle_timeout_ms.to_string(),
-            Long,
-            "The longest a connection may be silent.",
-        ),
-        (
-            "default.replication.factor",
-            replication.to_string(),
-            Int,
-            "Replicas of a new topic's partitions, or as many as there are live brokers.",
-        ),
-        ("delete.topic.enable", "true".to_owned(), Boolean, "Topics can be deleted."),
-        (
-            "fetch.max.bytes",
-            kafka.fetch_bytes_max.to_string(),
-            Int,
-            "The most record bytes in one fetch answer.",
-        ),
-        ("log.cleanup.policy", "delete".to_owned(), List, "What becomes of old records."),
-        (
-            "log.retention.bytes",
-            topics.retention_bytes.to_string(),
-            Long,
-            "Bytes of each partition of a new topic that are kept; -1 keeps all.",
-        ),
-        (
-            "log.retention.ms",
-            topics.retention_ms.to_string(),
-            Long,
-            "How long records of a new topic are kept; -1 keeps them for ever.",
-        ),
-        (
-            "max.connections",
-            kafka.connections_max.to_string(),
-            Int,
-            "The most client connections at a time.",
-        ),
-        (
-            "message.max.bytes",
-            topics.message_bytes_max.to_string(),
-            Int,
-            "The largest record batch a new topic takes.",
-        ),
-        (
-            "min.insync.replicas",
-            "1".to_owned(),
-            Int,
-            "Every record is acknowledged by a majority of its replicas, whatever this is.",
-        ),
-        ("num.partitions", topics.partitions.to_string(), Int, "Partitions of a new topic."),
-        (
-            "socket.request.max.bytes",
-            kafka.request_bytes_max.to_string(),
-            Int,
-            "The largest request taken.",
-        ),
-        (
-            "unclean.leader.election.enable",
-            "false".to_owned(),
-            Boolean,
-            "A replica that misses acknowledged records is never elected.",
-        ),
-    ];
-    let show = |(name, value, kind, doc)| Shown {
+    let show = |(name, kind, doc, value): &BrokerConfig| Shown {
         name,
-        value,
+        value: value(config, id),
         default: None,
         source: SOURCE_STATIC_BROKER,
-        kind,
+        kind: *kind,
         doc,
         read_only: true,
     };
-    rows.into_iter().map(show).collect()
+    BROKER_CONFIGS.iter().map(show).collect()
 }
 
 fn row(

@@ -28,7 +28,7 @@ pub(in crate::kafka) async fn handle(
     let outcome = match request.transactional_id {
         None => next_id(&face).await,
         Some(id) => {
-            tracing::info!(transactional_id = %id, client = call.client, "transactions are not available");
+            tracing::info!(transactional_id = %id, client = call.client.as_deref(), "transactions are not available");
             Err(ErrorCode::InvalidRequest)
         }
     };

@@ -71,7 +71,8 @@ async fn find(
             _ => Err(ErrorCode::UnsupportedVersion),
         };
     };
-    let found = led.partition.offset_for_timestamp(spec).await.map_err(|error| (&error).into())?;
+    let found =
+        led.partition.offset_for_timestamp(spec).await.map_err(|it| ErrorCode::from(&it))?;
     // A search may take a while. If the leadership went meanwhile, the new leader may know of more.
     match led.partition.leader_epoch_if_ready() {
         Ok(epoch) if epoch == led.epoch => Ok(found),

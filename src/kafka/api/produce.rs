@@ -20,9 +20,10 @@ use crate::kafka::connection::{Answer, Closed};
 use crate::kafka::error::ErrorCode;
 use crate::kafka::face::{Face, now_ms};
 use crate::kafka::frame::{self, Call, FrameError};
+use crate::kafka::pipeline::Ticket;
 use crate::kafka::route::{self, Refused, TopicKey};
 use crate::kafka::table::Work;
-use crate::metadata::{Image, Leader, TimestampType, TopicConfigs};
+use crate::metadata::{self, Image, Leader, PartitionInfo, TimestampType, TopicConfigs};
 use crate::partition::{AppendError, Appended, PendingAppend};
 use crate::record::{self, BatchError, CheckedBatch, Codec, Header, Limits, TimestampRule};
 
@@ -50,7 +51,13 @@ pub(super) struct Failure {
 /// One partition of a request, begun.
 pub(super) struct Begun {
     index: i32,
-    append: Result<PendingAppend, Failure>,
+    append: Result<UnderWay, Failure>,
+}
+
+/// A batch in the hands of its partition's log.
+pub(super) struct UnderWay {
+    append: PendingAppend,
+    ticket: Option<Ticket>,
 }
 
 /// One topic of a request, named as the request did.
@@ -109,18 +116,43 @@ async fn append(
     call: &Call,
     topic: &TopicKey,
     data: PartitionProduceData,
-) -> Result<PendingAppend, Failure> {
+) -> Result<UnderWay, Failure> {
     let topic = topic.find(image)?;
     let info = topic.partition(data.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let records = data.records.unwrap_or_default();
+    // As far as it can be read; whether it may be believed is checked later.
+    let header = Header::parse(&records);
+    let appended = append_to(face, call, topic, info, records).await;
+    if let (Err(_), Some(header)) = (&appended, header) {
+        call.pipeline.refused(info.group, &header);
+    }
+    appended
+}
+
+async fn append_to(
+    face: &Face,
+    call: &Call,
+    topic: &metadata::Topic,
+    info: &PartitionInfo,
+    records: Bytes,
+) -> Result<UnderWay, Failure> {
     let led = route::lead_soon(face, info, -1).await?;
     let now_ms = now_ms();
     let limits = limits_of(&topic.configs, now_ms, call.version);
-    let batch = check(face, data.records.unwrap_or_default(), limits).await?;
+    let batch = check(face, records, limits).await?;
     if batch.header().is_transactional() {
         return Err(ErrorCode::InvalidTxnState.into());
     }
-    let appended = led.partition.append(batch, now_ms).await;
-    appended.map_err(|error| Failure::of_append(face, error))
+    let ticket = call.pipeline.enter(info.group, led.epoch, batch.header())?;
+    match led.partition.append(batch, now_ms).await {
+        Ok(append) => Ok(UnderWay { append, ticket }),
+        Err(error) => {
+            if let Some(ticket) = ticket {
+                ticket.failed();
+            }
+            Err(Failure::of_append(face, error))
+        }
+    }
 }
 
 fn limits_of(configs: &TopicConfigs, now_ms: i64, version: i16) -> Limits {
@@ -157,8 +189,11 @@ async fn check(face: &Face, records: Bytes, limits: Limits) -> Result<CheckedBat
 /// Waits until the fate of every batch is known, and closes the connection if one was not written.
 async fn unanswered(topics: Vec<Topic>) -> Result<Answer, Closed> {
     for partition in topics.into_iter().flat_map(|topic| topic.partitions) {
-        let append = partition.append.map_err(|failure| Closed::Unacknowledged(failure.code))?;
-        append.await.map_err(|error| Closed::Unacknowledged((&error).into()))?;
+        let under_way = partition.append.map_err(|failure| Closed::Unacknowledged(failure.code))?;
+        under_way.append.await.map_err(|error| Closed::Unacknowledged((&error).into()))?;
+        if let Some(ticket) = under_way.ticket {
+            ticket.passed();
+        }
     }
     Ok(Answer::none())
 }
@@ -166,16 +201,23 @@ async fn unanswered(topics: Vec<Topic>) -> Result<Answer, Closed> {
 /// Waits for a commit as long as the producer is willing to.
 pub(super) async fn committed(
     face: &Face,
-    append: Result<PendingAppend, Failure>,
+    append: Result<UnderWay, Failure>,
     deadline: Instant,
 ) -> Result<Appended, Failure> {
-    match timeout_at(deadline, append?).await {
+    let UnderWay { append, ticket } = append?;
+    let committed = match timeout_at(deadline, append).await {
         Ok(appended) => appended.map_err(|error| Failure::of_append(face, error)),
         Err(_) => Err(Failure {
             message: Some("no majority of the replicas has answered in time".to_owned()),
             ..ErrorCode::RequestTimedOut.into()
         }),
+    };
+    match ticket {
+        Some(ticket) if committed.is_ok() => ticket.passed(),
+        Some(ticket) => ticket.failed(),
+        None => {}
     }
+    committed
 }
 
 impl Failure {

@@ -28,7 +28,7 @@ fn a_request_is_known_by_its_first_bytes_and_then_decoded() {
     let frame = request(3, 12, &MetadataRequest::default());
     assert_eq!(decode_request(&frame).unwrap(), "Metadata");
     let head = Head::read(&frame, 1 << 20).unwrap();
-    let (call, _) = open(&head, Bytes::from(frame).slice(LENGTH_BYTES..)).unwrap();
+    let (call, _) = open(&head, Bytes::from(frame).slice(LENGTH_BYTES..), &Arc::default()).unwrap();
     assert_eq!((call.correlation, call.version), (77, 12));
     assert_eq!(call.client.as_deref(), Some("me"));
 }
@@ -78,6 +78,7 @@ fn the_header_of_an_api_versions_answer_never_has_tagged_fields() {
         correlation: 5,
         client: None,
         received: Instant::now(),
+        pipeline: Arc::default(),
     };
     let flexible = encode(&call, &ApiVersionsResponse::default()).unwrap();
     // error code directly after the correlation id

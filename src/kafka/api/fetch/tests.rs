@@ -10,7 +10,14 @@ use crate::partition::Records;
 
 fn call(version: i16) -> Call {
     let api = table::find(1).unwrap();
-    Call { api, version, correlation: 1, client: None, received: StdInstant::now() }
+    Call {
+        api,
+        version,
+        correlation: 1,
+        client: None,
+        received: StdInstant::now(),
+        pipeline: Arc::default(),
+    }
 }
 
 fn terms(version: i16, read_committed: bool) -> Terms {

@@ -99,7 +99,14 @@ mod tests {
 
     fn call(version: i16) -> Call {
         let api = table::find(0).unwrap();
-        Call { api, version, correlation: 1, client: None, received: Instant::now() }
+        Call {
+            api,
+            version,
+            correlation: 1,
+            client: None,
+            received: Instant::now(),
+            pipeline: Arc::default(),
+        }
     }
 
     fn encoded(row: PartitionProduceResponse, version: i16) -> bytes::Bytes {

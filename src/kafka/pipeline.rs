@@ -1,0 +1,207 @@
+//! Keeps the order of an idempotent producer that has several batches under way on one connection.
+//!
+//! Sequence numbers are judged when a batch is applied, and a partition that has never heard of a producer takes
+//! any first number (it may have forgotten it). So if the first of five batches in flight is refused, because this
+//! broker does not lead for a moment, and the second finds it leading again, the second would be taken as the
+//! beginning and the first, sent again, would come too late for ever. Therefore a connection remembers which
+//! batch failed, and refuses what comes after it until it was sent again. Kafka is spared this by its own
+//! single file per connection.
+//!
+//! Invariant: on one connection no batch of a producer enters a partition's log after a later one of the same epoch.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use quorate_storage::GroupId;
+
+use super::error::ErrorCode;
+use crate::record::Header;
+
+/// Producers and partitions remembered per connection; only those with batches under way or a gap.
+const STANDS_MAX: usize = 10_000;
+/// Sequence numbers go from 2^31 - 1 on to 0.
+const SEQUENCES: i64 = 1 << 31;
+
+/// What one connection knows of the producers that use it.
+#[derive(Debug, Default)]
+pub(crate) struct Pipeline {
+    /// Under a lock because the reading and the writing task of the connection both come here.
+    stands: Mutex<HashMap<Key, Stand>>,
+}
+
+type Key = (GroupId, i64);
+
+#[derive(Clone, Copy, Debug)]
+struct Stand {
+    producer_epoch: i16,
+    /// The leader epoch in which the newest batch was begun.
+    leader_epoch: i32,
+    in_flight: u32,
+    /// The first sequence number of the earliest batch that failed and was not sent again.
+    gap: Option<i32>,
+}
+
+/// A batch under way; says how it ended.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pipeline: Arc<Pipeline>,
+    key: Key,
+    sequence: i32,
+}
+
+impl Pipeline {
+    /// Lets a batch in that is about to be handed to the log by the leader of `leader_epoch`.
+    ///
+    /// `None` for producers without sequence numbers: they asked for no order.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        group: GroupId,
+        leader_epoch: i32,
+        header: &Header,
+    ) -> Result<Option<Ticket>, ErrorCode> {
+        if !header.is_idempotent() {
+            return Ok(None);
+        }
+        let key = (group, header.producer_id);
+        let sequence = header.base_sequence;
+        let mut stands = self.stands.lock();
+        let stand = stand(&mut stands, key, leader_epoch, header.producer_epoch);
+        if stand.gap.is_some_and(|gap| is_after(sequence, gap)) {
+            return Err(ErrorCode::OutOfOrderSequenceNumber);
+        }
+        // What is under way belongs to a leadership that is over; how it ends is not known yet.
+        if stand.in_flight > 0 && stand.leader_epoch != leader_epoch {
+            stand.miss(sequence);
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        stand.leader_epoch = leader_epoch;
+        stand.in_flight += 1;
+        stand.gap = stand.gap.filter(|gap| *gap != sequence);
+        Ok(Some(Ticket { pipeline: Arc::clone(self), key, sequence }))
+    }
+
+    /// Notes that a batch was refused before it could enter.
+    pub(crate) fn refused(&self, group: GroupId, header: &Header) {
+        if header.is_idempotent() {
+            let key = (group, header.producer_id);
+            let mut stands = self.stands.lock();
+            stand(&mut stands, key, -1, header.producer_epoch).miss(header.base_sequence);
+        }
+    }
+
+    fn end(&self, key: Key, missed: Option<i32>) {
+        let mut stands = self.stands.lock();
+        let Some(stand) = stands.get_mut(&key) else { return };
+        stand.in_flight = stand.in_flight.saturating_sub(1);
+        if let Some(sequence) = missed {
+            stand.miss(sequence);
+        }
+        if stand.in_flight == 0 && stand.gap.is_none() {
+            stands.remove(&key);
+        }
+    }
+}
+
+impl Ticket {
+    /// The batch is in the log.
+    pub(crate) fn passed(self) {
+        self.pipeline.end(self.key, None);
+    }
+
+    /// The batch is not in the log, or may not be.
+    pub(crate) fn failed(self) {
+        self.pipeline.end(self.key, Some(self.sequence));
+    }
+}
+
+impl Stand {
+    fn miss(&mut self, sequence: i32) {
+        self.gap = match self.gap {
+            Some(gap) if is_after(sequence, gap) => Some(gap),
+            _ => Some(sequence),
+        };
+    }
+}
+
+fn stand(
+    stands: &mut HashMap<Key, Stand>,
+    key: Key,
+    leader_epoch: i32,
+    producer_epoch: i16,
+) -> &mut Stand {
+    if stands.len() >= STANDS_MAX && !stands.contains_key(&key) {
+        stands.retain(|_, stand| stand.in_flight > 0);
+    }
+    let new = Stand { producer_epoch, leader_epoch, in_flight: 0, gap: None };
+    let stand = stands.entry(key).or_insert(new);
+    if stand.producer_epoch != producer_epoch {
+        // A new epoch begins at 0 again and owes nothing to the old one.
+        (stand.producer_epoch, stand.gap) = (producer_epoch, None);
+    }
+    stand
+}
+
+fn is_after(sequence: i32, other: i32) -> bool {
+    let distance = (i64::from(sequence) - i64::from(other)).rem_euclid(SEQUENCES);
+    distance > 0 && distance < SEQUENCES / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::BatchBuilder;
+
+    const GROUP: GroupId = GroupId(4);
+
+    fn batch(epoch: i16, sequence: i32) -> Header {
+        let batch = BatchBuilder::new().producer(9, epoch, sequence).record(0, None, None).build();
+        Header::parse(&batch).unwrap()
+    }
+
+    #[test]
+    fn what_follows_a_refused_batch_waits_for_it() {
+        let pipeline = Arc::new(Pipeline::default());
+        pipeline.refused(GROUP, &batch(0, 0));
+        let early = pipeline.enter(GROUP, 1, &batch(0, 1)).unwrap_err();
+        assert_eq!(early, ErrorCode::OutOfOrderSequenceNumber);
+        pipeline.enter(GROUP, 1, &batch(0, 0)).unwrap().unwrap().passed();
+        pipeline.enter(GROUP, 1, &batch(0, 1)).unwrap().unwrap().passed();
+        assert!(pipeline.stands.lock().is_empty());
+    }
+
+    #[test]
+    fn a_batch_lost_with_its_leadership_holds_back_the_next() {
+        let pipeline = Arc::new(Pipeline::default());
+        let first = pipeline.enter(GROUP, 1, &batch(0, 0)).unwrap().unwrap();
+        let second = pipeline.enter(GROUP, 1, &batch(0, 1)).unwrap().unwrap();
+        let third = pipeline.enter(GROUP, 2, &batch(0, 2)).unwrap_err();
+        assert_eq!(third, ErrorCode::NotLeaderOrFollower, "how the first two end is not known");
+        first.failed();
+        second.failed();
+        assert!(pipeline.enter(GROUP, 2, &batch(0, 2)).is_err());
+        assert!(pipeline.enter(GROUP, 2, &batch(0, 1)).is_err());
+        for sequence in 0..3 {
+            pipeline.enter(GROUP, 2, &batch(0, sequence)).unwrap().unwrap().passed();
+        }
+    }
+
+    #[test]
+    fn older_batches_and_newer_epochs_are_not_held_back() {
+        let pipeline = Arc::new(Pipeline::default());
+        pipeline.refused(GROUP, &batch(0, 5));
+        assert!(pipeline.enter(GROUP, 1, &batch(0, 4)).is_ok(), "a duplicate is answered");
+        assert!(pipeline.enter(GROUP, 1, &batch(1, 7)).is_ok());
+        assert!(is_after(0, i32::MAX) && !is_after(i32::MAX, 0));
+    }
+
+    #[test]
+    fn producers_without_sequences_are_not_remembered() {
+        let pipeline = Arc::new(Pipeline::default());
+        let plain = BatchBuilder::new().record(0, None, None).build();
+        let plain = Header::parse(&plain).unwrap();
+        pipeline.refused(GROUP, &plain);
+        assert!(pipeline.enter(GROUP, 1, &plain).unwrap().is_none());
+        assert!(pipeline.stands.lock().is_empty());
+    }
+}
