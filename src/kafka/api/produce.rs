@@ -205,7 +205,11 @@ pub(super) async fn committed(
     deadline: Instant,
 ) -> Result<Appended, Failure> {
     let UnderWay { append, ticket } = append?;
-    let committed = match timeout_at(deadline, append).await {
+    let outcome = timeout_at(deadline, append).await;
+    // A batch that the log itself refused leaves no gap: the log knows the producer, so it will judge
+    // what follows as well, and the refused batch may never come again.
+    let settled = matches!(outcome, Ok(Ok(_) | Err(AppendError::Refused(_))));
+    let committed = match outcome {
         Ok(appended) => appended.map_err(|error| Failure::of_append(face, error)),
         Err(_) => Err(Failure {
             message: Some("no majority of the replicas has answered in time".to_owned()),
@@ -213,7 +217,7 @@ pub(super) async fn committed(
         }),
     };
     match ticket {
-        Some(ticket) if committed.is_ok() => ticket.passed(),
+        Some(ticket) if settled => ticket.passed(),
         Some(ticket) => ticket.failed(),
         None => {}
     }
