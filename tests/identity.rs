@@ -63,11 +63,15 @@ fn a_member_of_one_cluster_does_not_join_another() {
     stray.start();
     one.wait("broker 7 has joined", || stray.ready().then_some(()));
     stray.stop();
-    // The same directory, pointed at another cluster.
+    // The same directory, pointed at another cluster: refused there, and still what it was.
     let moved = Broker::new(&dir, 7, &[other.broker(1).peer], &[]);
-    other.allow("cluster");
-    let log = refused(&moved);
-    assert!(log.contains("cluster"), "{log}");
+    moved.start();
+    other.wait("the other cluster refuses it and says why", || {
+        other.broker(1).log_text().contains("this node belongs to cluster").then_some(())
+    });
+    one.wait("it is ready as what it was", || moved.ready().then_some(()));
+    let id = |broker: &Broker| broker.get("/v1/cluster").unwrap().ok()["cluster_id"].clone();
+    assert_eq!(id(&moved), id(one.broker(1)));
     let brokers = other.get("/v1/brokers");
     assert_eq!(brokers["brokers"].as_array().unwrap().len(), 1, "{brokers}");
 }
@@ -97,5 +101,6 @@ fn a_formed_directory_keeps_its_cluster_and_refuses_another_id() {
     let mut other = Broker::new(&dir, 5, &[], &[]);
     other.data.clone_from(&first.data);
     other.start();
-    assert_eq!(other.exit_code(), Some(REFUSED), "{}", other.log_text());
+    assert_eq!(other.exit_code(), Some(2), "{}", other.log_text());
+    assert!(other.log_text().contains("belongs to broker 1"), "{}", other.log_text());
 }

@@ -126,3 +126,19 @@ fn a_killed_leaders_partitions_have_another_leader_within_three_seconds() {
     let took = killed.elapsed();
     assert!(took < Duration::from_secs(3), "leaders were back after {took:?}");
 }
+
+#[test]
+fn a_cluster_that_misses_a_broker_waits_for_it_without_burning_the_processor() {
+    let cluster = Cluster::start("quiet", 3);
+    cluster.create_topic("many", 30, 3);
+    (0..30).for_each(|index| drop(leader(&cluster, "many", index)));
+    cluster.broker(3).kill9();
+    // Something that the dead broker lacks, so that leaders have a reason to try.
+    cluster.create_topic("more", 1, 2);
+    let used = || cluster.broker(1).cpu() + cluster.broker(2).cpu();
+    let (before, started) = (used(), Instant::now());
+    let length = Duration::from_secs(8);
+    cluster.wait("some seconds have passed", || (started.elapsed() > length).then_some(()));
+    let share = (used() - before).as_secs_f64() / started.elapsed().as_secs_f64();
+    assert!(share < 0.3, "two idle brokers take {:.0} % of a core", share * 100.0);
+}

@@ -125,6 +125,15 @@ impl Broker {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
+    /// Processor time used so far.
+    pub fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // Fields 14 and 15 in ticks of 10 ms; the name in field 2 may hold anything but ends with `)`.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// Bytes of files under the data directory.
     pub fn disk(&self) -> u64 {
         fn bytes(path: &Path) -> u64 {

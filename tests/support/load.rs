@@ -104,7 +104,11 @@ impl Load {
     /// Waits until `more` further records are acknowledged: the partitions take writes.
     pub fn progress(&self, cluster: &Cluster, more: usize) {
         let enough = self.count() + more;
-        cluster.wait("the producer is acknowledged", || (self.count() >= enough).then_some(()));
+        cluster.wait("the producer is acknowledged", || {
+            let failed = self.answers.told.lock().unwrap().failed.clone();
+            assert_eq!(failed, Vec::<String>::new(), "the producer was told to fail");
+            (self.count() >= enough).then_some(())
+        });
     }
 
     /// Stops writing and waits for the last answers.
