@@ -130,6 +130,10 @@ impl Controller {
     ) -> Result<(), AdminError> {
         let deadline = Instant::now() + timeout;
         let (id, info) = self.partition(topic, partition)?;
+        if !info.hosted_by(to) {
+            let reason = format!("broker {to} keeps no replica of {topic}-{partition}");
+            return Err(AdminError::InvalidAssignment(reason));
+        }
         self.transfer(info.group, to, deadline).await?;
         if info.target.is_some() || info.preferred() == Some(to) {
             return Ok(());
