@@ -18,7 +18,8 @@ impl Cells {
 
     pub fn get(&self, group: GroupId) -> Arc<Cell> {
         let mut cells = self.0.lock();
-        let cell = cells.entry(group).or_insert_with(|| Arc::new(Cell::new(group, Group::default())));
+        let cell =
+            cells.entry(group).or_insert_with(|| Arc::new(Cell::new(group, Group::default())));
         Arc::clone(cell)
     }
 

@@ -204,10 +204,7 @@ pub(crate) fn read_error(error: &rocksdb::Error) -> Error {
 }
 
 /// Threads in the order in which `close` joins them: background, writer, sync.
-fn start_threads(
-    shared: &Arc<Shared>,
-    rocks: &Arc<Rocks>,
-) -> std::io::Result<Vec<JoinHandle<()>>> {
+fn start_threads(shared: &Arc<Shared>, rocks: &Arc<Rocks>) -> std::io::Result<Vec<JoinHandle<()>>> {
     let background = {
         let (shared, rocks) = (Arc::clone(shared), Arc::clone(rocks));
         spawn("log-retire", move || retire::run(&shared, &rocks))?
@@ -218,7 +215,7 @@ fn start_threads(
     };
     let sync = {
         let (shared, rocks) = (Arc::clone(shared), Arc::clone(rocks));
-        spawn("log-sync", move || sync::run(&shared.sync, &rocks, &shared.counters))?
+        spawn("log-sync", move || sync::run(&shared, &rocks))?
     };
     Ok(vec![background, writer, sync])
 }
@@ -300,11 +297,9 @@ fn check_columns(dir: &Path) -> Result<(), Error> {
 fn log_checksum_support(dir: &Path) {
     use std::io::Read as _;
     let mut head = Vec::new();
-    let read = File::open(dir.join("LOG")).and_then(|log| log.take(64 << 10).read_to_end(&mut head));
+    let read =
+        File::open(dir.join("LOG")).and_then(|log| log.take(64 << 10).read_to_end(&mut head));
     if read.is_ok() && String::from_utf8_lossy(&head).contains("Fast CRC32 supported: Not") {
         tracing::warn!("crc32c runs in software, build for a cpu with sse4.2 for faster writes");
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -12,6 +12,7 @@ pub const EXIT_STORAGE: i32 = 3;
 
 /// Logs the reason and ends the process with [`EXIT_STORAGE`]. No destructor and no exit handler
 /// runs: a thread that hangs in the failed device must not be able to keep the process alive.
+#[expect(clippy::print_stderr, reason = "the logger may not get to write any more")]
 pub fn fatal(reason: &str, error: &dyn Display) -> ! {
     tracing::error!(reason, error = %error, exit_code = EXIT_STORAGE, "storage failed, stopping");
     // The log line may sit in a buffer that dies with us, so the last words go out unbuffered too.
@@ -20,7 +21,7 @@ pub fn fatal(reason: &str, error: &dyn Display) -> ! {
 }
 
 /// `std::process::exit` would run RocksDB's exit handlers, which join its threads.
-#[allow(unsafe_code, reason = "the standard library has no exit without exit handlers")]
+#[expect(unsafe_code, reason = "the standard library has no exit without exit handlers")]
 fn exit_now() -> ! {
     unsafe extern "C" {
         fn _exit(status: i32) -> !;

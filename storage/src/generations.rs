@@ -27,7 +27,8 @@ pub(crate) struct Generations {
 impl Generations {
     /// Begins with the generations found on disk, all sealed; `current` is a new number.
     pub fn new(current: u32, mut table: BTreeMap<u32, Generation>) -> Generations {
-        let dead = table.iter().filter(|(_, g)| g.segments == 0).map(|(&number, _)| number).collect();
+        let dead =
+            table.iter().filter(|(_, g)| g.segments == 0).map(|(&number, _)| number).collect();
         table.insert(current, Generation::default());
         Generations { current, table, dead }
     }

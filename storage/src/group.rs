@@ -88,8 +88,7 @@ impl Group {
             }
             expected = Some(found + 1);
         }
-        let runs =
-            entries.iter().filter_map(|e| self.runs.push(e.id.index, e.id.term)).collect();
+        let runs = entries.iter().filter_map(|e| self.runs.push(e.id.index, e.id.term)).collect();
         self.last = entries.last().map(|entry| entry.id).or(self.last);
         self.tail.push(entries);
         Ok(runs)

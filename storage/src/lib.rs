@@ -41,6 +41,4 @@ pub use error::Error;
 pub use fatal::{EXIT_STORAGE, fatal};
 pub use log::Log;
 pub use options::Options;
-pub use types::{
-    Durable, Entry, EntryId, EntryKind, GroupId, LogState, StateDelete, StatePut,
-};
+pub use types::{Durable, Entry, EntryId, EntryKind, GroupId, LogState, StateDelete, StatePut};

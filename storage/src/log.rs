@@ -209,6 +209,3 @@ impl Log {
         state::range(&self.db, &self.cell, from, to, max)
     }
 }
-
-#[cfg(test)]
-mod tests;

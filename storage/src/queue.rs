@@ -48,6 +48,8 @@ pub(crate) struct Room<'a> {
 #[derive(Default)]
 struct Inner {
     requests: VecDeque<Request>,
+    /// At most one, and outside the order: see `push_move`.
+    moves: Option<Request>,
     pushed: u64,
     closed: bool,
 }
@@ -90,8 +92,7 @@ impl Queue {
         Ok(Room { permit: Some(permit), cost })
     }
 
-    /// Room outside the bound, for the few requests that are bounded otherwise: the drop of a group
-    /// and the one move under way.
+    /// Room outside the bound, for requests that are few: drops of groups, values of the node.
     pub fn unbounded(&self, bytes: usize) -> Room<'_> {
         Room { permit: None, cost: bytes + REQUEST_OVERHEAD }
     }
@@ -116,15 +117,35 @@ impl Queue {
         Ok(sequence)
     }
 
-    /// Waits for work and takes up to `bytes_max` of it, at least one request. A move ends what is
-    /// taken, because the map follows it only after the write. None: closed and empty.
+    /// Enqueues a move ahead of everything. It is checked against what is on disk when its turn
+    /// comes, so it has no place in the order of the groups' requests; and behind a full queue the
+    /// rewriting of survivors would fall behind the appends for ever.
+    pub fn push_move(&self, bytes: usize, request: Move) -> Result<(), Error> {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return Err(Error::Closed);
+        }
+        let cost = bytes + REQUEST_OVERHEAD;
+        self.bytes.fetch_add(cost, Ordering::Relaxed);
+        inner.moves = Some(Request { op: Op::Move(request), cost, permits: 0 });
+        drop(inner);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Waits for work and takes up to `bytes_max` of it, at least one request. A move is taken
+    /// alone, because the map follows it only after the write. None: closed and empty.
     pub fn take(&self, bytes_max: usize) -> Option<Taken> {
         let mut inner = self.inner.lock();
-        while inner.requests.is_empty() {
+        while inner.requests.is_empty() && inner.moves.is_none() {
             if inner.closed {
                 return None;
             }
             self.work.wait(&mut inner);
+        }
+        if let Some(request) = inner.moves.take() {
+            let sequence = inner.pushed - inner.requests.len() as u64;
+            return Some(Taken { requests: vec![request], sequence });
         }
         let mut requests = Vec::new();
         let mut bytes = 0;
@@ -133,11 +154,7 @@ impl Queue {
                 break;
             }
             bytes += next.cost;
-            let last = matches!(next.op, Op::Move(_));
             requests.extend(inner.requests.pop_front());
-            if last {
-                break;
-            }
         }
         let sequence = inner.pushed - inner.requests.len() as u64;
         Some(Taken { requests, sequence })

@@ -27,24 +27,39 @@ const RETRY: Duration = Duration::from_millis(500);
 /// After so many tries a file that stays in level 0 is moved down by hand.
 const TRIES_BEFORE_COMPACTION: u32 = 4;
 
-/// Generations that may be dropped.
+/// What the background thread waits for.
 #[derive(Default)]
 pub(crate) struct Retire {
-    dead: Mutex<BTreeSet<u32>>,
+    inner: Mutex<Inner>,
     wake: Condvar,
     closing: AtomicBool,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Generations that may be dropped.
+    dead: BTreeSet<u32>,
+    called: bool,
 }
 
 impl Retire {
     /// These generations are dead, and durably so.
     pub fn add(&self, dead: Vec<u32>) {
-        self.dead.lock().extend(dead);
+        let mut inner = self.inner.lock();
+        inner.dead.extend(dead);
+        inner.called = true;
+        self.wake.notify_all();
+    }
+
+    /// A generation ended: there may be something to do.
+    pub fn call(&self) {
+        self.inner.lock().called = true;
         self.wake.notify_all();
     }
 
     pub fn close(&self) {
         // Under the lock, or the thread could miss it between its check and its wait.
-        let _dead = self.dead.lock();
+        let _inner = self.inner.lock();
         self.closing.store(true, Ordering::Relaxed);
         self.wake.notify_all();
     }
@@ -54,47 +69,50 @@ impl Retire {
     }
 
     fn waiting(&self) -> BTreeSet<u32> {
-        self.dead.lock().clone()
+        self.inner.lock().dead.clone()
     }
 
     fn forget(&self, gone: &[u32]) {
-        let mut dead = self.dead.lock();
-        dead.retain(|number| !gone.contains(number));
+        self.inner.lock().dead.retain(|number| !gone.contains(number));
     }
 
-    /// Waits for new work or until it is time to look again.
-    fn wait(&self, known: usize) {
-        let mut dead = self.dead.lock();
-        let deadline = Instant::now() + if known > 0 { RETRY } else { IDLE };
-        while !self.closing() && dead.len() == known {
-            if self.wake.wait_until(&mut dead, deadline).timed_out() {
-                return;
+    /// Waits for a call or until it is time to look again.
+    fn wait(&self) {
+        let mut inner = self.inner.lock();
+        let patience = if inner.dead.is_empty() { IDLE } else { RETRY };
+        let deadline = Instant::now() + patience;
+        while !self.closing() && !inner.called {
+            if self.wake.wait_until(&mut inner, deadline).timed_out() {
+                break;
             }
         }
+        inner.called = false;
     }
 }
 
-/// Body of the background thread.
+/// Body of the background thread. One small step of each kind per round, so that none holds up the
+/// others.
 pub(crate) fn run(shared: &Shared, rocks: &Rocks) {
     let mut tries = 0;
+    let mut measured: Option<Instant> = None;
     while !shared.retire.closing() {
         let dead = shared.retire.waiting();
-        let gone = if dead.is_empty() { Vec::new() } else { drop_files(shared, rocks, &dead, tries) };
+        let gone =
+            if dead.is_empty() { Vec::new() } else { drop_files(shared, rocks, &dead, tries) };
         tries = if gone.is_empty() && !dead.is_empty() { tries + 1 } else { 0 };
         if !gone.is_empty() {
             forget(shared, gone);
         }
-        let worst = shared.generations.lock().worst(shared.options.rewrite_below_percent);
-        if let Some(generation) = worst {
-            tracing::debug!(generation, "rewriting survivors");
-            if !survivors::rewrite(shared, rocks, generation) {
-                return;
-            }
+        if measured.is_none_or(|at| at.elapsed() >= IDLE) {
+            let bytes = directory_bytes(&shared.dir);
+            shared.counters.disk_bytes.store(bytes, Ordering::Relaxed);
+            measured = Some(Instant::now());
         }
-        let bytes = directory_bytes(&shared.dir);
-        shared.counters.disk_bytes.store(bytes, Ordering::Relaxed);
-        let left = shared.retire.waiting().len();
-        shared.retire.wait(left);
+        let worst = shared.generations.lock().worst(shared.options.rewrite_below_percent);
+        let moved = worst.is_some_and(|generation| survivors::rewrite(shared, rocks, generation));
+        if !moved {
+            shared.retire.wait();
+        }
     }
 }
 

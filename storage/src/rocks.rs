@@ -83,7 +83,11 @@ impl Rocks {
         self.db.flush_cfs_opt(&[self.log(), self.meta(), self.state()], &options)
     }
 
-    pub fn get(&self, column: &ColumnFamily, key: &[u8]) -> Result<Option<Vec<u8>>, rocksdb::Error> {
+    pub fn get(
+        &self,
+        column: &ColumnFamily,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, rocksdb::Error> {
         self.db.get_cf(column, key)
     }
 

@@ -143,7 +143,8 @@ impl Segments {
             let before = *last;
             let freed_from = end.max(self.start);
             let freed = before.share(freed_from, before.end);
-            let after = (before.first < end).then(|| Segment {
+            // What is left must hold something live, or a later map could not tell its start.
+            let after = (before.first.max(self.start) < end).then(|| Segment {
                 end,
                 bytes: before.share(before.first, end),
                 ..before
@@ -200,12 +201,10 @@ impl Segments {
             .collect()
     }
 
-    /// The live part of `[first, ..)` in the first segment at or behind `first` that lies in
-    /// `generation`.
-    pub fn live_in(&self, generation: u32, first: u64) -> Option<(u64, u64)> {
-        let at = self.list.partition_point(|segment| segment.end <= first.max(self.start));
-        let found = self.list.range(at..).find(|segment| segment.generation == generation)?;
-        Some((found.first.max(first).max(self.start), found.end))
+    /// The live part of the first segment that lies in `generation`.
+    pub fn live_in(&self, generation: u32) -> Option<(u64, u64)> {
+        let found = self.list.iter().find(|segment| segment.generation == generation)?;
+        Some((found.first.max(self.start), found.end))
     }
 }
 

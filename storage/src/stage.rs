@@ -109,7 +109,7 @@ impl Writer {
             }
             Op::Move(request) => {
                 staged.points.push(("move.before", "move.after"));
-                staged.moved = self.stage_move(request, &mut staged.batch);
+                staged.moved = Some(self.stage_move(request, &mut staged.batch));
             }
             Op::ForgetGenerations(numbers) => {
                 for &number in &numbers {

@@ -39,7 +39,8 @@ pub(crate) fn at_or_before(
         } else {
             values.seek_for_prev(&wanted);
         }
-        let found = values.item().map(|(key, value)| (key[8..].to_vec(), Bytes::copy_from_slice(value)));
+        let found =
+            values.item().map(|(key, value)| (key[8..].to_vec(), Bytes::copy_from_slice(value)));
         values.status().map_err(|error| read_error(&error))?;
         Ok(found)
     })?

@@ -34,6 +34,7 @@ impl Writer {
         self.shared.generations.lock().switch();
         tracing::debug!(generation = next, sealed_bytes = total, "generation begun");
         self.retire_dead();
+        self.shared.retire.call();
     }
 
     fn seal(&mut self, current: u32, total: u64, next: u32) -> WriteBatch {

@@ -6,13 +6,12 @@
 //! bounded, so that a slow disk slows the callers down rather than piling up unsynced data.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::counters::Counters;
-use crate::failpoint;
+use crate::db::Shared;
+use crate::failpoint::{self, WalSizes};
 use crate::rocks::Rocks;
 use crate::{Durable, GroupId, fatal};
 
@@ -87,14 +86,20 @@ impl Sync {
 }
 
 /// Body of the sync thread.
-pub(crate) fn run(sync: &Sync, rocks: &Arc<Rocks>, counters: &Counters) {
+pub(crate) fn run(shared: &Shared, rocks: &Rocks) {
+    let sync = &shared.sync;
     while let Some(batches) = sync.take() {
         failpoint::hit("sync.before");
+        let sizes = WalSizes::measure(&shared.dir);
         let started = Instant::now();
         if let Err(error) = rocks.sync_wal() {
             fatal("cannot sync the write-ahead log", &error);
         }
-        counters.synced(started.elapsed());
+        if failpoint::reached("sync.fail") {
+            fatal("cannot sync the write-ahead log", &"injected by a test");
+        }
+        shared.counters.synced(started.elapsed());
+        sizes.publish();
         failpoint::hit("sync.after");
         sync.done(batches.len());
         fire(batches.into_iter().flatten().collect());
@@ -119,6 +124,8 @@ fn fire(callbacks: Vec<Callback>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]

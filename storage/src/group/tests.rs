@@ -8,7 +8,8 @@ fn id(term: u64, index: u64) -> EntryId {
 }
 
 fn entries(term: u64, from: u64, to: u64) -> Vec<Entry> {
-    let entry = |index| Entry { id: id(term, index), kind: EntryKind::Blank, payload: Bytes::new() };
+    let entry =
+        |index| Entry { id: id(term, index), kind: EntryKind::Blank, payload: Bytes::new() };
     (from..to).map(entry).collect()
 }
 

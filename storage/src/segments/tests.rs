@@ -72,6 +72,14 @@ fn a_truncation_within_the_purged_part_frees_only_what_was_live() {
 }
 
 #[test]
+fn a_segment_of_which_only_purged_entries_are_left_goes() {
+    let mut map = map(&[sealed(1, 11, 1000, 0)], 6);
+    let changes = map.truncate(6);
+    assert_eq!((changes[0].after, changes[0].freed), (None, 500));
+    assert_eq!((map.live_bytes(), map.iter().count()), (0, 0));
+}
+
+#[test]
 fn records_decode_to_what_was_encoded() {
     let closed = sealed(7, 9, 123, 5);
     assert_eq!(Segment::decode(7, &closed.encode()), Some(closed));
@@ -84,7 +92,7 @@ fn records_decode_to_what_was_encoded() {
 #[test]
 fn a_move_in_two_steps_ends_as_one_segment() {
     let mut map = map(&[sealed(1, 11, 1000, 0), sealed(11, 13, 200, 1)], 5);
-    assert_eq!(map.live_in(0, 0), Some((5, 11)));
+    assert_eq!(map.live_in(0), Some((5, 11)));
     let first = map.plan_move(0, 7, 5, 8, 300).expect("live there");
     assert_eq!(first.put, vec![sealed(5, 8, 300, 7), sealed(8, 11, 300, 0)]);
     map.apply_move(&first);
@@ -92,7 +100,7 @@ fn a_move_in_two_steps_ends_as_one_segment() {
     map.apply_move(&second);
     assert_eq!(list(&map), vec![sealed(5, 11, 600, 7), sealed(11, 13, 200, 1)]);
     assert_eq!(map.live_bytes(), 800);
-    assert_eq!(map.live_in(0, 0), None);
+    assert_eq!(map.live_in(0), None);
 }
 
 #[test]

@@ -1,0 +1,13 @@
+//! The store as its callers see it, on a real disk, with crashes of real processes.
+
+mod basics;
+mod crash;
+mod failures;
+mod kill;
+mod model;
+mod opening;
+mod power;
+mod reopen;
+mod space;
+mod support;
+mod workload;
