@@ -24,7 +24,8 @@ build: tools ## compile bin/quorate
 
 test: clients lint ## everything a change must pass: format, lints, all tests with real clients and real crashes
 	@echo "==> tests (three-broker clusters, kcat, Python, Java and Rust clients; about 20 minutes on two cores)"
-	$(CARGO) test --release --workspace --no-fail-fast
+	$(CARGO) test --release --no-fail-fast -p quorate-storage
+	$(CARGO) test --release --no-fail-fast -p quorate-raft -p quorate
 
 lint: tools ## format and clippy
 	cargo fmt --all --check
