@@ -53,12 +53,15 @@ pub(crate) struct Ticket {
 impl Pipeline {
     /// Lets a batch in that is about to be handed to the log by the leader of `leader_epoch`.
     ///
+    /// `known`: the partition has heard of the producer and will judge for itself. Then nothing is held back
+    /// here, for what failed on this connection may have been sent again to another leader.
     /// `None` for producers without sequence numbers: they asked for no order.
     pub(crate) fn enter(
         self: &Arc<Self>,
         group: GroupId,
         leader_epoch: i32,
         header: &Header,
+        known: bool,
     ) -> Result<Option<Ticket>, ErrorCode> {
         if !header.is_idempotent() {
             return Ok(None);
@@ -67,11 +70,14 @@ impl Pipeline {
         let sequence = header.base_sequence;
         let mut stands = self.stands.lock();
         let stand = stand(&mut stands, key, leader_epoch, header.producer_epoch);
+        if known {
+            stand.gap = None;
+        }
         if stand.gap.is_some_and(|gap| is_after(sequence, gap)) {
             return Err(ErrorCode::OutOfOrderSequenceNumber);
         }
         // What is under way belongs to a leadership that is over; how it ends is not known yet.
-        if stand.in_flight > 0 && stand.leader_epoch != leader_epoch {
+        if !known && stand.in_flight > 0 && stand.leader_epoch != leader_epoch {
             stand.miss(sequence);
             return Err(ErrorCode::NotLeaderOrFollower);
         }
@@ -163,35 +169,45 @@ mod tests {
     fn what_follows_a_refused_batch_waits_for_it() {
         let pipeline = Arc::new(Pipeline::default());
         pipeline.refused(GROUP, &batch(0, 0));
-        let early = pipeline.enter(GROUP, 1, &batch(0, 1)).unwrap_err();
+        let early = pipeline.enter(GROUP, 1, &batch(0, 1), false).unwrap_err();
         assert_eq!(early, ErrorCode::OutOfOrderSequenceNumber);
-        pipeline.enter(GROUP, 1, &batch(0, 0)).unwrap().unwrap().passed();
-        pipeline.enter(GROUP, 1, &batch(0, 1)).unwrap().unwrap().passed();
+        pipeline.enter(GROUP, 1, &batch(0, 0), false).unwrap().unwrap().passed();
+        pipeline.enter(GROUP, 1, &batch(0, 1), false).unwrap().unwrap().passed();
         assert!(pipeline.stands.lock().is_empty());
     }
 
     #[test]
     fn a_batch_lost_with_its_leadership_holds_back_the_next() {
         let pipeline = Arc::new(Pipeline::default());
-        let first = pipeline.enter(GROUP, 1, &batch(0, 0)).unwrap().unwrap();
-        let second = pipeline.enter(GROUP, 1, &batch(0, 1)).unwrap().unwrap();
-        let third = pipeline.enter(GROUP, 2, &batch(0, 2)).unwrap_err();
+        let first = pipeline.enter(GROUP, 1, &batch(0, 0), false).unwrap().unwrap();
+        let second = pipeline.enter(GROUP, 1, &batch(0, 1), false).unwrap().unwrap();
+        let third = pipeline.enter(GROUP, 2, &batch(0, 2), false).unwrap_err();
         assert_eq!(third, ErrorCode::NotLeaderOrFollower, "how the first two end is not known");
         first.failed();
         second.failed();
-        assert!(pipeline.enter(GROUP, 2, &batch(0, 2)).is_err());
-        assert!(pipeline.enter(GROUP, 2, &batch(0, 1)).is_err());
+        assert!(pipeline.enter(GROUP, 2, &batch(0, 2), false).is_err());
+        assert!(pipeline.enter(GROUP, 2, &batch(0, 1), false).is_err());
         for sequence in 0..3 {
-            pipeline.enter(GROUP, 2, &batch(0, sequence)).unwrap().unwrap().passed();
+            pipeline.enter(GROUP, 2, &batch(0, sequence), false).unwrap().unwrap().passed();
         }
+    }
+
+    #[test]
+    fn a_partition_that_knows_the_producer_judges_for_itself() {
+        let pipeline = Arc::new(Pipeline::default());
+        // Refused here, sent again to another leader, and now this broker leads.
+        pipeline.refused(GROUP, &batch(0, 3));
+        let ticket = pipeline.enter(GROUP, 1, &batch(0, 9), true).unwrap().unwrap();
+        assert!(pipeline.enter(GROUP, 2, &batch(0, 10), true).is_ok());
+        ticket.passed();
     }
 
     #[test]
     fn older_batches_and_newer_epochs_are_not_held_back() {
         let pipeline = Arc::new(Pipeline::default());
         pipeline.refused(GROUP, &batch(0, 5));
-        assert!(pipeline.enter(GROUP, 1, &batch(0, 4)).is_ok(), "a duplicate is answered");
-        assert!(pipeline.enter(GROUP, 1, &batch(1, 7)).is_ok());
+        assert!(pipeline.enter(GROUP, 1, &batch(0, 4), false).is_ok(), "a duplicate is answered");
+        assert!(pipeline.enter(GROUP, 1, &batch(1, 7), false).is_ok());
         assert!(is_after(0, i32::MAX) && !is_after(i32::MAX, 0));
     }
 
@@ -201,7 +217,7 @@ mod tests {
         let plain = BatchBuilder::new().record(0, None, None).build();
         let plain = Header::parse(&plain).unwrap();
         pipeline.refused(GROUP, &plain);
-        assert!(pipeline.enter(GROUP, 1, &plain).unwrap().is_none());
+        assert!(pipeline.enter(GROUP, 1, &plain, false).unwrap().is_none());
         assert!(pipeline.stands.lock().is_empty());
     }
 }

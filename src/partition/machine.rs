@@ -124,6 +124,11 @@ impl PartitionMachine {
     }
 
     /// Returns where a batch stands that is in the log already, if it is remembered.
+    /// Returns whether a gap in this producer's sequence numbers would be noticed.
+    pub fn knows_producer(&self, producer_id: i64) -> bool {
+        self.producers.knows(producer_id)
+    }
+
     pub(super) fn duplicate(&self, claim: &Sequence) -> Option<Stored> {
         match self.producers.judge(claim) {
             Verdict::Duplicate(stored) => Some(stored),

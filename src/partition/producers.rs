@@ -95,6 +95,10 @@ impl Producers {
         self.known.len()
     }
 
+    pub(super) fn knows(&self, producer_id: i64) -> bool {
+        self.known.contains_key(&producer_id)
+    }
+
     /// Returns what is to become of a batch.
     pub(super) fn judge(&self, claim: &Sequence) -> Verdict {
         let Some(producer) = self.known.get(&claim.producer_id) else {

@@ -143,7 +143,8 @@ async fn append_to(
     if batch.header().is_transactional() {
         return Err(ErrorCode::InvalidTxnState.into());
     }
-    let ticket = call.pipeline.enter(info.group, led.epoch, batch.header())?;
+    let known = led.partition.group().machine().knows_producer(batch.header().producer_id);
+    let ticket = call.pipeline.enter(info.group, led.epoch, batch.header(), known)?;
     match led.partition.append(batch, now_ms).await {
         Ok(append) => Ok(UnderWay { append, ticket }),
         Err(error) => {
