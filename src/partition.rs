@@ -40,7 +40,6 @@ mod walk;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 use quorate_raft::{Group, Leadership};
@@ -59,6 +58,7 @@ pub use settings::{Clock, PartitionSettings};
 pub use timestamps::{OffsetAt, OffsetSpec};
 pub use trim::TrimError;
 
+use changes::Closing;
 use hints::Hints;
 
 /// A replica of one partition on this broker.
@@ -71,8 +71,7 @@ pub struct Partition {
     number: i32,
     leadership: watch::Receiver<Leadership>,
     settings: RwLock<PartitionSettings>,
-    /// It was taken out of service; handlers may hold it a little longer.
-    closed: AtomicBool,
+    closing: Arc<Closing>,
     /// Shared by all partitions: how many reads may wait for the disk at once.
     disk_reads: Arc<Semaphore>,
     hints: Hints,
@@ -160,7 +159,7 @@ impl Partition {
     ///
     /// Take it before looking at the state: what happens in between is then not missed.
     pub fn changed(&self) -> Changes {
-        Changes::new(&self.group)
+        Changes::new(&self.group, Arc::clone(&self.closing))
     }
 
     /// Returns the largest epoch not above `epoch` and where it ends, as `OffsetForLeaderEpoch` wants
@@ -177,7 +176,7 @@ impl Partition {
 
     /// Returns whether it was closed under a handler that still holds it.
     fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.closing.is_closed()
     }
 
     fn now_ms(&self) -> i64 {

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 use quorate_raft::Node;
@@ -92,7 +91,7 @@ impl Partitions {
             settings: RwLock::new(settings),
             disk_reads: Arc::clone(&self.disk_reads),
             hints: Hints::default(),
-            closed: AtomicBool::new(false),
+            closing: Arc::default(),
             clock: Arc::clone(&self.clock),
         });
         self.open.write().insert(group, Arc::clone(&partition));
@@ -114,8 +113,8 @@ impl Partitions {
     fn forget(&self, group: GroupId) {
         let closed = self.open.write().remove(&group);
         if let Some(partition) = closed {
-            // Handlers may hold it a little longer; this tells them, before its log goes away.
-            partition.closed.store(true, Ordering::Release);
+            // Before its log goes away, so that nobody takes that for damage.
+            partition.closing.close();
         }
     }
 }

@@ -1,9 +1,12 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 use super::broker::{Broker, GROUP, records};
-use crate::partition::ReadError;
+use crate::partition::{Partition, ReadError};
 use crate::record::{BatchBuilder, Batches, HEADER_BYTES, stamp};
 
 /// What a log should hold: base offset, offset after, and the batch as sent.
@@ -175,6 +178,62 @@ async fn refused_batches_beyond_what_memory_holds_do_not_shift_offsets() {
         }
     }
     assert_eq!(expected, 2600);
+}
+
+/// Reads to the end of a growing log; returns how many records were seen, and how many were skipped
+/// because they were trimmed first.
+async fn follow(partition: &Partition, end: i64) -> (i64, i64) {
+    let (mut offset, mut seen, mut skipped) = (0, 0, 0);
+    let mut changes = partition.changed();
+    while offset < end {
+        match partition.read(offset, 30_000, true).await {
+            Ok(records) if records.bytes.is_empty() => changes.changed().await.unwrap(),
+            Ok(records) => {
+                let first = Batches::new(&records.bytes).next().unwrap().0;
+                assert!((first.base_offset..=first.last_offset()).contains(&offset));
+                seen += records.next_offset - offset;
+                offset = records.next_offset;
+            }
+            Err(ReadError::OutOfRange { log_start, .. }) => {
+                assert!(log_start > offset, "only what was trimmed is out of range");
+                skipped += log_start - offset;
+                offset = log_start;
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    (seen, skipped)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_follow_a_log_that_grows_and_is_trimmed() {
+    let broker = Broker::start().await;
+    let (batches, end) = (1500, 4500);
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let partition = Arc::clone(&broker.partition);
+            tokio::spawn(async move { follow(&partition, end).await })
+        })
+        .collect();
+    let mut pending = VecDeque::new();
+    for batch in 0..batches {
+        pending.push_back(broker.propose(&records(3, 5, 1000)).await);
+        if batch % 16 == 15 {
+            for pending in pending.drain(..) {
+                pending.await.unwrap();
+            }
+        }
+        if batch % 300 == 299 {
+            broker.partition.delete_records(i64::from(batch)).await.unwrap();
+        }
+    }
+    for pending in pending {
+        pending.await.unwrap();
+    }
+    for reader in readers {
+        let (seen, skipped) = reader.await.unwrap();
+        assert_eq!(seen + skipped, end);
+    }
 }
 
 #[tokio::test]
