@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::liveness::Fencing;
 use super::voters::grow;
 use super::{Controller, STEP};
-use crate::metadata::Image;
+use crate::metadata::{Command, Image};
 
 /// Between two looks when nothing woke the driver; bounds how late silence is noticed.
 const LOOK: Duration = Duration::from_millis(500);
@@ -61,7 +61,13 @@ impl Members {
         let status = self.controller.group().status();
         let heard = |id| self.heard(&image, &status, id);
         for command in fencing.step(&image, heard, now, self.fence_after) {
-            tracing::info!(?command, "broker changes between heard and silent");
+            match &command {
+                Command::Fence { broker } => tracing::info!(broker, "broker is silent, fenced"),
+                Command::Unfence { broker } => {
+                    tracing::info!(broker, "broker is heard, in service");
+                }
+                _ => {}
+            }
             if let Err(error) = self.controller.submit(command, Instant::now() + STEP).await {
                 tracing::info!(%error, "fencing not agreed on, looking again");
             }

@@ -73,11 +73,6 @@ async fn accept(
     }
 }
 
-/// The sender lives as long as the connections, so the wait ends with a true.
-async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
-    let _ = stopped.wait_for(|stopped| *stopped).await;
-}
-
 async fn converse(stream: TcpStream, router: Router, mut stopped: watch::Receiver<bool>) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
