@@ -6,7 +6,7 @@
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -14,7 +14,7 @@ use openraft::errors::ClientWriteError;
 use openraft::raft::{ClientWriteResponse, ClientWriteResult};
 use openraft::{OptionalSend, ReadPolicy};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::LEASE;
 use crate::error::ProposeError;
@@ -105,22 +105,24 @@ pub(crate) async fn propose<M: Machine>(
     term_fence: Option<u64>,
 ) -> Result<Pending<M::Reply>, ProposeError> {
     let shared = &replica.shared;
-    let _order = shared.order.lock().await;
+    let limits = &core.config.limits;
+    let deadline = Instant::now() + limits.propose_wait;
+    let order = timeout_at(deadline, shared.order.lock()).await;
+    let _order = order.map_err(|_| ProposeError::Busy)?;
     check_leader(replica, term_fence)?;
     if !shared.is_quorum(|id| core.alive(id)) {
         return Err(ProposeError::Busy);
     }
     let bytes = payload.len() + ENTRY_BYTES;
-    if bytes > core.config.limits.frame_bytes / 2 {
+    if bytes > limits.frame_bytes / 2 {
         tracing::debug!(group = shared.group.0, bytes, "proposal can never be replicated");
         return Err(ProposeError::Busy);
     }
-    let limits = &core.config.limits;
     let room = async {
         let group = take(&shared.room, bytes, limits.group_inflight_bytes).await?;
         Some([group, take(&core.room, bytes, limits.node_inflight_bytes).await?])
     };
-    let room = timeout(limits.propose_wait, room).await.map_err(|_| ProposeError::Busy)?;
+    let room = timeout_at(deadline, room).await.map_err(|_| ProposeError::Busy)?;
     let room = room.ok_or(ProposeError::Closed)?;
     wake(replica).await?;
     check_leader(replica, term_fence)?;

@@ -50,21 +50,31 @@ pub(crate) struct Setting {
     pub peer_bytes: usize,
 }
 
-/// Starts a stream over the present connection.
+/// Starts a stream over the present connection. Without one the stream fails only after it took a
+/// request: the core waits out its backoff where it makes requests, and would try again at once,
+/// for ever, if it were refused before that.
 pub(crate) fn open<S>(
     setting: Setting,
-    input: S,
-) -> Option<BoxStream<'static, Result<AppendResult, StreamEnd>>>
+    mut input: S,
+) -> BoxStream<'static, Result<AppendResult, StreamEnd>>
 where
     S: Stream<Item = AppendRequest> + Send + Unpin + 'static,
 {
-    let link = setting.peer.link()?;
-    let (id, answers) = link.open_stream(DEPTH + 1)?;
+    let opened = setting.peer.link().and_then(|link| {
+        let (id, answers) = link.open_stream(DEPTH + 1)?;
+        Some((link, id, answers))
+    });
+    let Some((link, id, answers)) = opened else {
+        return Box::pin(stream::once(async move {
+            input.next().await;
+            Err(StreamEnd::Unreachable)
+        }));
+    };
     let (taken, unanswered) = mpsc::channel(DEPTH);
     let idle = setting.idle;
     let pump = tokio::spawn(pump(setting, Arc::clone(&link), id, input, taken)).abort_handle();
     let state = Some((unanswered, answers, Guard { link, id, pump }));
-    Some(Box::pin(stream::unfold(state, move |state| next(state, idle))))
+    Box::pin(stream::unfold(state, move |state| next(state, idle)))
 }
 
 /// What an unanswered request holds.

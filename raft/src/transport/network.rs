@@ -72,7 +72,7 @@ impl Client {
         self.peer.request(what, self.group(), vec![body]).await.map_err(rpc_error)
     }
 
-    fn append_stream<S>(&self, input: S) -> Result<BoxStream<'static, StreamItem>, RpcError>
+    fn append_stream<S>(&self, input: S) -> BoxStream<'static, StreamItem>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
@@ -85,8 +85,7 @@ impl Client {
             idle,
             peer_bytes: self.factory.limits.peer_inflight_bytes,
         };
-        let answers = append::open(setting, input).ok_or_else(unreachable)?;
-        Ok(Box::pin(answers.map(move |answer| {
+        Box::pin(append::open(setting, input).map(move |answer| {
             answer.map_err(|end| match end {
                 StreamEnd::Unreachable => unreachable(),
                 StreamEnd::Failed(failed) => rpc_error(RequestError::Failed(failed)),
@@ -97,7 +96,7 @@ impl Client {
                     timeout: idle,
                 }),
             })
-        })))
+        }))
     }
 
     /// Sends heartbeats one after the other, each answered before the next.
@@ -142,7 +141,7 @@ impl RaftNetworkV2<TypeConfig> for Client {
         rpc: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
-        let mut answers = self.append_stream(Box::pin(stream::iter([rpc])))?;
+        let mut answers = self.append_stream(Box::pin(stream::iter([rpc])));
         let answer = answers.next().await.ok_or_else(unreachable)??;
         Ok(answer.into())
     }
@@ -160,11 +159,11 @@ impl RaftNetworkV2<TypeConfig> for Client {
             + Unpin
             + 'static,
     {
-        let opened: Result<BoxStream<'s, StreamItem>, _> = match self.heartbeats {
-            true => Ok(self.heartbeat_stream(input)),
-            false => self.append_stream(input).map(|answers| answers as BoxStream<'s, StreamItem>),
+        let opened: BoxStream<'s, StreamItem> = match self.heartbeats {
+            true => self.heartbeat_stream(input),
+            false => self.append_stream(input),
         };
-        Box::pin(std::future::ready(opened))
+        Box::pin(std::future::ready(Ok(opened)))
     }
 
     async fn vote(
