@@ -98,8 +98,6 @@ settings! {
         message_bytes_max: usize = 1_048_588, Allowed::Between(1_024, 104_857_600);
         /// How often a partition's leader looks for records past their retention.
         retention_check_ms: u64 = 30_000, Allowed::Between(100, 3_600_000);
-        /// How long an idle producer's sequence numbers are remembered, to tell a repeated batch from a new one.
-        producer_expiry_ms: i64 = DAY_MS, Allowed::Between(1_000, 30 * DAY_MS);
     }
     /// How brokers agree and how soon they notice a dead one.
     raft: Raft {

@@ -44,7 +44,9 @@ pub(super) async fn run(command: ClusterCommand) -> Result<(), Failure> {
     if cluster["healthy"] == Value::Bool(true) {
         return Ok(());
     }
-    let reasons = text(&cluster["reasons"]);
+    let reasons: Vec<String> =
+        cluster["reasons"].as_array().into_iter().flatten().map(text).collect();
+    let reasons = reasons.join("; ");
     Err(Failure::error(format!("the cluster is not healthy: {reasons}"))
         .hint("`quorate cluster status --wait` returns when it is"))
 }

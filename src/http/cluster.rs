@@ -143,7 +143,7 @@ async fn behind(context: &Context, image: &Image) -> Vec<String> {
     let behind = answers.into_iter().filter_map(|(broker, summary)| match summary {
         None => Some(format!("broker {broker} does not answer over http")),
         Some(summary) if summary.behind > 0 => Some(format!(
-            "{} groups led by broker {broker} have a replica that is behind, by {} entries at most",
+            "{} groups led by broker {broker} have a replica that is dead or behind, by up to {} entries",
             summary.behind, summary.lag_entries_max
         )),
         Some(_) => None,

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use quorate_raft::{FollowerStatus, GroupStatus, Role};
 use quorate_storage::GroupId;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::extract::{Options, Parameters};
 use super::forward;
@@ -76,7 +76,7 @@ pub(super) struct Summary {
 /// Entries a follower may lack before it counts as behind: what is under way in a busy group anyway.
 const LAG_ORDINARY: u64 = 1_000;
 
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
