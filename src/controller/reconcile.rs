@@ -15,6 +15,7 @@
 //! Invariant: data is deleted only on the word of the metadata log (a group deleted, a replica moved
 //! away), never because something is unknown.
 
+mod changes;
 mod steps;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -25,12 +26,13 @@ use std::time::Duration;
 use quorate_storage::{Db, GroupId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::calls::CURRENT;
 use super::{Controller, STEP};
 use crate::metadata::{Image, Topic, decode};
 use crate::partition::PartitionSettings;
+use changes::changed_groups;
 use steps::{Held, next_step};
 
 /// Groups opened, founded or deleted at a time. Opening reads a checkpoint and replays what follows, so
@@ -75,12 +77,16 @@ impl Progress {
 pub(crate) struct Reconciler {
     controller: Arc<Controller>,
     progress: Arc<Progress>,
+    /// The image that was compared last.
+    seen: Arc<Image>,
+    hosted: BTreeSet<GroupId>,
     held: HashMap<GroupId, Replica>,
     due: VecDeque<GroupId>,
     jobs: JoinSet<(GroupId, Held)>,
     watchers: JoinSet<()>,
-    /// Groups that failed and are looked at again later.
+    /// Groups that failed and are looked at again at `retry_at`.
     failed: BTreeSet<GroupId>,
+    retry_at: Instant,
 }
 
 /// What this broker has of a group.
@@ -99,11 +105,14 @@ impl Reconciler {
         Self {
             controller,
             progress,
+            seen: Arc::default(),
+            hosted: BTreeSet::new(),
             held: on_disk.map(replica).collect(),
             due: VecDeque::new(),
             jobs: JoinSet::new(),
             watchers: JoinSet::new(),
             failed: BTreeSet::new(),
+            retry_at: Instant::now(),
         }
     }
 
@@ -121,7 +130,7 @@ impl Reconciler {
                     () = told_to(&mut stop) => return self.finish().await,
                     () = &mut current, if !self.progress.current() => {
                         self.progress.current.send_replace(true);
-                        break;
+                        self.plan_everything();
                     }
                     changed = images.changed() => match changed {
                         Ok(()) => break,
@@ -133,7 +142,7 @@ impl Reconciler {
                         }
                     }
                     Some(_) = self.watchers.join_next() => {}
-                    () = sleep(RETRY), if !self.failed.is_empty() => {
+                    () = sleep_until(self.retry_at), if !self.failed.is_empty() => {
                         self.due.extend(std::mem::take(&mut self.failed));
                     }
                 }
@@ -141,20 +150,31 @@ impl Reconciler {
         }
     }
 
-    /// Compares everything with a new image.
-    fn plan(&mut self, image: &Image) {
+    /// Finds what a new image makes necessary.
+    fn plan(&mut self, image: &Arc<Image>) {
         let me = self.controller.node().id();
-        let hosted = image.groups.keys().copied().filter(|group| {
-            image.partition_of(*group).is_some_and(|(_, _, info)| info.hosted_by(me))
-        });
-        let hosted: BTreeSet<GroupId> = hosted.collect();
-        self.progress.wanted.store(hosted.len(), Ordering::Relaxed);
-        let leftover = self.held.keys().copied().filter(|group| !hosted.contains(group));
-        self.due = hosted.iter().copied().chain(leftover).collect();
-        for group in &hosted {
-            self.tell_configs(image, *group);
+        for group in changed_groups(&self.seen, image) {
+            let partition = image.partition_of(group);
+            if partition.is_some_and(|(_, _, info)| info.hosted_by(me)) {
+                self.hosted.insert(group);
+                self.tell_configs(image, group);
+            } else {
+                self.hosted.remove(&group);
+            }
+            self.due.push_back(group);
         }
-        self.controller.metadata().leaders().retain(|group| !image.deleted(group));
+        self.progress.wanted.store(self.hosted.len(), Ordering::Relaxed);
+        if image.groups.len() < self.seen.groups.len() {
+            self.controller.metadata().leaders().retain(|group| !image.deleted(group));
+        }
+        self.seen = Arc::clone(image);
+    }
+
+    /// Once the image is current, what was not to be done before is.
+    fn plan_everything(&mut self) {
+        let everything: BTreeSet<GroupId> =
+            self.hosted.iter().chain(self.held.keys()).copied().collect();
+        self.due = everything.into_iter().collect();
     }
 
     fn start(&mut self, image: &Image) {
@@ -181,17 +201,24 @@ impl Reconciler {
             self.held.remove(&group);
         }
         if unchanged {
+            if self.failed.is_empty() {
+                self.retry_at = Instant::now() + RETRY;
+            }
             self.failed.insert(group);
         } else {
             self.due.push_back(group);
         }
         match (before.is_open(), held.is_open()) {
-            (false, true) => self.opened(image, group),
-            (true, false) => self.controller.metadata().leaders().forget_local(group),
+            (false, true) => {
+                self.progress.running.fetch_add(1, Ordering::Relaxed);
+                self.opened(image, group);
+            }
+            (true, false) => {
+                self.progress.running.fetch_sub(1, Ordering::Relaxed);
+                self.controller.metadata().leaders().forget_local(group);
+            }
             _ => {}
         }
-        let running = self.held.values().filter(|replica| replica.held.is_open()).count();
-        self.progress.running.store(running, Ordering::Relaxed);
     }
 
     /// Lets the rest of the broker know who leads the group, as long as it is open.
