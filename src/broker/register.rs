@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_raft::CallError;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::join::{ask, is_final, spec};
@@ -76,6 +77,9 @@ impl Registration {
                 }
                 Ok(Err(error)) if is_final(&error) => return Err(StartError::Refused(error)),
                 Ok(Err(error)) => tracing::debug!(%member, %error, "peers not learned"),
+                Err(error @ CallError::Refused(_)) => {
+                    tracing::warn!(%member, %error, "a configured member refuses this broker");
+                }
                 Err(error) => tracing::debug!(%member, %error, "peers not learned"),
             }
         }
