@@ -34,7 +34,8 @@ fn every_commands_help_carries_an_example() {
     for command in commands {
         let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
         let help = process::run(quorate(&args), SOON).ok(&format!("{args:?}"));
-        assert!(help.contains("Example") && help.contains("  quorate "), "{args:?}: {help}");
+        let example = help.split("Example").nth(1).unwrap_or_default();
+        assert!(example.contains("quorate "), "{args:?}: {help}");
     }
 }
 

@@ -12,6 +12,7 @@ use crate::support::http;
 fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_broker() {
     let cluster = Cluster::shared();
     cluster.create_topic("described", 1, 3);
+    cluster.wait_whole();
     let group = cluster.get("/v1/topics/described/partitions/0")["group"].to_string();
     let document = cluster.get("/openapi.json");
     let paths = document["paths"].as_object().unwrap();

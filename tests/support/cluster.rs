@@ -27,7 +27,7 @@ pub struct Broker {
     pub peer: u16,
     pub data: PathBuf,
     pub log: PathBuf,
-    join: Vec<u16>,
+    pub join: Vec<u16>,
     env: Vec<(String, String)>,
     process: Mutex<Option<Process>>,
     seen: AtomicUsize,
