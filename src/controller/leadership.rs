@@ -24,25 +24,20 @@ impl Controller {
         to: u64,
         deadline: Instant,
     ) -> Result<(), AdminError> {
-        let mut last = AdminError::NoLeader;
         while Instant::now() < deadline {
             match self.metadata.leader(group) {
                 Some(leader) if leader.id == to => return Ok(()),
                 Some(leader) => match self.ask_transfer(leader.id, group, to, deadline).await {
                     Ok(()) => return self.wait_to_lead(group, to, deadline).await,
-                    // The leader asked was deposed: look again.
+                    // The leader asked was deposed: look again. Other refusals are its word.
                     Err(AdminError::NoLeader) => {}
-                    // It does lead and says why it cannot: asking again soon may help, if it lags.
-                    Err(AdminError::TransferFailed { to, reason }) => {
-                        last = AdminError::TransferFailed { to, reason };
-                    }
                     Err(error) => return Err(error),
                 },
                 None => {}
             }
             sleep(PAUSE).await;
         }
-        Err(last)
+        Err(AdminError::NoLeader)
     }
 
     /// Hands over a leadership this broker has.
