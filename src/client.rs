@@ -16,6 +16,7 @@ macro_rules! message {
 mod connection;
 mod consumer;
 mod error;
+mod lane;
 mod partitioner;
 mod probe;
 mod producer;

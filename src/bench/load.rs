@@ -26,7 +26,7 @@ const PENDING_MAX: usize = 4_096;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ProduceOptions {
-    /// Records per second, evenly; each is a batch of its own. Left out: as fast as possible.
+    /// Records per second, evenly; batched only while five batches are on their way. Left out: as fast as possible.
     #[arg(long)]
     rate: Option<u32>,
     /// Bytes of a record's value.
@@ -157,7 +157,13 @@ async fn throughput(
     let records = (options.batch_bytes / options.record_bytes.max(1)).max(1);
     report.condition("record bytes per batch", records * options.record_bytes);
     report.condition("batches in flight per partition", ProducerConfig::default().in_flight);
-    let config = ProducerConfig { queued: 5, codec: Codec::None, ..ProducerConfig::default() };
+    // Batches of exactly this size: nothing is joined.
+    let config = ProducerConfig {
+        queued: 5,
+        batch_bytes: 0,
+        codec: Codec::None,
+        ..ProducerConfig::default()
+    };
     let producer = std::sync::Arc::new(Producer::new(client.clone(), config).await?);
     let measured_from = Instant::now() + WARM_UP;
     let end = measured_from + Duration::from_secs(options.seconds);

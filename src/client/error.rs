@@ -25,8 +25,8 @@ pub enum ClientError {
     UnknownPartition { topic: String, partition: i32 },
     #[error("gave up after {seconds} s: {last}")]
     GaveUp { seconds: u64, last: Box<ClientError> },
-    #[error("the producer has stopped after an earlier error: {0}")]
-    Stopped(Box<ClientError>),
+    #[error("the partition's producer has stopped after an earlier error")]
+    Stopped,
 }
 
 impl ClientError {
@@ -43,7 +43,7 @@ impl ClientError {
             | Self::Unencodable(_)
             | Self::UnknownPartition { .. }
             | Self::GaveUp { .. }
-            | Self::Stopped(_) => false,
+            | Self::Stopped => false,
         }
     }
 }

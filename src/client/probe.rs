@@ -4,9 +4,11 @@ use bytes::Bytes;
 use kafka_wire::ProduceRequest;
 use kafka_wire::produce_request::{PartitionProduceData, TopicProduceData};
 
-use super::producer::PRODUCE;
 use super::{Client, ClientError, ErrorCode, PartitionAt};
 use crate::record::BatchBuilder;
+
+/// The version of produce requests (KIP-467).
+pub(super) const PRODUCE: i16 = 9;
 
 /// A partition to try.
 pub struct Probe<'a> {

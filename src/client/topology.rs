@@ -110,9 +110,13 @@ impl Client {
                 Ok(_) => ClientError::UnknownPartition { topic: topic.to_owned(), partition: 0 },
                 Err(error) => error,
             };
-            // A topic that nobody creates does not appear by waiting.
-            let hopeless =
-                !create && matches!(error, ClientError::Broker { code: ErrorCode(3), .. });
+            // A topic that nobody creates does not appear by waiting, and when nobody answers at first the
+            // address is more likely wrong than the whole cluster just restarting.
+            let hopeless = match error {
+                ClientError::Broker { code: ErrorCode(3), .. } => !create,
+                ClientError::Connect { .. } => self.topology().brokers.is_empty(),
+                _ => false,
+            };
             if hopeless || !error.retriable() {
                 return Err(error);
             }
