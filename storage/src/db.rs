@@ -168,16 +168,9 @@ impl Db {
         if threads.is_empty() {
             return;
         }
-        // The background thread first, it feeds the writer; then along the path of a write.
-        self.shared.retire.close();
-        self.shared.queue.close();
-        let mut threads = threads.into_iter();
-        join(threads.next());
-        join(threads.next());
-        self.shared.sync.close();
-        threads.for_each(|thread| join(Some(thread)));
+        stop(&self.shared, threads);
         drop(self.rocks.write().take());
-        drop(self.lock.lock().take());
+        unlock(self.lock.lock().take());
         tracing::info!(dir = %self.shared.dir.display(), "storage closed");
     }
 
@@ -191,8 +184,33 @@ impl Db {
 
 impl Drop for Db {
     fn drop(&mut self) {
-        self.close();
+        let own = thread::current().id();
+        if !self.threads.lock().iter().any(|thread| thread.thread().id() == own) {
+            return self.close();
+        }
+        // A callback held the last handle. Its thread cannot wait for itself, nor for the writer,
+        // which waits for it; somebody else has to.
+        let threads = std::mem::take(&mut *self.threads.lock());
+        let (shared, rocks) = (Arc::clone(&self.shared), self.rocks.write().take());
+        let lock = self.lock.lock().take();
+        drop(spawn("log-close", move || {
+            stop(&shared, threads);
+            drop(rocks);
+            unlock(lock);
+        }));
     }
+}
+
+/// Ends the threads: first the background one, which feeds the writer, then along the path of a
+/// write.
+fn stop(shared: &Shared, threads: Vec<JoinHandle<()>>) {
+    shared.retire.close();
+    shared.queue.close();
+    let mut threads = threads.into_iter();
+    join(threads.next());
+    join(threads.next());
+    shared.sync.close();
+    threads.for_each(|thread| join(Some(thread)));
 }
 
 /// A checksum mismatch ends the process; anything else may be worth a retry.
@@ -233,10 +251,8 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<Jo
 
 fn join(thread: Option<JoinHandle<()>>) {
     let Some(thread) = thread else { return };
-    // The last handle may be dropped by a callback on the sync thread, which cannot join itself.
-    if thread.thread().id() != thread::current().id() && thread.join().is_err() {
-        tracing::error!("a storage thread panicked");
-    }
+    // A panic has ended the process already, see `spawn`.
+    drop(thread.join());
 }
 
 fn open_error(dir: &Path, error: &std::io::Error) -> Error {
@@ -277,6 +293,13 @@ fn lock_dir(dir: &Path) -> Result<File, Error> {
         .and_then(|()| file.write_all(pid.as_bytes()))
         .map_err(|error| open_error(dir, &error))?;
     Ok(file)
+}
+
+/// Released by name, not by closing the file: a process forked meanwhile may hold a copy of it.
+fn unlock(lock: Option<File>) {
+    if let Some(Err(error)) = lock.map(|file| file.unlock()) {
+        tracing::info!(%error, "data directory not unlocked, it is when the process ends");
+    }
 }
 
 /// A later format may have other column families; opening would fail with a riddle.

@@ -35,6 +35,8 @@ pub(crate) struct Group {
     pub state_sequence: u64,
 }
 
+const _: () = assert!(size_of::<Group>() <= 288, "a broker holds thousands of groups");
+
 impl Cell {
     pub fn new(id: GroupId, group: Group) -> Cell {
         Cell { id, state: Mutex::new(group) }

@@ -3,6 +3,7 @@
 //! Every write waits for room in the bounded queue, then changes the group's front and enqueues in
 //! one step. Calls of one group must not race each other: their order is the order of the log.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,6 +21,12 @@ use crate::{
 pub struct Log {
     db: Arc<Db>,
     cell: Arc<Cell>,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("group", &self.cell.id).finish_non_exhaustive()
+    }
 }
 
 impl Log {
@@ -87,7 +94,8 @@ impl Log {
     }
 
     /// Removes the entries up to and including `upto`; the log may end before it and then goes on
-    /// behind it. Disk space is freed in the background, by whole generations.
+    /// behind it. Disk space is freed in the background, by whole generations; what lies in the
+    /// generation being written stays until that one ends.
     pub async fn purge(&self, upto: EntryId) -> Result<(), Error> {
         let room = self.db.shared.queue.room(0).await?;
         let mut group = self.cell.lock();

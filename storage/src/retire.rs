@@ -22,8 +22,10 @@ use crate::{failpoint, fatal, keys};
 
 /// How often to look for work when nobody calls.
 const IDLE: Duration = Duration::from_secs(5);
-/// How often to try again while dead generations still have files.
+/// When to try again while dead generations still have files; doubled with every try.
 const RETRY: Duration = Duration::from_millis(500);
+/// A file that recovery wrote can hold a dead generation for as long as a live one beside it.
+const RETRY_DOUBLINGS: u32 = 6;
 /// After so many tries a file that stays in level 0 is moved down by hand.
 const TRIES_BEFORE_COMPACTION: u32 = 4;
 
@@ -76,10 +78,11 @@ impl Retire {
         self.inner.lock().dead.retain(|number| !gone.contains(number));
     }
 
-    /// Waits for a call or until it is time to look again.
-    fn wait(&self) {
+    /// Waits for a call or until it is time to look again. `tries` have been in vain.
+    fn wait(&self, tries: u32) {
         let mut inner = self.inner.lock();
-        let patience = if inner.dead.is_empty() { IDLE } else { RETRY };
+        let patience =
+            if inner.dead.is_empty() { IDLE } else { RETRY * (1 << tries.min(RETRY_DOUBLINGS)) };
         let deadline = Instant::now() + patience;
         while !self.closing() && !inner.called {
             if self.wake.wait_until(&mut inner, deadline).timed_out() {
@@ -111,7 +114,7 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks) {
         let worst = shared.generations.lock().worst(shared.options.rewrite_below_percent);
         let moved = worst.is_some_and(|generation| survivors::rewrite(shared, rocks, generation));
         if !moved {
-            shared.retire.wait();
+            shared.retire.wait(tries);
         }
     }
 }

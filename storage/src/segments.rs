@@ -80,12 +80,15 @@ pub(crate) struct Segments {
     /// First index that is not purged, as far as the writer has come.
     start: u64,
     total: u64,
+    /// The newest generation that holds keys of the group, purged ones included.
+    newest: Option<u32>,
 }
 
 impl Segments {
     pub fn from_sorted(list: VecDeque<Segment>, start: u64) -> Segments {
         let total = list.iter().map(|segment| segment.bytes).sum();
-        Segments { list, start, total }
+        let newest = list.iter().map(|segment| segment.generation).max();
+        Segments { list, start, total, newest }
     }
 
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Segment> {
@@ -96,6 +99,11 @@ impl Segments {
     pub fn live_bytes(&self) -> u64 {
         let purged = self.list.front().map_or(0, |front| front.bytes - front.live(self.start));
         self.total - purged
+    }
+
+    /// Whether keys of the group may lie in this generation, the newest one.
+    pub fn has_keys_in(&self, generation: u32) -> bool {
+        self.newest == Some(generation)
     }
 
     /// Live bytes of one segment of this group.
@@ -113,6 +121,7 @@ impl Segments {
         bytes: u64,
     ) -> Option<Segment> {
         self.total += bytes;
+        self.newest = Some(generation);
         if let Some(last) = self.list.back_mut()
             && last.open
             && last.generation == generation

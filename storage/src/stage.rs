@@ -2,7 +2,8 @@
 //!
 //! The one subtle rule is about cuts in the generation being written: its open segments end at
 //! their greatest key (see `segments`), so keys behind a cut are deleted here, in the batch and
-//! before whatever is appended next. In older generations the map alone is cut.
+//! before whatever is appended next. In older generations the map alone is cut. Purged keys may
+//! stay, as long as the log only grows from there; `clear` is for when it does not.
 
 use std::sync::Arc;
 
@@ -213,8 +214,7 @@ impl Writer {
     fn reset(&self, cell: &Cell, upto: EntryId, state: Vec<StatePut>, staged: &mut Staged) {
         let id = cell.id;
         self.create(id, true, staged);
-        let changes = cell.lock().segments.clear(upto.index + 1);
-        self.apply_changes(id, &changes, 0, staged);
+        self.clear(cell, upto.index + 1, staged);
         // Segments and runs are the last kinds of a group's records; the vote stays.
         let (_, end) = keys::group_bounds(id);
         let segments = keys::group(id, Kind::Segment, 0);
@@ -226,11 +226,24 @@ impl Writer {
 
     fn drop_group(&self, cell: &Cell, staged: &mut Staged) {
         let id = cell.id;
-        let changes = cell.lock().segments.clear(0);
-        self.apply_changes(id, &changes, 0, staged);
+        self.clear(cell, 0, staged);
         let (low, high) = keys::group_bounds(id);
         staged.batch.delete_range_cf(self.rocks.meta(), low, high);
         self.delete_state(id, staged);
+    }
+
+    /// Forgets the whole log, which may then go on at a lower index than it had before. So also the
+    /// keys that were purged must go from the generation being written.
+    fn clear(&self, cell: &Cell, start: u64, staged: &mut Staged) {
+        let current = self.shared.generations.lock().current();
+        let (changes, keys_left) = {
+            let segments = &mut cell.lock().segments;
+            (segments.clear(start), segments.has_keys_in(current))
+        };
+        self.forget_segments(cell.id, &changes, staged);
+        if keys_left {
+            self.delete_keys(cell.id, current, 0, u64::MAX, staged);
+        }
     }
 
     fn delete_state(&self, id: GroupId, staged: &mut Staged) {

@@ -57,6 +57,7 @@ impl Segments {
         for &put in &relocation.put {
             let at = self.list.partition_point(|segment| segment.first < put.first);
             self.list.insert(at, put);
+            self.newest = self.newest.max(Some(put.generation));
             self.total += put.bytes;
         }
     }

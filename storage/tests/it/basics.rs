@@ -165,6 +165,34 @@ fn a_reset_replaces_log_and_state_and_keeps_the_vote() {
 }
 
 #[test]
+fn purged_entries_do_not_come_back_when_a_dropped_or_reset_group_begins_again_below_them() {
+    for reset in [false, true] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let db = Db::open(dir.path(), Options::default()).expect("open");
+        let log = db.log(GROUP);
+        append(&log, entries(GROUP, 1, 0, 200, 10));
+        wait(log.purge(id(1, 199))).expect("purge");
+        let first = if reset {
+            wait(log.reset_to(id(1, 9), vec![], ignore())).expect("reset");
+            10
+        } else {
+            db.drop_group(GROUP, ignore());
+            0
+        };
+        append(&log, entries(GROUP, 2, first, 3, 10));
+        // As a crash would leave it: the generation still open.
+        let copy = tempfile::tempdir().expect("a directory");
+        for file in std::fs::read_dir(dir.path()).expect("the directory").flatten() {
+            // RocksDB may just have replaced one of its temporary files.
+            let _ = std::fs::copy(file.path(), copy.path().join(file.file_name()));
+        }
+        let again = open(copy.path());
+        assert_eq!(again.log(GROUP).state().last, Some(id(2, first + 2)));
+        assert_eq!(read_all(&again.log(GROUP)).len(), 3);
+    }
+}
+
+#[test]
 fn state_is_read_as_written_by_key_by_predecessor_and_by_range() {
     let dir = tempfile::tempdir().expect("a directory");
     let db = open(dir.path());

@@ -9,7 +9,6 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use quorate_storage::{Db, Durable, Options};
@@ -48,6 +47,18 @@ fn child_of_the_crash_tests() {
 
 fn seed_of(seed: u64, step: u64) -> u64 {
     Random::new(seed.wrapping_add(step.wrapping_mul(0x1234_5678_9abc_def1))).below(u64::MAX)
+}
+
+/// A directory that stays for inspection when its test fails.
+struct Kept(tempfile::TempDir);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.disable_cleanup(true);
+            eprintln!("kept {}", self.0.path().display());
+        }
+    }
 }
 
 fn acknowledge(acks: &Arc<Mutex<File>>, step: u64) -> Durable {
@@ -94,12 +105,14 @@ pub fn verify(dir: &Path, seed: u64, db: &Arc<Db>) -> Model {
             model.groups.entry(op.group()).or_default();
         }
     }
-    differences.truncate(5);
-    panic!("no prefix from {acknowledged} on matches the store: {differences:#?}");
+    differences.dedup_by(|a, b| a.split_once(':').unzip().1 == b.split_once(':').unzip().1);
+    differences.truncate(40);
+    panic!("seed {seed}: no prefix from {acknowledged} on matches the store: {differences:#?}");
 }
 
 fn crash_at(failpoint: &str, seed: u64) {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Kept(tempfile::tempdir().expect("a directory"));
+    let dir = &dir.0;
     let status = run_child(dir.path(), seed, failpoint);
     assert!(!status.success(), "the child never came to {failpoint}");
     let mut model = {
@@ -127,10 +140,12 @@ fn crash_at(failpoint: &str, seed: u64) {
 
 /// Every name with a count that falls early and one that falls in the middle of the work.
 fn crash_at_all(names: &[&str], counts: &[u64]) {
-    static SEED: AtomicU64 = AtomicU64::new(1);
+    let base: u64 = std::env::var("QUORATE_TEST_SEED").map_or(0, |n| n.parse().expect("a number"));
     for name in names {
         for count in counts {
-            let seed = SEED.fetch_add(1, Ordering::Relaxed);
+            let seed = base.wrapping_add(
+                name.bytes().fold(*count, |sum, byte| (sum * 31 + u64::from(byte)) % 1_000_003),
+            );
             crash_at(&format!("{name}:{count}"), seed);
         }
     }

@@ -108,6 +108,25 @@ fn a_closed_store_answers_closed_and_keeps_what_it_took() {
 }
 
 #[test]
+fn a_callback_may_hold_the_last_handle() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = open(dir.path()).log(GroupId(1));
+    let (sender, held) = std::sync::mpsc::channel();
+    let last = log.clone();
+    let durable = Box::new(move || {
+        // Waits until the test's own handle is gone.
+        held.recv().expect("the test lives");
+        drop(last);
+    });
+    wait(log.append(entries(GroupId(1), 1, 0, 1, 1), durable)).expect("append");
+    drop(log);
+    sender.send(()).expect("the callback waits");
+    crate::support::eventually("the directory is released", || {
+        Db::open(dir.path(), small()).is_ok()
+    });
+}
+
+#[test]
 fn dropping_the_last_handle_releases_the_directory() {
     let dir = tempfile::tempdir().expect("a directory");
     let db = open(dir.path());

@@ -19,7 +19,7 @@ fn check(model: &Model, db: &Arc<Db>, step: usize) -> Result<(), TestCaseError> 
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 12,
+        cases: std::env::var("PROPTEST_CASES").map_or(12, |n| n.parse().expect("a number")),
         max_shrink_iters: 200,
         failure_persistence: None,
         ..ProptestConfig::default()

@@ -8,6 +8,8 @@
 //!
 //! `cargo bench -p quorate-storage --bench log -- [MIB] [ENTRY_BYTES] [CALLERS]`
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
+
 mod disk;
 mod load;
 
