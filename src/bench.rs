@@ -8,6 +8,7 @@ mod idle;
 mod load;
 mod report;
 mod statistics;
+mod transfer;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -27,6 +28,9 @@ pub(crate) enum BenchCommand {
         quorate bench failover --partitions 100\n  \
         quorate bench failover --partitions 100 --rounds 5 --restart --format json")]
     Failover(failover::FailoverOptions),
+    /// Hand leaderships over in order and measure until the new leader takes writes.
+    #[command(after_help = "Example:\n  quorate bench transfer --partitions 100")]
+    Transfer(transfer::TransferOptions),
     /// Measure what idle brokers cost in memory and processor time.
     #[command(after_help = "Example:\n  quorate bench idle --partitions 3,100,1000 --seconds 20")]
     Idle(idle::IdleOptions),
@@ -50,6 +54,7 @@ pub(crate) async fn run(command: BenchCommand) -> Result<(), Failure> {
     match command {
         BenchCommand::Produce(options) => load::run(options).await,
         BenchCommand::Failover(options) => failover::run(options).await,
+        BenchCommand::Transfer(options) => transfer::run(options).await,
         BenchCommand::Idle(options) => idle::run(options).await,
     }
 }

@@ -49,7 +49,7 @@ struct Line {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run one broker.
-    Serve(serve::ServeOptions),
+    Serve(Box<serve::ServeOptions>),
     /// Run a cluster of brokers on this machine, to try things out.
     Demo(DemoOptions),
     /// Create, list, describe and delete topics.
@@ -117,7 +117,7 @@ pub fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(options) => serve::serve(options).await,
+        Command::Serve(options) => serve::serve(&options).await,
         Command::Demo(options) => crate::demo::run(options).await,
         Command::Topic(command) => topic::run(command).await,
         Command::Produce(options) => records::produce(options).await,

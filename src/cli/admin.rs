@@ -21,6 +21,7 @@ pub(crate) struct Admin {
 enum Method {
     Get,
     Post(Value),
+    Put(Value),
     Delete,
 }
 
@@ -35,6 +36,10 @@ impl Admin {
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.ask(path, || Method::Post(body.clone())).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.ask(path, || Method::Put(body.clone())).await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Result<Value, Failure> {
@@ -80,6 +85,7 @@ fn call(url: &str, method: Method) -> Result<(u16, Value), ureq::Error> {
     let mut response = match method {
         Method::Get => agent.get(url).call()?,
         Method::Post(body) => agent.post(url).send_json(body)?,
+        Method::Put(body) => agent.put(url).send_json(body)?,
         Method::Delete => agent.delete(url).call()?,
     };
     let status = response.status().as_u16();

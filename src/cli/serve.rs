@@ -136,7 +136,7 @@ pub(super) fn print_config(options: &ConfigOptions) -> Result<(), Failure> {
 }
 
 /// Runs a broker until a signal asks it to stop, or until it cannot go on.
-pub(super) async fn serve(options: ServeOptions) -> Result<(), Failure> {
+pub(super) async fn serve(options: &ServeOptions) -> Result<(), Failure> {
     let resolved = options.load(environment())?;
     telemetry::start(&resolved.config.log);
     let settings = resolved.changes().join(", ");

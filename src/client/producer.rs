@@ -58,7 +58,7 @@ pub struct PendingBatch(oneshot::Receiver<Result<i64, ClientError>>);
 impl PendingBatch {
     /// Returns the offset of the first record once the batch is stored on a majority.
     pub async fn stored(self) -> Result<i64, ClientError> {
-        self.0.await.unwrap_or_else(|_| Err(ClientError::Stopped))
+        self.0.await.unwrap_or(Err(ClientError::Stopped))
     }
 }
 
@@ -79,7 +79,7 @@ impl Producer {
                     return Ok(Self { client, config, id, epoch, queues: Mutex::default() });
                 }
                 Err(error) if error.retriable() && started.elapsed() < client.config().patience => {
-                    sleep(PAUSE).await
+                    sleep(PAUSE).await;
                 }
                 Err(error) => return Err(error),
             }

@@ -46,16 +46,8 @@ pub enum ConfigError {
     Bad { key: String, value: String, source_name: Source, allowed: String },
     #[error("cannot read configuration {path}: {reason}")]
     File { path: PathBuf, reason: String },
-    #[error(
-        "{first} (from {first_source}) does not go with {second} (from {second_source}): {reason}"
-    )]
-    Conflict {
-        first: String,
-        first_source: Source,
-        second: String,
-        second_source: Source,
-        reason: &'static str,
-    },
+    #[error("{first} does not go with {second}: {reason}")]
+    Conflict { first: String, second: String, reason: &'static str },
 }
 
 fn hint(near: Option<&str>) -> String {
@@ -212,13 +204,9 @@ fn made_by_orchestrator(variable: &str) -> bool {
 fn check_together(resolved: &Resolved) -> Result<(), ConfigError> {
     let config = &resolved.config;
     let conflict = |first: &str, second: &str, reason: &'static str| {
-        Err(ConfigError::Conflict {
-            first: shown(config, first),
-            first_source: resolved.source(first),
-            second: shown(config, second),
-            second_source: resolved.source(second),
-            reason,
-        })
+        let described =
+            |name: &str| format!("{} (from {})", shown(config, name), resolved.source(name));
+        Err(ConfigError::Conflict { first: described(first), second: described(second), reason })
     };
     let faces = [
         ("kafka", config.kafka.listen, config.kafka.advertised.is_some()),
