@@ -1,14 +1,17 @@
 //! `/metrics`: what is counted all the time, and what is read off the broker when somebody asks.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use prometheus_client::metrics::counter::Counter;
 use quorate_raft::Role;
 
 use crate::broker::Context;
-use crate::telemetry::{BrokerState, RaftRole, State as BrokerIs, metrics, usage};
+use crate::telemetry::{BrokerState, RaftRole, Seconds, State as BrokerIs, metrics, usage};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -17,9 +20,10 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(super) async fn metrics_text(State(context): State<Context>) -> impl IntoResponse {
     read_cluster(&context);
     read_groups(&context);
+    read_storage(&context);
     if let Some(usage) = usage() {
         metrics().process_resident_bytes.set(gauge(usage.resident_bytes));
-        metrics().process_cpu_seconds.set(usage.cpu.as_secs_f64());
+        seconds(&metrics().process_cpu_seconds, usage.cpu);
     }
     ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics().text())
 }
@@ -54,6 +58,28 @@ fn read_groups(context: &Context) {
     }
     metrics().raft_follower_lag_entries_max.set(gauge(follower_lag));
     metrics().raft_apply_lag_entries_max.set(gauge(apply_lag));
+}
+
+fn read_storage(context: &Context) {
+    let stats = context.db.stats();
+    let metrics = metrics();
+    let total = |counter: &Counter, value: u64| counter.inner().store(value, Ordering::Relaxed);
+    total(&metrics.storage_appended_entries, stats.entries_appended);
+    total(&metrics.storage_appended_bytes, stats.bytes_appended);
+    total(&metrics.storage_rewritten_bytes, stats.bytes_rewritten);
+    total(&metrics.storage_syncs, stats.syncs);
+    seconds(&metrics.storage_sync_seconds, stats.sync_time);
+    metrics.storage_sync_seconds_max.set(stats.sync_time_max.as_secs_f64());
+    metrics.storage_queue_bytes.set(gauge(stats.queue_bytes));
+    metrics.storage_live_bytes.set(gauge(stats.live_bytes));
+    metrics.storage_disk_bytes.set(gauge(stats.disk_bytes));
+    metrics.storage_cache_bytes.set(gauge(stats.cache_bytes));
+    metrics.storage_generations.set(gauge(stats.generations));
+}
+
+/// The crate's counters can only be added to; what is counted elsewhere is stored as its atomic keeps it.
+fn seconds(counter: &Seconds, value: Duration) {
+    counter.inner().store(value.as_secs_f64().to_bits(), Ordering::Relaxed);
 }
 
 fn gauge(value: impl TryInto<i64>) -> i64 {

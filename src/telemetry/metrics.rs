@@ -60,8 +60,10 @@ pub struct RaftRole {
     pub role: String,
 }
 
-/// Seconds, with an atomic float inside.
-pub type Float = Gauge<f64, AtomicU64>;
+/// Seconds that only grow, with an atomic float inside.
+pub type Seconds = Counter<f64, AtomicU64>;
+/// A value with a fraction.
+pub type Fraction = Gauge<f64, AtomicU64>;
 type Latencies<L> = Family<L, Histogram, fn() -> Histogram>;
 
 macro_rules! metrics {
@@ -120,10 +122,32 @@ metrics! {
     raft_follower_lag_entries_max: Gauge = Gauge::default();
     /// The most entries committed and not yet applied here, over all groups.
     raft_apply_lag_entries_max: Gauge = Gauge::default();
+    /// Entries appended to the logs of all groups.
+    storage_appended_entries: Counter = Counter::default();
+    /// Bytes of entries appended to the logs of all groups.
+    storage_appended_bytes: Counter = Counter::default();
+    /// Bytes of entries still wanted that were copied out of old files to free these.
+    storage_rewritten_bytes: Counter = Counter::default();
+    /// Times the write-ahead log was made durable.
+    storage_syncs: Counter = Counter::default();
+    /// Time spent making the write-ahead log durable.
+    storage_sync_seconds: Seconds = Seconds::default();
+    /// The longest time one sync took since the start.
+    storage_sync_seconds_max: Fraction = Fraction::default();
+    /// Bytes accepted and not written yet.
+    storage_queue_bytes: Gauge = Gauge::default();
+    /// Bytes of entries that are still wanted.
+    storage_live_bytes: Gauge = Gauge::default();
+    /// Bytes of the data directory.
+    storage_disk_bytes: Gauge = Gauge::default();
+    /// Bytes of the newest entries, kept in memory for readers.
+    storage_cache_bytes: Gauge = Gauge::default();
+    /// Generations of files that hold entries.
+    storage_generations: Gauge = Gauge::default();
     /// Bytes this process holds in memory.
     process_resident_bytes: Gauge = Gauge::default();
     /// Processor time this process used.
-    process_cpu_seconds: Float = Float::default();
+    process_cpu_seconds: Seconds = Seconds::default();
 }
 
 impl Metrics {
