@@ -108,7 +108,7 @@ fn truncated_and_lying_requests_are_refused_without_allocating_what_they_claim()
         }
     }
     // A batch that claims two billion records in a few bytes.
-    let mut wire = Wire::connect(broker.kafka);
+    let mut wire = kafka::at_leader(&cluster, "lied-to", 0);
     let liar = Batch { count_error: i32::MAX - 1, ..Batch::of(&["x"]) };
     assert_eq!(produce(&mut wire, "lied-to", 0, &liar.bytes()).error, INVALID_RECORD);
     // Every prefix of a good request, then the end of the stream.
@@ -129,6 +129,7 @@ fn a_compression_bomb_is_refused_within_bounded_memory() {
     let cluster = Cluster::start("bomb", 1);
     let broker = cluster.broker(1);
     cluster.create_topic("bombed", 1, 1);
+    kafka::leader(&cluster, "bombed", 0);
     let before = broker.memory();
     // A megabyte of zstd that unpacks to a gigabyte, in a batch that claims one record.
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
@@ -179,7 +180,7 @@ fn half_open_and_silent_connections_hold_up_nobody() {
     }
     // Readers that ask for much and never read.
     cluster.create_topic("unread", 1, 1);
-    let mut wire = Wire::connect(broker.kafka);
+    let mut wire = kafka::at_leader(&cluster, "unread", 0);
     let value = "x".repeat(1_000_000);
     for _ in 0..50 {
         assert_eq!(produce(&mut wire, "unread", 0, &Batch::of(&[&value]).bytes()).error, NONE);
