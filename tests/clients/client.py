@@ -24,6 +24,7 @@ from confluent_kafka.admin import (
 
 def producer(bootstrap, **more):
     settings = {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5}
+    settings |= {"log_level": 2}  # lost connections are what the tests are about
     return Producer(settings | {"message.timeout.ms": 120000} | more)
 
 
