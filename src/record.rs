@@ -15,4 +15,4 @@ pub use batch::{Batches, HEADER_BYTES, Header, stamp};
 pub use build::BatchBuilder;
 pub use check::{BatchError, CheckedBatch, Limits, TimestampRule, check};
 pub use compression::{Codec, INFLATED_BYTES_MAX};
-pub use iter::{Record, RecordError, Records, Want, first_at_or_after, newest};
+pub use iter::{Record, RecordError, Records, Want};

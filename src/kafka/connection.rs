@@ -151,8 +151,7 @@ impl Requests {
         let slots = Arc::clone(&self.slots).acquire_many_owned(wanted).await;
         let slots = slots.expect("this semaphore is never closed");
         // Memory is the last thing to wait for, so that nobody holds it while waiting for something else.
-        let room = self.face.request_room(head.cost()).await;
-        let bytes = self.socket.frame(&head).await?;
+        let (bytes, room) = self.socket.frame(&head, &self.face).await?;
         let (call, body) = frame::open(&head, bytes, &self.pipeline)?;
         let (api, received) = (call.api, call.received);
         let work = match api.serves(call.version) {
@@ -160,7 +159,7 @@ impl Requests {
             false => told_the_versions(call)?,
         };
         // A light request may wait for records; thousands of such must not keep others out.
-        let room = (api.overlaps || head.cost() > LIGHT_BYTES_MAX).then_some(room);
+        let room = room.filter(|_| api.overlaps || head.cost() > LIGHT_BYTES_MAX);
         let pending = Pending { api, received, work, room, slots };
         self.queue.send(pending).await.map_err(|_| Closed::ByPeer)
     }

@@ -15,6 +15,8 @@ use crate::broker::Context;
 const GRAIN_BYTES: usize = 1024;
 /// Requests up to this size never wait behind large ones: the two have separate memory.
 const SMALL_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// The largest answer while the memory for answers is taken; a batch of the usual maximal size fits.
+const SCARCE_ANSWER_BYTES: usize = 1024 * 1024;
 /// Decompression is processor time; more at a time than there are likely to be processors gains nothing.
 const CHECKS_AT_A_TIME: usize = 2;
 
@@ -29,6 +31,7 @@ pub(crate) struct Face {
     small_requests: Memory,
     large_requests: Memory,
     answers: Memory,
+    last_answers: Memory,
     /// Bounds how many batches are being decompressed outside of the runtime's threads.
     pub(crate) checks: Arc<Semaphore>,
     /// Producer ids given to this broker and not yet to a producer.
@@ -48,7 +51,8 @@ impl Face {
             started: Instant::now(),
             small_requests: Memory::new(bound / 4),
             large_requests: Memory::new(bound / 4),
-            answers: Memory::new(bound / 2),
+            answers: Memory::new(bound / 8 * 3),
+            last_answers: Memory::new(bound / 8),
             checks: Arc::new(Semaphore::new(CHECKS_AT_A_TIME)),
             producer_ids: Mutex::new(0..0),
             producer_ids_refill: tokio::sync::Mutex::new(()),
@@ -63,13 +67,20 @@ impl Face {
         }
     }
 
-    /// Waits until there is room for an answer of `bytes`.
-    pub(crate) async fn answer_room(&self, bytes: usize) -> Room {
-        self.answers.take(bytes).await
+    /// Returns room for an answer and how large it may be: `bytes`, or little when memory is scarce.
+    ///
+    /// So a few clients that do not read their large answers make those of others small, but do not stop
+    /// them. Waits when even that is taken.
+    pub(crate) async fn answer_room(&self, bytes: usize) -> (Room, usize) {
+        if let Some(room) = self.answers.try_take(bytes) {
+            return (room, bytes);
+        }
+        let bytes = bytes.min(SCARCE_ANSWER_BYTES);
+        (self.last_answers.take(bytes).await, bytes)
     }
 
-    /// The most record bytes in one answer: what is configured, but never so much that fewer than eight
-    /// answers fit into memory at a time.
+    /// The most record bytes in one answer: what is configured, but never so much that fewer than
+    /// eight answers fit into memory at a time.
     pub(crate) fn fetch_bytes_max(&self) -> usize {
         self.context.config.kafka.fetch_bytes_max.min(self.answers.bytes / 8)
     }
@@ -113,6 +124,12 @@ impl Memory {
     fn new(bytes: usize) -> Memory {
         let grains = (bytes / GRAIN_BYTES).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         Memory { permits: Arc::new(Semaphore::new(grains)), bytes: grains * GRAIN_BYTES }
+    }
+
+    fn try_take(&self, bytes: usize) -> Option<Room> {
+        let grains = grains(bytes.min(self.bytes));
+        let permit = Arc::clone(&self.permits).try_acquire_many_owned(grains);
+        Some(Room { permit: permit.ok()? })
     }
 
     async fn take(&self, bytes: usize) -> Room {

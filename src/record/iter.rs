@@ -128,33 +128,6 @@ impl Iterator for Records<'_> {
     }
 }
 
-/// Finds the first record of a batch that is not older than `timestamp`: its offset and its own time.
-pub fn first_at_or_after(batch: &[u8], timestamp: i64) -> Result<Option<(i64, i64)>, RecordError> {
-    let records = Records::open(batch, Want::Heads)?;
-    let base = records.header.base_offset;
-    for record in records {
-        let record = record?;
-        if record.timestamp >= timestamp {
-            return Ok(Some((base + i64::from(record.offset_delta), record.timestamp)));
-        }
-    }
-    Ok(None)
-}
-
-/// Finds the record of a batch with the largest timestamp, the first of them when several have it.
-pub fn newest(batch: &[u8]) -> Result<Option<(i64, i64)>, RecordError> {
-    let records = Records::open(batch, Want::Heads)?;
-    let base = records.header.base_offset;
-    let mut found: Option<(i64, i64)> = None;
-    for record in records {
-        let record = record?;
-        if found.is_none_or(|(_, newest)| record.timestamp > newest) {
-            found = Some((base + i64::from(record.offset_delta), record.timestamp));
-        }
-    }
-    Ok(found)
-}
-
 /// One record being read: `left` is what its length still allows.
 struct Body<'r, 'a> {
     source: &'r mut Inflated<'a>,
@@ -274,20 +247,5 @@ mod tests {
             assert_eq!((records[1].key_bytes, records[1].value_bytes), (-1, -1));
             assert_eq!(records[1].headers.len(), 2, "a header name may repeat");
         }
-    }
-
-    #[test]
-    fn lookups_answer_with_the_record_and_not_the_batch() {
-        let mut batch = BatchBuilder::new()
-            .record(10, None, Some(b"a"))
-            .record(30, None, Some(b"b"))
-            .record(20, None, Some(b"c"))
-            .build()
-            .to_vec();
-        crate::record::stamp(&mut batch, 500, 1);
-        assert_eq!(first_at_or_after(&batch, 11).unwrap(), Some((501, 30)));
-        assert_eq!(first_at_or_after(&batch, 0).unwrap(), Some((500, 10)));
-        assert_eq!(first_at_or_after(&batch, 31).unwrap(), None);
-        assert_eq!(newest(&batch).unwrap(), Some((501, 30)));
     }
 }

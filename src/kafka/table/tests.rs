@@ -42,6 +42,16 @@ fn topic_ids_in_fetch_and_produce_come_with_metadata_that_gives_them() {
 }
 
 #[test]
+fn the_readme_lists_exactly_this_table() {
+    let readme = include_str!("../../../README.md");
+    let rows =
+        TABLE.iter().map(|it| format!("| {} | {} | {}-{} |", it.name, it.key, it.min, it.max));
+    let table = rows.collect::<Vec<_>>().join("\n");
+    let after = readme.split_once(&table).expect("the README has these rows").1;
+    assert!(!after.trim_start_matches('\n').starts_with('|'), "and no others");
+}
+
+#[test]
 fn only_produce_overlaps() {
     let overlapping: Vec<&str> =
         TABLE.iter().filter(|api| api.overlaps).map(|api| api.name).collect();

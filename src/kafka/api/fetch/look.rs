@@ -65,12 +65,14 @@ pub(super) async fn look(face: &Face, plan: &Plan, terms: &Terms) -> Look {
         .filter(|((_, wanted), led)| has_records(wanted, led))
         .fold(0, |sum, ((_, wanted), _)| sum.saturating_add(wanted.bytes_max));
     // Memory is taken before reading, but not for nothing: most looks of a waiting fetch find nothing.
-    let mut room = match asked {
-        0 => None,
-        asked => Some(face.answer_room(asked.min(terms.bytes_max).max(1)).await),
+    let (mut room, mut left) = match asked {
+        0 => (None, terms.bytes_max),
+        asked => {
+            let (room, granted) = face.answer_room(asked.min(terms.bytes_max)).await;
+            (Some(room), granted)
+        }
     };
     let mut look = Look { seen: Vec::with_capacity(led.len()), room: None };
-    let mut left = terms.bytes_max;
     let mut found_any = false;
     for ((_, wanted), led) in plan.wanted.iter().zip(led) {
         let seen = match led {
