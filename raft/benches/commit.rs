@@ -4,8 +4,10 @@
 //! database and sockets, all on one disk; the numbers are therefore of one machine doing the work of
 //! three. Sizes can be changed: `cargo bench -p quorate-raft -- seconds=5 groups=100`.
 
+#[expect(dead_code, reason = "the tests use the rest")]
 #[path = "../tests/groups/cluster.rs"]
 mod cluster;
+#[expect(dead_code, reason = "the tests use the rest")]
 #[path = "../tests/groups/ledger.rs"]
 mod ledger;
 

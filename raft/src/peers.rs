@@ -21,11 +21,14 @@ const KEY: &str = "raft.peers";
 /// Most peers of a node.
 const PEERS_MAX: u32 = 4096;
 
+/// A peer and the task that keeps its connection.
+type Tended = (Arc<Peer>, JoinHandle<()>);
+
 /// All peers.
 pub(crate) struct Peers {
     common: Arc<Common>,
     db: Arc<Db>,
-    peers: RwLock<HashMap<u64, (Arc<Peer>, JoinHandle<()>)>>,
+    peers: RwLock<HashMap<u64, Tended>>,
     changed: Notify,
 }
 

@@ -164,7 +164,8 @@ async fn wake(replica: &Replica) -> Result<(), ProposeError> {
     if replica.shared.is_alone() {
         return Ok(());
     }
-    let acked = replica.raft.metrics().borrow_watched().last_quorum_acked.map(|at| at.into_inner());
+    let acked = replica.raft.metrics().borrow_watched().last_quorum_acked;
+    let acked = acked.map(openraft::metrics::SerdeInstant::into_inner);
     if acked.is_some_and(|at| openraft::Instant::elapsed(&at) < ASK_AFTER) {
         return Ok(());
     }

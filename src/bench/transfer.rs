@@ -45,7 +45,7 @@ pub(super) async fn run(options: TransferOptions) -> Result<(), Failure> {
         let number = partition["partition"].as_i64().and_then(|number| i32::try_from(number).ok());
         let replicas = partition["replicas"].as_array().into_iter().flatten();
         let to = replicas
-            .filter_map(|id| id.as_u64())
+            .filter_map(serde_json::Value::as_u64)
             .find(|id| Some(*id) != partition["leader"].as_u64());
         let (Some(number), Some(to)) = (number, to) else { continue };
         took.add(hand_over(&options, &client, &topic, number, to).await?);

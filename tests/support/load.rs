@@ -184,19 +184,48 @@ pub fn verify(cluster: &Cluster, topic: &str, partitions: i32, told: &Told) -> u
     let mut total = 0;
     for partition in 0..partitions {
         let found = read_numbers(&cluster.bootstrap(), topic, partition);
-        for (offset, number) in found.iter().enumerate() {
-            // Every number once, rising: no duplicate, no reordering, and no hole, because a
-            // producer that gave up on a record would have been told.
-            let expected = offset as u64 * partitions as u64 + partition as u64;
-            assert_eq!(*number, expected, "{topic}-{partition} offset {offset}");
-        }
-        for ((_, offset), number) in told.acknowledged.range((partition, 0)..(partition + 1, 0)) {
-            let at = found.get(*offset as usize);
-            assert_eq!(at, Some(number), "acknowledged at {topic}-{partition} offset {offset}");
+        if let Some(wrong) = judge(partition, partitions, &found, told) {
+            panic!("{topic}-{partition}: {wrong}");
         }
         total += found.len();
     }
     total
+}
+
+/// What is wrong with a partition that holds the numbers `found`, at offsets from 0 on.
+fn judge(partition: i32, partitions: i32, found: &[u64], told: &Told) -> Option<String> {
+    for (offset, number) in found.iter().enumerate() {
+        // Every number once, rising: no duplicate, no reordering, and no hole, because a producer
+        // that gave up on a record would have been told.
+        let expected = offset as u64 * partitions as u64 + partition as u64;
+        if *number != expected {
+            return Some(format!("record {number} at offset {offset} instead of {expected}"));
+        }
+    }
+    let acknowledged = told.acknowledged.range((partition, 0)..(partition + 1, 0));
+    for ((_, offset), number) in acknowledged {
+        let at = found.get(*offset as usize);
+        if at != Some(number) {
+            return Some(format!("{number} was acknowledged at offset {offset}, there is {at:?}"));
+        }
+    }
+    None
+}
+
+#[test]
+fn the_judge_sees_loss_doubling_reordering_and_a_wrong_acknowledgement() {
+    let told = |acknowledged: &[(i64, u64)]| Told {
+        acknowledged: acknowledged.iter().map(|(at, number)| ((1, *at), *number)).collect(),
+        failed: Vec::new(),
+    };
+    let says = |found: &[u64], acknowledged: &[(i64, u64)]| judge(1, 3, found, &told(acknowledged));
+    assert_eq!(says(&[1, 4, 7], &[(0, 1), (2, 7)]), None);
+    assert_eq!(says(&[1, 4, 7, 10], &[(0, 1)]), None, "unacknowledged records may be there");
+    assert!(says(&[1, 4], &[(2, 7)]).is_some(), "a lost tail");
+    assert!(says(&[1, 7], &[]).is_some(), "a hole");
+    assert!(says(&[1, 4, 4, 7], &[]).is_some(), "a double");
+    assert!(says(&[4, 1], &[]).is_some(), "a swap");
+    assert!(says(&[1, 4], &[(0, 4)]).is_some(), "another offset than was told");
 }
 
 /// The numbers of all records of a partition; offsets must be dense from 0.

@@ -121,7 +121,7 @@ pub(crate) fn read_append(body: Bytes) -> Result<(u64, u64, AppendRequest), Deco
     let prev_log_id = input.opt_log_id()?;
     let leader_commit = input.opt_log_id()?;
     let count = input.u32()? as usize;
-    let mut heads = Get::new(input.bytes(count.checked_mul(ENTRY_HEAD).unwrap_or(usize::MAX))?);
+    let mut heads = Get::new(input.bytes(count.saturating_mul(ENTRY_HEAD))?);
     let mut entries: Vec<Entry> = Vec::with_capacity(count);
     let mut next = prev_log_id.map_or(0, |id| id.index.saturating_add(1));
     for _ in 0..count {

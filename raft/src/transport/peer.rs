@@ -227,10 +227,10 @@ impl Peer {
         match error {
             HelloError::Io(_) => tracing::debug!(peer = self.id, error = text, "cannot reach peer"),
             HelloError::Refused(_) => {
-                tracing::info!(peer = self.id, reason = text, "peer refuses this node")
+                tracing::info!(peer = self.id, reason = text, "peer refuses this node");
             }
             HelloError::Stranger(_) => {
-                tracing::warn!(peer = self.id, reason = text, "peer is not who it should be")
+                tracing::warn!(peer = self.id, reason = text, "peer is not who it should be");
             }
         }
         *problem = Some(text);

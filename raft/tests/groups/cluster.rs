@@ -173,10 +173,8 @@ impl Cluster {
                 replicas.iter().map(|group| group.leadership().borrow().leader).collect();
             let [Some(one)] = known.into_iter().collect::<Vec<_>>()[..] else { return false };
             leader = one;
-            self.nodes.get(&one).and_then(|node| node.groups.get(&group)).is_some_and(|group| {
-                let ready = group.leadership().borrow().ready;
-                ready
-            })
+            let group = self.nodes.get(&one).and_then(|node| node.groups.get(&group));
+            group.is_some_and(|group| group.leadership().borrow().ready)
         })
         .await;
         leader

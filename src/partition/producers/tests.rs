@@ -49,9 +49,8 @@ fn a_gap_and_a_step_back_are_out_of_order() {
 fn the_last_five_batches_are_known_again() {
     let batches: Vec<Sequence> = (0..7).map(|n| claim(0, n * 2, 2)).collect();
     let producers = after(&batches);
-    for n in 2..7 {
-        let verdict = producers.judge(&batches[n]);
-        assert_eq!(verdict, Verdict::Duplicate(stored(n as i64)));
+    for (n, batch) in batches.iter().enumerate().skip(2) {
+        assert_eq!(producers.judge(batch), Verdict::Duplicate(stored(n as i64)));
     }
     for batch in &batches[..2] {
         assert_eq!(producers.judge(batch), Verdict::OutOfOrder { expected: 14 });

@@ -53,6 +53,7 @@ fn seed_of(seed: u64, step: u64) -> u64 {
 struct Kept(tempfile::TempDir);
 
 impl Drop for Kept {
+    #[expect(clippy::print_stderr, reason = "the one who looks into the failure needs the path")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.disable_cleanup(true);
