@@ -174,15 +174,16 @@ fn log_options(options: &Options, cache: &Cache) -> Result<RocksOptions, rocksdb
     log.set_write_buffer_size(usize::try_from(buffer).unwrap_or(usize::MAX));
     log.set_max_write_buffer_number(4);
     log.set_compression_type(DBCompressionType::None);
+    // One level beside level 0. With more, RocksDB keeps emptying the upper ones, and a file that
+    // enters an empty level may be rewritten instead of moved.
+    log.set_num_levels(2);
     // One file is enough to move it on; files left in level 0 could not be dropped.
     log.set_level_zero_file_num_compaction_trigger(1);
     log.set_level_zero_slowdown_writes_trigger(40);
     log.set_level_zero_stop_writes_trigger(80);
     log.set_soft_pending_compaction_bytes_limit(0);
     log.set_hard_pending_compaction_bytes_limit(0);
-    log.set_level_compaction_dynamic_level_bytes(true);
     log.set_target_file_size_base(options.generation_bytes.max(4 << 20));
-    log.set_max_bytes_for_level_base(options.generation_bytes.saturating_mul(4).max(64 << 20));
     // Never rewrite a file because of its age.
     log.set_ttl(0);
     log.set_periodic_compaction_seconds(0);

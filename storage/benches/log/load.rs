@@ -26,6 +26,8 @@ pub struct Outcome {
     used: Usage,
     latencies: Vec<Duration>,
     pub syncs: u64,
+    /// Time to open what was written.
+    pub reopen: Duration,
 }
 
 impl Outcome {
@@ -33,8 +35,10 @@ impl Outcome {
         self.bytes as f64 / 1e6 / self.took.as_secs_f64()
     }
 
-    pub fn written_per_byte(&self) -> f64 {
-        self.used.written as f64 / self.bytes as f64
+    /// As the kernel counts for this process, and as the device counts for all.
+    pub fn written_per_byte(&self) -> (f64, f64) {
+        let per_byte = |written: u64| written as f64 / self.bytes as f64;
+        (per_byte(self.used.process), per_byte(self.used.device))
     }
 
     pub fn cpu_per_gb(&self) -> f64 {
@@ -84,8 +88,11 @@ impl Load {
             }
             syncs
         });
-        let mut outcome =
-            self.run(|_, answer| requests.send(answer).expect("the writer lives"), || {});
+        let mut outcome = self.run(
+            dir.path(),
+            |_, answer| requests.send(answer).expect("the writer lives"),
+            || {},
+        );
         drop(requests);
         outcome.syncs = writer.join().expect("the writer ends");
         outcome
@@ -108,16 +115,25 @@ impl Load {
             runtime.block_on(log.append(vec![entry], durable)).expect("append");
         };
         // Closing writes out what is in memory, so that it counts.
-        let mut outcome = self.run(append, || db.close());
+        let mut outcome = self.run(dir.path(), append, || db.close());
         outcome.syncs = db.stats().syncs;
+        drop((logs, db));
+        let begun = Instant::now();
+        Db::open(dir.path(), Options::default()).expect("the store opens again");
+        outcome.reopen = begun.elapsed();
         outcome
     }
 
     /// Keeps `callers` entries under way. Answers come in the order of the appends, nearly: the
     /// times of neighbours may be swapped, which no percentile notices.
-    fn run(self, mut append: impl FnMut(u64, mpsc::Sender<()>), finish: impl FnOnce()) -> Outcome {
+    fn run(
+        self,
+        dir: &Path,
+        mut append: impl FnMut(u64, mpsc::Sender<()>),
+        finish: impl FnOnce(),
+    ) -> Outcome {
         let count = self.total / self.entry as u64;
-        let before = Usage::now();
+        let before = Usage::now(dir);
         let begun = Instant::now();
         let (answer, answered) = mpsc::channel();
         let mut under_way = std::collections::VecDeque::new();
@@ -137,10 +153,16 @@ impl Load {
         }
         let took = begun.elapsed();
         finish();
-        let after = Usage::now();
+        let used = Usage::now(dir).since(before);
         measured.sort_unstable();
-        let used = Usage { cpu: after.cpu - before.cpu, written: after.written - before.written };
-        Outcome { bytes: count * self.entry as u64, took, used, latencies: measured, syncs: 0 }
+        Outcome {
+            bytes: count * self.entry as u64,
+            took,
+            used,
+            latencies: measured,
+            syncs: 0,
+            reopen: Duration::ZERO,
+        }
     }
 }
 

@@ -3,8 +3,7 @@
 //! Both sides take 16 KiB entries from several callers of which each waits until its entry is
 //! durable: the store through its two threads, the file by a loop that appends what is waiting and
 //! calls fdatasync. The plain file is what an fsynced log costs at least; it keeps one group and
-//! has no index, no recovery and no retention. Bytes written are what the kernel sent to the disk
-//! for this process, flushes included.
+//! has no index, no recovery and no retention.
 //!
 //! `cargo bench -p quorate-storage --bench log -- [MIB] [ENTRY_BYTES] [CALLERS]`
 
@@ -30,8 +29,18 @@ fn main() {
         dir.display()
     );
     println!(
-        "{:<12} {:>8} {:>8} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7}",
-        "what", "MB/s", "of file", "written/B", "CPU s/GB", "of file", "p50 ms", "p99 ms", "syncs"
+        "{:<12} {:>8} {:>8} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>9}",
+        "what",
+        "MB/s",
+        "of file",
+        "process/B",
+        "device/B",
+        "CPU s/GB",
+        "of file",
+        "p50 ms",
+        "p99 ms",
+        "syncs",
+        "reopen ms"
     );
     let load = |groups| Load { total, entry, callers, groups };
     let file = load(1).against_file(&dir);
@@ -43,15 +52,18 @@ fn main() {
 }
 
 fn print_row(what: &str, row: &Outcome, file: &Outcome) {
+    let (process, device) = row.written_per_byte();
     println!(
-        "{what:<12} {:>8.0} {:>7.2}x {:>9.2} {:>9.2} {:>8.2}x {:>8.2} {:>8.2} {:>7}",
+        "{what:<12} {:>8.0} {:>7.2}x {:>9.2} {:>9.2} {:>9.2} {:>8.2}x {:>8.2} {:>8.2} {:>7} {:>9.0}",
         row.rate(),
         row.rate() / file.rate(),
-        row.written_per_byte(),
+        process,
+        device,
         row.cpu_per_gb(),
         row.cpu_per_gb() / file.cpu_per_gb(),
         row.percentile(50),
         row.percentile(99),
         row.syncs,
+        row.reopen.as_secs_f64() * 1e3,
     );
 }
