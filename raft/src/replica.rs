@@ -184,14 +184,13 @@ impl Shared {
     /// A leader is ready once an entry of its own term is applied: only then is everything its
     /// predecessors acknowledged part of its state (Raft § 8).
     fn refresh_ready(&self) {
-        let applied_term = self.applied.lock().map(|id| id.leader_id.term);
-        let now = {
+        // Computed inside, under the lock of the watch: of two that race the later one must win.
+        self.leadership.send_if_modified(|current| {
+            let applied_term = self.applied.lock().map(|id| id.leader_id.term);
             let view = self.view.read();
             let term = view.vote.leader_id.term;
             let ready = view.state == ServerState::Leader && applied_term == Some(term);
-            Leadership { leader: view.leader(), term, ready }
-        };
-        self.leadership.send_if_modified(|current| {
+            let now = Leadership { leader: view.leader(), term, ready };
             let changed = *current != now;
             *current = now;
             changed
