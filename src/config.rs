@@ -95,7 +95,7 @@ settings! {
         /// How many bytes of a partition are kept; -1 keeps all.
         retention_bytes: i64 = -1, Allowed::Between(-1, i64::MAX);
         /// The largest record batch a partition takes.
-        message_bytes_max: usize = 1_048_588, Allowed::Between(1_024, 104_857_600);
+        message_bytes_max: usize = 1_048_588, Allowed::Between(1_024, 50_331_648);
         /// How often a partition's leader looks for records past their retention.
         retention_check_ms: u64 = 30_000, Allowed::Between(100, 3_600_000);
     }
@@ -111,9 +111,9 @@ settings! {
     /// The database beneath: one for all partitions of the broker.
     storage: Storage {
         /// Log bytes written before a new generation of files begins; memory use is about three times as much.
-        generation_bytes: usize = 256 * MIB, Allowed::Between(1_048_576, 4_294_967_296);
+        generation_bytes: usize = 64 * MIB, Allowed::Between(1_048_576, 4_294_967_296);
         /// Memory for the newest entries of all partitions, from which consumers at the end of the log are served.
-        cache_bytes: usize = 256 * MIB, Allowed::Between(1_048_576, 1_099_511_627_776);
+        cache_bytes: usize = 128 * MIB, Allowed::Between(1_048_576, 1_099_511_627_776);
     }
     /// What is logged and in which form. Logs go to standard error.
     log: Log {

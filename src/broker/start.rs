@@ -24,7 +24,7 @@ use crate::{http, kafka};
 
 /// The part of the data directory that holds the database.
 const DB_DIR: &str = "db";
-/// Room in a frame beside the largest batch that topics may be allowed.
+/// More than twice the largest batch a topic may allow (48 MiB): a proposal may fill half a frame.
 const FRAME_BYTES: usize = 128 << 20;
 
 /// Why a broker does not start, or had to end.

@@ -59,7 +59,7 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
         name: MAX_MESSAGE_BYTES,
         kind: ConfigKind::Int,
         default: "1048588",
-        allowed: Allowed::Between(0, 104_857_600),
+        allowed: Allowed::Between(0, 50_331_648),
         doc: "The largest record batch taken, in bytes, after compression.",
     },
     ConfigEntry {
@@ -109,15 +109,17 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
         name: "segment.bytes",
         kind: ConfigKind::Int,
         default: "1073741824",
-        allowed: Allowed::Between(1, i32::MAX as i64),
-        doc: "Without effect: retention acts on batches, which are finer than any segment.",
+        allowed: Allowed::Between(262_144, i32::MAX as i64),
+        doc: "How many bytes past their retention may stay until a segment is full. Spans of 256 KiB are \
+              deleted by themselves, so every value allowed is kept.",
     },
     ConfigEntry {
         name: "segment.ms",
         kind: ConfigKind::Long,
         default: "604800000",
-        allowed: Allowed::Between(1, i64::MAX),
-        doc: "Without effect: retention acts on batches, which are finer than any segment.",
+        allowed: Allowed::Between(3_600_000, i64::MAX),
+        doc: "How long records past their retention may stay until a segment is closed, in milliseconds. \
+              Spans of an hour are deleted by themselves, so every value allowed is kept.",
     },
     ConfigEntry {
         name: "unclean.leader.election.enable",
