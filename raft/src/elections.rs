@@ -35,8 +35,11 @@ use crate::views::{MemberView, Question, VIEWS_MAX, decode_views, encode_questio
 
 /// Time a voter has to tell its view.
 const VIEW_TIMEOUT: Duration = Duration::from_millis(300);
-/// Pause between the campaigns of two ranks.
+/// Pause between the campaigns of two ranks, when there are few.
 const RANK_PAUSE: Duration = Duration::from_millis(150);
+/// Added to every pause per suspected group, up to the longest: a thousand campaigns take longer than
+/// one, and a rank that does not wait for them only raises the terms of elections under way.
+const CROWD_PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
 /// First and longest pause until a suspected group is looked at again.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// Time another candidate has before it is joined by this node.
@@ -178,6 +181,8 @@ async fn look(
         }
     }
     let views = ask(core, &cases).await;
+    let crowd = u32::try_from(suspected.len()).unwrap_or(u32::MAX);
+    let crowd = CROWD_PAUSE.0.saturating_mul(crowd).min(CROWD_PAUSE.1);
     for (replica, view) in cases {
         let group = replica.shared.group;
         let Some(suspicion) = suspected.get_mut(&group) else { continue };
@@ -194,12 +199,12 @@ async fn look(
             }
             Decision::Wait => suspicion.look_again(),
             Decision::Campaign { rank } => {
-                let turn = suspicion.since + RANK_PAUSE * rank;
+                let turn = suspicion.since + (RANK_PAUSE + crowd) * rank;
                 if turn > Instant::now() {
                     suspicion.due = turn;
                 } else {
                     // The ranks take turns in the next round too, lest they split the votes for ever.
-                    suspicion.due = Instant::now() + CAMPAIGN;
+                    suspicion.due = Instant::now() + CAMPAIGN + crowd;
                     suspicion.since = suspicion.due;
                     tokio::spawn(campaign(replica, Arc::clone(campaigns)));
                 }
