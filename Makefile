@@ -23,7 +23,7 @@ build: tools ## compile bin/quorate
 	@install -D -m 755 $(CARGO_TARGET_DIR)/release/quorate bin/quorate
 
 test: clients lint ## everything a change must pass: format, lints, all tests with real clients and real crashes
-	@echo "==> tests (three-broker clusters, kcat, Python, Java and Rust clients; about 20 minutes on two cores)"
+	@echo "==> tests (three-broker clusters, kcat, Python, Java and Rust clients; a quarter of an hour on two cores, most of it compiling)"
 	$(CARGO) test --release --no-fail-fast -p quorate-storage
 	$(CARGO) test --release --no-fail-fast -p quorate-raft -p quorate
 

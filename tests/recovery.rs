@@ -51,7 +51,7 @@ fn killing_a_follower_stops_nobody() {
 #[test]
 fn acknowledged_records_survive_killing_all_three_at_once() {
     let (cluster, load) = under_load("kill-all", Client::Java);
-    for _ in 0..2 {
+    for _ in 0..5 {
         cluster.brokers().iter().for_each(Broker::kill9);
         cluster.brokers().iter().for_each(Broker::start);
         cluster.wait_whole();
@@ -63,7 +63,7 @@ fn acknowledged_records_survive_killing_all_three_at_once() {
 #[test]
 fn killing_one_broker_after_the_other_under_load_loses_and_doubles_nothing() {
     let (cluster, load) = under_load("kill-loop", Client::Rust);
-    for round in 0..9 {
+    for round in 0..24 {
         // Every other time whoever leads partition 0, so that leaders die more often than others.
         let victim = if round % 2 == 0 { leading(&cluster) } else { round % 3 + 1 };
         cluster.broker(victim).kill9();
