@@ -27,9 +27,10 @@ const PENDING_MAX: usize = 64;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    echo hello | quorate produce orders\n  \
+    quorate produce orders < lines.txt\n  \
     printf 'ann:1\\nbob:2\\n' | quorate produce orders --key-separator :")]
 pub(super) struct ProduceOptions {
+    /// The topic to write to; created if it does not exist and the brokers allow that.
     topic: String,
     /// Text between key and value; lines without it have no key. Equal keys go to the same partition.
     #[arg(long, short = 'k', value_name = "TEXT")]
@@ -47,6 +48,7 @@ pub(super) struct ProduceOptions {
     quorate consume orders --partition 2 --from 1500 --format json\n  \
     quorate consume orders --from beginning --exit | wc -l")]
 pub(super) struct ConsumeOptions {
+    /// The topic to read.
     topic: String,
     /// Where to begin: beginning, end, or an offset.
     #[arg(long, short, default_value = "end")]

@@ -1,14 +1,19 @@
 //! `quorate serve` and `quorate config`: one broker, from its flags to its last moment.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep};
 
 use super::{Failure, line};
 use crate::broker::{Broker, StartError};
 use crate::config::{Config, ConfigError, Flag, Resolved};
 use crate::telemetry;
+
+const PREDECESSOR_WAIT: Duration = Duration::from_secs(3);
+const PREDECESSOR_LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Default, Args)]
 #[command(after_help = "Examples:\n  \
@@ -150,7 +155,7 @@ pub(super) async fn serve(options: &ServeOptions) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let pid_file = PidFile::at(&resolved.config.broker.data_dir);
     let started = tokio::select! {
-        started = Broker::start(resolved.config) => started,
+        started = start(resolved.config) => started,
         () = signals.next() => return Ok(()),
     };
     let broker = started.map_err(|error| failure(&error))?;
@@ -163,6 +168,28 @@ pub(super) async fn serve(options: &ServeOptions) -> Result<(), Failure> {
     };
     pid_file.remove();
     outcome.map_err(|error| failure(&error))
+}
+
+/// Starts the broker, waiting a moment for a process that held its ports or its directory to be gone: one that was
+/// just killed keeps them until the kernel has cleaned up, and whoever restarts it cannot see when that is.
+async fn start(config: Config) -> Result<Broker, StartError> {
+    let deadline = Instant::now() + PREDECESSOR_WAIT;
+    loop {
+        match Broker::start(config.clone()).await {
+            Err(error) if still_held(&error) && Instant::now() < deadline => {
+                sleep(PREDECESSOR_LOOK).await
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn still_held(error: &StartError) -> bool {
+    match error {
+        StartError::Bind { source, .. } => source.kind() == std::io::ErrorKind::AddrInUse,
+        StartError::Storage(quorate_storage::Error::Locked { .. }) => true,
+        _ => false,
+    }
 }
 
 /// What asks a process to end.
