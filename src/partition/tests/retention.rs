@@ -38,9 +38,10 @@ async fn deleting_records_moves_the_log_start_for_good_and_frees_the_log() {
     starts_at(&broker, 4005, 6000).await;
     assert_eq!(broker.partition.summary().bytes, before / 3, "whole batches are freed");
 
-    // Raft keeps a checkpoint below what is needed, one per MiB, which is a hundred batches here.
+    // Raft keeps a checkpoint below what is needed. They are one to two MiB apart, for they are made
+    // between the batches it applies at once, and a MiB is a hundred of ours here.
     let purged = || broker.partition.group().status().purged_index;
-    until("the log before it is purged", || purged().is_some_and(|index| index > 280)).await;
+    until("the log before it is purged", || purged().is_some_and(|index| index > 180)).await;
     assert!(purged().is_some_and(|index| index < 410), "what is needed stays");
     starts_at(&broker, 4005, 6000).await;
 
