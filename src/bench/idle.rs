@@ -39,6 +39,7 @@ pub(super) async fn run(options: IdleOptions) -> Result<(), Failure> {
     let mut report = Report::new(&options.common).await?;
     report.condition("seconds", options.seconds);
     report.condition("seconds to settle before", SETTLE.as_secs());
+    report.condition("memory", "resident, with the caches that earlier load has filled");
     for partitions in &options.partitions {
         let topic = options.common.create_topic(&format!("idle-{partitions}"), *partitions).await?;
         sleep(SETTLE).await;

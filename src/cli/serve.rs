@@ -177,7 +177,7 @@ async fn start(config: Config) -> Result<Broker, StartError> {
     loop {
         match Broker::start(config.clone()).await {
             Err(error) if still_held(&error) && Instant::now() < deadline => {
-                sleep(PREDECESSOR_LOOK).await
+                sleep(PREDECESSOR_LOOK).await;
             }
             outcome => return outcome,
         }

@@ -95,12 +95,27 @@ impl DemoBroker {
     /// that process was started with this data directory.
     pub(crate) fn running_pid(&self) -> Option<i32> {
         let pid: i32 = fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?;
-        let arguments = arguments_of(pid)?;
+        self.is_run_by(pid).then_some(pid)
+    }
+
+    /// Like [`DemoBroker::running_pid`], but looks at all processes: a broker that is just being started has not
+    /// written its pid yet.
+    pub(crate) fn find_process(&self) -> Option<i32> {
+        self.running_pid().or_else(|| {
+            let processes = fs::read_dir("/proc").ok()?.flatten();
+            let pids =
+                processes.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
+            pids.into_iter().find(|pid| self.is_run_by(*pid))
+        })
+    }
+
+    fn is_run_by(&self, pid: i32) -> bool {
         let directory = self.directory.to_string_lossy();
-        let is_ours = |argument: &String| {
+        let arguments = arguments_of(pid).unwrap_or_default();
+        let names_it = |argument: &String| {
             argument.strip_prefix("--data-dir=").unwrap_or(argument) == directory
         };
-        arguments.iter().any(is_ours).then_some(pid)
+        arguments.get(1).is_some_and(|command| command == "serve") && arguments.iter().any(names_it)
     }
 
     /// Returns the end of the broker's log.

@@ -60,7 +60,7 @@ impl Layout {
     /// Checks that nothing of this demo runs already and that its ports are free. Changes nothing.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         for broker in &self.brokers {
-            if let Some(pid) = broker.running_pid() {
+            if let Some(pid) = broker.find_process() {
                 return Err(Failure::error(format!(
                     "broker {} of this demo runs already, as process {pid}",
                     broker.id

@@ -101,7 +101,7 @@ impl Watch {
                 }
                 let child = watch.children.get(&broker.id).and_then(Child::id);
                 let child = child.and_then(|pid| i32::try_from(pid).ok());
-                running.extend(child.or_else(|| broker.running_pid()).map(|pid| (broker.id, pid)));
+                running.extend(child.or_else(|| broker.find_process()).map(|pid| (broker.id, pid)));
             }
             running
         };
