@@ -87,14 +87,19 @@ impl Client {
         &self.shared.config
     }
 
-    /// Returns a living connection to that address.
+    /// Returns the living connection to that address; there is one, so that what is sent stays in order.
     async fn connection(&self, address: &HostPort) -> Result<Arc<Connection>, ClientError> {
         let known = self.shared.connections.lock().get(address).cloned();
         if let Some(connection) = known.filter(|connection| connection.alive()) {
             return Ok(connection);
         }
-        let connection = Connection::open(address, self.shared.config.request_timeout).await?;
-        self.shared.connections.lock().insert(address.clone(), Arc::clone(&connection));
-        Ok(connection)
+        let opened = Connection::open(address, self.shared.config.request_timeout).await?;
+        let mut connections = self.shared.connections.lock();
+        // Somebody else may have opened one meanwhile, and sent on it.
+        if let Some(connection) = connections.get(address).filter(|other| other.alive()) {
+            return Ok(Arc::clone(connection));
+        }
+        connections.insert(address.clone(), Arc::clone(&opened));
+        Ok(opened)
     }
 }

@@ -4,8 +4,12 @@
 //! broker remembers (KIP-98). Answers are taken from the front only. When the front fails in a way that may pass,
 //! everything in the window is sent again in order, to whoever leads now; what had been stored already is answered
 //! with its first offset.
+//!
+//! Invariant: all of the window is under way on one connection. A partition that has not heard of a producer takes any
+//! first sequence number, so a batch that overtook the first one on another connection would shut it out for good.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +17,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
+use super::connection::Connection;
 use super::probe::{PRODUCE, request};
 use super::{Client, ClientError, ErrorCode, NewRecord, ProducerConfig};
 use crate::record::{BatchBuilder, Codec};
@@ -52,6 +57,8 @@ pub(super) struct Lane {
     /// Taken from the queue and too large for the batch before it.
     held: Option<Given>,
     window: VecDeque<Sent>,
+    /// The connection that the window is under way on.
+    via: Option<Arc<Connection>>,
     failing_since: Option<Instant>,
 }
 
@@ -71,11 +78,19 @@ struct Sent {
 }
 
 impl Route {
-    /// Sends a batch to whoever leads now and returns the answer under way.
-    async fn transmit(&self, bytes: Bytes) -> Result<BoxFuture<'static, Outcome>, ClientError> {
-        let wait = self.client.config().request_timeout;
+    /// Returns the connection to whoever leads now.
+    async fn connection(&self) -> Result<Arc<Connection>, ClientError> {
         let leader = self.client.leader(&self.topic, self.partition).await?;
-        let connection = self.client.connection(&leader.address).await?;
+        self.client.connection(&leader.address).await
+    }
+
+    /// Sends a batch and returns the answer under way.
+    async fn transmit(
+        &self,
+        connection: &Connection,
+        bytes: Bytes,
+    ) -> Result<BoxFuture<'static, Outcome>, ClientError> {
+        let wait = self.client.config().request_timeout;
         let timeout_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
         let request = request(&self.topic, self.partition, bytes, timeout_ms);
         let answer = connection.send(&request, PRODUCE, wait).await?;
@@ -111,6 +126,7 @@ impl Lane {
             batch_bytes: config.batch_bytes,
             held: None,
             window: VecDeque::new(),
+            via: None,
             failing_since: None,
         }
     }
@@ -158,12 +174,23 @@ impl Lane {
         self.sequence = advance(self.sequence, records);
         let bytes = builder.build();
         // A failure here is found when the batch comes to the front.
-        let in_step = self.window.iter().all(|sent| sent.answer.is_some());
-        let answer = match in_step {
-            true => self.route.transmit(bytes.clone()).await.ok(),
-            false => None,
-        };
+        let answer = self.follow(bytes.clone()).await;
         self.window.push_back(Sent { bytes, done, answer });
+    }
+
+    /// Sends a new batch behind the window, if it can be sent behind it.
+    async fn follow(&mut self, bytes: Bytes) -> Option<BoxFuture<'static, Outcome>> {
+        if self.window.iter().any(|sent| sent.answer.is_none()) {
+            return None;
+        }
+        let connection = self.route.connection().await.ok()?;
+        let same = self.via.as_ref().is_some_and(|via| Arc::ptr_eq(via, &connection));
+        if !same && !self.window.is_empty() {
+            return None;
+        }
+        let answer = self.route.transmit(&connection, bytes).await.ok();
+        self.via = Some(connection);
+        answer
     }
 
     /// Takes the outcome of the front batch. An error is final.
@@ -210,10 +237,11 @@ impl Lane {
         for sent in &mut self.window {
             sent.answer = None;
         }
-        for place in 0..self.window.len() {
-            let answer = self.route.transmit(self.window[place].bytes.clone()).await?;
-            self.window[place].answer = Some(answer);
+        let connection = self.route.connection().await?;
+        for sent in &mut self.window {
+            sent.answer = Some(self.route.transmit(&connection, sent.bytes.clone()).await?);
         }
+        self.via = Some(connection);
         Ok(())
     }
 
