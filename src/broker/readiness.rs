@@ -10,16 +10,38 @@ use crate::controller::Progress;
 #[derive(Debug)]
 pub struct Readiness {
     stopping: AtomicBool,
+    /// All replicas ran once. Those of new topics start while clients are served.
+    started: AtomicBool,
     progress: Arc<Progress>,
 }
 
 impl Readiness {
     pub(super) fn new(progress: Arc<Progress>) -> Arc<Self> {
-        Arc::new(Self { stopping: AtomicBool::new(false), progress })
+        Arc::new(Self {
+            stopping: AtomicBool::new(false),
+            started: AtomicBool::new(false),
+            progress,
+        })
     }
 
     /// Returns what keeps this broker from serving, most fundamental first; empty when it is ready.
     pub fn missing(&self, context: &Context) -> Vec<String> {
+        let mut missing = self.hindrances(context);
+        match self.replicas_missing() {
+            None if missing.is_empty() => self.started.store(true, Ordering::Relaxed),
+            Some(replicas) if !self.started.load(Ordering::Relaxed) => missing.push(replicas),
+            _ => {}
+        }
+        missing
+    }
+
+    /// Returns how many replicas of this broker do not run yet, in words; None when all do.
+    fn replicas_missing(&self) -> Option<String> {
+        let (running, wanted) = (self.progress.running(), self.progress.wanted());
+        (running < wanted).then(|| format!("{running} of {wanted} replicas are running"))
+    }
+
+    fn hindrances(&self, context: &Context) -> Vec<String> {
         let mut missing = Vec::new();
         if self.stopping.load(Ordering::Relaxed) {
             missing.push("the broker is shutting down".to_owned());
@@ -35,10 +57,6 @@ impl Readiness {
             None => missing.push("the broker is not registered yet".to_owned()),
             Some(broker) if broker.fenced => missing.push("the broker is fenced".to_owned()),
             Some(_) => {}
-        }
-        let (running, wanted) = (self.progress.running(), self.progress.wanted());
-        if running < wanted {
-            missing.push(format!("{running} of {wanted} replicas are running"));
         }
         missing
     }
