@@ -72,16 +72,22 @@ impl Leaders {
     }
 
     /// Takes what another broker said; a claim of an older term than one heard is ignored.
+    ///
+    /// Wakes nobody when it was no news: two brokers that answered each other's silence would never stop.
     pub fn hear(&self, claims: &[Claim]) {
         let mut heard = self.heard.write();
+        let mut news = false;
         for claim in claims {
-            let newest = heard.entry(GroupId(claim.group)).or_insert(*claim);
-            if claim.term > newest.term {
-                *newest = *claim;
+            let known = heard.get(&GroupId(claim.group)).map(|newest| newest.term);
+            if known.is_none_or(|term| claim.term > term) {
+                heard.insert(GroupId(claim.group), *claim);
+                news = true;
             }
         }
         drop(heard);
-        self.announce();
+        if news {
+            self.announce();
+        }
     }
 
     /// Forgets what was heard of groups for which `exists` is false.
@@ -158,6 +164,19 @@ mod tests {
         assert_eq!(leaders.get(GroupId(1)), Some(Leader { id: 3, epoch: 7 }));
         leaders.retain(|_| false);
         assert_eq!(leaders.get(GroupId(1)), None);
+    }
+
+    #[test]
+    fn only_news_wakes_those_who_wait() {
+        let leaders = Leaders::default();
+        let claim = Claim { group: 1, term: 7, leader: 3 };
+        let mut changes = leaders.changes();
+        leaders.hear(&[claim]);
+        assert!(changes.has_changed().unwrap());
+        changes.borrow_and_update();
+        leaders.hear(&[]);
+        leaders.hear(&[claim, Claim { term: 6, ..claim }]);
+        assert!(!changes.has_changed().unwrap());
     }
 
     #[test]
