@@ -103,3 +103,22 @@ impl Client {
         Ok(opened)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_who_connect_at_once_get_the_same_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address =
+            HostPort { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
+        let client = Client::new(ClientConfig::new(vec![address.clone()]));
+        // The listener's backlog completes the connections; nobody has to accept them.
+        let opening = (0..20).map(|_| client.connection(&address));
+        let opened = futures::future::try_join_all(opening).await.unwrap_or_else(|e| panic!("{e}"));
+        assert!(opened.iter().all(|connection| Arc::ptr_eq(connection, &opened[0])));
+    }
+}
