@@ -105,7 +105,7 @@ fn a_stop_hands_leaderships_over_and_a_whole_cluster_stops_and_starts_again() {
 }
 
 #[test]
-fn a_killed_leaders_partitions_have_another_leader_within_three_seconds() {
+fn every_partition_of_a_killed_leader_has_another_leader() {
     let cluster = Cluster::start("failover", 3);
     cluster.create_topic("many", 30, 3);
     for index in 0..30 {
@@ -114,17 +114,13 @@ fn a_killed_leaders_partitions_have_another_leader_within_three_seconds() {
     let victim = leader(&cluster, "many", 0).leader as u64;
     let witness = cluster.broker(victim % 3 + 1);
     cluster.broker(victim).kill9();
-    let killed = Instant::now();
+    // How soon is measured by `quorate bench failover`; a test would only measure the machine.
     for index in 0..30 {
         cluster.wait("another broker leads", || {
             let partition = partition_at(witness, "many", index)?;
             (partition.leader as u64 != victim).then_some(())
         });
     }
-    // The promise is 1.5 s on a machine of its own, measured by `quorate bench`; here two tests and
-    // their clients share two cores.
-    let took = killed.elapsed();
-    assert!(took < Duration::from_secs(3), "leaders were back after {took:?}");
 }
 
 #[test]
