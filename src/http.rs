@@ -9,6 +9,7 @@ mod cluster;
 mod extract;
 mod forward;
 mod health;
+mod linger;
 mod log;
 mod partitions;
 mod problem;

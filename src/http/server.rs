@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::linger::Lingering;
 use crate::config::Http;
 
 /// How long a client may take for a request's header; also how long an idle connection is kept.
@@ -78,7 +79,7 @@ async fn converse(stream: TcpStream, router: Router, mut stopped: watch::Receive
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_WAIT)
         .max_header_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(Lingering::new(stream)), TowerToHyperService::new(router));
     tokio::pin!(connection);
     let stopped = async move {
         // The sender lives as long as this task, so the wait ends with a true.

@@ -1,0 +1,97 @@
+//! A socket that is closed politely (RFC 9112 §9.6).
+//!
+//! A request may be answered before its body was read: one too large, or for a route that does not exist. Closing the
+//! socket then makes the kernel send a reset, which can destroy the answer before the client has read it. So the
+//! sending side is closed first, and what the client still sends is read and dropped, within bounds.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+/// How long a client may go on sending after its answer.
+const WAIT: Duration = Duration::from_secs(2);
+/// How much of that is read; a client that sends more is cut off.
+const BYTES_MAX: usize = 64 << 20;
+
+pub(super) struct Lingering {
+    stream: TcpStream,
+    /// Since the sending side is closed.
+    rest: Option<Rest>,
+}
+
+struct Rest {
+    bytes: usize,
+    until: Pin<Box<Sleep>>,
+}
+
+impl Lingering {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self { stream, rest: None }
+    }
+}
+
+impl Rest {
+    fn poll_drop(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut space = [0; 16 * 1024];
+        while self.bytes < BYTES_MAX && self.until.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut space);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                break;
+            }
+            self.bytes += buffer.filled().len();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Lingering {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Lingering {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, rest } = &mut *self;
+        if rest.is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+        }
+        let until = || Box::pin(tokio::time::sleep(WAIT));
+        rest.get_or_insert_with(|| Rest { bytes: 0, until: until() }).poll_drop(stream, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
