@@ -1,0 +1,3 @@
+//! The command `quorate-jepsen`; everything is in the library.
+
+fn main() {}
