@@ -7,6 +7,7 @@
 //! Reading order: `history` (what is recorded), `checker` (what is wrong), `workload` (who makes histories),
 //! `sandbox` and `fault` (what goes wrong on purpose), `run` (one run from start to verdict).
 
+pub mod admin;
 pub mod checker;
 pub mod fault;
 pub mod history;
