@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod checker;
+pub mod client;
 pub mod fault;
 pub mod history;
 pub mod workload;

@@ -1,0 +1,21 @@
+//! A Kafka client that hides nothing.
+//!
+//! Ordinary clients retry, refresh and reorder behind the caller's back, and then nobody can say what one request
+//! did. Here a request is sent once, on one connection, to a broker that the caller chose, and either its answer comes
+//! back or [`Failure`] says what may have become of it.
+
+mod batch;
+mod connection;
+mod failure;
+mod pool;
+mod requests;
+
+pub use batch::{Batch, Damage, Record, Write, read_batches};
+pub use connection::Connection;
+pub use failure::Failure;
+pub use pool::{At, Client, Leader};
+pub use requests::{
+    EARLIEST, FetchFrom, Fetched, LATEST, Produced, Seen, SeenPartition, SeenTopic,
+    create_partitions, create_topic, delete_records, delete_topic, fetch, init_producer_id,
+    list_offset, metadata, produce, receive_fetched, receive_produced, send_fetch, send_produce,
+};

@@ -1,0 +1,373 @@
+//! The requests that workloads send, each as one function: one partition or topic, one answer.
+//!
+//! Where the order of several requests on a connection matters, sending and receiving are two functions.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsTopic,
+};
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{
+    ApiKey, CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest,
+    CreateTopicsResponse, DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest,
+    DeleteTopicsResponse, FetchRequest, FetchResponse, InitProducerIdRequest,
+    InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
+    MetadataResponse, ProduceRequest, ProduceResponse, TopicName,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
+
+use super::connection::{Api, Connection};
+use super::{At, Failure};
+
+const PRODUCE: Api = Api { key: ApiKey::Produce, version: 9 };
+const FETCH: Api = Api { key: ApiKey::Fetch, version: 12 };
+const LIST_OFFSETS: Api = Api { key: ApiKey::ListOffsets, version: 7 };
+const METADATA: Api = Api { key: ApiKey::Metadata, version: 12 };
+const CREATE_TOPICS: Api = Api { key: ApiKey::CreateTopics, version: 7 };
+const DELETE_TOPICS: Api = Api { key: ApiKey::DeleteTopics, version: 6 };
+const DELETE_RECORDS: Api = Api { key: ApiKey::DeleteRecords, version: 2 };
+const INIT_PRODUCER_ID: Api = Api { key: ApiKey::InitProducerId, version: 4 };
+const CREATE_PARTITIONS: Api = Api { key: ApiKey::CreatePartitions, version: 3 };
+
+/// Times that mean an end of the log, for [`list_offset`].
+pub const LATEST: i64 = -1;
+pub const EARLIEST: i64 = -2;
+
+/// What one broker says of the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub brokers: BTreeMap<u64, SocketAddr>,
+    pub topics: BTreeMap<String, SeenTopic>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SeenTopic {
+    pub id: u128,
+    pub partitions: BTreeMap<i32, SeenPartition>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SeenPartition {
+    /// None while no leader is known.
+    pub leader: Option<u64>,
+    pub epoch: i32,
+    pub replicas: Vec<u64>,
+    pub in_sync: Vec<u64>,
+}
+
+/// A committed batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Produced {
+    /// None if the broker did not say.
+    pub base_offset: Option<i64>,
+    pub log_start: i64,
+}
+
+/// Where a fetch begins.
+#[derive(Clone, Debug)]
+pub struct FetchFrom {
+    pub at: At,
+    pub offset: i64,
+    /// The leader epoch the client believes in; the broker refuses any other. -1 for none.
+    pub epoch: i32,
+    pub max_bytes: i32,
+}
+
+/// What a fetch found in one partition.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    pub high_watermark: i64,
+    pub stable: i64,
+    pub log_start: i64,
+    pub records: Bytes,
+}
+
+/// A client's patience, and the broker's, which ends first so that an answer can still say what is known.
+fn timeout_ms(patience: Duration) -> i32 {
+    i32::try_from(patience.mul_f32(0.8).as_millis()).unwrap_or(i32::MAX)
+}
+
+fn topic_name(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
+}
+
+fn check(code: i16) -> Result<(), Failure> {
+    if code == 0 { Ok(()) } else { Err(Failure::Code(code)) }
+}
+
+/// The only element of an answer that has to have one.
+fn only<T>(mut list: Vec<T>) -> Result<T, Failure> {
+    match (list.pop(), list.len()) {
+        (Some(one), 0) => Ok(one),
+        (_, more) => Err(Failure::Unanswered(format!("an answer about {} things", more + 1))),
+    }
+}
+
+fn call<Q: Encodable + HeaderVersion, A: Decodable + HeaderVersion>(
+    to: &mut Connection,
+    api: Api,
+    request: &Q,
+    patience: Duration,
+) -> Result<A, Failure> {
+    let deadline = Instant::now() + patience;
+    to.send(api, request, patience)?;
+    to.receive(api, deadline)
+}
+
+fn ids(brokers: &[kafka_protocol::messages::BrokerId]) -> Vec<u64> {
+    brokers.iter().filter_map(|broker| u64::try_from(broker.0).ok()).collect()
+}
+
+/// Topics that the broker does not know are left out; `None` asks for all.
+pub fn metadata(
+    from: &mut Connection,
+    topics: Option<&[&str]>,
+    patience: Duration,
+) -> Result<Seen, Failure> {
+    let named = |name: &&str| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+    let request = MetadataRequest::default()
+        .with_topics(topics.map(|topics| topics.iter().map(named).collect()))
+        .with_allow_auto_topic_creation(false);
+    let answer: MetadataResponse = call(from, METADATA, &request, patience)?;
+    let mut seen = Seen::default();
+    for broker in &answer.brokers {
+        let address = format!("{}:{}", broker.host.as_str(), broker.port).parse();
+        if let (Ok(id), Ok(address)) = (u64::try_from(broker.node_id.0), address) {
+            seen.brokers.insert(id, address);
+        }
+    }
+    for topic in answer.topics.iter().filter(|topic| topic.error_code == 0) {
+        let partitions = topic.partitions.iter().map(|partition| {
+            let seen = SeenPartition {
+                leader: u64::try_from(partition.leader_id.0).ok(),
+                epoch: partition.leader_epoch,
+                replicas: ids(&partition.replica_nodes),
+                in_sync: ids(&partition.isr_nodes),
+            };
+            (partition.partition_index, seen)
+        });
+        let found = SeenTopic { id: topic.topic_id.as_u128(), partitions: partitions.collect() };
+        let name = topic.name.as_ref().map_or(String::new(), |name| name.0.to_string());
+        seen.topics.insert(name, found);
+    }
+    Ok(seen)
+}
+
+/// Sends one batch; the answers come in the order of the sends, see [`receive_produced`].
+pub fn send_produce(
+    to: &mut Connection,
+    at: &At,
+    acks: i16,
+    batch: Bytes,
+    patience: Duration,
+) -> Result<(), Failure> {
+    let data = PartitionProduceData::default().with_index(at.partition).with_records(Some(batch));
+    let topic = TopicProduceData::default()
+        .with_name(topic_name(&at.topic))
+        .with_partition_data(vec![data]);
+    let request = ProduceRequest::default()
+        .with_acks(acks)
+        .with_timeout_ms(timeout_ms(patience))
+        .with_topic_data(vec![topic]);
+    to.send(PRODUCE, &request, patience)
+}
+
+pub fn receive_produced(from: &mut Connection, deadline: Instant) -> Result<Produced, Failure> {
+    let answer: ProduceResponse = from.receive(PRODUCE, deadline)?;
+    let partition = only(only(answer.responses)?.partition_responses)?;
+    check(partition.error_code)?;
+    let base_offset = (partition.base_offset >= 0).then_some(partition.base_offset);
+    Ok(Produced { base_offset, log_start: partition.log_start_offset })
+}
+
+pub fn produce(
+    to: &mut Connection,
+    at: &At,
+    acks: i16,
+    batch: Bytes,
+    patience: Duration,
+) -> Result<Produced, Failure> {
+    let deadline = Instant::now() + patience;
+    send_produce(to, at, acks, batch, patience)?;
+    receive_produced(to, deadline)
+}
+
+/// Sends a fetch without a session that waits up to `wait` for something to read.
+pub fn send_fetch(
+    to: &mut Connection,
+    from: &[FetchFrom],
+    wait: Duration,
+    patience: Duration,
+) -> Result<(), Failure> {
+    let mut topics: BTreeMap<&str, Vec<FetchPartition>> = BTreeMap::new();
+    for wanted in from {
+        let partition = FetchPartition::default()
+            .with_partition(wanted.at.partition)
+            .with_current_leader_epoch(wanted.epoch)
+            .with_fetch_offset(wanted.offset)
+            .with_partition_max_bytes(wanted.max_bytes);
+        topics.entry(&wanted.at.topic).or_default().push(partition);
+    }
+    let topics = topics.into_iter().map(|(name, partitions)| {
+        FetchTopic::default().with_topic(topic_name(name)).with_partitions(partitions)
+    });
+    let request = FetchRequest::default()
+        .with_max_wait_ms(i32::try_from(wait.as_millis()).unwrap_or(i32::MAX))
+        .with_min_bytes(1)
+        .with_max_bytes(16 << 20)
+        // Read committed, as Jepsen's clients do.
+        .with_isolation_level(1)
+        .with_topics(topics.collect());
+    to.send(FETCH, &request, patience)
+}
+
+/// The answer to [`send_fetch`], by partition.
+pub fn receive_fetched(
+    from: &mut Connection,
+    deadline: Instant,
+) -> Result<BTreeMap<At, Result<Fetched, Failure>>, Failure> {
+    let answer: FetchResponse = from.receive(FETCH, deadline)?;
+    check(answer.error_code)?;
+    let mut found = BTreeMap::new();
+    for topic in answer.responses {
+        for partition in topic.partitions {
+            let fetched = check(partition.error_code).map(|()| Fetched {
+                high_watermark: partition.high_watermark,
+                stable: partition.last_stable_offset,
+                log_start: partition.log_start_offset,
+                records: partition.records.unwrap_or_default(),
+            });
+            found.insert(At::new(topic.topic.0.as_str(), partition.partition_index), fetched);
+        }
+    }
+    Ok(found)
+}
+
+/// A fetch of one partition.
+pub fn fetch(
+    to: &mut Connection,
+    from: FetchFrom,
+    wait: Duration,
+    patience: Duration,
+) -> Result<Fetched, Failure> {
+    let deadline = Instant::now() + patience + wait;
+    let at = from.at.clone();
+    send_fetch(to, &[from], wait, patience)?;
+    let mut found = receive_fetched(to, deadline)?;
+    found.remove(&at).ok_or_else(|| Failure::Unanswered(format!("no answer about {at}")))?
+}
+
+/// An end of the log or the first offset at or after a time.
+pub fn list_offset(
+    to: &mut Connection,
+    at: &At,
+    epoch: i32,
+    time: i64,
+    patience: Duration,
+) -> Result<i64, Failure> {
+    let partition = ListOffsetsPartition::default()
+        .with_partition_index(at.partition)
+        .with_current_leader_epoch(epoch)
+        .with_timestamp(time);
+    let topic = ListOffsetsTopic::default()
+        .with_name(topic_name(&at.topic))
+        .with_partitions(vec![partition]);
+    let request = ListOffsetsRequest::default()
+        .with_replica_id((-1).into())
+        .with_isolation_level(1)
+        .with_topics(vec![topic]);
+    let answer: ListOffsetsResponse = call(to, LIST_OFFSETS, &request, patience)?;
+    let partition = only(only(answer.topics)?.partitions)?;
+    check(partition.error_code)?;
+    Ok(partition.offset)
+}
+
+/// A fresh producer id and its epoch.
+pub fn init_producer_id(to: &mut Connection, patience: Duration) -> Result<(i64, i16), Failure> {
+    let request = InitProducerIdRequest::default()
+        .with_transaction_timeout_ms(60_000)
+        .with_producer_id((-1).into())
+        .with_producer_epoch(-1);
+    let answer: InitProducerIdResponse = call(to, INIT_PRODUCER_ID, &request, patience)?;
+    check(answer.error_code)?;
+    Ok((answer.producer_id.0, answer.producer_epoch))
+}
+
+/// Moves the log start up to `before`; the new log start.
+pub fn delete_records(
+    to: &mut Connection,
+    at: &At,
+    before: i64,
+    patience: Duration,
+) -> Result<i64, Failure> {
+    let partition =
+        DeleteRecordsPartition::default().with_partition_index(at.partition).with_offset(before);
+    let topic = DeleteRecordsTopic::default()
+        .with_name(topic_name(&at.topic))
+        .with_partitions(vec![partition]);
+    let request = DeleteRecordsRequest::default()
+        .with_timeout_ms(timeout_ms(patience))
+        .with_topics(vec![topic]);
+    let answer: DeleteRecordsResponse = call(to, DELETE_RECORDS, &request, patience)?;
+    let partition = only(only(answer.topics)?.partitions)?;
+    check(partition.error_code)?;
+    Ok(partition.low_watermark)
+}
+
+/// Creates a topic; its id.
+pub fn create_topic(
+    to: &mut Connection,
+    name: &str,
+    partitions: u32,
+    replication: u32,
+    patience: Duration,
+) -> Result<u128, Failure> {
+    let topic = CreatableTopic::default()
+        .with_name(topic_name(name))
+        .with_num_partitions(i32::try_from(partitions).unwrap_or(-1))
+        .with_replication_factor(i16::try_from(replication).unwrap_or(-1));
+    let request = CreateTopicsRequest::default()
+        .with_timeout_ms(timeout_ms(patience))
+        .with_topics(vec![topic]);
+    let answer: CreateTopicsResponse = call(to, CREATE_TOPICS, &request, patience)?;
+    let created = only(answer.topics)?;
+    check(created.error_code)?;
+    Ok(created.topic_id.as_u128())
+}
+
+pub fn delete_topic(to: &mut Connection, name: &str, patience: Duration) -> Result<(), Failure> {
+    let topic = DeleteTopicState::default().with_name(Some(topic_name(name)));
+    let request = DeleteTopicsRequest::default()
+        .with_timeout_ms(timeout_ms(patience))
+        .with_topics(vec![topic]);
+    let answer: DeleteTopicsResponse = call(to, DELETE_TOPICS, &request, patience)?;
+    check(only(answer.responses)?.error_code)
+}
+
+/// Gives a topic `count` partitions in all.
+pub fn create_partitions(
+    to: &mut Connection,
+    name: &str,
+    count: u32,
+    patience: Duration,
+) -> Result<(), Failure> {
+    let topic = CreatePartitionsTopic::default()
+        .with_name(topic_name(name))
+        .with_count(i32::try_from(count).unwrap_or(-1))
+        .with_assignments(None);
+    let request = CreatePartitionsRequest::default()
+        .with_timeout_ms(timeout_ms(patience))
+        .with_topics(vec![topic]);
+    let answer: CreatePartitionsResponse = call(to, CREATE_PARTITIONS, &request, patience)?;
+    check(only(answer.results)?.error_code)
+}
