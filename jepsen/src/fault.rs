@@ -7,6 +7,8 @@
 use rand::rngs::StdRng;
 use serde::Serialize;
 
+use crate::sandbox::Cluster;
+
 /// What became of a step of a fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
@@ -30,6 +32,3 @@ pub trait Fault: Send {
     /// Undoes it. The proof may be known only now. Must succeed in whatever state the cluster is.
     fn end(&mut self, cluster: &mut Cluster) -> Outcome;
 }
-
-/// Placeholder for the sandbox's cluster.
-pub struct Cluster;

@@ -12,4 +12,6 @@ pub mod checker;
 pub mod client;
 pub mod fault;
 pub mod history;
+pub mod net;
+pub mod sandbox;
 pub mod workload;

@@ -1,0 +1,180 @@
+//! One broker: its host, disk, shim and process.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use rustix::process::Signal;
+
+use super::enter::MARK;
+use super::{Disk, Host, Process, Shim, process};
+use crate::admin::wait;
+use crate::workload::Address;
+
+const KAFKA: u16 = 9092;
+const HTTP: u16 = 8080;
+const PEER: u16 = 9192;
+/// Until a signal that stops a process is seen in its state.
+const SIGNAL: Duration = Duration::from_secs(5);
+
+/// Where a broker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// A place for a broker that may join.
+    Spare,
+    Running,
+    Paused,
+    /// Not running; its disk waits for it.
+    Down,
+    /// It will never come back; its number is not given again.
+    Gone,
+}
+
+/// See the module.
+pub struct Broker {
+    pub id: u64,
+    pub host: Host,
+    pub disk: Disk,
+    pub shim: Shim,
+    pub log: PathBuf,
+    pub(super) state: State,
+    pub(super) process: Option<Process>,
+    /// Its disk has no power.
+    pub(super) unpowered: bool,
+    /// Bytes of the log that were judged already.
+    pub(super) judged: usize,
+    /// Why the process may end by itself.
+    pub(super) may_end: Option<String>,
+    /// Parts of ERROR lines that faults explain.
+    pub(super) explained: Vec<String>,
+}
+
+impl Broker {
+    pub(super) fn new(id: u64, host: Host, disk: Disk, shim: Shim, dir: &Path) -> Broker {
+        let log = dir.join(format!("broker-{id}.log"));
+        let (may_end, explained) = (None, Vec::new());
+        let (state, process, unpowered, judged) = (State::Spare, None, false, 0);
+        Broker { id, host, disk, shim, log, state, process, unpowered, judged, may_end, explained }
+    }
+
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether it is a member: it has run, and may run again.
+    pub fn member(&self) -> bool {
+        !matches!(self.state, State::Spare | State::Gone)
+    }
+
+    pub fn running(&self) -> bool {
+        self.state == State::Running
+    }
+
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    pub fn address(&self) -> Address {
+        let at = |port| SocketAddr::from((self.host.address(), port));
+        Address { id: self.id, kafka: at(KAFKA), http: at(HTTP) }
+    }
+
+    /// Where other brokers reach it.
+    pub fn peer(&self) -> SocketAddr {
+        SocketAddr::from((self.host.address(), PEER))
+    }
+
+    /// Starts the process; does not wait until it serves.
+    pub(super) fn start(
+        &mut self,
+        binary: &Path,
+        join: &[SocketAddr],
+        settings: &[(String, String)],
+    ) -> anyhow::Result<()> {
+        ensure!(self.process.is_none(), "broker {} runs already", self.id);
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let address = self.address();
+        let mut command = Command::new(binary);
+        command
+            .args(["serve", "--node-id", &self.id.to_string()])
+            .args(["--kafka", &address.kafka.to_string(), "--http", &address.http.to_string()])
+            .args(["--peer", &self.peer().to_string(), "--data-dir"])
+            .arg(&self.disk.data);
+        if !join.is_empty() {
+            let join: Vec<String> = join.iter().map(SocketAddr::to_string).collect();
+            command.args(["--join", &join.join(",")]);
+        }
+        for (key, value) in settings {
+            command.args(["--set", &format!("{key}={value}")]);
+        }
+        command.envs(self.shim.environment()).env_remove(MARK);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.process = Some(Process::new(self.host.spawn(&mut command)?));
+        self.state = State::Running;
+        Ok(())
+    }
+
+    fn live(&mut self) -> anyhow::Result<&mut Process> {
+        let id = self.id;
+        self.process.as_mut().with_context(|| format!("broker {id} does not run"))
+    }
+
+    /// SIGKILL; returns the proof.
+    pub(super) fn kill(&mut self) -> anyhow::Result<String> {
+        let process = self.live()?;
+        let pid = process.pid();
+        let status = process.kill()?;
+        self.process = None;
+        self.state = State::Down;
+        Ok(format!("process {pid} ended with {}", process::words(status)))
+    }
+
+    /// SIGSTOP; returns the proof: the state the kernel gives it.
+    pub(super) fn pause(&mut self) -> anyhow::Result<String> {
+        let process = self.live()?;
+        process.signal(Signal::STOP)?;
+        let stopped = wait(SIGNAL, || (process.letter() == Some('T')).then_some(process.pid()));
+        let Some(pid) = stopped else { bail!("process {} does not stop", process.pid()) };
+        self.state = State::Paused;
+        Ok(format!("process {pid} is in state T"))
+    }
+
+    /// SIGCONT.
+    pub(super) fn resume(&mut self) -> anyhow::Result<String> {
+        let process = self.live()?;
+        process.signal(Signal::CONT)?;
+        let runs = wait(SIGNAL, || process.letter().filter(|letter| *letter != 'T'));
+        let Some(letter) = runs else { bail!("process {} does not go on", process.pid()) };
+        let proof = format!("process {} is in state {letter}", process.pid());
+        self.state = State::Running;
+        Ok(proof)
+    }
+
+    /// Asks it to stop, as an operator does; SIGKILL if it does not.
+    pub(super) fn stop(&mut self, limit: Duration) -> anyhow::Result<String> {
+        if self.state == State::Paused {
+            self.resume()?;
+        }
+        let process = self.live()?;
+        process.signal(Signal::TERM)?;
+        let status = process.wait_end(limit);
+        let (status, by) = match status {
+            Some(status) => (status, "by itself"),
+            None => (process.kill()?, "by SIGKILL"),
+        };
+        self.process = None;
+        self.state = State::Down;
+        Ok(format!("{} {by}", process::words(status)))
+    }
+
+    /// How the process ended by itself, once.
+    pub(super) fn take_end(&mut self) -> Option<ExitStatus> {
+        let status = self.process.as_mut()?.ended()?;
+        self.process = None;
+        self.state = State::Down;
+        Some(status)
+    }
+}

@@ -1,0 +1,227 @@
+//! A cluster of real brokers, each on a host and disk of its own, and everything that can be done to them.
+//!
+//! All methods act from the control host, which no fault ever touches: [`Cluster::start`] moves its thread there, and
+//! a thread that the cluster is handed to has to enter [`Cluster::control`] first.
+
+mod health;
+mod judge;
+mod members;
+mod power;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+
+use super::{Broker, Disk, DiskKind, Host, Shim, State};
+use crate::admin::{Admin, wait};
+use crate::checker::Finding;
+use crate::net::{HostId, Network};
+use crate::workload::Address;
+
+/// Until a broker that was started serves.
+const READY: Duration = Duration::from_secs(60);
+/// Until the cluster is whole after everything was healed.
+const WHOLE: Duration = Duration::from_secs(120);
+/// A stop hands leaderships over first.
+const STOP: Duration = Duration::from_secs(35);
+/// Hosts of client groups are numbered from here.
+const CLIENTS: HostId = 101;
+const CONTROL: HostId = 200;
+/// As many hosts as there are numbers for.
+const BROKERS_MAX: u64 = 50;
+
+/// What a cluster is made of.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The broker.
+    pub binary: PathBuf,
+    /// The shim's library, see [`Shim::find`].
+    pub shim: PathBuf,
+    /// An existing directory for logs, disks and control files.
+    pub dir: PathBuf,
+    /// Brokers that form the cluster, numbered from 1.
+    pub brokers: u64,
+    /// Further hosts, for brokers that join.
+    pub spares: u64,
+    pub client_groups: usize,
+    pub disk: DiskKind,
+    /// Of the network's random choices.
+    pub seed: u64,
+    /// Settings given to all brokers, such as `raft.dead_after_ms`.
+    pub settings: Vec<(String, String)>,
+}
+
+/// See the module. Dropping it ends all brokers.
+pub struct Cluster {
+    spec: Spec,
+    brokers: Vec<Broker>,
+    clients: Vec<Host>,
+    control: Host,
+    network: Network,
+    _forwarding: crate::net::Forwarding,
+    /// Brokers whose data is damaged or lost, now.
+    damaged: BTreeSet<u64>,
+    findings: Vec<Finding>,
+}
+
+impl Cluster {
+    /// Makes hosts and disks, starts the brokers and waits until they are one whole cluster.
+    pub fn start(spec: &Spec) -> anyhow::Result<Cluster> {
+        ensure!((1..=BROKERS_MAX).contains(&(spec.brokers + spec.spares)), "too many brokers");
+        let mut cluster = Cluster::create(spec)?;
+        cluster.control.enter()?;
+        cluster.start_broker(1)?;
+        ensure!(cluster.wait_ready(1, READY), "broker 1 is not ready{}", cluster.tails());
+        for id in 2..=spec.brokers {
+            cluster.start_broker(id)?;
+        }
+        if let Err(reasons) = cluster.wait_whole(READY) {
+            bail!("the cluster does not form: {}{}", reasons.join("; "), cluster.tails());
+        }
+        Ok(cluster)
+    }
+
+    /// Everything but processes.
+    fn create(spec: &Spec) -> anyhow::Result<Cluster> {
+        let mut devices = Vec::new();
+        let mut host = |name: &str, id: HostId| {
+            let (host, tun) = Host::create(name, id)?;
+            devices.push((id, tun));
+            anyhow::Ok(host)
+        };
+        let mut brokers = Vec::new();
+        for id in 1..=spec.brokers + spec.spares {
+            let name = format!("broker-{id}");
+            let host = host(&name, HostId::try_from(id)?)?;
+            let disk = Disk::create(&spec.dir, &name, spec.disk)?;
+            let shim = Shim::create(&spec.shim, &spec.dir.join(format!("{name}.shim")))?;
+            brokers.push(Broker::new(id, host, disk, shim, &spec.dir));
+        }
+        let clients = (0..spec.client_groups)
+            .map(|group| host(&format!("clients-{group}"), CLIENTS + HostId::try_from(group)?))
+            .collect::<anyhow::Result<_>>()?;
+        let control = host("control", CONTROL)?;
+        let (network, forwarding) = Network::start(devices, spec.seed)?;
+        Ok(Cluster {
+            spec: spec.clone(),
+            brokers,
+            clients,
+            control,
+            network,
+            _forwarding: forwarding,
+            damaged: BTreeSet::new(),
+            findings: Vec::new(),
+        })
+    }
+
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Members of the cluster, running or not.
+    pub fn addresses(&self) -> Vec<Address> {
+        self.members().map(Broker::address).collect()
+    }
+
+    /// Where a client group lives.
+    pub fn client_host(&self, group: usize) -> Host {
+        self.clients[group % self.clients.len()].clone()
+    }
+
+    pub fn client_hosts(&self) -> &[Host] {
+        &self.clients
+    }
+
+    /// Where the runner and the nemesis live; no fault touches it.
+    pub fn control(&self) -> Host {
+        self.control.clone()
+    }
+
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// All brokers, spares and those that are gone included.
+    pub fn brokers(&self) -> &[Broker] {
+        &self.brokers
+    }
+
+    pub fn members(&self) -> impl Iterator<Item = &Broker> {
+        self.brokers.iter().filter(|broker| broker.member())
+    }
+
+    /// Numbers of the brokers that run, unpaused.
+    pub fn running(&self) -> Vec<u64> {
+        self.members().filter(|broker| broker.running()).map(|broker| broker.id).collect()
+    }
+
+    pub fn broker(&self, id: u64) -> anyhow::Result<&Broker> {
+        self.brokers.iter().find(|broker| broker.id == id).context("no such broker")
+    }
+
+    fn broker_mut(&mut self, id: u64) -> anyhow::Result<&mut Broker> {
+        self.brokers.iter_mut().find(|broker| broker.id == id).context("no such broker")
+    }
+
+    /// The HTTP API of the brokers that run.
+    pub fn admin(&self) -> Admin {
+        let running = self.members().filter(|broker| broker.running());
+        Admin::new(running.map(Broker::address).collect())
+    }
+
+    /// Who leads a partition, as far as the brokers that run know.
+    pub fn leader(&self, topic: &str, partition: i32) -> Option<u64> {
+        self.admin().leader(topic, partition)
+    }
+
+    /// Starts a broker that does not run; does not wait until it serves.
+    pub fn start_broker(&mut self, id: u64) -> anyhow::Result<()> {
+        // The first one forms the cluster; all others ask those that are in it.
+        let others = self.members().filter(|broker| broker.id != id);
+        let join: Vec<_> = others.map(Broker::peer).collect();
+        let (binary, settings) = (self.spec.binary.clone(), self.spec.settings.clone());
+        let broker = self.broker_mut(id)?;
+        ensure!(broker.state != State::Gone, "broker {id} never comes back");
+        broker.start(&binary, &join, &settings)
+    }
+
+    /// SIGKILL. Returns the proof, as do the others.
+    pub fn kill(&mut self, id: u64) -> anyhow::Result<String> {
+        self.broker_mut(id)?.kill()
+    }
+
+    pub fn pause(&mut self, id: u64) -> anyhow::Result<String> {
+        self.broker_mut(id)?.pause()
+    }
+
+    pub fn resume(&mut self, id: u64) -> anyhow::Result<String> {
+        self.broker_mut(id)?.resume()
+    }
+
+    /// An orderly stop.
+    pub fn stop(&mut self, id: u64) -> anyhow::Result<String> {
+        self.broker_mut(id)?.stop(STOP)
+    }
+
+    /// Waits until a broker says that it can serve.
+    pub fn wait_ready(&mut self, id: u64, limit: Duration) -> bool {
+        let Ok(address) = self.broker(id).map(Broker::address) else { return false };
+        let admin = Admin::new(vec![address]);
+        wait(limit, || {
+            // One that has ended will not become ready.
+            let ended =
+                self.broker_mut(id).ok()?.process.as_mut().is_none_or(|it| it.ended().is_some());
+            if ended { Some(false) } else { admin.ready(&address).then_some(true) }
+        })
+        .unwrap_or(false)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Processes end before the disks beneath them are taken away.
+        self.brokers.iter_mut().for_each(|broker| drop(broker.process.take()));
+    }
+}

@@ -1,0 +1,123 @@
+//! What the brokers themselves did wrong: processes that ended, errors that no fault explains.
+
+use super::Cluster;
+use crate::checker::{Finding, Verdict};
+use crate::sandbox::{Broker, process};
+
+/// Lines of a log that say how a broker ended.
+const TAIL: usize = 30;
+/// Lines of a kind that are kept as cases.
+const CASES: usize = 5;
+
+impl Cluster {
+    /// Notices processes that ended by themselves; a fault may have explained it.
+    pub fn watch(&mut self) {
+        let mut ended = Vec::new();
+        for broker in &mut self.brokers {
+            let Some(status) = broker.take_end() else { continue };
+            if broker.may_end.take().is_none() {
+                let how = process::words(status);
+                ended.push(format!("broker {}: {how}\n{}", broker.id, tail(broker)));
+            }
+        }
+        if !ended.is_empty() {
+            self.find("broker-ended", ended);
+        }
+    }
+
+    /// The process of this broker may end by itself until [`Cluster::must_live`], and log ERROR lines with these parts.
+    pub fn may_end(&mut self, id: u64, why: &str, errors: &[&str]) {
+        if let Ok(broker) = self.broker_mut(id) {
+            broker.may_end = Some(why.to_owned());
+            broker.explained.extend(errors.iter().map(|&part| part.to_owned()));
+        }
+    }
+
+    /// Takes [`Cluster::may_end`] back.
+    pub fn must_live(&mut self, id: u64) {
+        self.watch();
+        if let Ok(broker) = self.broker_mut(id) {
+            broker.may_end = None;
+        }
+    }
+
+    /// Reads what the logs gained: errors and panics that no fault explains become findings.
+    pub fn read_logs(&mut self) {
+        let mut lines = Vec::new();
+        for broker in &mut self.brokers {
+            let Ok(bytes) = std::fs::read(&broker.log) else { continue };
+            let new = bytes.get(broker.judged..).unwrap_or_default();
+            broker.judged = bytes.len();
+            let alarming = alarming(&String::from_utf8_lossy(new), &broker.explained);
+            lines.extend(alarming.into_iter().map(|line| format!("broker {}: {line}", broker.id)));
+        }
+        if !lines.is_empty() {
+            self.find("error-logged", lines);
+        }
+    }
+
+    pub(super) fn find(&mut self, anomaly: &str, cases: Vec<String>) {
+        let same = self.findings.iter_mut().find(|finding| finding.anomaly == anomaly);
+        match same {
+            Some(finding) => {
+                finding.count += cases.len() as u64;
+                let room = CASES.saturating_sub(finding.cases.len());
+                finding.cases.extend(cases.into_iter().take(room));
+            }
+            None => self.findings.push(Finding {
+                anomaly: anomaly.to_owned(),
+                verdict: Verdict::Invalid,
+                count: cases.len() as u64,
+                cases: cases.into_iter().take(CASES).collect(),
+                ops: Vec::new(),
+            }),
+        }
+    }
+
+    /// Everything found so far.
+    pub fn findings(&mut self) -> Vec<Finding> {
+        self.watch();
+        self.read_logs();
+        self.findings.clone()
+    }
+
+    /// The ends of all logs, for an error of the harness.
+    pub(super) fn tails(&self) -> String {
+        let started = self.brokers.iter().filter(|broker| broker.log.exists());
+        started.map(|broker| format!("\n--- broker {}\n{}", broker.id, tail(broker))).collect()
+    }
+}
+
+fn tail(broker: &Broker) -> String {
+    let bytes = std::fs::read(&broker.log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL)..].join("\n")
+}
+
+/// Lines that tell of an error, or of a panic, and that nothing explains.
+fn alarming(text: &str, explained: &[String]) -> Vec<String> {
+    let bad = |line: &str| {
+        // The level stands near the start of a line; records never do.
+        let head: String = line.chars().take(60).collect();
+        head.contains(" ERROR ") || line.contains("panicked at")
+    };
+    let known = |line: &str| explained.iter().any(|part| line.contains(part.as_str()));
+    text.lines().filter(|line| bad(line) && !known(line)).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_and_panics_are_alarming_unless_explained() {
+        let log = "2026-01-01T00:00:00Z  INFO quorate: started\n\
+                   2026-01-01T00:00:01Z  WARN quorate: disk slow\n\
+                   2026-01-01T00:00:02Z ERROR quorate_storage::fatal: storage failed\n\
+                   thread 'main' panicked at src/x.rs\n";
+        assert_eq!(alarming(log, &[]).len(), 2);
+        let left = alarming(log, &["storage failed".to_owned()]);
+        assert_eq!(left, ["thread 'main' panicked at src/x.rs"]);
+    }
+}
