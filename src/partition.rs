@@ -25,6 +25,8 @@ mod epochs;
 mod hints;
 mod index;
 mod machine;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod position;
 mod producers;
 mod read;
@@ -40,6 +42,7 @@ mod walk;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use quorate_raft::{Group, Leadership};
@@ -60,6 +63,9 @@ pub use trim::TrimError;
 
 use changes::Closing;
 use hints::Hints;
+
+/// How long a leader may take to hear from a majority before a read is refused.
+const BARRIER_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// A replica of one partition on this broker.
 ///
@@ -138,6 +144,20 @@ impl Partition {
             return Ok(epochs::of_term(leadership.term));
         }
         Err(NotReady { leader: known_leader(&leadership) })
+    }
+
+    /// Waits until this replica has everything that was acknowledged, anywhere, before the call; what is
+    /// read of it then is linearizable (ReadIndex, Raft § 6.4). Costs a round trip to a majority.
+    pub async fn read_barrier(&self) -> Result<(), NotReady> {
+        let passed = tokio::time::timeout(BARRIER_WAIT_MAX, self.group.read_barrier()).await;
+        match passed {
+            Ok(Ok(())) => Ok(()),
+            // Cut off from a majority, or no leader: whoever leads by now is not known here.
+            Ok(Err(_)) | Err(_) => {
+                let leader = self.leader().filter(|leader| leader.id != self.group.node());
+                Err(NotReady { leader })
+            }
+        }
     }
 
     /// Returns who leads, as far as this replica knows.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_raft::{CallError, Outcome, ProposeError};
+use quorate_storage::mutant;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -18,6 +19,8 @@ use crate::metadata::{AdminError, Command, Done, Image, Reply, decode, encode};
 
 /// Between two attempts: about an election's length over ten.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long the defect `metadata-before-commit` waits for the commit that it should wait for.
+const IMPATIENCE: Duration = Duration::from_millis(50);
 /// One attempt's share of the time, so that a leader that died unheard does not use it up.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
@@ -66,7 +69,14 @@ impl Controller {
             }
             Err(_) => return Verdict::Unknown,
         };
+        let patience = match mutant::on("metadata-before-commit") {
+            true => IMPATIENCE,
+            false => patience,
+        };
         match timeout(patience, pending).await {
+            Err(_) if mutant::on("metadata-before-commit") => {
+                Verdict::Applied { reply: Ok(Done::Changed), index: 0 }
+            }
             Ok(Outcome::Applied { reply, index, .. }) => Verdict::Applied { reply, index },
             Ok(Outcome::NotInLog) => Verdict::NotInLog,
             Ok(Outcome::Indeterminate) | Err(_) => Verdict::Unknown,

@@ -64,6 +64,8 @@ pub struct PendingAppend(State);
 
 enum State {
     Known(Appended),
+    #[cfg(feature = "mutants")]
+    Failed(AppendError),
     Proposed(Proposal),
 }
 
@@ -89,7 +91,10 @@ impl Partition {
         }
         let payload = Bytes::from(append_payload(now_ms, batch.bytes()));
         drop(batch);
-        Ok(PendingAppend(State::Proposed(self.propose(payload, term).await?)))
+        let append = PendingAppend(State::Proposed(self.propose(payload, term).await?));
+        #[cfg(feature = "mutants")]
+        let append = super::mutants::impatient(append, self).await;
+        Ok(append)
     }
 
     /// Returns the term in which this replica may propose.
@@ -127,6 +132,16 @@ impl Partition {
     }
 }
 
+#[cfg(feature = "mutants")]
+impl PendingAppend {
+    pub(super) fn known(outcome: Result<Appended, AppendError>) -> Self {
+        Self(match outcome {
+            Ok(appended) => State::Known(appended),
+            Err(error) => State::Failed(error),
+        })
+    }
+}
+
 impl Future for Proposal {
     type Output = Result<Reply, AppendError>;
 
@@ -150,6 +165,8 @@ impl Future for PendingAppend {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let proposal = match &mut self.0 {
             State::Known(appended) => return Poll::Ready(Ok(*appended)),
+            #[cfg(feature = "mutants")]
+            State::Failed(error) => return Poll::Ready(Err(*error)),
             State::Proposed(proposal) => proposal,
         };
         let reply = ready!(pin!(proposal).poll(context))?;

@@ -74,6 +74,8 @@ impl Partition {
             let machine = self.group.machine();
             (machine.view(), machine.recent(offset))
         };
+        #[cfg(feature = "mutants")]
+        let view = super::mutants::with_uncommitted(view, self.group.log());
         view.check(offset)?;
         let mut gather = Gather::new(offset, bytes_max.min(READ_BYTES_MAX), at_least_one);
         if offset == view.end.offset || !gather.wants_more() {

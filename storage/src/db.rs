@@ -14,12 +14,14 @@ use parking_lot::{Mutex, RwLock};
 use crate::cell::Cells;
 use crate::counters::{Counters, load};
 use crate::generations::Generations;
+use crate::log::Log;
 use crate::queue::{Op, Queue};
 use crate::retire::{self, Retire};
 use crate::rocks::Rocks;
 use crate::sync::{self, Sync};
+use crate::synced::Synced;
 use crate::writer::Writer;
-use crate::{Durable, Error, GroupId, Log, Options, Stats, fatal, keys, recover};
+use crate::{Durable, Error, GroupId, Options, Stats, fatal, keys, recover};
 
 const LOCK_FILE: &str = "quorate.lock";
 
@@ -55,6 +57,7 @@ impl Db {
         let lock = lock_dir(dir)?;
         check_columns(dir)?;
         let rocks = Arc::new(Rocks::open(dir, &options)?);
+        let synced = Synced::open(dir, rocks.latest_write())?;
         log_checksum_support(dir);
         recover::check_format(&rocks, dir)?;
         let recovered = recover::load(&rocks)?;
@@ -74,7 +77,7 @@ impl Db {
             dir: dir.to_owned(),
             options,
         });
-        let threads = start_threads(&shared, &rocks).map_err(|error| open_error(dir, &error))?;
+        let threads = start_threads(&shared, &rocks, synced).map_err(|error| open_error(dir, &error))?;
         Ok(Arc::new(Db {
             shared,
             rocks: RwLock::new(Some(rocks)),
@@ -222,7 +225,11 @@ pub(crate) fn read_error(error: &rocksdb::Error) -> Error {
 }
 
 /// Threads in the order in which `close` joins them: background, writer, sync.
-fn start_threads(shared: &Arc<Shared>, rocks: &Arc<Rocks>) -> std::io::Result<Vec<JoinHandle<()>>> {
+fn start_threads(
+    shared: &Arc<Shared>,
+    rocks: &Arc<Rocks>,
+    synced: Synced,
+) -> std::io::Result<Vec<JoinHandle<()>>> {
     let background = {
         let (shared, rocks) = (Arc::clone(shared), Arc::clone(rocks));
         spawn("log-retire", move || retire::run(&shared, &rocks))?
@@ -233,7 +240,7 @@ fn start_threads(shared: &Arc<Shared>, rocks: &Arc<Rocks>) -> std::io::Result<Ve
     };
     let sync = {
         let (shared, rocks) = (Arc::clone(shared), Arc::clone(rocks));
-        spawn("log-sync", move || sync::run(&shared, &rocks))?
+        spawn("log-sync", move || sync::run(&shared, &rocks, &synced))?
     };
     Ok(vec![background, writer, sync])
 }

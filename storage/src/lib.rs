@@ -18,6 +18,7 @@ mod generations;
 mod group;
 mod keys;
 mod log;
+pub mod mutant;
 mod options;
 mod queue;
 mod read;
@@ -26,19 +27,33 @@ mod retire;
 mod rocks;
 mod runs;
 mod segments;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod stage;
 mod state;
 mod survivors;
 mod switch;
 mod sync;
+mod synced;
 mod tail;
 mod types;
 mod writer;
 
 pub use counters::Stats;
+#[cfg(not(feature = "simulation"))]
 pub use db::Db;
 pub use error::Error;
 pub use fatal::{EXIT_STORAGE, fatal};
+#[cfg(not(feature = "simulation"))]
 pub use log::Log;
 pub use options::Options;
+#[cfg(feature = "simulation")]
+pub use simulation::{Db, Log};
 pub use types::{Durable, Entry, EntryId, EntryKind, GroupId, LogState, StateDelete, StatePut};
+
+/// The store that a simulation puts aside; kept in reach so that it is compiled and checked there.
+#[cfg(feature = "simulation")]
+pub mod on_disk {
+    pub use crate::db::Db;
+    pub use crate::log::Log;
+}

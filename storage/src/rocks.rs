@@ -70,6 +70,11 @@ impl Rocks {
         self.db.write_opt(batch, &options)
     }
 
+    /// Number of the newest write; numbers only grow, also across restarts.
+    pub fn latest_write(&self) -> u64 {
+        self.db.latest_sequence_number()
+    }
+
     /// Makes everything written so far durable.
     pub fn sync_wal(&self) -> Result<(), rocksdb::Error> {
         self.db.flush_wal(true)
@@ -154,6 +159,8 @@ fn db_options(dir: &Path, options: &Options) -> RocksOptions {
     // Overwriting an old log spares the file system a journal commit per fsync. Works only with
     // point-in-time recovery, which is the default and what we need.
     db.set_recycle_log_file_num(options.recycled_wals);
+    // A write-ahead log that is missing altogether is noticed on open.
+    db.set_track_and_verify_wals_in_manifest(true);
     // A backstop; generation switches flush all column families long before.
     db.set_max_total_wal_size(options.generation_bytes.saturating_mul(16).max(1 << 30));
     db.set_avoid_unnecessary_blocking_io(true);

@@ -13,7 +13,8 @@ use parking_lot::{Condvar, Mutex};
 use crate::db::Shared;
 use crate::failpoint::{self, WalSizes};
 use crate::rocks::Rocks;
-use crate::{Durable, GroupId, fatal};
+use crate::synced::Synced;
+use crate::{Durable, GroupId, fatal, mutant};
 
 /// Who waits for a sync.
 pub(crate) enum Callback {
@@ -86,17 +87,22 @@ impl Sync {
 }
 
 /// Body of the sync thread.
-pub(crate) fn run(shared: &Shared, rocks: &Rocks) {
+pub(crate) fn run(shared: &Shared, rocks: &Rocks, synced: &Synced) {
     let sync = &shared.sync;
     while let Some(batches) = sync.take() {
         failpoint::hit("sync.before");
         let sizes = WalSizes::measure(&shared.dir);
-        let started = Instant::now();
-        if let Err(error) = rocks.sync_wal() {
+        let (started, covered) = (Instant::now(), rocks.latest_write());
+        if !mutant::on("ack-before-fsync")
+            && let Err(error) = rocks.sync_wal()
+        {
             fatal("cannot sync the write-ahead log", &error);
         }
         if failpoint::reached("sync.fail") {
             fatal("cannot sync the write-ahead log", &"injected by a test");
+        }
+        if let Err(error) = synced.note(covered) {
+            fatal("cannot note what was synced", &error);
         }
         shared.counters.synced(started.elapsed());
         sizes.publish();
@@ -107,7 +113,7 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks) {
 }
 
 /// Fires in order, of a group's appends only the newest.
-fn fire(callbacks: Vec<Callback>) {
+pub(crate) fn fire(callbacks: Vec<Callback>) {
     let mut seen = HashSet::new();
     let mut kept: Vec<Durable> = Vec::with_capacity(callbacks.len());
     for callback in callbacks.into_iter().rev() {

@@ -4,13 +4,16 @@
 //! whole, as they were synced when the memtable they belong to was flushed.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use quorate_storage::{Db, Error};
 
 use crate::crash::{run_child, verify};
-use crate::support::open;
+use crate::support::{open, small};
 
-/// Cuts the newest write-ahead log to what was synced; gives the bytes cut off.
-fn cut_unsynced(dir: &Path) -> u64 {
+/// The newest write-ahead log, and how many bytes of it were synced.
+fn newest_log(dir: &Path) -> (PathBuf, u64) {
     let synced = fs::read_to_string(dir.join("synced")).unwrap_or_default();
     let logs = fs::read_dir(dir.join("db")).expect("the store's directory");
     let newest = logs
@@ -22,6 +25,12 @@ fn cut_unsynced(dir: &Path) -> u64 {
     let name = newest.file_name().expect("a file").to_string_lossy().into_owned();
     let keep =
         synced.lines().find_map(|line| line.strip_prefix(&name)?.trim().parse().ok()).unwrap_or(0);
+    (newest, keep)
+}
+
+/// Cuts the newest write-ahead log to what was synced; gives the bytes cut off.
+fn cut_unsynced(dir: &Path) -> u64 {
+    let (newest, keep) = newest_log(dir);
     let log = fs::File::options().write(true).open(&newest).expect("the log");
     let length = log.metadata().expect("metadata").len();
     log.set_len(keep.min(length)).expect("cut");
@@ -44,4 +53,29 @@ fn what_was_acknowledged_survives_the_loss_of_everything_unsynced() {
         }
     }
     assert!(lost > 0, "no run lost anything, so nothing was tested");
+}
+
+/// Recovery cannot tell such a bit from the torn end of a log; what was noted beside the log can.
+#[test]
+fn a_bit_that_rots_in_what_was_synced_is_refused_and_not_taken_for_the_end() {
+    let mut refused = 0;
+    for (seed, count) in [(110, 30), (111, 60), (112, 120), (113, 200)] {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert!(!run_child(dir.path(), seed, &format!("sync.after:{count}")).success());
+        let (newest, synced) = newest_log(dir.path());
+        if synced < 100 {
+            continue;
+        }
+        let log = fs::File::options().read(true).write(true).open(&newest).expect("the log");
+        let mut byte = [0];
+        log.read_exact_at(&mut byte, synced / 2).expect("a byte");
+        log.write_all_at(&[byte[0] ^ 4], synced / 2).expect("a flipped bit");
+        match Db::open(&dir.path().join("db"), small()) {
+            Err(Error::Damaged(reason)) => assert!(reason.contains("was synced"), "{reason}"),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("seed {seed}: opened with {synced} synced bytes, one of them wrong"),
+        }
+        refused += 1;
+    }
+    assert!(refused > 0, "no log was long enough to damage");
 }

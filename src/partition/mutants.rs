@@ -1,0 +1,47 @@
+//! Defects of a partition, for testing the tests; see `quorate_storage::mutant`.
+
+use std::time::Duration;
+
+use quorate_storage::{EntryKind, Log, mutant};
+
+use super::command::{Batch, Command};
+use super::machine::View;
+use super::{Appended, Partition, PendingAppend};
+
+/// How long the defect waits for a majority before it does without.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Acknowledges after [`PATIENCE`], committed or not.
+pub(super) async fn impatient(mut append: PendingAppend, partition: &Partition) -> PendingAppend {
+    if !mutant::on("ack-before-commit") {
+        return append;
+    }
+    match tokio::time::timeout(PATIENCE, &mut append).await {
+        Ok(outcome) => PendingAppend::known(outcome),
+        Err(_) => PendingAppend::known(Ok(Appended {
+            base_offset: partition.high_watermark(),
+            log_append_time: -1,
+            log_start: partition.log_start(),
+        })),
+    }
+}
+
+/// Shows readers the whole log of this replica, committed or not.
+pub(super) fn with_uncommitted(mut view: View, log: &Log) -> View {
+    if !mutant::on("fetch-past-high-watermark") {
+        return view;
+    }
+    let entries = log.read(view.end.index, u64::MAX, usize::MAX).unwrap_or_default();
+    for entry in entries {
+        view.end.index = entry.id.index + 1;
+        let batch = match entry.kind {
+            EntryKind::Normal => Command::batch_of(&entry.payload),
+            _ => None,
+        };
+        if let Some(batch) = batch.and_then(|bytes| Batch::of(&bytes).ok()) {
+            view.end.offset += batch.offsets();
+            view.end.bytes += batch.bytes;
+        }
+    }
+    view
+}

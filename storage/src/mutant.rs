@@ -1,0 +1,47 @@
+//! Broken on purpose: one named defect at a time, to see whether the tests of the whole would notice.
+//!
+//! A harness that never failed proves nothing. With the feature `mutants` the variable `QUORATE_MUTANT` switches one
+//! of [`NAMES`] on, and the harness has to find it. No release can contain them: the feature compiles only with debug
+//! assertions, which the release profile does not have; `make mutants` turns them on for our crates alone.
+
+#[cfg(all(feature = "mutants", not(debug_assertions)))]
+compile_error!("the feature `mutants` breaks the broker on purpose; `make mutants` builds it");
+
+/// Every defect, with what it breaks.
+pub const NAMES: [(&str, &str); 10] = [
+    ("ack-before-fsync", "a write is reported durable without a sync"),
+    ("ack-before-commit", "a produce is acknowledged without a majority if that takes too long"),
+    ("vote-not-persisted", "a vote is answered without being stored"),
+    ("dedup-off", "a repeated batch of an idempotent producer is appended again"),
+    ("fetch-past-high-watermark", "a fetch returns entries that are not committed"),
+    ("apply-twice-after-restart", "a restart applies the entry of its checkpoint once more"),
+    ("truncate-on-checksum-error", "a damaged write-ahead log is cut where the damage begins"),
+    ("stale-list-offsets", "a leader answers ListOffsets without asking its majority"),
+    ("leader-restore", "a restarted leader resumes its term"),
+    ("metadata-before-commit", "a change of metadata is answered before it is committed"),
+];
+
+/// Whether this defect is wanted; a constant `false` without the feature.
+#[cfg(not(feature = "mutants"))]
+#[inline(always)]
+pub fn on(_name: &'static str) -> bool {
+    false
+}
+
+/// Whether this defect is wanted.
+///
+/// # Panics
+/// If the variable names a defect that does not exist.
+#[cfg(feature = "mutants")]
+pub fn on(name: &'static str) -> bool {
+    use std::sync::LazyLock;
+
+    static WANTED: LazyLock<Option<String>> = LazyLock::new(|| {
+        let wanted = std::env::var("QUORATE_MUTANT").ok().filter(|name| !name.is_empty())?;
+        let known = NAMES.iter().any(|(name, _)| *name == wanted);
+        assert!(known, "no such mutant: {wanted}; there are {NAMES:?}");
+        Some(wanted)
+    });
+    debug_assert!(NAMES.iter().any(|(known, _)| *known == name), "not in the table: {name}");
+    WANTED.as_deref() == Some(name)
+}
