@@ -4,8 +4,12 @@
 
 mod edn;
 mod op;
+mod parse;
+mod reader;
 mod recorder;
 
 pub use edn::{Value as Edn, int, keyword, map, text};
 pub use op::{Body, Kind, Mop, Op, Process, Sent};
+pub use parse::{read, read_file};
+pub use reader::ReadError;
 pub use recorder::{Pending, Recorder};

@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod checker;
+pub mod cli;
 pub mod client;
 pub mod fault;
 pub mod history;

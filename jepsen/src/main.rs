@@ -1,3 +1,7 @@
 //! The command `quorate-jepsen`; everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    quorate_jepsen::cli::main()
+}
