@@ -1,20 +1,25 @@
 //! What is wrong with a history, and what it amounts to.
 //!
 //! `model` holds the anomalies of `jepsen.tests.kafka` under its names and with its definitions, so that Jepsen's own
-//! checker can be asked about the same file. It works on the index that `analysis` makes of a history. Nothing here knows how the history came about.
+//! checker can be asked about the same file; `extra` holds what a replicated log promises beyond them. Both work on
+//! the index that `analysis` makes of a history. Nothing here knows how the history came about.
 
 mod analysis;
+mod extra;
 mod graph;
 mod model;
 mod order;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::history::Op;
 use analysis::Analysis;
+
+pub use extra::Coverage;
 
 /// The outcome of a run. Whatever is not proven valid fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -100,9 +105,14 @@ pub enum WriteOrder {
 pub struct Options {
     pub sub_via: SubVia,
     pub write_order: WriteOrder,
-    /// Whether an operation without a completion counts as indeterminate; Jepsen's checker takes what it
-    /// wrote for written by nobody.
+    /// Whether to look for more than Jepsen's anomalies.
     pub extras: bool,
+    /// Whether a partition's offsets have no holes: true unless records are deleted, compacted or transactional.
+    pub dense: bool,
+    /// Within this time after the last fault ended, a send has to be acknowledged.
+    pub resume_within: Duration,
+    /// What has to have been seen before a history may be called valid.
+    pub coverage: Coverage,
 }
 
 impl Default for Options {
@@ -111,6 +121,9 @@ impl Default for Options {
             sub_via: SubVia::Assign,
             write_order: WriteOrder::Both,
             extras: true,
+            dense: true,
+            resume_within: Duration::from_secs(20),
+            coverage: Coverage::default(),
         }
     }
 }
@@ -127,12 +140,24 @@ pub fn queue(history: &[Op], options: &Options) -> Vec<Finding> {
     let analysis = Analysis::of(history);
     let mut found = Findings::default();
     model::check(&analysis, options, &mut found);
+    if options.extras {
+        extra::check(history, &analysis, options, &mut found);
+    }
     found.finish()
 }
 
 /// Only the anomalies that Jepsen's checker knows, those it allows included as `Valid`.
 pub fn model_only(history: &[Op], sub_via: SubVia, write_order: WriteOrder) -> Vec<Finding> {
     queue(history, &Options { sub_via, write_order, extras: false, ..Options::default() })
+}
+
+/// Whether answers about the end of a partition (`:list-offsets`) and the sends of the same history are
+/// linearizable, partition by partition. A search that takes longer than `limit` for one of them is `Unknown`.
+pub fn list_offsets(history: &[Op], limit: Duration) -> Vec<Finding> {
+    let history = analysis::with_completions(history);
+    let mut found = Findings::default();
+    extra::list_offsets(&history, limit, &mut found);
+    found.finish()
 }
 
 /// What findings amount to: the worst of them.
@@ -172,6 +197,15 @@ impl Findings {
                 }
             }
         }
+    }
+
+    fn invalid(
+        &mut self,
+        anomaly: &str,
+        case: impl FnOnce() -> String,
+        ops: impl IntoIterator<Item = u64>,
+    ) {
+        self.add(anomaly, Verdict::Invalid, case, ops);
     }
 
     /// The worst first.

@@ -15,6 +15,8 @@ pub struct Order {
     pub by_index: Vec<i64>,
     /// Where in `by_index` a value stands last.
     pub by_value: HashMap<i64, usize>,
+    /// The offset of each index.
+    offsets: Vec<i64>,
 }
 
 impl Order {
@@ -35,6 +37,7 @@ impl Order {
             values.sort_by_key(|value| rank(*value));
             self.by_index.push(values[0]);
         }
+        self.offsets = self.log.keys().copied().collect();
         self.by_value =
             self.by_index.iter().enumerate().map(|(index, value)| (*value, index)).collect();
     }
@@ -62,7 +65,12 @@ impl Order {
         self.by_index.get(self.by_value.get(&value)?.checked_sub(1)?).copied()
     }
 
-    /// Offsets at which a value is.
+    /// The last offset of a value, if it stands for that offset.
+    pub fn offset(&self, value: i64) -> Option<i64> {
+        self.offsets.get(*self.by_value.get(&value)?).copied()
+    }
+
+    /// Offsets at which a value is; looks through the whole log.
     pub fn offsets_of(&self, value: i64) -> impl Iterator<Item = i64> {
         self.log.iter().filter(move |(_, values)| values.contains(&value)).map(|(at, _)| *at)
     }
@@ -113,6 +121,7 @@ mod tests {
         assert_eq!(order.by_value[&1], 2);
         assert_eq!(order.delta(Some(2), Some(1)), 1);
         assert_eq!(order.delta(Some(9), Some(1)), 1, "9 is nowhere");
+        assert_eq!(order.offset(1), Some(13));
         assert_eq!(order.offsets_of(1).collect::<Vec<_>>(), [10, 13]);
     }
 }

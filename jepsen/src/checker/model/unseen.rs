@@ -10,7 +10,7 @@ pub fn check(analysis: &Analysis<'_>, cases: &mut Cases<'_>) {
             if known.read.contains(value) {
                 continue;
             }
-            let place = known.order.offsets_of(*value).next();
+            let place = known.order.offset(*value);
             let case = || match place {
                 Some(offset) => format!("key {key} value {value}, acknowledged at offset {offset}"),
                 None => format!("key {key} value {value}, acknowledged without an offset"),
