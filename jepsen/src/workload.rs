@@ -3,6 +3,14 @@
 //! A workload is one file and one row of [`all`]. The runner sets its topics up, lets `workers` threads run it, each
 //! in the network of its client group, heals the cluster, lets every thread read to the end, and then asks it to check.
 
+mod content;
+mod finish;
+mod keys;
+mod pace;
+mod queue;
+mod session;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
@@ -10,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 
-use crate::checker::Finding;
+use crate::checker::{Finding, Verdict};
+use crate::client::At;
 use crate::history::{Op, Process, Recorder};
 
 /// One broker as clients know it.
@@ -117,6 +126,30 @@ pub trait Workload: Send + Sync {
     /// unknown.
     fn work(&self, worker: &mut Worker) -> anyhow::Result<()>;
 
+    /// Every partition it used, by the key that stands for it in the history.
+    fn partitions(&self) -> Vec<(i64, At)>;
+
     /// Everything that is wrong with the history, and what is missing to call it valid.
     fn check(&self, env: &Env, history: &[Op]) -> Vec<Finding>;
+}
+
+/// The workloads there are, each fresh for one run.
+pub fn all() -> Vec<Box<dyn Workload>> {
+    vec![Box::new(queue::Queue::default())]
+}
+
+/// What final reads did not reach: keys and the offsets that were to be read.
+fn unread(missing: &BTreeMap<i64, i64>) -> Vec<Finding> {
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    let case =
+        |(key, offset): (&i64, &i64)| format!("key {key} was not read up to offset {offset}");
+    vec![Finding {
+        anomaly: "final-reads-incomplete".to_owned(),
+        verdict: Verdict::Invalid,
+        count: missing.len() as u64,
+        cases: missing.iter().take(10).map(case).collect(),
+        ops: Vec::new(),
+    }]
 }

@@ -176,6 +176,7 @@ pub fn send_produce(
         .with_name(topic_name(&at.topic))
         .with_partition_data(vec![data]);
     let request = ProduceRequest::default()
+        .with_transactional_id(None)
         .with_acks(acks)
         .with_timeout_ms(timeout_ms(patience))
         .with_topic_data(vec![topic]);
@@ -295,6 +296,7 @@ pub fn list_offset(
 /// A fresh producer id and its epoch.
 pub fn init_producer_id(to: &mut Connection, patience: Duration) -> Result<(i64, i16), Failure> {
     let request = InitProducerIdRequest::default()
+        .with_transactional_id(None)
         .with_transaction_timeout_ms(60_000)
         .with_producer_id((-1).into())
         .with_producer_epoch(-1);

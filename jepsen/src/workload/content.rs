@@ -1,0 +1,139 @@
+//! What is inside a record, so that every byte of it can be checked when it comes back.
+//!
+//! A record's value says which key and value of the history it is, who wrote it, and when; its key, headers and
+//! timestamp follow from that. So a record that is read can be compared with the one that must have been written,
+//! without asking the writer.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use crate::client::Record;
+
+const MAGIC: u32 = 0x51_4a_45_50;
+/// Before the padding: magic, key, value, process, counter, timestamp.
+const FIELDS_BYTES: usize = 4 + 5 * 8;
+const CRC_BYTES: usize = 4;
+
+/// What a record says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Content {
+    pub key: i64,
+    pub value: i64,
+    pub process: i64,
+    /// How many records this process had written before.
+    pub counter: i64,
+    /// Milliseconds since 1970.
+    pub timestamp: i64,
+}
+
+impl Content {
+    /// The record with this content and some random padding, mostly little.
+    pub fn record(self, random: &mut StdRng) -> Record {
+        let most = if random.random_ratio(1, 100) { 20_000 } else { 200 };
+        let mut padding = vec![0; random.random_range(0..=most)];
+        random.fill(&mut padding[..]);
+        self.padded(&padding)
+    }
+
+    fn padded(self, padding: &[u8]) -> Record {
+        let mut value = BytesMut::with_capacity(FIELDS_BYTES + padding.len() + CRC_BYTES);
+        value.put_u32(MAGIC);
+        for field in [self.key, self.value, self.process, self.counter, self.timestamp] {
+            value.put_i64(field);
+        }
+        value.put(padding);
+        value.put_u32(crc32c::crc32c(&value));
+        let name = format!("{}/{}", self.key, self.value);
+        // All shapes a key and headers may have: null, empty, and the same name twice.
+        let key = match self.value.rem_euclid(4) {
+            0 => None,
+            1 => Some(Bytes::new()),
+            _ => Some(Bytes::from(name.clone())),
+        };
+        let header = |value: Option<&str>| {
+            (Bytes::from_static(b"by"), value.map(|text| Bytes::from(text.to_owned())))
+        };
+        let headers = match self.value.rem_euclid(3) {
+            0 => Vec::new(),
+            1 => vec![header(Some(&name))],
+            _ => vec![header(Some(&name)), header(None), header(Some(""))],
+        };
+        Record { timestamp: self.timestamp, key, value: Some(value.freeze()), headers }
+    }
+
+    /// What a record that was read from `key` says; an error says how it differs from what was written.
+    pub fn examine(key: i64, record: &Record) -> Result<Content, String> {
+        let value = record.value.clone().unwrap_or_default();
+        if value.len() < FIELDS_BYTES + CRC_BYTES {
+            return Err(format!("a value of {} bytes", value.len()));
+        }
+        let (body, mut crc) = value.split_at(value.len() - CRC_BYTES);
+        if crc.get_u32() != crc32c::crc32c(body) {
+            return Err("the value's checksum differs".to_owned());
+        }
+        let (mut fields, padding) = body.split_at(FIELDS_BYTES);
+        if fields.get_u32() != MAGIC {
+            return Err("not a record of this tester".to_owned());
+        }
+        let content = Content {
+            key: fields.get_i64(),
+            value: fields.get_i64(),
+            process: fields.get_i64(),
+            counter: fields.get_i64(),
+            timestamp: fields.get_i64(),
+        };
+        let written = content.padded(padding);
+        if content.key != key {
+            return Err(format!("value {} of key {}", content.value, content.key));
+        }
+        for (what, same) in [
+            ("timestamp", written.timestamp == record.timestamp),
+            ("key", written.key == record.key),
+            ("headers", written.headers == record.headers),
+        ] {
+            if !same {
+                return Err(format!("value {} came back with another {what}", content.value));
+            }
+        }
+        Ok(content)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn content(value: i64) -> Content {
+        Content { key: 3, value, process: 5, counter: 2, timestamp: 1_700_000_000_000 }
+    }
+
+    #[test]
+    fn a_record_that_comes_back_the_same_is_accepted() {
+        let mut random = StdRng::seed_from_u64(1);
+        for value in 0..12 {
+            let record = content(value).record(&mut random);
+            assert_eq!(Content::examine(3, &record), Ok(content(value)));
+        }
+    }
+
+    #[test]
+    fn any_difference_is_noticed() {
+        let record = content(5).record(&mut StdRng::seed_from_u64(1));
+        let mut bytes = record.value.as_ref().unwrap().to_vec();
+        bytes[20] ^= 1;
+        let damaged = [
+            Record { timestamp: record.timestamp + 1, ..record.clone() },
+            Record { key: None, ..record.clone() },
+            Record { headers: record.headers[1..].to_vec(), ..record.clone() },
+            Record { value: None, ..record.clone() },
+            Record { value: Some(bytes.into()), ..record.clone() },
+        ];
+        for record in damaged {
+            assert!(Content::examine(3, &record).is_err(), "{record:?}");
+        }
+        assert!(Content::examine(4, &record).is_err(), "in another key's partition");
+    }
+}
