@@ -16,6 +16,6 @@ pub use broker::{Broker, State};
 pub use cluster::{Cluster, Spec};
 pub use disk::{Disk, DiskKind};
 pub use enter::{enter, inside, within};
-pub use host::Host;
+pub use host::{Host, Hosts};
 pub use process::Process;
-pub use shim::{Hits, Shim};
+pub use shim::{EIO, ENOSPC, Hits, Shim};

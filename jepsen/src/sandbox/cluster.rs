@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
-use super::{Broker, Disk, DiskKind, Host, Shim, State};
+use super::{Broker, Disk, DiskKind, Host, Hosts, Shim, State};
 use crate::admin::{Admin, wait};
 use crate::checker::Finding;
 use crate::net::{HostId, Network};
@@ -28,6 +28,7 @@ const WHOLE: Duration = Duration::from_secs(120);
 const STOP: Duration = Duration::from_secs(35);
 /// Hosts of client groups are numbered from here.
 const CLIENTS: HostId = 101;
+const CLIENT_GROUPS_MAX: usize = 50;
 const CONTROL: HostId = 200;
 /// As many hosts as there are numbers for.
 const BROKERS_MAX: u64 = 50;
@@ -57,10 +58,7 @@ pub struct Spec {
 pub struct Cluster {
     spec: Spec,
     brokers: Vec<Broker>,
-    clients: Vec<Host>,
-    control: Host,
-    network: Network,
-    _forwarding: crate::net::Forwarding,
+    hosts: Hosts,
     /// Brokers whose data is damaged or lost, now.
     damaged: BTreeSet<u64>,
     findings: Vec<Finding>,
@@ -69,9 +67,11 @@ pub struct Cluster {
 impl Cluster {
     /// Makes hosts and disks, starts the brokers and waits until they are one whole cluster.
     pub fn start(spec: &Spec) -> anyhow::Result<Cluster> {
-        ensure!((1..=BROKERS_MAX).contains(&(spec.brokers + spec.spares)), "too many brokers");
+        let places = spec.brokers + spec.spares;
+        ensure!(spec.brokers > 0 && places <= BROKERS_MAX, "1 to {BROKERS_MAX} brokers");
+        ensure!((1..=CLIENT_GROUPS_MAX).contains(&spec.client_groups), "1 to 50 client groups");
         let mut cluster = Cluster::create(spec)?;
-        cluster.control.enter()?;
+        cluster.control().enter()?;
         cluster.start_broker(1)?;
         ensure!(cluster.wait_ready(1, READY), "broker 1 is not ready{}", cluster.tails());
         for id in 2..=spec.brokers {
@@ -85,35 +85,27 @@ impl Cluster {
 
     /// Everything but processes.
     fn create(spec: &Spec) -> anyhow::Result<Cluster> {
-        let mut devices = Vec::new();
-        let mut host = |name: &str, id: HostId| {
-            let (host, tun) = Host::create(name, id)?;
-            devices.push((id, tun));
-            anyhow::Ok(host)
-        };
+        let ids: Vec<u64> = (1..=spec.brokers + spec.spares).collect();
+        let mut names = vec![("control".to_owned(), CONTROL)];
+        for id in &ids {
+            names.push((format!("broker-{id}"), HostId::try_from(*id)?));
+        }
+        for group in 0..spec.client_groups {
+            names.push((format!("clients-{group}"), CLIENTS + HostId::try_from(group)?));
+        }
+        let named: Vec<(&str, HostId)> =
+            names.iter().map(|(name, id)| (name.as_str(), *id)).collect();
+        let hosts = Hosts::create(&named, spec.seed)?;
         let mut brokers = Vec::new();
-        for id in 1..=spec.brokers + spec.spares {
-            let name = format!("broker-{id}");
-            let host = host(&name, HostId::try_from(id)?)?;
-            let disk = Disk::create(&spec.dir, &name, spec.disk)?;
-            let shim = Shim::create(&spec.shim, &spec.dir.join(format!("{name}.shim")))?;
+        for id in ids {
+            let host = hosts.host(HostId::try_from(id)?);
+            let disk = Disk::create(&spec.dir, &host.name, spec.disk)?;
+            let control = spec.dir.join(format!("{}.shim", host.name));
+            let shim = Shim::create(&spec.shim, &control)?;
             brokers.push(Broker::new(id, host, disk, shim, &spec.dir));
         }
-        let clients = (0..spec.client_groups)
-            .map(|group| host(&format!("clients-{group}"), CLIENTS + HostId::try_from(group)?))
-            .collect::<anyhow::Result<_>>()?;
-        let control = host("control", CONTROL)?;
-        let (network, forwarding) = Network::start(devices, spec.seed)?;
-        Ok(Cluster {
-            spec: spec.clone(),
-            brokers,
-            clients,
-            control,
-            network,
-            _forwarding: forwarding,
-            damaged: BTreeSet::new(),
-            findings: Vec::new(),
-        })
+        let (damaged, findings) = (BTreeSet::new(), Vec::new());
+        Ok(Cluster { spec: spec.clone(), brokers, hosts, damaged, findings })
     }
 
     pub fn spec(&self) -> &Spec {
@@ -127,20 +119,22 @@ impl Cluster {
 
     /// Where a client group lives.
     pub fn client_host(&self, group: usize) -> Host {
-        self.clients[group % self.clients.len()].clone()
+        let groups = self.spec.client_groups.max(1);
+        self.hosts.host(CLIENTS + HostId::try_from(group % groups).unwrap_or(0))
     }
 
-    pub fn client_hosts(&self) -> &[Host] {
-        &self.clients
+    /// Where all client groups live.
+    pub fn client_hosts(&self) -> Vec<Host> {
+        (0..self.spec.client_groups).map(|group| self.client_host(group)).collect()
     }
 
     /// Where the runner and the nemesis live; no fault touches it.
     pub fn control(&self) -> Host {
-        self.control.clone()
+        self.hosts.host(CONTROL)
     }
 
     pub fn network(&self) -> &Network {
-        &self.network
+        self.hosts.network()
     }
 
     /// All brokers, spares and those that are gone included.

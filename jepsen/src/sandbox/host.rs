@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-use crate::net::{HostId, MTU, Tun};
+use crate::net::{Forwarding, HostId, MTU, Network, Tun};
 
 /// Packets that may wait in a host before it drops them itself, uncounted.
 const SEND_QUEUE: usize = 4_000;
@@ -21,6 +21,37 @@ pub struct Host {
     pub name: Arc<str>,
     pub id: HostId,
     namespace: Arc<File>,
+}
+
+/// Hosts and the network between them.
+pub struct Hosts {
+    hosts: Vec<Host>,
+    network: Network,
+    _forwarding: Forwarding,
+}
+
+impl Hosts {
+    /// Makes hosts with these names and numbers; `seed` is the network's.
+    pub fn create(names: &[(&str, HostId)], seed: u64) -> anyhow::Result<Hosts> {
+        let (mut hosts, mut devices) = (Vec::new(), Vec::new());
+        for (name, id) in names {
+            let (host, tun) = Host::create(name, *id)?;
+            hosts.push(host);
+            devices.push((*id, tun));
+        }
+        let (network, forwarding) = Network::start(devices, seed)?;
+        Ok(Hosts { hosts, network, _forwarding: forwarding })
+    }
+
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The host of a number that was given to [`Hosts::create`].
+    pub fn host(&self, id: HostId) -> Host {
+        let host = self.hosts.iter().find(|host| host.id == id);
+        host.expect("a host that was made").clone()
+    }
 }
 
 impl Host {

@@ -16,9 +16,9 @@ mod layout;
 
 const LIBRARY: &str = "libquorate_jepsen_shim.so";
 /// errno of a device that fails.
-pub(crate) const EIO: u64 = 5;
+pub const EIO: u64 = 5;
 /// errno of a full device.
-pub(crate) const ENOSPC: u64 = 28;
+pub const ENOSPC: u64 = 28;
 
 /// One broker's shim.
 pub struct Shim {

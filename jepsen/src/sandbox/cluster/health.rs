@@ -34,7 +34,7 @@ impl Cluster {
     ///
     /// A cluster that does not become whole has a defect, which becomes a finding.
     pub fn heal(&mut self) -> anyhow::Result<()> {
-        self.network.heal();
+        self.network().heal();
         for broker in &mut self.brokers {
             broker.shim.heal()?;
             if broker.state == State::Paused {
