@@ -21,6 +21,37 @@ pub enum Outcome {
     Indeterminate { reason: String },
 }
 
+impl Outcome {
+    /// In one line, for people.
+    pub fn words(&self) -> String {
+        match self {
+            Outcome::Installed { what, proof } => format!("{what} ({proof})"),
+            Outcome::Skipped { reason } => format!("skipped: {reason}"),
+            Outcome::Indeterminate { reason } => format!("indeterminate: {reason}"),
+        }
+    }
+}
+
+/// A fault from its beginning to its end, as reports show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FaultRecord {
+    pub name: String,
+    /// On the history's clock.
+    pub begin_ns: u64,
+    /// None if the run was over first.
+    pub end_ns: Option<u64>,
+    pub begin: Outcome,
+    pub end: Option<Outcome>,
+}
+
+impl FaultRecord {
+    /// Whether it took effect, as far as is known: one that met nothing says so at its end.
+    pub fn bit(&self) -> bool {
+        let installed = |outcome: &Outcome| matches!(outcome, Outcome::Installed { .. });
+        installed(&self.begin) && self.end.as_ref().is_none_or(installed)
+    }
+}
+
 /// One fault class. A fault is never begun twice without being ended in between.
 pub trait Fault: Send {
     /// Name on the command line and in the history, such as `partition`.
