@@ -4,10 +4,14 @@
 //! in the network of its client group, heals the cluster, lets every thread read to the end, and then asks it to check.
 
 mod content;
+mod dump;
 mod finish;
+mod idempotent;
 mod keys;
+mod list_offsets;
 mod pace;
 mod queue;
+pub mod replicas;
 mod session;
 
 use std::collections::BTreeMap;
@@ -134,8 +138,13 @@ pub trait Workload: Send + Sync {
 }
 
 /// The workloads there are, each fresh for one run.
+pub fn find(name: &str) -> Option<Box<dyn Workload>> { all().into_iter().find(|w| w.name() == name) }
 pub fn all() -> Vec<Box<dyn Workload>> {
-    vec![Box::new(queue::Queue::default())]
+    vec![
+        Box::new(queue::Queue::default()),
+        Box::new(idempotent::Idempotent::default()),
+        Box::new(list_offsets::ListOffsets::default()),
+    ]
 }
 
 /// What final reads did not reach: keys and the offsets that were to be read.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use quorate_jepsen::admin::{Admin, wait};
 use quorate_jepsen::checker::Finding;
 use quorate_jepsen::history::{Body, Kind, Op, Recorder};
-use quorate_jepsen::workload::{self, Address, Env, Phase, Settings, Worker, Workload};
+use quorate_jepsen::workload::{self, Address, Env, Phase, Settings, Worker, Workload, replicas};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -124,8 +124,10 @@ fn run(name: &str, brokers: &Brokers, time: Duration) -> Run {
         }
         env.enter(Phase::Over);
     });
+    let missing = replicas::compare(env, &workload.partitions(), SOON).unwrap();
     let ops = env.recorder.ops();
-    let findings = workload.check(env, &ops);
+    let mut findings = workload.check(env, &ops);
+    findings.extend(missing);
     Run { ops, findings }
 }
 
@@ -174,6 +176,21 @@ impl Run {
 }
 
 #[test]
+fn idempotent() {
+    let brokers = Brokers::start(3);
+    let run = run("idempotent", &brokers, Duration::from_secs(4));
+    run.assert_valid(&[("send", 100), ("poll", 50), ("batches", 6)]);
+}
+
+#[test]
+fn list_offsets() {
+    let run = run("list-offsets", &Brokers::start(3), Duration::from_secs(4));
+    run.assert_valid(&[("send", 100)]);
+    let asked = run.count("list-offsets", Kind::Ok);
+    assert!(asked >= 100, "{asked} answers: {:#?}", run.errors());
+}
+
+#[test]
 fn queue_on_one_broker() {
     let run = run("queue", &Brokers::start(1), Duration::from_secs(4));
     run.assert_valid(&[("send", 100), ("poll", 100), ("assign", 4)]);
@@ -186,4 +203,7 @@ fn queue_on_three_brokers() {
     let extra = |name: &str| run.ops.iter().filter(|op| op.extra.contains_key(name)).count();
     assert!(extra("fetched") >= 50, "polls tell of high watermarks");
     assert_eq!(extra("corrupt"), 0, "what was read is what was written");
+    let replicas =
+        run.ops.iter().filter(|op| matches!(&op.body, Body::Other(f, _) if f == "replica"));
+    assert!(replicas.count() >= 30, "all replicas of ten keys were read");
 }

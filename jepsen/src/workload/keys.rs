@@ -135,17 +135,6 @@ impl Keys {
         (first..first + i64::from(count)).collect()
     }
 
-    /// Takes a key out of use before its time; it stays if there is no other.
-    pub fn retire(&self, key: i64, random: &mut StdRng) {
-        let mut inner = self.inner.lock();
-        let fresh = inner.next < inner.created;
-        let new = Active { key: inner.next, left: self.share(random) };
-        if let Some(active) = inner.active.iter_mut().find(|active| active.key == key && fresh) {
-            *active = new;
-            inner.next += 1;
-        }
-    }
-
     /// As many of each order of magnitude.
     fn share(&self, random: &mut StdRng) -> u32 {
         let (least, most) = (f64::from(self.limits.writes_min), f64::from(self.limits.writes_max));
