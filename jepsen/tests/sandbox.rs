@@ -135,7 +135,7 @@ fn the_network_counts_what_its_faults_do() {
     let both = [(1, 2), (2, 1)];
     let during = |rule: Rule, pairs: &[(u8, u8)], bytes: usize| -> (Counters, Duration) {
         let before = network.counters(pairs);
-        network.change(pairs, |it| *it = rule.clone());
+        network.change(pairs.iter().map(|pair| (*pair, rule.clone())));
         let took = echo(&hosts, bytes).unwrap();
         network.heal();
         (network.counters(pairs).since(&before), took)
@@ -164,7 +164,7 @@ fn the_network_counts_what_its_faults_do() {
     );
     let (slow, took) = during(Rule { rate: Some(200_000), ..Rule::default() }, &back, 100_000);
     assert!(slow.delayed > 0 && took >= ms(450), "{slow}, {took:?}");
-    network.change(&there, |rule| rule.cut = true);
+    network.adjust(&there, |rule| rule.cut = true);
     let before = network.counters(&there);
     let refused = hosts
         .host(1)

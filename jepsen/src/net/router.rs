@@ -69,16 +69,26 @@ impl Network {
         Ok((Network { links }, Forwarding { stop, thread: Some(thread) }))
     }
 
-    /// Changes rules of directed links, all at the same moment.
-    pub fn change<'a>(
+    /// Gives directed links new rules, all at the same moment.
+    pub fn change(&self, rules: impl IntoIterator<Item = ((HostId, HostId), Rule)>) {
+        let mut links = self.links.lock();
+        for ((from, to), rule) in rules {
+            if let Some(link) = links.link(from, to) {
+                link.rule = rule;
+            }
+        }
+    }
+
+    /// Changes a part of the rules of directed links, so that faults of several kinds can be on one link.
+    pub fn adjust<'a>(
         &self,
         pairs: impl IntoIterator<Item = &'a (HostId, HostId)>,
-        change: impl Fn(&mut Rule),
+        adjust: impl Fn(&mut Rule),
     ) {
         let mut links = self.links.lock();
         for (from, to) in pairs {
             if let Some(link) = links.link(*from, *to) {
-                change(&mut link.rule);
+                adjust(&mut link.rule);
             }
         }
     }

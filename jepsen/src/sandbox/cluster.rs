@@ -165,6 +165,12 @@ impl Cluster {
         Admin::new(running.map(Broker::address).collect())
     }
 
+    /// The logs of all brokers that ever ran.
+    pub fn logs(&self) -> Vec<PathBuf> {
+        let logs = self.brokers.iter().map(|broker| broker.log.clone());
+        logs.filter(|log| log.exists()).collect()
+    }
+
     /// Who leads a partition, as far as the brokers that run know.
     pub fn leader(&self, topic: &str, partition: i32) -> Option<u64> {
         self.admin().leader(topic, partition)

@@ -1,0 +1,74 @@
+//! A cluster in the sandbox: real brokers that are killed, paused, cut off and healed.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use quorate_jepsen::net::HostId;
+use quorate_jepsen::sandbox::{Cluster, DiskKind, Shim, Spec, State, within};
+
+fn spec(name: &str, disk: DiskKind) -> Spec {
+    let binary = std::env::var_os("TEST_BROKER").expect("TEST_BROKER is the path of bin/quorate");
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-{name}"));
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    let shim = Shim::find(None).expect("build quorate-jepsen-shim first");
+    Spec {
+        binary: binary.into(),
+        shim,
+        dir,
+        brokers: 3,
+        spares: 1,
+        client_groups: 2,
+        disk,
+        seed: 7,
+        settings: Vec::new(),
+    }
+}
+
+fn between(one: HostId, others: &[HostId]) -> Vec<(HostId, HostId)> {
+    others.iter().flat_map(|other| [(one, *other), (*other, one)]).collect()
+}
+
+#[test]
+fn brokers_are_killed_paused_cut_off_and_without_power_and_are_whole_again() {
+    if !within("brokers_are_killed_paused_cut_off_and_without_power_and_are_whole_again") {
+        return;
+    }
+    let started = Instant::now();
+    let lap = |what: &str| println!("{:6.2} {what}", started.elapsed().as_secs_f64());
+    let mut cluster = Cluster::start(&spec("blows", DiskKind::IMAGE)).unwrap();
+    lap("whole");
+    assert!(cluster.brokers()[..3].iter().all(|broker| broker.shim.loaded()));
+    cluster.admin().create_topic("t", 4, 3, &[]).unwrap();
+    println!("{}", cluster.pause(2).unwrap());
+    println!("{}", cluster.kill(3).unwrap());
+    cluster.heal().unwrap();
+    lap("healed");
+    let links = between(1, &[2, 3]);
+    let before = cluster.network().counters(&links);
+    cluster.network().adjust(&links, |rule| rule.cut = true);
+    let moved = quorate_jepsen::admin::wait(Duration::from_secs(20), || {
+        let admin = cluster.admin();
+        let others = quorate_jepsen::admin::Admin::new(admin.brokers()[1..].to_vec());
+        let topic = others.topic("t").ok()?;
+        topic.partitions.iter().all(|it| it.leader.is_some_and(|id| id != 1)).then_some(())
+    });
+    assert!(moved.is_some(), "the others lead");
+    println!("{}", cluster.network().counters(&links).since(&before));
+    cluster.heal().unwrap();
+    lap("healed");
+    println!("{:?}", cluster.cut_power(&[1, 2, 3]).unwrap());
+    cluster.heal().unwrap();
+    lap("healed");
+    assert_eq!(cluster.admin().topic("t").unwrap().partitions.len(), 4);
+    let added = cluster.add_broker().unwrap();
+    assert_eq!((added, cluster.broker(4).unwrap().state()), (4, State::Running));
+    cluster.heal().unwrap();
+    lap("healed");
+    cluster.stop_all();
+    lap("stopped");
+    let findings = cluster.findings();
+    assert!(findings.is_empty(), "{findings:#?}");
+    drop(cluster);
+    lap("gone");
+}
