@@ -138,13 +138,17 @@ pub trait Workload: Send + Sync {
 }
 
 /// The workloads there are, each fresh for one run.
-pub fn find(name: &str) -> Option<Box<dyn Workload>> { all().into_iter().find(|w| w.name() == name) }
 pub fn all() -> Vec<Box<dyn Workload>> {
     vec![
         Box::new(queue::Queue::default()),
         Box::new(idempotent::Idempotent::default()),
         Box::new(list_offsets::ListOffsets::default()),
     ]
+}
+
+/// The workload of a name.
+pub fn find(name: &str) -> Option<Box<dyn Workload>> {
+    all().into_iter().find(|workload| workload.name() == name)
 }
 
 /// What final reads did not reach: keys and the offsets that were to be read.
