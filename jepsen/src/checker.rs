@@ -9,12 +9,14 @@ mod extra;
 mod graph;
 mod model;
 mod order;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::history::Op;
 use analysis::Analysis;
@@ -22,7 +24,7 @@ use analysis::Analysis;
 pub use extra::Coverage;
 
 /// The outcome of a run. Whatever is not proven valid fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     Valid,

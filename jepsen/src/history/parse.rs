@@ -179,3 +179,6 @@ fn number(value: &Edn) -> Option<i64> {
 fn shown(value: Option<&Edn>) -> String {
     value.map_or_else(|| "nothing".to_owned(), ToString::to_string)
 }
+
+#[cfg(test)]
+mod tests;

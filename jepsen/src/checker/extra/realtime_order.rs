@@ -10,12 +10,13 @@ use crate::checker::analysis::Analysis;
 use crate::history::{Kind, Mop};
 
 /// The highest offset of a key known to be in the log, and the operation that showed it.
-type Known = HashMap<i64, (i64, u64)>;
+type Highest = (i64, u64);
+type Known = HashMap<i64, Highest>;
 
 pub fn check(analysis: &Analysis<'_>, found: &mut Findings) {
     let mut known: Known = HashMap::new();
     // Per completion, what was known of its keys when it began.
-    let mut at_begin: HashMap<usize, Vec<(i64, (i64, u64))>> = HashMap::new();
+    let mut at_begin: HashMap<usize, Vec<(i64, Highest)>> = HashMap::new();
     for (position, op) in analysis.ops.iter().enumerate() {
         if op.kind == Kind::Invoke {
             let Some(completion) = analysis.other[position] else { continue };
@@ -48,12 +49,7 @@ fn learn(analysis: &Analysis<'_>, position: usize, known: &mut Known) {
 }
 
 /// The operation's values, if they are in the log at all, are behind everything known when it began.
-fn sent(
-    analysis: &Analysis<'_>,
-    position: usize,
-    began: &[(i64, (i64, u64))],
-    found: &mut Findings,
-) {
+fn sent(analysis: &Analysis<'_>, position: usize, began: &[(i64, Highest)], found: &mut Findings) {
     if analysis.ops[position].kind == Kind::Fail {
         return;
     }

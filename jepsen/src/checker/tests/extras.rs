@@ -1,0 +1,219 @@
+//! What only our checkers look for: each promise broken, and nearly broken.
+
+use std::time::Duration;
+
+use super::{Finding, Options, Verdict, finding, history, queue, verdict};
+use crate::checker::{Coverage, list_offsets};
+
+fn judge(text: &str) -> Vec<Finding> {
+    queue(&history(text), &Options::default())
+}
+
+/// The anomalies that make a history invalid.
+fn wrong(text: &str) -> Vec<String> {
+    let findings = judge(text).into_iter();
+    findings
+        .filter(|finding| finding.verdict == Verdict::Invalid)
+        .map(|finding| finding.anomaly)
+        .collect()
+}
+
+const NONE: [&str; 0] = [];
+
+#[test]
+fn what_is_sent_later_goes_behind() {
+    let read = "2 = p1:2@0,1@1";
+    assert_eq!(wrong(&format!("0 = s1:1@1\n1 = s1:2@0\n{read}")), ["realtime-order"]);
+    let concurrent = format!("0 > s1:1\n1 > s1:2\n0 ok s1:1@1\n1 ok s1:2@0\n{read}");
+    assert_eq!(wrong(&concurrent), NONE);
+    let indeterminate = format!("0 = s1:1@1\n1 ? s1:2\n{read}");
+    assert_eq!(wrong(&indeterminate), ["realtime-order"], "the poll shows where it went");
+    let polled = "0 ? s1:1\n1 = p1:1@1\n0 ? s1:2\n2 = p1:2@0,1@1";
+    assert!(wrong(polled).contains(&"realtime-order".to_owned()), "a poll shows what is there");
+}
+
+#[test]
+fn nothing_is_read_before_it_is_sent() {
+    let text = "1 = p1:1@0\n0 = s1:1@0";
+    assert!(wrong(text).contains(&"read-before-send".to_owned()));
+    assert_eq!(wrong("0 > s1:1\n1 = p1:1@0\n0 ok s1:1@0"), NONE);
+}
+
+#[test]
+fn offsets_have_no_holes() {
+    assert_eq!(wrong("0 = s1:1@0\n0 = s1:2@2\n1 = p1:1@0,2@2"), ["offset-gap"]);
+    assert_eq!(wrong("0 = s1:1@0\n0 = s1:2@2\n1 = p1:1@0\n1 = p1:2@2"), ["offset-gap"]);
+    let transactional = Options { dense: false, ..Options::default() };
+    let findings = queue(&history("0 = s1:1@0\n0 = s1:2@2\n1 = p1:1@0,2@2"), &transactional);
+    assert_eq!(verdict(&findings), Verdict::Valid);
+}
+
+/// A poll of key 1 by one process, and what the broker said.
+fn fetched(process: u64, broker: u64, epoch: u64, high: u64, start: u64, next: u64) -> String {
+    format!(
+        "{process} = p & :fetched [{{:key 1 :broker {broker} :epoch {epoch} :high-watermark {high} \
+         :log-start {start} :next {next}}}]\n"
+    )
+}
+
+fn answers(lines: &[String]) -> Vec<String> {
+    wrong(&format!("0 = s2:1@0\n1 = p2:1@0\n{}", lines.concat()))
+}
+
+#[test]
+fn a_leader_serves_below_its_high_watermark_and_takes_nothing_back() {
+    assert_eq!(answers(&[fetched(0, 1, 1, 5, 0, 5), fetched(1, 1, 1, 6, 1, 5)]), NONE);
+    assert_eq!(answers(&[fetched(0, 1, 1, 5, 0, 6)]), ["read-past-high-watermark"]);
+    assert_eq!(answers(&[fetched(0, 1, 1, 5, 6, 0)]), ["log-start-past-high-watermark"]);
+    let regressed = [fetched(0, 1, 1, 5, 0, 0), fetched(1, 1, 1, 4, 0, 0)];
+    assert_eq!(answers(&regressed), ["high-watermark-regressed"]);
+    let restored = [fetched(0, 1, 1, 5, 3, 0), fetched(1, 1, 1, 5, 2, 0)];
+    assert_eq!(answers(&restored), ["log-start-regressed"]);
+}
+
+#[test]
+fn answers_under_way_at_the_same_time_have_no_order() {
+    let said = |high: u64| fetched(0, 1, 1, high, 0, 0);
+    let (first, second) = (said(5), said(4));
+    let first = first.replacen("0 = p", "0 ok p", 1);
+    let second = second.replacen("0 = p", "1 ok p", 1);
+    let begin = "0 > p\n1 > p\n".to_owned();
+    assert_eq!(answers(&[begin, first, second]), NONE);
+}
+
+#[test]
+fn a_new_leader_has_all_that_an_old_one_served() {
+    let behind = [fetched(0, 1, 1, 5, 0, 0), fetched(1, 2, 2, 4, 0, 0)];
+    assert_eq!(answers(&behind), ["high-watermark-regressed"]);
+    let served_later = [fetched(1, 2, 2, 4, 0, 0), fetched(0, 1, 1, 5, 0, 0)];
+    assert_eq!(answers(&served_later), ["high-watermark-regressed"], "in whatever order");
+    let old_and_ignorant = [fetched(1, 2, 2, 5, 0, 0), fetched(0, 1, 1, 4, 0, 0)];
+    assert_eq!(answers(&old_and_ignorant), NONE);
+}
+
+#[test]
+fn an_epoch_has_one_leader_and_a_broker_only_later_epochs() {
+    assert_eq!(answers(&[fetched(0, 1, 1, 5, 0, 0), fetched(0, 2, 1, 5, 0, 0)]), ["two-leaders"]);
+    let back = [fetched(0, 1, 3, 5, 0, 0), fetched(0, 1, 2, 5, 0, 0)];
+    assert_eq!(answers(&back), ["leader-epoch-regressed"]);
+}
+
+const SENT: &str = "0 = s1:1@0\n1 = p1:1@0\n";
+
+#[test]
+fn bytes_come_back_as_they_were_sent() {
+    let text = format!("{SENT}1 = p & :corrupt [[1 0 \"checksum\"]]");
+    let findings = judge(&text);
+    let corrupt = finding(&findings, "corrupt").expect("a finding");
+    assert!(corrupt.cases[0].contains("checksum"), "{corrupt:?}");
+    assert_eq!(wrong(&format!("{SENT}1 = p & :corrupt []")), NONE);
+}
+
+fn replica(broker: u64, end: u64, hash: &str) -> String {
+    format!("n replica & {{:key 1 :broker {broker} :log-start 0 :end {end} :hash \"{hash}\"}}\n")
+}
+
+#[test]
+fn replicas_are_equal() {
+    let equal = [replica(1, 5, "a"), replica(2, 5, "a")].concat();
+    assert_eq!(wrong(&format!("{SENT}{equal}")), NONE);
+    let shorter = [replica(1, 5, "a"), replica(2, 4, "a")].concat();
+    assert_eq!(wrong(&format!("{SENT}{shorter}")), ["replicas-differ"]);
+    let other = [replica(1, 5, "a"), replica(2, 5, "b")].concat();
+    assert_eq!(wrong(&format!("{SENT}{other}")), ["replicas-differ"]);
+}
+
+fn sequences(batches: &str) -> Vec<String> {
+    wrong(&format!("{SENT}n batches & {{:key 1 :batches [{batches}]}}"))
+}
+
+#[test]
+fn sequences_of_a_producer_follow_each_other() {
+    assert_eq!(sequences("[0 7 0 0 2] [2 -1 -1 -1 1] [3 7 0 2 1] [4 8 0 0 1] [5 7 1 0 1]"), NONE);
+    assert_eq!(sequences("[0 7 0 0 1] [1 7 0 2 1]"), ["producer-sequence"], "1 is missing");
+    assert_eq!(sequences("[0 7 0 0 1] [1 7 0 0 1]"), ["producer-sequence"], "written twice");
+    assert_eq!(sequences("[0 7 1 0 1] [1 7 0 0 1]"), ["producer-sequence"], "a fenced epoch");
+    assert_eq!(sequences("[0 7 0 5 1]"), ["producer-sequence"], "its beginning is missing");
+    assert_eq!(sequences("[9 7 0 5 1] [10 7 0 6 1]"), NONE, "its beginning was deleted");
+    assert_eq!(sequences("[9 7 0 2147483647 1] [10 7 0 0 1]"), NONE, "31 bits");
+    assert_eq!(sequences("[0 7 0]"), ["producer-sequence"]);
+}
+
+const FAULT: &str = "0 = s1:1@0\n1 = p1:1@0\nn start-kill\nat 10\nn stop-kill\n";
+
+#[test]
+fn acknowledgements_resume_after_the_last_fault() {
+    let late = format!("{FAULT}at 11\n0 ? s1:2\nat 32\n2 ? s1:3\n");
+    assert_eq!(wrong(&late), ["acks-not-resumed"]);
+    assert_eq!(wrong(&format!("{FAULT}at 11\n0 ? s1:2\nat 15\n2 = s1:3@1\n1 = p1:3@1")), NONE);
+    let another = format!("{FAULT}at 11\n0 ? s1:2\nat 20\nn start-pause\nat 40\n2 ? s1:3\n");
+    assert_eq!(wrong(&another), NONE, "the next fault began before the bound");
+    let rested = format!("{FAULT}at 50\n0 ? s1:2\nat 60\n2 = s1:3@1\n1 = p1:3@1");
+    assert_eq!(wrong(&rested), NONE, "nobody had tried");
+}
+
+#[test]
+fn too_little_is_unknown() {
+    let text = format!("{FAULT}0 = s1:2@1\n1 = p1:2@1");
+    let judge = |coverage| {
+        let findings = queue(&history(&text), &Options { coverage, ..Options::default() });
+        verdict(&findings)
+    };
+    assert_eq!(judge(Coverage { ok_sends: 2, ok_polls: 2, ..Coverage::default() }), Verdict::Valid);
+    assert_eq!(judge(Coverage { ok_sends: 3, ..Coverage::default() }), Verdict::Unknown);
+    assert_eq!(judge(Coverage { ok_sends_afterwards: 1, ..Coverage::default() }), Verdict::Valid);
+    assert_eq!(
+        judge(Coverage { ok_sends_during_faults: 1, ..Coverage::default() }),
+        Verdict::Unknown
+    );
+    let unclear = "0 ? s1:1\n2 ? s1:2\n3 = s1:3@0\n4 = p1:3@0";
+    let findings = queue(&history(unclear), &Options::default());
+    assert_eq!(verdict(&findings), Verdict::Unknown, "two of three sends are indeterminate");
+}
+
+#[test]
+fn a_process_that_never_ended_may_have_done_it() {
+    assert_eq!(wrong("0 > s1:1\n1 = p1:1@0"), NONE);
+    let twice = judge("0 > s1:1\n0 > s1:2\n1 = p1:1@0");
+    assert!(finding(&twice, "malformed-history").is_some());
+}
+
+fn ends(text: &str) -> Verdict {
+    verdict(&list_offsets(&history(text), Duration::from_secs(10)))
+}
+
+#[test]
+fn ends_of_partitions_are_linearizable() {
+    assert_eq!(ends("0 = list-offsets 1 0\n0 = s1:1@0\n1 = list-offsets 1 1"), Verdict::Valid);
+    assert_eq!(ends("0 = s1:1@0\n1 = list-offsets 1 0"), Verdict::Invalid, "stale");
+    assert_eq!(ends("0 = list-offsets 1 1\n0 = s1:1@0"), Verdict::Invalid, "from the future");
+    let concurrent = "0 > s1:1\n1 = list-offsets 1 1\n0 ok s1:1@0";
+    assert_eq!(ends(concurrent), Verdict::Valid);
+    let back = "0 > s1:1\n1 = list-offsets 1 1\n1 = list-offsets 1 0\n0 ok s1:1@0";
+    assert_eq!(ends(back), Verdict::Invalid, "it was 1 already");
+    assert_eq!(
+        ends("0 x s1:1\n1 = list-offsets 1 1"),
+        Verdict::Invalid,
+        "a failed send adds nothing"
+    );
+    assert_eq!(ends("1 x list-offsets 1 7\n1 ? list-offsets 1 7"), Verdict::Valid);
+}
+
+#[test]
+fn an_indeterminate_send_may_count_from_any_later_time_on() {
+    let text = "0 ? s1:1\n1 = list-offsets 1 0\n1 = list-offsets 1 1\n1 = list-offsets 1 1";
+    assert_eq!(ends(text), Verdict::Valid);
+    assert_eq!(ends(&format!("{text}\n1 = list-offsets 1 0")), Verdict::Invalid);
+    let placed = "0 ? s1:1\n2 = s1:2@0\n1 = list-offsets 1 2\n3 = p1:2@0,1@1";
+    assert_eq!(ends(placed), Verdict::Valid);
+    let never = "0 ? s1:1\n2 = s1:2@0\n1 = list-offsets 1 3";
+    assert_eq!(ends(never), Verdict::Invalid);
+}
+
+#[test]
+fn a_contradiction_is_told() {
+    let findings =
+        list_offsets(&history("0 = s1:1@0\n1 = list-offsets 1 0"), Duration::from_secs(10));
+    assert_eq!(findings[0].cases, ["key 1: end 0 was answered when it was at least 1"]);
+    assert_eq!(findings[0].ops, [1, 3]);
+}
