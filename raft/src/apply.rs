@@ -15,27 +15,31 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::RwLock;
-use quorate_storage::{Log, StatePut};
+use quorate_storage::{Log, StatePut, mutant};
 use tokio::sync::oneshot;
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::{DecodeError, Error, storage_failed};
 use crate::machine::{Committed, Effects, Machine};
 use crate::maintenance::Wanted;
+use crate::platform::spawn_blocking;
 use crate::replica::Shared;
 use crate::store::signal;
-use crate::types::{LogId, Reply, Snapshot, SnapshotMeta, StoredMembers, TypeConfig, entry_id};
+use crate::types::{
+    LogId, Reply, Snapshot, SnapshotMeta, StoredMembers, TypeConfig, entry_id, log_id,
+};
 
 /// Entries applied under one lock of the machine.
 const BATCH_ENTRIES: usize = 256;
 /// Payload bytes applied under one lock of the machine.
 const BATCH_BYTES: usize = 1 << 20;
 /// A checkpoint is written after this many payload bytes, or sixteen times the size of the last
-/// one if that is more, which bounds both what a restart replays and what checkpoints cost.
-const CHECKPOINT_BYTES: u64 = 1 << 20;
+/// one if that is more, which bounds both what a restart replays and what checkpoints cost. A
+/// simulation is short, so there they come as often as the rest of it needs.
+const CHECKPOINT_BYTES: u64 = if cfg!(feature = "simulation") { 1 << 14 } else { 1 << 20 };
 const CHECKPOINT_RATIO: u64 = 16;
 /// A checkpoint is written after this many entries in any case.
-const CHECKPOINT_ENTRIES: u64 = 8192;
+const CHECKPOINT_ENTRIES: u64 = if cfg!(feature = "simulation") { 48 } else { 8192 };
 
 /// A machine with its type erased.
 pub(crate) trait Holder: Send + Sync + 'static {
@@ -136,12 +140,27 @@ impl StateMachine {
                 .install(&checkpoint.machine)
                 .map_err(|e| Error::Corrupt(e.to_string()))?;
             machine.adopt(checkpoint, size as u64);
+            if mutant::on("apply-twice-after-restart") {
+                machine.step_back()?;
+            }
             if let Some(purged) = machine.log.state().purged {
                 machine.boundary =
                     machine.kept.iter().copied().find(|index| *index >= purged.index);
             }
         }
         Ok(machine)
+    }
+
+    /// Forgets that the newest entry of the checkpoint was applied; see [`mutant`].
+    fn step_back(&mut self) -> Result<(), Error> {
+        let before = self.applied.and_then(|applied| applied.index.checked_sub(1));
+        if let Some(index) = before
+            && let Some(id) = self.log.id_at(index)?
+        {
+            self.applied = Some(log_id(id));
+            self.shared.set_applied(log_id(id));
+        }
+        Ok(())
     }
 
     fn adopt(&mut self, checkpoint: Checkpoint, size: u64) {
@@ -338,7 +357,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             return Ok(Snapshot { meta: SnapshotMeta::default(), snapshot: Bytes::new() });
         };
         let log = self.log.clone();
-        let task = tokio::task::spawn_blocking(move || log.state_get(&checkpoint::key(index)));
+        let task = spawn_blocking(move || log.state_get(&checkpoint::key(index)));
         let found = task.await.map_err(io::Error::other)?.map_err(storage_failed)?;
         let value = found.ok_or_else(|| io::Error::other(format!("checkpoint {index} is gone")))?;
         let checkpoint = Checkpoint::decode(value.clone()).map_err(invalid)?;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::TransportLimits;
 use crate::error::CallError;
 use crate::node::Node;
+use crate::platform::TcpStream;
 use crate::transport::hello::{self, GUEST, Hello, HelloError};
 use crate::transport::link::{Link, RequestError};
 use crate::transport::message::{Failure, request};

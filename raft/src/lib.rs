@@ -28,6 +28,7 @@ mod maintenance;
 mod membership;
 mod node;
 mod peers;
+mod platform;
 mod propose;
 mod replica;
 mod runtime;

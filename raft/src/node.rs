@@ -13,8 +13,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream;
 use parking_lot::{Mutex, RwLock};
-use quorate_storage::{Db, GroupId};
-use tokio::net::TcpListener;
+use quorate_storage::{Db, GroupId, mutant};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
@@ -30,6 +29,7 @@ use crate::machine::Machine;
 use crate::maintenance::{self, Wanted};
 use crate::membership;
 use crate::peers::Peers;
+use crate::platform::{TcpListener, process_id, spawn_blocking};
 use crate::replica::{Replica, Shared};
 use crate::status::GroupStatus;
 use crate::store::{LogStore, signal};
@@ -115,7 +115,8 @@ impl Core {
         let shared = Arc::new(Shared::new(group, self.id(), preferred, log.clone(), room));
         let (machine_shared, wanted) = (Arc::clone(&shared), Arc::clone(&self.wanted));
         let load = move || StateMachine::load(machine_shared, holder, wanted);
-        let machine = tokio::task::spawn_blocking(load).await.map_err(std::io::Error::other)??;
+        let machine = spawn_blocking(load).await.map_err(std::io::Error::other)??;
+        let leader_restore = leader_restore || mutant::on("leader-restore");
         let config = Arc::new(raft_config(group.0, leader_restore));
         assert!(leader_restore || config.enable_leader_restore == Some(false), "see raft_config");
         let demote = (!leader_restore).then_some(self.id());
@@ -210,7 +211,7 @@ impl Node {
             let _in_runtime = runtime.enter();
             Peers::load(common, book)
         };
-        let peers = tokio::task::spawn_blocking(load).await.map_err(std::io::Error::other)??;
+        let peers = spawn_blocking(load).await.map_err(std::io::Error::other)??;
         Ok(Core {
             me,
             peers: Arc::new(peers),
@@ -379,6 +380,6 @@ impl Drop for Node {
 fn incarnation() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let mut hasher = RandomState::new().build_hasher();
-    hasher.write_u32(std::process::id());
+    hasher.write_u32(process_id());
     hasher.finish().max(1)
 }

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::error::{DecodeError, Error};
+use crate::platform::spawn_blocking;
 use crate::transport::peer::{Address, Common, Peer};
 use crate::transport::wire::{Get, Put};
 
@@ -100,7 +101,7 @@ impl Peers {
             self.changed.notified().await;
             let bytes = encode(&self.book());
             let db = Arc::clone(&self.db);
-            let written = tokio::task::spawn_blocking(move || db.node_put(KEY, &bytes)).await;
+            let written = spawn_blocking(move || db.node_put(KEY, &bytes)).await;
             if let Ok(Err(error)) = written {
                 tracing::warn!(%error, "cannot write the address book");
             }

@@ -13,10 +13,11 @@ use bytes::{Bytes, BytesMut};
 use futures::{Stream, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
-use quorate_storage::{EntryId, Log};
+use quorate_storage::{EntryId, Log, mutant};
 use tokio::sync::oneshot;
 
 use crate::error::{DecodeError, storage_failed};
+use crate::platform::spawn_blocking;
 use crate::transport::wire::{Get, Put};
 use crate::types::{Entry, LogId, TypeConfig, Vote, entry_id, from_stored, log_id, to_stored};
 
@@ -62,6 +63,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        if mutant::on("vote-not-persisted") {
+            return Ok(());
+        }
         let (durable, done) = oneshot::channel();
         let durable = Box::new(move || signal(durable));
         self.log.save_vote(encode_vote(vote), durable).await.map_err(storage_failed)?;
@@ -98,7 +102,7 @@ impl Reader {
             Some(cached) => cached,
             None => {
                 let log = self.log.clone();
-                let task = tokio::task::spawn_blocking(move || log.read(from, to, bytes_max));
+                let task = spawn_blocking(move || log.read(from, to, bytes_max));
                 task.await.map_err(io::Error::other)?
             }
         };

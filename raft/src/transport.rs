@@ -24,5 +24,5 @@ pub(crate) mod serve_request;
 pub(crate) mod server;
 pub(crate) mod wire;
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "simulation")))]
 mod tests;

@@ -19,7 +19,7 @@ pub(crate) struct Cell {
     state: Mutex<Group>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Group {
     /// Something of the group is on disk or on its way there.
     pub exists: bool,

@@ -12,7 +12,7 @@ pub(crate) struct Run {
     pub term: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Runs(Vec<Run>);
 
 impl Runs {

@@ -74,7 +74,7 @@ pub(crate) struct Change {
 }
 
 /// The segments of one group in index order, without gaps.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Segments {
     list: VecDeque<Segment>,
     /// First index that is not purged, as far as the writer has come.

@@ -14,7 +14,7 @@ pub(crate) const ENTRY_OVERHEAD: usize = size_of::<Entry>() + 8;
 /// Empty rings above this capacity are given back.
 const KEEP_CAPACITY: usize = 64;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Tail {
     /// Contiguous; the last one is the log's last.
     entries: VecDeque<Entry>,

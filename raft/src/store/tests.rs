@@ -1,4 +1,5 @@
-//! The consensus core's own suite for log and state machine, on the real database.
+//! The consensus core's own suite for log and state machine, on the real database
+//! or, with the feature `simulation`, on the simulated one.
 
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ struct Builder;
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, Closing> for Builder {
     async fn build(&self) -> Result<(Closing, LogStore, StateMachine), StorageError<TypeConfig>> {
         let dir = TempDir::new().unwrap();
+        #[cfg(feature = "simulation")]
+        quorate_storage::simulation::Disk::create(dir.path(), 1);
         let db = Db::open(dir.path(), Options::default()).unwrap();
         let log = db.log(GroupId(1));
         let shared = Arc::new(Shared::new(GroupId(1), 1, vec![1], log.clone(), 1 << 20));

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -20,6 +19,7 @@ use super::frame::{self, Frame};
 use super::message::{HELLO, REFUSE, WELCOME};
 use super::wire::{Get, Put};
 use crate::error::DecodeError;
+use crate::platform::TcpStream;
 
 /// Says that this is the peer protocol of Quorate and not a lost HTTP client.
 const MAGIC: u64 = 0x5155_4f52_4154_4531;

@@ -11,13 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::io::BufReader;
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::frame::{self, Frame};
 use super::message::{self, Failed, Failure, HeartbeatReplies};
 use crate::error::DecodeError;
+use crate::platform::{OwnedReadHalf, TcpStream};
 use crate::types::AppendResult;
 
 /// Frames that may wait for the socket. Appends are bounded by credits in bytes besides.

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::{MissedTickBehavior, timeout};
 
@@ -21,6 +20,7 @@ use super::hello::{self, Hello, HelloError};
 use super::link::{Link, RequestError};
 use crate::config::{FailureConfig, TransportLimits};
 use crate::failure::Liveness;
+use crate::platform::TcpStream;
 
 /// First and longest pause between two attempts to connect.
 const DIAL_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

@@ -11,8 +11,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::BufReader;
-use tokio::net::tcp::OwnedReadHalf;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::frame::{self, Frame};
@@ -23,6 +21,7 @@ use super::serve_request;
 use crate::calls::Caller;
 use crate::error::DecodeError;
 use crate::node::Core;
+use crate::platform::{OwnedReadHalf, TcpListener, TcpStream};
 
 /// Answers that may wait for the socket.
 const OUT_FRAMES: usize = 4096;

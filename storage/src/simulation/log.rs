@@ -1,0 +1,172 @@
+//! The handle of one group on a simulated disk, with the interface of the real one.
+//!
+//! What the methods promise is said there, in `log.rs` of the crate.
+
+use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::db::Db;
+use super::image::{Record, Stored};
+use crate::group::Group;
+use crate::sync::Callback;
+use crate::{Durable, Entry, EntryId, Error, GroupId, LogState, StateDelete, StatePut, read};
+
+/// A group's log, vote and replicated state. Cloning is cheap and gives the same group.
+#[derive(Clone)]
+pub struct Log {
+    db: Arc<Db>,
+    group: GroupId,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("group", &self.group).finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    pub(super) fn new(db: Arc<Db>, group: GroupId) -> Log {
+        Log { db, group }
+    }
+
+    /// The group this is the log of.
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// The bounds of the log, everything written included.
+    pub fn state(&self) -> LogState {
+        self.peek(Group::log_state)
+    }
+
+    /// Appends entries behind the last.
+    pub async fn append(&self, entries: Vec<Entry>, durable: Durable) -> Result<(), Error> {
+        let wait = Callback::Append(self.group, durable);
+        self.db.write(Record::Append { group: self.group, entries }, Some(wait))
+    }
+
+    /// Stores the group's vote; `durable` always fires.
+    pub async fn save_vote(&self, vote: Bytes, durable: Durable) -> Result<(), Error> {
+        let wait = Callback::Always(durable);
+        self.db.write(Record::Vote { group: self.group, vote }, Some(wait))
+    }
+
+    /// The newest vote given to [`Log::save_vote`].
+    pub fn vote(&self) -> Option<Bytes> {
+        self.peek(|group| group.vote.clone())
+    }
+
+    /// Removes the entries behind `last_kept`, all of them if None.
+    pub async fn truncate_after(&self, last_kept: Option<u64>) -> Result<(), Error> {
+        self.db.write(Record::Truncate { group: self.group, last_kept }, None)
+    }
+
+    /// Removes the entries up to and including `upto`.
+    pub async fn purge(&self, upto: EntryId) -> Result<(), Error> {
+        self.db.write(Record::Purge { group: self.group, upto }, None)
+    }
+
+    /// Replaces the log by a snapshot boundary and all of the group's state by `state`.
+    pub async fn reset_to(
+        &self,
+        upto: EntryId,
+        state: Vec<StatePut>,
+        durable: Durable,
+    ) -> Result<(), Error> {
+        let wait = Callback::Always(durable);
+        self.db.write(Record::Reset { group: self.group, upto, state }, Some(wait))
+    }
+
+    /// Entries `[from, to)` in order, at least one if it exists.
+    pub fn read(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<Entry>, Error> {
+        self.db.read(|_| ())?;
+        self.read_cached(from, to, bytes_max).expect("all entries are in memory")
+    }
+
+    /// Like [`Log::read`]; memory always has the answer.
+    pub fn read_cached(
+        &self,
+        from: u64,
+        to: u64,
+        bytes_max: usize,
+    ) -> Option<Result<Vec<Entry>, Error>> {
+        self.peek(|group| read::read_cached(group, from, to, bytes_max))
+    }
+
+    /// Always true.
+    pub fn cached(&self, _from: u64) -> bool {
+        true
+    }
+
+    /// The id of the entry at `index`, also of the newest purged one; None outside the log.
+    pub fn id_at(&self, index: u64) -> Result<Option<EntryId>, Error> {
+        Ok(self.peek(|group| group.id_at(index)))
+    }
+
+    /// Bytes of the entries.
+    pub fn bytes(&self) -> u64 {
+        self.peek(|group| group.tail.bytes() as u64)
+    }
+
+    /// Changes the replicated state: first the deletes, then the puts.
+    pub async fn write_state(
+        &self,
+        puts: Vec<StatePut>,
+        deletes: Vec<StateDelete>,
+    ) -> Result<(), Error> {
+        self.db.write(Record::State { group: self.group, puts, deletes }, None)
+    }
+
+    /// A value of the replicated state.
+    pub fn state_get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.state_of(|stored| stored.state.get(key).cloned())
+    }
+
+    /// The greatest key at or before `key` whose first byte is `prefix`, with its value.
+    pub fn state_at_or_before(
+        &self,
+        prefix: u8,
+        key: &[u8],
+    ) -> Result<Option<(Vec<u8>, Bytes)>, Error> {
+        let bounds = (Bound::Included(vec![prefix]), Bound::Included(key.to_vec()));
+        self.state_of(|stored| {
+            let found = stored.state.range(bounds).next_back();
+            found.filter(|(key, _)| key.first() == Some(&prefix)).map(owned)
+        })
+    }
+
+    /// The first `max` values with keys in `[from, to)`, ascending.
+    pub fn state_range(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        max: usize,
+    ) -> Result<Vec<(Vec<u8>, Bytes)>, Error> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let bounds = from.to_vec()..to.to_vec();
+        self.state_of(|stored| stored.state.range(bounds).take(max).map(owned).collect())
+    }
+
+    fn peek<R>(&self, read: impl FnOnce(&Group) -> R) -> R {
+        self.db.peek(|inner| match inner.image(false).groups.get(&self.group) {
+            Some(stored) => read(&stored.group),
+            None => read(&Group::default()),
+        })
+    }
+
+    fn state_of<R>(&self, read: impl FnOnce(&Stored) -> R) -> Result<R, Error> {
+        self.db.read(|inner| match inner.image(false).groups.get(&self.group) {
+            Some(stored) => read(stored),
+            None => read(&Stored::default()),
+        })
+    }
+}
+
+fn owned((key, value): (&Vec<u8>, &Bytes)) -> (Vec<u8>, Bytes) {
+    (key.clone(), value.clone())
+}
