@@ -1,6 +1,6 @@
 //! Broken on purpose: one named defect at a time, to see whether the tests of the whole would notice.
 //!
-//! A harness that never failed proves nothing. With the feature `mutants` the variable `QUORATE_MUTANT` switches one
+//! A harness that never failed proves nothing. With the feature `mutants` the variable `MUTANT` switches one
 //! of [`NAMES`] on, and the harness has to find it. No release can contain them: the feature compiles only with debug
 //! assertions, which the release profile does not have; `make mutants` turns them on for our crates alone.
 
@@ -37,7 +37,7 @@ pub fn on(name: &'static str) -> bool {
     use std::sync::LazyLock;
 
     static WANTED: LazyLock<Option<String>> = LazyLock::new(|| {
-        let wanted = std::env::var("QUORATE_MUTANT").ok().filter(|name| !name.is_empty())?;
+        let wanted = std::env::var("MUTANT").ok().filter(|name| !name.is_empty())?;
         let known = NAMES.iter().any(|(name, _)| *name == wanted);
         assert!(known, "no such mutant: {wanted}; there are {NAMES:?}");
         Some(wanted)
