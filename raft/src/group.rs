@@ -51,6 +51,11 @@ impl<M: Machine> Group<M> {
         self.replica.shared.group
     }
 
+    /// Id of this node.
+    pub fn node(&self) -> u64 {
+        self.core.id()
+    }
+
     /// Gives a new group its first voters. Call it on one of them. A group that has a log already
     /// is left alone, so it may be called again.
     ///
