@@ -14,5 +14,6 @@ pub mod client;
 pub mod fault;
 pub mod history;
 pub mod net;
+pub mod report;
 pub mod sandbox;
 pub mod workload;

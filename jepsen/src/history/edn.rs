@@ -63,7 +63,7 @@ impl Kind {
 
 impl Body {
     /// `:f` and `:value`.
-    fn to_edn(&self) -> (&str, Value) {
+    pub fn to_edn(&self) -> (&str, Value) {
         let mops = |mops: &[Mop]| Value::Vector(mops.iter().map(Mop::to_edn).collect());
         let keys = |keys: &[i64]| Value::Vector(keys.iter().copied().map(Value::Integer).collect());
         match self {
