@@ -3,6 +3,7 @@
 //! A workload is one file and one row of [`all`]. The runner sets its topics up, lets `workers` threads run it, each
 //! in the network of its client group, heals the cluster, lets every thread read to the end, and then asks it to check.
 
+mod admin;
 mod content;
 mod dump;
 mod finish;
@@ -12,6 +13,7 @@ mod list_offsets;
 mod pace;
 mod queue;
 pub mod replicas;
+mod retention;
 mod session;
 
 use std::collections::BTreeMap;
@@ -122,6 +124,11 @@ pub trait Workload: Send + Sync {
     /// One sentence for `--help` and the report.
     fn about(&self) -> &'static str;
 
+    /// Settings of brokers that it needs, such as `topics.retention_check_ms`.
+    fn broker_settings(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
     /// Creates what the workers need. Runs once, in the first client network, in a whole cluster.
     fn prepare(&self, env: &Env) -> anyhow::Result<()>;
 
@@ -143,6 +150,8 @@ pub fn all() -> Vec<Box<dyn Workload>> {
         Box::new(queue::Queue::default()),
         Box::new(idempotent::Idempotent::default()),
         Box::new(list_offsets::ListOffsets::default()),
+        Box::new(admin::Admin::default()),
+        Box::new(retention::Retention::default()),
     ]
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use quorate_jepsen::admin::{Admin, wait};
 use quorate_jepsen::checker::Finding;
 use quorate_jepsen::history::{Body, Kind, Op, Recorder};
-use quorate_jepsen::workload::{self, Address, Env, Phase, Settings, Worker, Workload, replicas};
+use quorate_jepsen::workload::{self, Address, Env, Phase, Settings, Worker, replicas};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -45,12 +45,16 @@ fn free<const N: usize>() -> [SocketAddr; N] {
 
 impl Brokers {
     fn start(count: u64) -> Brokers {
+        Brokers::start_with(count, &[])
+    }
+
+    fn start_with(count: u64, settings: &[(&str, &str)]) -> Brokers {
         let dir = tempfile::tempdir().unwrap();
         let mut brokers = Brokers { dir, addresses: Vec::new(), processes: Vec::new() };
         let mut join = None;
         for id in 1..=count {
             let [kafka, http, peer] = free();
-            brokers.spawn(Address { id, kafka, http }, peer, join);
+            brokers.spawn(Address { id, kafka, http }, peer, join, settings);
             brokers.addresses.push(Address { id, kafka, http });
             join = join.or(Some(peer));
             let admin = Admin::new(vec![brokers.addresses[brokers.addresses.len() - 1]]);
@@ -61,7 +65,13 @@ impl Brokers {
         brokers
     }
 
-    fn spawn(&mut self, address: Address, peer: SocketAddr, join: Option<SocketAddr>) {
+    fn spawn(
+        &mut self,
+        address: Address,
+        peer: SocketAddr,
+        join: Option<SocketAddr>,
+        settings: &[(&str, &str)],
+    ) {
         let Address { id, kafka, http } = address;
         let log = File::create(self.dir.path().join(format!("{id}.log"))).unwrap();
         let mut command = Command::new(binary());
@@ -72,6 +82,9 @@ impl Brokers {
         }
         if let Some(join) = join {
             command.args(["--join", &join.to_string()]);
+        }
+        for (name, value) in settings {
+            command.args(["--set", &format!("{name}={value}")]);
         }
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.processes.push(command.spawn().unwrap());
@@ -93,13 +106,9 @@ struct Run {
     findings: Vec<Finding>,
 }
 
-fn find(name: &str) -> Box<dyn Workload> {
-    workload::all().into_iter().find(|it| it.name() == name).expect("a workload of that name")
-}
-
 /// Runs a workload for so long, then final reads and its checks.
 fn run(name: &str, brokers: &Brokers, time: Duration) -> Run {
-    let workload = find(name);
+    let workload = workload::find(name).expect("a workload of that name");
     let settings = Settings {
         seed: 1,
         workers: 4,
@@ -206,4 +215,23 @@ fn queue_on_three_brokers() {
     let replicas =
         run.ops.iter().filter(|op| matches!(&op.body, Body::Other(f, _) if f == "replica"));
     assert!(replicas.count() >= 30, "all replicas of ten keys were read");
+}
+
+#[test]
+fn admin() {
+    let run = run("admin", &Brokers::start(3), Duration::from_secs(6));
+    run.assert_valid(&[("send", 50), ("list-topics", 10)]);
+    for (f, least) in [("create-topic", 5), ("delete-topic", 2), ("grow-topic", 1)] {
+        let done = run.count(f, Kind::Ok);
+        assert!(done >= least, "{done} {f} are done: {:#?}", run.errors());
+    }
+}
+
+#[test]
+fn retention() {
+    let settings = workload::find("retention").unwrap().broker_settings();
+    let run = run("retention", &Brokers::start_with(3, settings), Duration::from_secs(8));
+    run.assert_valid(&[("send", 200), ("poll", 100)]);
+    let deleted = run.count("delete-records", Kind::Ok);
+    assert!(deleted >= 10, "{deleted} removals: {:#?}", run.errors());
 }

@@ -58,14 +58,39 @@ struct Active {
     left: u32,
 }
 
+impl Inner {
+    fn new() -> Inner {
+        Inner {
+            active: Vec::new(),
+            next: 0,
+            created: 0,
+            tried: Instant::now(),
+            values: BTreeMap::new(),
+            acked: BTreeMap::new(),
+            polled: BTreeMap::new(),
+        }
+    }
+}
+
 impl Keys {
     /// Creates the first topics through the HTTP API and waits for their leaders.
     pub fn prepare(env: &Env, prefix: &'static str, limits: Limits) -> anyhow::Result<Keys> {
+        Keys::prepare_with(env, prefix, limits, |_| &[])
+    }
+
+    /// As [`Keys::prepare`], with configs by the topic's number.
+    pub fn prepare_with(
+        env: &Env,
+        prefix: &'static str,
+        limits: Limits,
+        configs: fn(usize) -> &'static [(&'static str, &'static str)],
+    ) -> anyhow::Result<Keys> {
         let (partitions, replication) = (env.settings.partitions.max(1), env.settings.replication);
         let topics = (2 * limits.active).div_ceil(partitions as usize);
         let admin = Admin::new(env.addresses());
         for number in 0..topics {
-            admin.create_topic(&topic(prefix, number), partitions, replication, &[])?;
+            let name = topic(prefix, number);
+            admin.create_topic(&name, partitions, replication, configs(number))?;
         }
         for number in 0..topics {
             let led = || {
@@ -77,16 +102,18 @@ impl Keys {
         }
         let next = i64::try_from(limits.active)?;
         let left = |key: i64| limits.writes_min.max(limits.writes_max >> (key % 8));
-        let inner = Inner {
-            active: (0..next).map(|key| Active { key, left: left(key) }).collect(),
-            next,
-            created: i64::try_from(topics)? * i64::from(partitions),
-            tried: Instant::now(),
-            values: BTreeMap::new(),
-            acked: BTreeMap::new(),
-            polled: BTreeMap::new(),
-        };
+        let mut inner = Inner::new();
+        inner.active = (0..next).map(|key| Active { key, left: left(key) }).collect();
+        inner.next = next;
+        inner.created = i64::try_from(topics)? * i64::from(partitions);
         Ok(Keys { prefix, partitions, replication, limits, inner: Mutex::new(inner) })
+    }
+
+    /// Keys of topics that somebody else creates, with room for so many partitions each. None is ever active.
+    pub fn of_others(env: &Env, prefix: &'static str, partitions: u32) -> Keys {
+        let limits = Limits { active: 0, writes_min: 0, writes_max: 0 };
+        let (replication, inner) = (env.settings.replication, Mutex::new(Inner::new()));
+        Keys { prefix, partitions, replication, limits, inner }
     }
 
     pub fn at(&self, key: i64) -> At {

@@ -1,0 +1,69 @@
+//! Removals that took too much or too little.
+
+use super::check;
+use crate::history::{Body, Edn, Kind, Mop, Op, Process, Sent, int, map};
+
+#[derive(Default)]
+struct Told(Vec<Op>);
+
+impl Told {
+    fn op(mut self, invoke: Body, ok: Body, fetched: Option<Edn>) -> Told {
+        for (kind, body) in [(Kind::Invoke, invoke), (Kind::Ok, ok)] {
+            let index = self.0.len() as u64;
+            let fetched = fetched.clone().filter(|_| kind == Kind::Ok);
+            let extra = fetched.map(|it| ("fetched".to_owned(), Edn::Vector(vec![it])));
+            let extra = extra.into_iter().collect();
+            self.0.push(Op { index, time: index, process: Process::Client(0), kind, body, extra });
+        }
+        self
+    }
+
+    /// Sends the value that is the offset.
+    fn sent(self, offset: i64) -> Told {
+        let body = |sent| Body::Send(vec![Mop::Send { key: 1, value: offset, sent }]);
+        self.op(body(Sent::Plain), body(Sent::At(offset)), None)
+    }
+
+    fn read(self, offsets: &[i64], epoch: i64, start: i64) -> Told {
+        let records = offsets.iter().map(|offset| (*offset, *offset)).collect();
+        let read = Body::Poll(vec![Mop::Poll(Some([(1, records)].into()))]);
+        let fetched = map([("key", int(1)), ("epoch", int(epoch)), ("log-start", int(start))]);
+        self.op(Body::Poll(vec![Mop::Poll(None)]), read, Some(fetched))
+    }
+
+    fn deleted(self, before: i64) -> Told {
+        let body = Body::Other("delete-records".to_owned(), Edn::Vector(vec![int(1), int(before)]));
+        self.op(body.clone(), body, None)
+    }
+
+    fn anomalies(&self) -> Vec<String> {
+        check(&self.0).into_iter().map(|finding| finding.anomaly).collect()
+    }
+}
+
+fn three() -> Told {
+    Told::default().sent(0).sent(1).sent(2)
+}
+
+#[test]
+fn what_is_removed_may_be_missing() {
+    assert_eq!(three().deleted(2).read(&[2], 1, 2).anomalies(), [""; 0]);
+    let old_leader = three().read(&[2], 5, 2).read(&[0, 1, 2], 4, 0);
+    assert_eq!(old_leader.anomalies(), [""; 0], "one that does not know better may serve more");
+}
+
+#[test]
+fn what_is_not_removed_may_not_be_missing() {
+    assert_eq!(three().deleted(1).read(&[2], 1, 1).anomalies(), ["lost-above-log-start"]);
+}
+
+#[test]
+fn a_removal_that_is_undone_is_noticed() {
+    assert_eq!(three().deleted(2).read(&[0, 1, 2], 1, 0).anomalies(), ["log-start-lost"]);
+}
+
+#[test]
+fn removed_records_that_are_read_are_noticed() {
+    let told = three().read(&[2], 1, 2).read(&[1, 2], 2, 2);
+    assert_eq!(told.anomalies(), ["read-below-log-start"]);
+}
