@@ -4,6 +4,24 @@
 //! that it bit: by counters of the network, the state of a process, an error of the disk. One that did nothing does
 //! not count.
 
+mod bitrot;
+mod clock;
+mod damage;
+mod disk_full;
+mod io_error;
+mod kill;
+mod membership;
+mod packet;
+mod partition;
+mod pause;
+mod power;
+mod replace;
+mod restart;
+mod slow_disk;
+mod target;
+mod torn_tail;
+mod transfer;
+
 use rand::rngs::StdRng;
 use serde::Serialize;
 
@@ -54,12 +72,129 @@ impl FaultRecord {
 
 /// One fault class. A fault is never begun twice without being ended in between.
 pub trait Fault: Send {
-    /// Name on the command line and in the history, such as `partition`.
-    fn name(&self) -> &'static str;
-
     /// Picks a target with `random` only, so that a seed picks the same again, and does it.
-    fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> Outcome;
+    fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome>;
 
-    /// Undoes it. The proof may be known only now. Must succeed in whatever state the cluster is.
-    fn end(&mut self, cluster: &mut Cluster) -> Outcome;
+    /// Undoes it, whatever other faults did to its target meanwhile. The proof may be known only now.
+    fn end(&mut self, cluster: &mut Cluster) -> anyhow::Result<Outcome>;
+}
+
+/// A row of the table of faults.
+pub struct Row {
+    /// On the command line and in the history.
+    pub name: &'static str,
+    /// One sentence for people.
+    pub about: &'static str,
+    /// Whether brokers need disks whose power can be cut.
+    pub needs_image: bool,
+    make: fn() -> Box<dyn Fault>,
+}
+
+impl Row {
+    pub fn make(&self) -> Box<dyn Fault> {
+        (self.make)()
+    }
+}
+
+/// Every fault class.
+pub fn all() -> &'static [Row] {
+    &ALL
+}
+
+static ALL: [Row; 15] = [
+    row("kill", false, kill::make, "kill -9 of the leader, one, several or all brokers"),
+    row("pause", false, pause::make, "brokers stop in the middle of whatever they do, and go on"),
+    row(
+        "partition",
+        false,
+        partition::make,
+        "cuts of every shape: halves, rings, bridges, one-way, old leader with clients",
+    ),
+    row(
+        "packet",
+        false,
+        packet::make,
+        "packets are late, lost, doubled, out of order, damaged, or few",
+    ),
+    row(
+        "clock",
+        false,
+        clock::make,
+        "wall clocks jump by up to five minutes, strobe, or run fast or slow",
+    ),
+    row(
+        "power",
+        true,
+        power::make,
+        "power cuts of one, the leader or all brokers: what was not synced is gone",
+    ),
+    row("disk-full", true, disk_full::make, "not a byte is left on a broker's disk"),
+    row("io-error", false, io_error::make, "fsync or writes of a broker fail"),
+    row("slow-disk", false, slow_disk::make, "every fsync of a leader or follower takes long"),
+    row(
+        "bitrot",
+        true,
+        bitrot::make,
+        "flipped bits, blank and stale blocks in files of one broker",
+    ),
+    row(
+        "torn-tail",
+        true,
+        torn_tail::make,
+        "the unsynced tail of a write-ahead log is cut or garbage",
+    ),
+    row(
+        "membership",
+        false,
+        membership::make,
+        "brokers join, replicas move, shrink to one and grow, a broker is drained",
+    ),
+    row(
+        "replace",
+        false,
+        replace::make,
+        "a broker's disk is lost for good, a new broker takes its place",
+    ),
+    row("transfer", false, transfer::make, "leaderships move on request, back and forth"),
+    row("restart", false, restart::make, "every broker in turn is stopped in order and started"),
+];
+
+const fn row(
+    name: &'static str,
+    needs_image: bool,
+    make: fn() -> Box<dyn Fault>,
+    about: &'static str,
+) -> Row {
+    Row { name, about, needs_image, make }
+}
+
+/// The fault class of a name.
+pub fn find(name: &str) -> Option<&'static Row> {
+    all().iter().find(|row| row.name == name)
+}
+
+fn installed(what: impl Into<String>, proof: impl Into<String>) -> Outcome {
+    Outcome::Installed { what: what.into(), proof: proof.into() }
+}
+
+fn skipped(reason: impl Into<String>) -> Outcome {
+    Outcome::Skipped { reason: reason.into() }
+}
+
+fn indeterminate(reason: impl Into<String>) -> Outcome {
+    Outcome::Indeterminate { reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        let names: BTreeSet<&str> = all().iter().map(|row| row.name).collect();
+        assert_eq!(names.len(), all().len());
+        assert!(names.iter().all(|name| find(name).is_some_and(|row| row.name == *name)));
+    }
 }

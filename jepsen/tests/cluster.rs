@@ -1,4 +1,5 @@
 //! A cluster in the sandbox: real brokers that are killed, paused, cut off and healed.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -2,6 +2,7 @@
 //! cuts lose what was not synced and nothing else, and the shim's faults reach a process.
 //!
 //! Each test runs itself again in a sandbox of its own, which takes root.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};

@@ -33,6 +33,13 @@ pub enum State {
     Gone,
 }
 
+/// A fault that lets a process end by itself.
+pub(super) struct Excuse {
+    pub why: String,
+    /// Parts of ERROR lines that it explains.
+    pub errors: Vec<String>,
+}
+
 /// See the module.
 pub struct Broker {
     pub id: u64,
@@ -46,18 +53,28 @@ pub struct Broker {
     pub(super) unpowered: bool,
     /// Bytes of the log that were judged already.
     pub(super) judged: usize,
-    /// Why the process may end by itself.
-    pub(super) may_end: Option<String>,
-    /// Parts of ERROR lines that faults explain.
-    pub(super) explained: Vec<String>,
+    /// Why the process may end by itself now.
+    pub(super) excuses: Vec<Excuse>,
+    /// How the process last ended by itself, unless it was started again.
+    pub(super) last_end: Option<String>,
 }
 
 impl Broker {
     pub(super) fn new(id: u64, host: Host, disk: Disk, shim: Shim, dir: &Path) -> Broker {
         let log = dir.join(format!("broker-{id}.log"));
-        let (may_end, explained) = (None, Vec::new());
-        let (state, process, unpowered, judged) = (State::Spare, None, false, 0);
-        Broker { id, host, disk, shim, log, state, process, unpowered, judged, may_end, explained }
+        Broker {
+            id,
+            host,
+            disk,
+            shim,
+            log,
+            state: State::Spare,
+            process: None,
+            unpowered: false,
+            judged: 0,
+            excuses: Vec::new(),
+            last_end: None,
+        }
     }
 
     pub fn state(&self) -> State {
@@ -71,6 +88,16 @@ impl Broker {
 
     pub fn running(&self) -> bool {
         self.state == State::Running
+    }
+
+    /// Whether its disk has power.
+    pub fn powered(&self) -> bool {
+        !self.unpowered
+    }
+
+    /// How the process ended by itself, if it has and was not started again.
+    pub fn last_end(&self) -> Option<&str> {
+        self.last_end.as_deref()
     }
 
     pub fn pid(&self) -> Option<u32> {
@@ -95,6 +122,7 @@ impl Broker {
         settings: &[(String, String)],
     ) -> anyhow::Result<()> {
         ensure!(self.process.is_none(), "broker {} runs already", self.id);
+        ensure!(self.powered(), "the disk of broker {} has no power", self.id);
         let log = File::options().create(true).append(true).open(&self.log)?;
         let address = self.address();
         let mut command = Command::new(binary);
@@ -114,6 +142,7 @@ impl Broker {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.process = Some(Process::new(self.host.spawn(&mut command)?));
         self.state = State::Running;
+        self.last_end = None;
         Ok(())
     }
 
@@ -175,6 +204,7 @@ impl Broker {
         let status = self.process.as_mut()?.ended()?;
         self.process = None;
         self.state = State::Down;
+        self.last_end = Some(process::words(status));
         Some(status)
     }
 }

@@ -61,6 +61,8 @@ pub struct Cluster {
     hosts: Hosts,
     /// Brokers whose data is damaged or lost, now.
     damaged: BTreeSet<u64>,
+    /// Partitions may have fewer replicas than they should, now.
+    thin: bool,
     findings: Vec<Finding>,
 }
 
@@ -104,8 +106,8 @@ impl Cluster {
             let shim = Shim::create(&spec.shim, &control)?;
             brokers.push(Broker::new(id, host, disk, shim, &spec.dir));
         }
-        let (damaged, findings) = (BTreeSet::new(), Vec::new());
-        Ok(Cluster { spec: spec.clone(), brokers, hosts, damaged, findings })
+        let (damaged, thin, findings) = (BTreeSet::new(), false, Vec::new());
+        Ok(Cluster { spec: spec.clone(), brokers, hosts, damaged, thin, findings })
     }
 
     pub fn spec(&self) -> &Spec {

@@ -146,20 +146,16 @@ impl Shim {
         self.set(Slot::StrobePeriod, u64::try_from(period.as_nanos()).unwrap_or(u64::MAX))
     }
 
+    /// The wall clock is right again.
+    pub fn heal_clock(&self) -> anyhow::Result<()> {
+        let clock = [Slot::ClockOffset, Slot::ClockRate, Slot::StrobePeriod, Slot::StrobeDelta];
+        clock.into_iter().try_for_each(|slot| self.set(slot, 0))
+    }
+
     /// Nothing goes wrong any more, and the clock is right.
     pub fn heal(&self) -> anyhow::Result<()> {
-        for slot in [
-            Slot::SyncDelay,
-            Slot::SyncError,
-            Slot::WriteError,
-            Slot::SyncLie,
-            Slot::ClockOffset,
-            Slot::ClockRate,
-            Slot::StrobePeriod,
-            Slot::StrobeDelta,
-        ] {
-            self.set(slot, 0)?;
-        }
-        Ok(())
+        let disk = [Slot::SyncDelay, Slot::SyncError, Slot::WriteError, Slot::SyncLie];
+        disk.into_iter().try_for_each(|slot| self.set(slot, 0))?;
+        self.heal_clock()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Cluster;
 use crate::checker::{Finding, Verdict};
+use crate::sandbox::broker::Excuse;
 use crate::sandbox::{Broker, process};
 
 /// Lines of a log that say how a broker ended.
@@ -15,7 +16,7 @@ impl Cluster {
         let mut ended = Vec::new();
         for broker in &mut self.brokers {
             let Some(status) = broker.take_end() else { continue };
-            if broker.may_end.take().is_none() {
+            if broker.excuses.is_empty() {
                 let how = process::words(status);
                 ended.push(format!("broker {}: {how}\n{}", broker.id, tail(broker)));
             }
@@ -25,19 +26,31 @@ impl Cluster {
         }
     }
 
-    /// The process of this broker may end by itself until [`Cluster::must_live`], and log ERROR lines with these parts.
+    /// This broker's process may end by itself and log ERROR lines with these parts, until the excuse is taken back.
     pub fn may_end(&mut self, id: u64, why: &str, errors: &[&str]) {
+        // What is in the log by now was not excused.
+        self.read_logs();
         if let Ok(broker) = self.broker_mut(id) {
-            broker.may_end = Some(why.to_owned());
-            broker.explained.extend(errors.iter().map(|&part| part.to_owned()));
+            let errors = errors.iter().map(|&part| part.to_owned()).collect();
+            broker.excuses.push(Excuse { why: why.to_owned(), errors });
         }
     }
 
-    /// Takes [`Cluster::may_end`] back.
+    /// Takes one excuse of [`Cluster::may_end`] back; other faults may still have theirs.
+    pub fn no_longer(&mut self, id: u64, why: &str) {
+        self.watch();
+        self.read_logs();
+        if let Ok(broker) = self.broker_mut(id) {
+            broker.excuses.retain(|excuse| excuse.why != why);
+        }
+    }
+
+    /// Takes all excuses back.
     pub fn must_live(&mut self, id: u64) {
         self.watch();
+        self.read_logs();
         if let Ok(broker) = self.broker_mut(id) {
-            broker.may_end = None;
+            broker.excuses.clear();
         }
     }
 
@@ -48,7 +61,9 @@ impl Cluster {
             let Ok(bytes) = std::fs::read(&broker.log) else { continue };
             let new = bytes.get(broker.judged..).unwrap_or_default();
             broker.judged = bytes.len();
-            let alarming = alarming(&String::from_utf8_lossy(new), &broker.explained);
+            let explained = broker.excuses.iter().flat_map(|excuse| &excuse.errors);
+            let explained: Vec<&str> = explained.map(String::as_str).collect();
+            let alarming = alarming(&String::from_utf8_lossy(new), &explained);
             lines.extend(alarming.into_iter().map(|line| format!("broker {}: {line}", broker.id)));
         }
         if !lines.is_empty() {
@@ -56,7 +71,8 @@ impl Cluster {
         }
     }
 
-    pub(super) fn find(&mut self, anomaly: &str, cases: Vec<String>) {
+    /// Something the brokers did wrong.
+    pub fn find(&mut self, anomaly: &str, cases: Vec<String>) {
         let same = self.findings.iter_mut().find(|finding| finding.anomaly == anomaly);
         match same {
             Some(finding) => {
@@ -96,13 +112,13 @@ fn tail(broker: &Broker) -> String {
 }
 
 /// Lines that tell of an error, or of a panic, and that nothing explains.
-fn alarming(text: &str, explained: &[String]) -> Vec<String> {
+fn alarming(text: &str, explained: &[&str]) -> Vec<String> {
     let bad = |line: &str| {
         // The level stands near the start of a line; records never do.
         let head: String = line.chars().take(60).collect();
         head.contains(" ERROR ") || line.contains("panicked at")
     };
-    let known = |line: &str| explained.iter().any(|part| line.contains(part.as_str()));
+    let known = |line: &str| explained.iter().any(|part| line.contains(part));
     text.lines().filter(|line| bad(line) && !known(line)).map(str::to_owned).collect()
 }
 
@@ -117,7 +133,7 @@ mod tests {
                    2026-01-01T00:00:02Z ERROR quorate_storage::fatal: storage failed\n\
                    thread 'main' panicked at src/x.rs\n";
         assert_eq!(alarming(log, &[]).len(), 2);
-        let left = alarming(log, &["storage failed".to_owned()]);
+        let left = alarming(log, &["storage failed"]);
         assert_eq!(left, ["thread 'main' panicked at src/x.rs"]);
     }
 }

@@ -38,9 +38,21 @@ impl Cluster {
     }
 
     /// Whether this broker's data may be damaged: only one broker's at a time is, so that of every three replicas two
-    /// are whole.
+    /// are whole, and none while a partition has fewer.
     pub fn may_damage(&self, id: u64) -> bool {
-        self.damaged.iter().all(|damaged| *damaged == id)
+        !self.thin && self.damaged.iter().all(|damaged| *damaged == id)
+    }
+
+    /// Whether partitions may have fewer than three replicas: only while all data is whole. Takes it down in the
+    /// books, until [`Cluster::thick`].
+    pub fn thin(&mut self) -> bool {
+        self.thin = self.damaged.is_empty();
+        self.thin
+    }
+
+    /// All partitions have as many replicas as they should again.
+    pub fn thick(&mut self) {
+        self.thin = false;
     }
 
     /// Takes down in the books that a broker's data is damaged. False if it must not be.

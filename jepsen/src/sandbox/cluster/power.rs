@@ -1,41 +1,51 @@
 //! Power cuts: of one broker, of several at the same moment.
 
+use std::time::Duration;
+
 use anyhow::ensure;
 
-use super::{Cluster, State};
+use super::Cluster;
+use crate::sandbox::process;
+
+const WHY: &str = "power cut";
+/// What a broker may say when its disk goes.
+const ERRORS: [&str; 3] = ["storage failed", "broker ends", "Input/output error"];
 
 impl Cluster {
     /// Cuts the power of these brokers' disks, all of them before any process ends, then kills the processes.
-    ///
-    /// In between a broker may live on without a disk for a moment: whatever it still acknowledges is a lie.
     pub fn cut_power(&mut self, ids: &[u64]) -> anyhow::Result<Vec<String>> {
+        self.cut_power_slowly(ids, Duration::ZERO)
+    }
+
+    /// The same, with a while in between, in which brokers live on without a disk: whatever they still acknowledge is
+    /// a lie.
+    pub fn cut_power_slowly(&mut self, ids: &[u64], live: Duration) -> anyhow::Result<Vec<String>> {
         for id in ids {
             let broker = self.broker(*id)?;
             ensure!(broker.disk.has_power(), "brokers have plain directories in this run");
         }
         for id in ids {
-            self.may_end(
-                *id,
-                "power cut",
-                &["storage failed", "broker ends", "Input/output error"],
-            );
-            self.broker(*id)?.disk.cut_power()?;
+            self.may_end(*id, WHY, &ERRORS);
         }
+        for id in ids {
+            let broker = self.broker_mut(*id)?;
+            if !broker.unpowered {
+                broker.disk.cut_power()?;
+                broker.unpowered = true;
+            }
+        }
+        std::thread::sleep(live);
         let mut proofs = Vec::new();
         for id in ids {
             let broker = self.broker_mut(*id)?;
-            broker.unpowered = true;
-            match broker.take_end() {
-                Some(status) => proofs.push(format!("broker {id} ended itself: {status}")),
-                None if broker.process.is_some() => {
-                    proofs.push(format!("broker {id}: {}", broker.kill()?));
-                }
-                None => proofs.push(format!("broker {id} did not run")),
-            }
-            broker.may_end = None;
-            if broker.state != State::Gone {
-                broker.state = State::Down;
-            }
+            proofs.push(match broker.take_end() {
+                Some(status) => format!("broker {id} ended itself: {}", process::words(status)),
+                None if broker.process.is_some() => format!("broker {id}: {}", broker.kill()?),
+                None => format!("broker {id} did not run"),
+            });
+        }
+        for id in ids {
+            self.no_longer(*id, WHY);
         }
         Ok(proofs)
     }

@@ -1,0 +1,91 @@
+//! A bad network: packets are late, lost, doubled, out of order, damaged, or few.
+
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::target::{Who, between, host, named};
+use super::{Fault, Outcome, installed, skipped};
+use crate::net::{Counters, HostId, Rule};
+use crate::sandbox::Cluster;
+
+#[derive(Default)]
+struct Packet {
+    what: String,
+    links: Vec<(HostId, HostId)>,
+    before: Counters,
+}
+
+pub(super) fn make() -> Box<dyn Fault> {
+    Box::<Packet>::default()
+}
+
+/// What happens to packets, with which strength, chosen by chance.
+fn rule(random: &mut StdRng) -> (&'static str, Rule) {
+    let ms = Duration::from_millis;
+    let some = random.random_range(0.02..0.2);
+    let kinds = [
+        ("delay", Rule { delay: ms(50), jitter: ms(20), ..Rule::default() }),
+        ("long delay", Rule { delay: ms(200), jitter: ms(300), ..Rule::default() }),
+        ("loss", Rule { loss: some, ..Rule::default() }),
+        ("duplicates", Rule { duplicate: some, ..Rule::default() }),
+        ("reordering", Rule { reorder: some, reorder_by: ms(20), delay: ms(1), ..Rule::default() }),
+        ("damage", Rule { corrupt: some, ..Rule::default() }),
+        ("1 Mbit/s", Rule { rate: Some(125_000), ..Rule::default() }),
+        (
+            "everything",
+            Rule {
+                delay: ms(10),
+                jitter: ms(20),
+                loss: 0.02,
+                duplicate: 0.05,
+                reorder: 0.05,
+                reorder_by: ms(10),
+                corrupt: 0.02,
+                ..Rule::default()
+            },
+        ),
+    ];
+    let place = random.random_range(0..kinds.len());
+    kinds[place].clone()
+}
+
+impl Fault for Packet {
+    fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
+        let (kind, rule) = rule(random);
+        let who = Who::any(&[Who::Leader, Who::One, Who::Minority, Who::All], random);
+        let some = who.pick(cluster, random);
+        if some.is_empty() {
+            return Ok(skipped(format!("{who:?}: no such broker runs")));
+        }
+        let near: Vec<HostId> = some.iter().map(|id| host(*id)).collect();
+        let mut far: Vec<HostId> = cluster.ids().into_iter().map(host).collect();
+        if random.random_bool(0.5) {
+            far.extend(cluster.client_hosts().iter().map(|host| host.id));
+        }
+        self.links = between(&near, &far);
+        if random.random_bool(0.25) {
+            // One way only: what these brokers send.
+            self.links.retain(|(from, _)| near.contains(from));
+        }
+        self.links.sort_unstable();
+        self.links.dedup();
+        self.what = format!("{kind} at {}", named(&some));
+        self.before = cluster.network().counters(&self.links);
+        cluster.network().adjust(&self.links, |it| *it = Rule { cut: it.cut, ..rule.clone() });
+        Ok(installed(&self.what, format!("rules of {} directed links", self.links.len())))
+    }
+
+    fn end(&mut self, cluster: &mut Cluster) -> anyhow::Result<Outcome> {
+        let network = cluster.network();
+        network.adjust(&self.links, |it| *it = Rule { cut: it.cut, ..Rule::default() });
+        let mut met = network.counters(&self.links).since(&self.before);
+        self.links.clear();
+        met.cut = 0;
+        match met.harm() {
+            0 => Ok(skipped(format!("{}: no packet met it", self.what))),
+            _ => Ok(installed("as before", met.to_string())),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Slow disks. A slow follower may hold nobody up; a slow leader may not acknowledge what it has not synced.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+
+use super::target::{Who, named};
+use super::{Fault, Outcome, installed, skipped};
+use crate::sandbox::Cluster;
+
+#[derive(Default)]
+struct SlowDisk {
+    slow: Vec<u64>,
+    before: u64,
+}
+
+pub(super) fn make() -> Box<dyn Fault> {
+    Box::<SlowDisk>::default()
+}
+
+/// Milliseconds that every sync takes longer.
+const BY: [u64; 5] = [5, 20, 100, 500, 2_000];
+
+impl SlowDisk {
+    fn hits(&self, cluster: &Cluster) -> u64 {
+        let brokers = cluster.brokers().iter().filter(|broker| self.slow.contains(&broker.id));
+        brokers.map(|broker| broker.shim.hits().syncs_delayed).sum()
+    }
+}
+
+impl Fault for SlowDisk {
+    fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
+        let who = Who::any(&[Who::Leader, Who::Leader, Who::One, Who::Minority, Who::All], random);
+        let by = Duration::from_millis(BY.choose(random).copied().unwrap_or(BY[0]));
+        self.slow = who.pick(cluster, random);
+        if self.slow.is_empty() {
+            return Ok(skipped(format!("{who:?}: no such broker runs")));
+        }
+        self.before = self.hits(cluster);
+        for id in &self.slow {
+            cluster.broker(*id)?.shim.slow_sync(by)?;
+        }
+        Ok(installed(format!("{who:?}: {}, {by:?} more per sync", named(&self.slow)), "set"))
+    }
+
+    fn end(&mut self, cluster: &mut Cluster) -> anyhow::Result<Outcome> {
+        let late = self.hits(cluster) - self.before;
+        for id in std::mem::take(&mut self.slow) {
+            cluster.broker(id)?.shim.slow_sync(Duration::ZERO)?;
+        }
+        match late {
+            0 => Ok(skipped("nothing was synced")),
+            late => Ok(installed("as fast as before", format!("{late} syncs were late"))),
+        }
+    }
+}
