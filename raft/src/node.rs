@@ -90,8 +90,9 @@ impl Core {
 
     /// Reserves a group until the guard is dropped, so that opening and deleting cannot overlap.
     fn reserve(self: &Arc<Self>, group: GroupId) -> Option<Reserved> {
-        let core = Arc::clone(self);
-        self.reserved.lock().insert(group.0).then_some(Reserved { core, group: group.0 })
+        let free = self.reserved.lock().insert(group.0);
+        // Made only if it is ours: dropping a reservation gives the group free.
+        free.then(|| Reserved { core: Arc::clone(self), group: group.0 })
     }
 
     async fn open(
