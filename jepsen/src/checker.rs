@@ -167,8 +167,18 @@ pub fn verdict(findings: &[Finding]) -> Verdict {
     findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Valid)
 }
 
-/// Cases and operations kept of an anomaly.
+/// Cases kept of an anomaly, different ones among the first so many.
 const SHOWN: usize = 8;
+const LOOKED_AT: u64 = 64;
+
+/// The first few of a list, for a case in words.
+fn few(list: &[i64]) -> String {
+    if list.len() > 2 * SHOWN {
+        format!("{:?} and {} more", &list[..SHOWN], list.len() - SHOWN)
+    } else {
+        format!("{list:?}")
+    }
+}
 
 /// Collects cases by anomaly and verdict.
 #[derive(Default)]
@@ -191,8 +201,11 @@ impl Findings {
             ops: Vec::new(),
         });
         finding.count += 1;
-        if finding.cases.len() < SHOWN {
-            finding.cases.push(case());
+        if finding.cases.len() < SHOWN && finding.count <= LOOKED_AT {
+            let case = case();
+            if !finding.cases.contains(&case) {
+                finding.cases.push(case);
+            }
             for op in ops {
                 if !finding.ops.contains(&op) {
                     finding.ops.push(op);

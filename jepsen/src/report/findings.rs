@@ -16,7 +16,7 @@ pub fn cards(report: &Report, history: &[Op]) -> String {
         return "<p class=\"none\">Nothing was found.</p>".to_owned();
     }
     let mut findings: Vec<&Finding> = report.findings.iter().collect();
-    findings.sort_by(|a, b| b.verdict.cmp(&a.verdict));
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.verdict));
     findings.into_iter().map(|finding| card(finding, history)).collect()
 }
 

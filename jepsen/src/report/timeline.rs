@@ -21,8 +21,10 @@ const GAP: f64 = 34.0;
 /// Wide enough for a fault's name to be written into its band, per letter.
 const LETTER: f64 = 6.6;
 
-/// Colours of throughput, from the bottom up.
-const STACK: [(&str, &str, fn(&Bucket) -> u64); 4] = [
+/// A name, a colour, and what is counted.
+type Layer = (&'static str, &'static str, fn(&Bucket) -> u64);
+/// Throughput, from the bottom up.
+const STACK: [Layer; 4] = [
     ("sends", "#3d8f5f", |bucket| bucket.sent),
     ("polls and questions", "#9cc7ae", |bucket| bucket.other),
     ("indeterminate", "#e0a326", |bucket| bucket.info),
@@ -202,13 +204,12 @@ impl Picture<'_> {
             let label = if ms < 1000.0 { format!("{ms} ms") } else { format!("{} s", ms / 1000.0) };
             self.text(LEFT - 6.0, y(ms) + 4.0, "axis end", &label);
         }
-        let quantiles: [(&str, fn(&Bucket) -> Option<f64>); 2] =
-            [("p99", |bucket| bucket.p99), ("p50", |bucket| bucket.p50)];
-        for (class, value) in quantiles {
+        for class in ["p99", "p50"] {
             let mut path = String::new();
             let mut pen_up = true;
             for (number, bucket) in self.series.buckets.iter().enumerate() {
-                let Some(ms) = value(bucket) else {
+                let ms = if class == "p50" { bucket.p50 } else { bucket.p99 };
+                let Some(ms) = ms else {
                     pen_up = true;
                     continue;
                 };

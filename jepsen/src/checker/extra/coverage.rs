@@ -9,7 +9,7 @@ use crate::history::{Body, Kind, Op, Process};
 
 /// The least number of operations that have to have succeeded. A fault is under way from its `:start-...` to its
 /// `:stop-...`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Coverage {
     pub ok_sends: u64,
     pub ok_sends_during_faults: u64,
@@ -18,11 +18,18 @@ pub struct Coverage {
     pub ok_polls: u64,
 }
 
+impl Default for Coverage {
+    /// A history in which nothing was sent shows nothing.
+    fn default() -> Coverage {
+        Coverage { ok_sends: 1, ok_sends_during_faults: 0, ok_sends_afterwards: 0, ok_polls: 0 }
+    }
+}
+
 /// Of sends that ended, the share that may be indeterminate.
 const MOST_INDETERMINATE: f64 = 0.5;
 
 pub fn check(history: &[Op], required: &Coverage, found: &mut Findings) {
-    let mut seen = Coverage::default();
+    let mut seen = Coverage { ok_sends: 0, ..Coverage::default() };
     let (mut failed, mut indeterminate) = (0u64, 0u64);
     let mut faults = Faults::default();
     for op in history {

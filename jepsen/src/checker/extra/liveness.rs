@@ -1,22 +1,24 @@
 //! `acks-not-resumed`: all faults had ended, clients kept sending, and for too long nothing was acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::checker::Findings;
 use crate::history::{Body, Kind, Op, Process};
 
-/// Which faults are under way, by the nemesis' operations `:start-NAME` and `:stop-NAME`.
+/// Which faults are under way, by the nemesis' operations `:start-NAME` and `:stop-NAME`; `:healed` ends all.
 #[derive(Default)]
-pub struct Faults<'a>(BTreeMap<&'a str, u64>);
+pub struct Faults<'a>(BTreeSet<&'a str>);
 
 impl<'a> Faults<'a> {
     pub fn see(&mut self, op: &'a Op) {
         let Body::Other(f, _) = &op.body else { return };
         if let Some(name) = f.strip_prefix("start-") {
-            *self.0.entry(name).or_default() += 1;
+            self.0.insert(name);
         } else if let Some(name) = f.strip_prefix("stop-") {
             self.0.remove(name);
+        } else if f == "healed" {
+            self.0.clear();
         }
     }
 

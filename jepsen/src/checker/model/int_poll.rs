@@ -3,6 +3,7 @@
 
 use super::Cases;
 use crate::checker::analysis::Analysis;
+use crate::checker::few;
 use crate::history::{Edn, Op, keyword};
 
 pub fn check(analysis: &Analysis<'_>, cases: &mut Cases<'_>) {
@@ -19,8 +20,8 @@ pub fn check(analysis: &Analysis<'_>, cases: &mut Cases<'_>) {
                 let delta = order.delta(Some(first), Some(second));
                 if delta > 1 {
                     let case = || {
-                        let skipped = order.between(first, second);
-                        format!("key {key}: {second} follows {first}, {skipped:?} left out")
+                        let skipped = few(order.between(first, second));
+                        format!("key {key}: {second} follows {first}, {skipped} left out")
                     };
                     cases.add("int-poll-skip", case, [op.index]);
                 } else if delta < 1 {

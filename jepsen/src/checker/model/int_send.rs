@@ -3,6 +3,7 @@
 
 use super::Cases;
 use crate::checker::analysis::Analysis;
+use crate::checker::few;
 
 pub fn check(analysis: &Analysis<'_>, cases: &mut Cases<'_>) {
     for (position, writes) in analysis.writes.iter().enumerate() {
@@ -14,8 +15,8 @@ pub fn check(analysis: &Analysis<'_>, cases: &mut Cases<'_>) {
                 let op = analysis.index_of(position);
                 if delta > 1 {
                     let case = || {
-                        let skipped = order.between(first, second);
-                        format!("key {key}: between {first} and {second} there are {skipped:?}")
+                        let skipped = few(order.between(first, second));
+                        format!("key {key}: between {first} and {second} there are {skipped}")
                     };
                     cases.add("int-send-skip", case, [op]);
                 } else if delta < 1 {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::Cases;
 use crate::checker::analysis::Analysis;
+use crate::checker::few;
 use crate::history::{Body, Kind, Process};
 
 pub fn check(analysis: &Analysis<'_>, cases: &mut Cases<'_>) {
@@ -51,8 +52,8 @@ fn compare(
     let ops = [analysis.index_of(before), analysis.index_of(position)];
     if delta > 1 {
         let case = || {
-            let skipped = order.between(first, second);
-            format!("key {key}: a process went from {first} to {second}, {skipped:?} left out")
+            let skipped = few(order.between(first, second));
+            format!("key {key}: a process went from {first} to {second}, {skipped} left out")
         };
         cases.add("poll-skip", case, ops);
     } else if delta < 1 {

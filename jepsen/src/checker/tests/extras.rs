@@ -166,6 +166,7 @@ fn too_little_is_unknown() {
         judge(Coverage { ok_sends_during_faults: 1, ..Coverage::default() }),
         Verdict::Unknown
     );
+    assert_eq!(verdict(&queue(&[], &Options::default())), Verdict::Unknown, "nothing happened");
     let unclear = "0 ? s1:1\n2 ? s1:2\n3 = s1:3@0\n4 = p1:3@0";
     let findings = queue(&history(unclear), &Options::default());
     assert_eq!(verdict(&findings), Verdict::Unknown, "two of three sends are indeterminate");
