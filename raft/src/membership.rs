@@ -112,7 +112,7 @@ pub(crate) async fn change_voters(
     if target.is_empty() {
         return Err(Error::Refused("a group needs at least one voter".into()));
     }
-    finish_joint(replica).await?;
+    finish_joint(core, replica).await?;
     for id in &target {
         add_learner(replica, *id).await?;
     }
@@ -134,25 +134,34 @@ async fn leave(core: &Core, replica: &Arc<Replica>, target: BTreeSet<u64>) -> Re
     if configs(&leading(replica)?) != [with_me.clone()] {
         commit_next(replica, ChangeMembers::ReplaceAllVoters(with_me), false).await?;
     }
-    let heir = heirs(core, replica, |id| target.contains(&id)).first().copied();
-    let heir = heir.ok_or_else(|| Error::Refused("none of the new voters is alive".into()))?;
-    transfer(core, replica, heir).await?;
-    Err(Error::NotLeader { leader: Some(heir) })
+    hand_on(core, replica, &target).await
 }
 
 fn configs(metrics: &Metrics) -> Vec<BTreeSet<u64>> {
     metrics.membership_config.membership().get_joint_config().clone()
 }
 
-/// Completes a change that was interrupted between its two phases.
-async fn finish_joint(replica: &Replica) -> Result<(), Error> {
+/// Completes a change that was interrupted between its two phases. The leader may have no vote in
+/// the second; then somebody who has one does it. Were it to write that phase and stop before
+/// anybody else has it, nobody could be elected any more: the only complete log would be that of a
+/// node without a vote.
+async fn finish_joint(core: &Core, replica: &Arc<Replica>) -> Result<(), Error> {
     let configs = configs(&leading(replica)?);
     match &configs[..] {
-        [_, .., last] => {
+        [_, .., last] if last.contains(&core.id()) => {
             commit_next(replica, ChangeMembers::ReplaceAllVoters(last.clone()), false).await
         }
+        [_, .., last] => hand_on(core, replica, last).await,
         _ => Ok(()),
     }
+}
+
+/// One of the nodes takes over and is asked to go on, which is what the error says.
+async fn hand_on(core: &Core, replica: &Arc<Replica>, to: &BTreeSet<u64>) -> Result<(), Error> {
+    let heir = heirs(core, replica, |id| to.contains(&id)).first().copied();
+    let heir = heir.ok_or_else(|| Error::Refused("none of the new voters is alive".into()))?;
+    transfer(core, replica, heir).await?;
+    Err(Error::NotLeader { leader: Some(heir) })
 }
 
 async fn caught_up(core: &Core, replica: &Replica, nodes: &BTreeSet<u64>) -> Result<(), Error> {
