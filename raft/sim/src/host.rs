@@ -22,6 +22,8 @@ use crate::ledger::{Done, Ledger};
 
 /// Port nodes listen on.
 const PORT: u16 = 7000;
+/// Pause before a group that was still being deleted is opened again.
+const OPEN_AGAIN: Duration = Duration::from_millis(20);
 
 /// Something to be done on a node. `id` comes back with the answer.
 #[derive(Debug, Clone)]
@@ -170,12 +172,24 @@ async fn open(home: &Home, group: u64, preferred: Vec<u64>) -> Result<(), Error>
     Ok(())
 }
 
+/// Opens a group that may still be on its way to be deleted.
+async fn open_again(home: &Home, group: u64, preferred: Vec<u64>) -> Result<(), Error> {
+    loop {
+        let opened = open(home, group, preferred.clone()).await;
+        let open = |running: &Running| running.groups.contains_key(&group);
+        match opened {
+            Err(Error::AlreadyOpen(_)) if home.desk.running.lock().as_ref().is_none_or(open) => {
+                return Ok(());
+            }
+            Err(Error::AlreadyOpen(_)) => tokio::time::sleep(OPEN_AGAIN).await,
+            opened => return opened,
+        }
+    }
+}
+
 async fn carry_out(home: &Home, id: u64, what: What) -> Answer {
     if let What::Open { preferred } = what {
-        return match open(home, id, preferred).await {
-            Ok(()) | Err(Error::AlreadyOpen(_)) => Answer::Ok,
-            Err(error) => failed(error),
-        };
+        return open_again(home, id, preferred).await.map_or_else(failed, |()| Answer::Ok);
     }
     let Some(running) = home.desk.running.lock().clone() else { return failed(Error::Stopped) };
     let Some(group) = running.groups.get(&id) else {
