@@ -14,6 +14,8 @@ use crate::checker::analysis::Analysis;
 use crate::checker::{Findings, Verdict};
 use crate::history::{Body, Edn, Kind, Op};
 
+const NOT_LINEARIZABLE: &str = "list-offsets-not-linearizable";
+
 /// The end of one partition.
 #[derive(Clone)]
 struct End;
@@ -63,10 +65,15 @@ pub fn list_offsets(history: &[Op], limit: Duration, found: &mut Findings) {
         match check_operations_timeout(&operations, limit) {
             CheckResult::Ok => {}
             CheckResult::Illegal => {
-                let (case, ops) = explain(key, &events);
-                found.invalid("list-offsets-not-linearizable", || case, ops);
+                let (case, ops) =
+                    contradiction(key, &events).unwrap_or_else(|| subtle(key, &events));
+                found.invalid(NOT_LINEARIZABLE, || case, ops);
             }
             CheckResult::Unknown => {
+                if let Some((case, ops)) = contradiction(key, &events) {
+                    found.invalid(NOT_LINEARIZABLE, || case, ops);
+                    continue;
+                }
                 let case = || {
                     let (all, asked) = (events.len(), asked().count());
                     format!(
@@ -145,9 +152,9 @@ fn answer(op: &Op) -> Option<(i64, i64)> {
     }
 }
 
-/// Looks for an answer that is too low for what had happened before the question, or too high for what
-/// could have happened before the answer. The contradiction may be subtler than that.
-fn explain(key: i64, events: &[Event]) -> (String, Vec<u64>) {
+/// An answer that is too low for what had happened before the question, or too high for what could have happened
+/// before the answer. A history may be wrong without one.
+fn contradiction(key: i64, events: &[Event]) -> Option<(String, Vec<u64>)> {
     let end_of = |event: &Event| match event.step {
         Step::SendAt(offset) => Some(offset + 1),
         Step::Ask(answer) => Some(answer),
@@ -159,7 +166,7 @@ fn explain(key: i64, events: &[Event]) -> (String, Vec<u64>) {
         let least = before.filter_map(|other| Some((end_of(other)?, other.ended?))).max();
         if let Some((least, by)) = least.filter(|(least, _)| answer < least) {
             let case = format!("key {key}: end {answer} was answered when it was at least {least}");
-            return (case, vec![by, ended]);
+            return Some((case, vec![by, ended]));
         }
         let possible = events
             .iter()
@@ -167,9 +174,13 @@ fn explain(key: i64, events: &[Event]) -> (String, Vec<u64>) {
             .count();
         if usize::try_from(*answer).is_ok_and(|answer| answer > possible) {
             let case = format!("key {key}: end {answer} was answered, {possible} sends had begun");
-            return (case, vec![ended]);
+            return Some((case, vec![ended]));
         }
     }
+    None
+}
+
+fn subtle(key: i64, events: &[Event]) -> (String, Vec<u64>) {
     let asked = events.iter().filter(|event| matches!(event.step, Step::Ask(_)));
     let ops = asked.filter_map(|event| event.ended).take(8).collect();
     (format!("key {key}: no order of its {} operations explains the answers", events.len()), ops)

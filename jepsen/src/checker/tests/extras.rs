@@ -218,3 +218,17 @@ fn a_contradiction_is_told() {
     assert_eq!(findings[0].cases, ["key 1: end 0 was answered when it was at least 1"]);
     assert_eq!(findings[0].ops, [1, 3]);
 }
+
+#[test]
+fn a_search_that_takes_too_long_is_unknown() {
+    let sends: String = (0..40).map(|value| format!("{value} ? s1:{value}\n")).collect();
+    let limit = Duration::from_millis(100);
+    // An end of 20, and then a send lands at offset 10.
+    let subtle = format!("{sends}98 = list-offsets 1 20\n99 = s1:99@10");
+    let findings = list_offsets(&history(&subtle), limit);
+    assert_eq!(findings[0].anomaly, "list-offsets-not-searched");
+    assert_eq!(verdict(&findings), Verdict::Unknown);
+    // What can be seen without a search is not lost with it.
+    let plain = format!("{sends}98 = list-offsets 1 20\n98 = list-offsets 1 19");
+    assert_eq!(verdict(&list_offsets(&history(&plain), limit)), Verdict::Invalid);
+}
