@@ -1,8 +1,10 @@
 //! The anomalies of `jepsen.tests.kafka`, with its names and definitions.
 //!
 //! Every check looks at the whole history and reports each case under the name of its anomaly; [`allowed`] says which
-//! names do not make a history invalid. One thing differs: where Jepsen's checker gives up because a value was
-//! read that nobody wrote, this is an anomaly of its own, `phantom`.
+//! names do not make a history invalid. Three things differ: where Jepsen's checker gives up because a value was
+//! read that nobody wrote, this is an anomaly of its own, `phantom`; a value is never `unseen` only because the very
+//! last operation read it and nothing had been acknowledged in its partition; and the search for cycles has no time
+//! limit, so that there is no `cycle-search-timeout`.
 
 mod allowed;
 mod cycles;

@@ -5,6 +5,9 @@
 //! (`PL-1-cycle-exists`, ...), and the kind of one cycle that shows it (`G0`, `G1c`, `G1c-realtime`, ...), named after
 //! what it takes to explain its edges. A history whose operations have no dependency at all shows nothing, so that
 //! is an anomaly too (`empty-transaction-graph`). Edges of processes are in those of real time.
+//!
+//! Where the order of writes counts and a component has several cycles, the kind named is that of a shortest one,
+//! Elle's that of the first it meets; both are allowed then, and the levels' names and the verdict are the same.
 
 use std::collections::BTreeSet;
 
