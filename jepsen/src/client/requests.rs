@@ -7,37 +7,33 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
-use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    ApiKey, CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest,
-    CreateTopicsResponse, DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest,
-    DeleteTopicsResponse, FetchRequest, FetchResponse, InitProducerIdRequest,
-    InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
-    MetadataResponse, ProduceRequest, ProduceResponse, TopicName,
+    ApiKey, DeleteRecordsRequest, DeleteRecordsResponse, FetchRequest, FetchResponse,
+    InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse,
+    MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
 use super::connection::{Api, Connection};
 use super::{At, Failure};
 
+mod topics;
+
+pub use topics::{create_partitions, create_topic, delete_topic};
+
 const PRODUCE: Api = Api { key: ApiKey::Produce, version: 9 };
 const FETCH: Api = Api { key: ApiKey::Fetch, version: 12 };
 const LIST_OFFSETS: Api = Api { key: ApiKey::ListOffsets, version: 7 };
 const METADATA: Api = Api { key: ApiKey::Metadata, version: 12 };
-const CREATE_TOPICS: Api = Api { key: ApiKey::CreateTopics, version: 7 };
-const DELETE_TOPICS: Api = Api { key: ApiKey::DeleteTopics, version: 6 };
 const DELETE_RECORDS: Api = Api { key: ApiKey::DeleteRecords, version: 2 };
 const INIT_PRODUCER_ID: Api = Api { key: ApiKey::InitProducerId, version: 4 };
-const CREATE_PARTITIONS: Api = Api { key: ApiKey::CreatePartitions, version: 3 };
 
 /// Times that mean an end of the log, for [`list_offset`].
 pub const LATEST: i64 = -1;
@@ -324,52 +320,4 @@ pub fn delete_records(
     let partition = only(only(answer.topics)?.partitions)?;
     check(partition.error_code)?;
     Ok(partition.low_watermark)
-}
-
-/// Creates a topic; its id.
-pub fn create_topic(
-    to: &mut Connection,
-    name: &str,
-    partitions: u32,
-    replication: u32,
-    patience: Duration,
-) -> Result<u128, Failure> {
-    let topic = CreatableTopic::default()
-        .with_name(topic_name(name))
-        .with_num_partitions(i32::try_from(partitions).unwrap_or(-1))
-        .with_replication_factor(i16::try_from(replication).unwrap_or(-1));
-    let request = CreateTopicsRequest::default()
-        .with_timeout_ms(timeout_ms(patience))
-        .with_topics(vec![topic]);
-    let answer: CreateTopicsResponse = call(to, CREATE_TOPICS, &request, patience)?;
-    let created = only(answer.topics)?;
-    check(created.error_code)?;
-    Ok(created.topic_id.as_u128())
-}
-
-pub fn delete_topic(to: &mut Connection, name: &str, patience: Duration) -> Result<(), Failure> {
-    let topic = DeleteTopicState::default().with_name(Some(topic_name(name)));
-    let request = DeleteTopicsRequest::default()
-        .with_timeout_ms(timeout_ms(patience))
-        .with_topics(vec![topic]);
-    let answer: DeleteTopicsResponse = call(to, DELETE_TOPICS, &request, patience)?;
-    check(only(answer.responses)?.error_code)
-}
-
-/// Gives a topic `count` partitions in all.
-pub fn create_partitions(
-    to: &mut Connection,
-    name: &str,
-    count: u32,
-    patience: Duration,
-) -> Result<(), Failure> {
-    let topic = CreatePartitionsTopic::default()
-        .with_name(topic_name(name))
-        .with_count(i32::try_from(count).unwrap_or(-1))
-        .with_assignments(None);
-    let request = CreatePartitionsRequest::default()
-        .with_timeout_ms(timeout_ms(patience))
-        .with_topics(vec![topic]);
-    let answer: CreatePartitionsResponse = call(to, CREATE_PARTITIONS, &request, patience)?;
-    check(only(answer.results)?.error_code)
 }

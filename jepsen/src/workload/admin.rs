@@ -35,7 +35,7 @@ const KEPT_EVERY: u64 = 4;
 const KEPT_BELOW: u64 = 24;
 /// Of one worker, between two changes or lists.
 const CHANGE_PAUSE: Duration = Duration::from_millis(400);
-const POLL: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(20);
 const POLL_BYTES: i32 = 64 << 10;
 
 /// See the module.

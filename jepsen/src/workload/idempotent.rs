@@ -27,7 +27,7 @@ mod lane;
 use lane::Lane;
 
 const LIMITS: Limits = Limits { active: 6, writes_min: 100, writes_max: 4_000 };
-const POLL: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(20);
 const POLL_BYTES: i32 = 64 << 10;
 
 /// See the module.

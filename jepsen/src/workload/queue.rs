@@ -17,7 +17,7 @@ use crate::client::At;
 use crate::history::Op;
 
 const LIMITS: Limits = Limits { active: 10, writes_min: 16, writes_max: 1_024 };
-const POLL: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(20);
 /// Mean time between two deliberate ends of a worker's process.
 const CRASH: Duration = Duration::from_secs(30);
 

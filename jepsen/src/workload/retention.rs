@@ -15,13 +15,13 @@ use super::pace::Pace;
 use super::session::{Extra, Session};
 use super::{Env, Worker, Workload, unread};
 use crate::checker::{self, Finding};
-use crate::client::{At, Failure, delete_records};
+use crate::client::{At, delete_records};
 use crate::history::{Body, Edn, Kind, Op, int};
 
 mod check;
 
 const LIMITS: Limits = Limits { active: 6, writes_min: u32::MAX, writes_max: u32::MAX };
-const POLL: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(20);
 /// DeleteRecords leaves so many of the newest records known.
 const LEFT: i64 = 20;
 /// Found while a history with deletions is judged as one without, and no anomaly here: what was removed is missing, and
@@ -135,7 +135,7 @@ fn delete(session: &mut Session) -> anyhow::Result<()> {
             if !failure.is(kafka_protocol::ResponseError::OffsetOutOfRange) {
                 session.client.learn(leader.broker, &at, &failure);
             }
-            session.failed(pending, &failure as &Failure, Extra::new())
+            session.failed(pending, &failure, Extra::new())
         }
     }
 }

@@ -146,11 +146,9 @@ impl Session {
         let leader = self.client.leader(at)?;
         let write = self.number(key)?;
         let patience = self.client.patience();
-        let to = self.client.to(leader.broker).inspect_err(|_| {});
-        let produced = match to {
-            Ok(to) => client::produce(to, at, acks, write.batch(records), patience),
-            Err(failure) => Err(failure),
-        };
+        let to = self.client.to(leader.broker);
+        let produced =
+            to.and_then(|to| client::produce(to, at, acks, write.batch(records), patience));
         match &produced {
             Err(failure) => self.client.learn(leader.broker, at, failure),
             Ok(_) => {
