@@ -267,7 +267,11 @@ mod tests {
         }
 
         #[test]
-        fn a_flipped_bit_is_noticed(records in prop::collection::vec(record(), 1..4), at: prop::sample::Index, bit in 0u8..8) {
+        fn a_flipped_bit_is_noticed(
+            records in prop::collection::vec(record(), 1..4),
+            at: prop::sample::Index,
+            bit in 0u8..8,
+        ) {
             let sound = Write::PLAIN.batch(&records);
             let mut served = sound.to_vec();
             // Offset, length and leader epoch are the broker's to write, and lie outside the checksum.

@@ -1,8 +1,8 @@
 //! Idempotent producers that never give up: several batches under way on one connection, and whatever is not
 //! acknowledged is sent again with the same sequence numbers, to whoever leads then.
 //!
-//! Nothing may be lost, doubled or reordered by that, whatever happened to connections and leaders. At the end the batches of every
-//! partition are noted, to see that each producer's sequences are there without a gap.
+//! Nothing may be lost, doubled or reordered by that, whatever happened to connections and leaders. At the end the
+//! batches of every partition are noted, to see that each producer's sequences are there without a gap.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};

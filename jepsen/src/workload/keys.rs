@@ -1,8 +1,8 @@
 //! The keys of a history and the partitions they stand for.
 //!
 //! Key k is partition k mod n of topic k div n. A few keys are active at a time, some written to far more often than
-//! others; one that got its share of writes is retired for a new one, so that there are always short logs and long ones,
-//! and histories per key stay small enough to be judged.
+//! others; one that got its share of writes is retired for a new one, so that there are always short logs and long
+//! ones, and histories per key stay small enough to be judged.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

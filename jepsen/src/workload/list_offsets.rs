@@ -113,7 +113,7 @@ fn target(session: &mut Session, at: &At) -> Result<(u64, i32), Failure> {
         return Ok((session.client.any_broker(), -1));
     }
     let leader = session.client.leader(at)?;
-    // A client that says which epoch it believes in is refused by others; one that does not has to be told the truth too.
+    // Who says which epoch it believes in is refused in any other; who does not has to be told the truth too.
     let epoch = if session.random.random() { leader.epoch } else { -1 };
     Ok((leader.broker, epoch))
 }

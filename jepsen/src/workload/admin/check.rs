@@ -2,8 +2,9 @@
 //!
 //! Changes of one name are linearizable: `topics-not-linearizable` says that no order of them explains the answers and
 //! what all brokers list in the end. Lists before the end may be old, for every broker follows at its own pace; but
-//! what one broker says never goes back (`topics-regressed`), nobody lists what nobody asked for (`topic-from-nowhere`),
-//! an id is of one topic (`topic-id-reused`), and in the end all say the same (`topics-differ`).
+//! what one broker says never goes back (`topics-regressed`), nobody lists what nobody asked for
+//! (`topic-from-nowhere`), an id is of one topic (`topic-id-reused`), and in the end all say the same
+//! (`topics-differ`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
