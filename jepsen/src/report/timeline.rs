@@ -18,8 +18,9 @@ const FINDINGS: f64 = 26.0;
 const THROUGHPUT: f64 = 170.0;
 const LATENCY: f64 = 150.0;
 const GAP: f64 = 34.0;
-/// Wide enough for a fault's name to be written into its band, per letter.
+/// Width of a letter of a label, and of a fault's name in its band.
 const LETTER: f64 = 6.6;
+const BOLD: f64 = 7.6;
 
 /// A name, a colour, and what is counted.
 type Layer = (&'static str, &'static str, fn(&Bucket) -> u64);
@@ -115,7 +116,7 @@ impl Picture<'_> {
             let _ = write!(title, "\n{}", end.words());
         }
         self.rect((from, to.max(from + 2.0)), (y, y + LANE - 4.0), &style, &title);
-        let needed = fault.name.len() as f64 * LETTER + 6.0;
+        let needed = fault.name.len() as f64 * BOLD + 6.0;
         let class = if fault.bit() { "inside" } else { "label" };
         if to - from > needed {
             self.text(from + 4.0, y + 12.0, class, &fault.name);
