@@ -168,6 +168,11 @@ const fn row(
     Row { name, about, needs_image, make }
 }
 
+/// Rot of every kind in every class of file, each a fault of its own.
+pub fn every_damage() -> Vec<Box<dyn Fault>> {
+    bitrot::every()
+}
+
 /// The fault class of a name.
 pub fn find(name: &str) -> Option<&'static Row> {
     all().iter().find(|row| row.name == name)

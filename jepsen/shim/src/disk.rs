@@ -85,6 +85,22 @@ pub extern "C" fn sync_file_range(file: c_int, at: off_t, length: off_t, flags: 
     unsafe { libc::syscall(libc::SYS_sync_file_range, file, at, length, flags) as c_int }
 }
 
+/// See fallocate(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn fallocate(file: c_int, mode: c_int, at: off_t, length: off_t) -> c_int {
+    if wanted(Slot::NoPreallocation) != 0 {
+        return fail(u64::from(libc::EOPNOTSUPP.unsigned_abs()));
+    }
+    // SAFETY: a system call on the caller's descriptor.
+    unsafe { libc::syscall(libc::SYS_fallocate, file, mode, at, length) as c_int }
+}
+
+/// See fallocate(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn fallocate64(file: c_int, mode: c_int, at: off_t, length: off_t) -> c_int {
+    fallocate(file, mode, at, length)
+}
+
 /// Whether a write to this file is to fail. Standard streams are spared: the log is how a broker says why it ends.
 fn refuse(file: c_int) -> bool {
     let errno = wanted(Slot::WriteError);

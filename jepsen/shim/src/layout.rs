@@ -30,6 +30,8 @@ pub enum Slot {
     StrobeDelta = 7,
     /// Nanoseconds of a period; 0 for no strobe.
     StrobePeriod = 8,
+    /// Not 0: no room is set aside for files beforehand, so that a full disk is felt at once.
+    NoPreallocation = 9,
 
     /// Written by the shim when it is loaded: it is at work.
     Loaded = 32,

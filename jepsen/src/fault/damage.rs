@@ -6,8 +6,9 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -61,6 +62,9 @@ pub struct Damage {
     at: u64,
     before: Vec<u8>,
     after: Vec<u8>,
+    data: PathBuf,
+    /// All files as they were before.
+    copy: PathBuf,
 }
 
 impl Damage {
@@ -108,7 +112,11 @@ impl Damage {
         if before == after {
             return Ok(None);
         }
-        let damage = Damage { path, class, kind, at, before, after };
+        // Beside the disk, not on it: the disk may be full, or lose its power.
+        let copy = data.parent().unwrap_or(data).with_extension("copy");
+        replace(data, &copy)?;
+        let data = data.to_owned();
+        let damage = Damage { path, class, kind, at, before, after, data, copy };
         damage.write(&damage.after)?;
         Ok(Some(damage))
     }
@@ -136,10 +144,29 @@ impl Damage {
         Ok(unchanged)
     }
 
+    /// Puts all files back. Only for a broker that has refused to start: one that served has made promises since.
+    pub fn undo_all(&self) -> anyhow::Result<()> {
+        replace(&self.copy, &self.data)
+    }
+
+    /// The copy is no longer needed.
+    pub fn forget(&self) {
+        let _ = fs::remove_dir_all(&self.copy);
+    }
+
     pub fn words(&self) -> String {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         format!("{:?} at byte {} of {name} ({:?})", self.kind, self.at, self.class)
     }
+}
+
+/// Makes `to` a copy of `from`.
+fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let _ = fs::remove_dir_all(to);
+    let mut copy = Command::new("cp");
+    let done = copy.args(["-a", "--reflink=auto", "--sparse=always"]).args([from, to]).output()?;
+    ensure!(done.status.success(), "{copy:?}: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
 }
 
 /// Files of a class that hold something, the newest last.
@@ -177,19 +204,25 @@ mod tests {
 
     #[test]
     fn every_kind_damages_one_file_and_is_undone() {
-        let dir = tempfile::tempdir().unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let dir = &parent.path().join("disk/data");
+        fs::create_dir_all(dir).unwrap();
         let mut random = StdRng::seed_from_u64(7);
         let names = ["000004.log", "000009.sst", "MANIFEST-000005", "CURRENT", "OPTIONS-000007"];
         let content: Vec<u8> =
             (0..10_000_u32).map(|number| (number * number % 251) as u8).collect();
         for (class, name) in Class::ALL.into_iter().zip(names) {
-            fs::write(dir.path().join(name), &content).unwrap();
+            fs::write(dir.join(name), &content).unwrap();
             for kind in Kind::ALL {
-                let mut inflict = || Damage::inflict(dir.path(), class, kind, &mut random).unwrap();
-                let damage = (0..20).find_map(|_| inflict()).unwrap();
-                assert_eq!(damage.path, dir.path().join(name));
+                let mut inflict = |_| Damage::inflict(dir, class, kind, &mut random).unwrap();
+                let damage = (0..20).find_map(&mut inflict).unwrap();
+                assert_eq!(damage.path, dir.join(name));
                 assert_ne!(fs::read(&damage.path).unwrap(), content, "{}", damage.words());
-                assert!(damage.undo().unwrap());
+                match random.random_bool(0.5) {
+                    true => assert!(damage.undo().unwrap()),
+                    false => damage.undo_all().unwrap(),
+                }
+                damage.forget();
                 assert_eq!(fs::read(&damage.path).unwrap(), content, "{}", damage.words());
             }
         }
@@ -197,10 +230,12 @@ mod tests {
 
     #[test]
     fn what_was_written_over_is_not_put_back() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("CURRENT"), vec![7; 5_000]).unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let dir = &parent.path().join("disk/data");
+        fs::create_dir_all(dir).unwrap();
+        fs::write(dir.join("CURRENT"), vec![7; 5_000]).unwrap();
         let mut random = StdRng::seed_from_u64(7);
-        let damage = Damage::inflict(dir.path(), Class::Current, Kind::ZeroBlock, &mut random);
+        let damage = Damage::inflict(dir, Class::Current, Kind::ZeroBlock, &mut random);
         let damage = damage.unwrap().unwrap();
         fs::write(&damage.path, "new").unwrap();
         assert!(!damage.undo().unwrap());

@@ -39,16 +39,20 @@ impl Fault for Replace {
 
     fn end(&mut self, cluster: &mut Cluster) -> anyhow::Result<Outcome> {
         let Some(lost) = self.lost.take() else { return Ok(skipped("not begun")) };
-        let newcomer = cluster.add_broker()?;
-        let admin = cluster.admin();
-        let moved =
-            wait(MOVED, || move_away(&admin, lost, newcomer).ok().filter(|left| *left == 0));
-        let what = format!("broker {newcomer} for broker {lost}");
-        match moved {
-            Some(_) => Ok(installed(what, "it has all replicas")),
-            None => Ok(indeterminate(format!("{what}: replicas still move"))),
-        }
+        stand_in(cluster, lost)
     }
+}
+
+/// Lets a spare broker join and take over the replicas of one that is lost.
+pub(super) fn stand_in(cluster: &mut Cluster, lost: u64) -> anyhow::Result<Outcome> {
+    let newcomer = cluster.add_broker()?;
+    let admin = cluster.admin();
+    let moved = wait(MOVED, || move_away(&admin, lost, newcomer).ok().filter(|left| *left == 0));
+    let what = format!("broker {newcomer} for broker {lost}");
+    Ok(match moved {
+        Some(_) => installed(what, "it has all replicas"),
+        None => indeterminate(format!("{what}: replicas still move")),
+    })
 }
 
 /// Asks for the newcomer wherever the lost broker is; how many partitions still have it.

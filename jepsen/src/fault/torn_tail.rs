@@ -60,9 +60,10 @@ fn tear(wal: &Path, synced: u64, random: &mut StdRng) -> anyhow::Result<String> 
     let length = file.metadata()?.len();
     let cut = random.random_range(synced.min(length)..=length);
     file.set_len(cut)?;
-    let mut garbage = vec![0; random.random_range(0..GARBAGE_MAX)];
+    // Something always changes: where nothing was cut off, something is added.
+    let mut garbage = vec![0; random.random_range(1..GARBAGE_MAX)];
     let kind = match random.random_range(0..3_u8) {
-        0 => {
+        0 if cut < length => {
             garbage.clear();
             "nothing"
         }

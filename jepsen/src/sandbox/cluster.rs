@@ -23,7 +23,7 @@ use crate::workload::Address;
 /// Until a broker that was started serves.
 const READY: Duration = Duration::from_secs(60);
 /// Until the cluster is whole after everything was healed.
-const WHOLE: Duration = Duration::from_secs(120);
+const WHOLE: Duration = Duration::from_secs(60);
 /// A stop hands leaderships over first.
 const STOP: Duration = Duration::from_secs(35);
 /// Hosts of client groups are numbered from here.
@@ -104,6 +104,9 @@ impl Cluster {
             let disk = Disk::create(&spec.dir, &host.name, spec.disk)?;
             let control = spec.dir.join(format!("{}.shim", host.name));
             let shim = Shim::create(&spec.shim, &control)?;
+            if disk.has_power() {
+                shim.no_preallocation()?;
+            }
             brokers.push(Broker::new(id, host, disk, shim, &spec.dir));
         }
         let (damaged, thin, findings) = (BTreeSet::new(), false, Vec::new());

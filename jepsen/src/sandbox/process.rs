@@ -15,7 +15,7 @@ pub struct Process {
 }
 
 impl Process {
-    pub(crate) fn new(child: Child) -> Process {
+    pub fn new(child: Child) -> Process {
         Process { child }
     }
 

@@ -107,6 +107,11 @@ impl Shim {
         (self.at(place) == wal).then(|| self.at(place + 1))
     }
 
+    /// Files get room only as they are written, so that a full disk is felt at once.
+    pub(crate) fn no_preallocation(&self) -> anyhow::Result<()> {
+        self.set(Slot::NoPreallocation, 1)
+    }
+
     /// Every sync takes so much longer.
     pub fn slow_sync(&self, by: Duration) -> anyhow::Result<()> {
         self.set(Slot::SyncDelay, u64::try_from(by.as_micros()).unwrap_or(u64::MAX))

@@ -6,7 +6,9 @@ use crate::sandbox::broker::Excuse;
 use crate::sandbox::{Broker, process};
 
 /// Lines of a log that say how a broker ended.
-const TAIL: usize = 30;
+const TAIL: usize = 12;
+/// What every process of a broker logs first.
+const STARTS: &str = "broker starts";
 /// Lines of a kind that are kept as cases.
 const CASES: usize = 5;
 
@@ -95,6 +97,12 @@ impl Cluster {
         self.watch();
         self.read_logs();
         self.findings.clone()
+    }
+
+    /// The end of a broker's log, of its last process only.
+    pub fn last_words(&self, id: u64) -> String {
+        let tail = self.broker(id).map(tail).unwrap_or_default();
+        tail.rsplit(STARTS).next().unwrap_or_default().to_owned()
     }
 
     /// The ends of all logs, for an error of the harness.
