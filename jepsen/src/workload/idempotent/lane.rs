@@ -21,6 +21,9 @@ const PERSEVERE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 /// So many refusals of the first batch in a row are no race any more.
 const REFUSALS_MAX: usize = 20;
+/// One try in so many is broken off by the producer itself while answers are outstanding: what a broker did and could
+/// not say has to be the rule here, not the luck of a fault at the right moment.
+const BROKEN_OFF: u32 = 12;
 /// Marks an operation that ended so.
 pub const REFUSED: &str = "sequence-refused";
 
@@ -142,9 +145,13 @@ fn round(
     };
     let patience = session.client.patience();
     let mut open: Vec<&mut Unit> = units.iter_mut().filter(|unit| unit.done.is_none()).collect();
+    let answers = match session.random.random_ratio(1, BROKEN_OFF) {
+        true => session.random.random_range(0..open.len()),
+        false => open.len(),
+    };
     let taken = session.client.to(leader.broker).and_then(|to| {
         course.sent = true;
-        exchange(to, at, &mut open, patience, course)
+        exchange(to, at, &mut open, answers, patience, course)
     });
     let first_failed = course.last.clone();
     match taken {
@@ -167,11 +174,13 @@ fn round(
     ControlFlow::Continue(())
 }
 
-/// An error means that the connection is of no use any more; those of single batches are in `course`.
+/// An error means that the connection is of no use any more; those of single batches are in `course`. After so many
+/// `answers` it is broken off.
 fn exchange(
     to: &mut Connection,
     at: &At,
     open: &mut [&mut Unit],
+    answers: usize,
     patience: Duration,
     course: &mut Course,
 ) -> Result<(), Failure> {
@@ -180,6 +189,9 @@ fn exchange(
     }
     let deadline = Instant::now() + patience;
     for (place, unit) in open.iter_mut().enumerate() {
+        if place == answers {
+            return Err(Failure::Unanswered("broken off on purpose".to_owned()));
+        }
         match client::receive_produced(to, deadline) {
             Ok(produced) => unit.done = Some(produced.base_offset),
             // It is in the log, too long ago for the broker to know where.
