@@ -29,6 +29,7 @@ mod membership;
 mod node;
 mod peers;
 mod platform;
+mod promise;
 mod propose;
 mod replica;
 mod runtime;

@@ -61,7 +61,10 @@ pub(crate) async fn run(core: Arc<Core>) {
                 reconnected(&core).await;
                 snapshots(&core).await;
             }
-            _ = quiet.tick() => checkpoints(&core).await,
+            _ = quiet.tick() => {
+                checkpoints(&core).await;
+                voters(&core);
+            }
         }
     }
 }
@@ -83,6 +86,13 @@ async fn snapshots(core: &Core) {
             // A stopping group refuses, and needs no snapshot any more.
             drop(replica.raft.trigger().snapshot().await);
         }
+    }
+}
+
+/// Replicas that have caught up with an earlier one of this node may ask for votes by themselves.
+fn voters(core: &Core) {
+    for replica in core.replicas().iter().filter(|replica| replica.shared.promised().is_some()) {
+        replica.raft.runtime_config().elect(replica.shared.may_vote());
     }
 }
 

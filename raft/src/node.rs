@@ -30,6 +30,7 @@ use crate::maintenance::{self, Wanted};
 use crate::membership;
 use crate::peers::Peers;
 use crate::platform::{TcpListener, process_id, spawn_blocking};
+use crate::promise;
 use crate::replica::{Replica, Shared};
 use crate::status::GroupStatus;
 use crate::store::{LogStore, signal};
@@ -113,7 +114,14 @@ impl Core {
         let limits = &self.config.limits;
         let log = self.db.log(group);
         let room = limits.group_inflight_bytes;
-        let shared = Arc::new(Shared::new(group, self.id(), preferred, log.clone(), room));
+        let db = Arc::clone(&self.db);
+        let promise = spawn_blocking(move || promise::load(&db, group)).await;
+        let promised = match promise.map_err(std::io::Error::other)?? {
+            Some(promise) => promise::resume(&log, promise).await?,
+            None => None,
+        };
+        let (me, own) = (self.id(), log.clone());
+        let shared = Arc::new(Shared::new(group, me, preferred, own, room, promised));
         let (machine_shared, wanted) = (Arc::clone(&shared), Arc::clone(&self.wanted));
         let load = move || StateMachine::load(machine_shared, holder, wanted);
         let machine = spawn_blocking(load).await.map_err(std::io::Error::other)??;
@@ -131,6 +139,7 @@ impl Core {
         let raft = Raft::new(self.id(), config, network, store, machine)
             .await
             .map_err(|error| Error::Corrupt(format!("group {group} cannot start: {error}")))?;
+        raft.runtime_config().elect(shared.may_vote());
         let replica = Arc::new(Replica { shared, raft });
         self.replicas.write().insert(group.0, Arc::clone(&replica));
         tokio::spawn(Arc::clone(&replica).follow(Arc::clone(&self.suspects)));
@@ -313,13 +322,18 @@ impl Node {
         self.core.close(group).await;
     }
 
-    /// Stops a group and deletes what it has on this node; durable when this returns.
+    /// Stops a group and deletes what it has on this node; durable when this returns. What others
+    /// may still count on is kept, so that the group may be opened here again.
     ///
     /// # Errors
-    /// [`Error::Stopped`] if the database is closed meanwhile.
+    /// [`Error::AlreadyOpen`] while it is being opened or deleted, [`Error::Stopped`] or
+    /// [`Error::Storage`] if the database is closed meanwhile.
     pub async fn delete(&self, group: GroupId) -> Result<(), Error> {
         let _reserved = self.core.reserve(group).ok_or(Error::AlreadyOpen(group))?;
         self.core.close(group).await;
+        let db = Arc::clone(&self.core.db);
+        let kept = spawn_blocking(move || promise::keep(&db, group)).await;
+        kept.map_err(std::io::Error::other)??;
         let (durable, done) = oneshot::channel();
         self.core.db.drop_group(group, Box::new(move || signal(durable)));
         done.await.map_err(|_| Error::Stopped)

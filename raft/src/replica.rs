@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::elections::Suspects;
 use crate::status::{FollowerStatus, GroupStatus, Leadership, Role};
 use crate::store::decode_vote;
-use crate::types::{LogId, Raft, TypeConfig, Vote};
+use crate::types::{LogId, Raft, TypeConfig, Vote, log_id};
 
 /// What everybody may know about a replica.
 pub(crate) struct Shared {
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     /// Something was applied since the last look of the maintenance task.
     pub dirty: AtomicBool,
     closing: AtomicBool,
+    /// An entry an earlier replica of this node had; without it this one must not vote.
+    promised: Option<LogId>,
     /// The vote found on disk: its leader led once, and may not any more.
     loaded_vote: Option<Vote>,
     applied: Mutex<Option<LogId>>,
@@ -79,8 +81,16 @@ impl View {
 }
 
 impl Shared {
-    pub fn new(group: GroupId, me: u64, preferred: Vec<u64>, log: Log, room: usize) -> Self {
+    pub fn new(
+        group: GroupId,
+        me: u64,
+        preferred: Vec<u64>,
+        log: Log,
+        room: usize,
+        promised: Option<LogId>,
+    ) -> Self {
         Self {
+            promised,
             group,
             me,
             preferred,
@@ -114,6 +124,16 @@ impl Shared {
 
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.subscribe()
+    }
+
+    /// False while this replica lacks what an earlier one of this node had; see `promise.rs`.
+    pub fn may_vote(&self) -> bool {
+        self.promised.is_none_or(|promised| self.log.state().last.map(log_id) >= Some(promised))
+    }
+
+    /// The last entry this node must be taken to have.
+    pub fn promised(&self) -> Option<LogId> {
+        self.promised
     }
 
     /// Role and vote.

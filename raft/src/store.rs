@@ -246,7 +246,7 @@ fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     (from, to)
 }
 
-fn encode_vote(vote: &Vote) -> Bytes {
+pub(crate) fn encode_vote(vote: &Vote) -> Bytes {
     let mut out = BytesMut::with_capacity(17);
     out.vote(vote);
     out.freeze()

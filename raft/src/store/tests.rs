@@ -51,7 +51,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, Closing> for Builder {
         quorate_storage::simulation::Disk::create(dir.path(), 1);
         let db = Db::open(dir.path(), Options::default()).unwrap();
         let log = db.log(GroupId(1));
-        let shared = Arc::new(Shared::new(GroupId(1), 1, vec![1], log.clone(), 1 << 20));
+        let shared = Arc::new(Shared::new(GroupId(1), 1, vec![1], log.clone(), 1 << 20, None));
         let machine = Arc::new(RwLock::new(Counter::default()));
         let machine = StateMachine::load(shared, machine, Arc::new(Wanted::default())).unwrap();
         Ok((Closing { db, _dir: dir }, LogStore::new(log, 1 << 20, Some(1)), machine))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use openraft::raft::VoteResponse;
 
 use super::frame;
 use super::message::{self, Failed, Failure, request};
@@ -118,22 +119,39 @@ async fn execute(
         }
         request::VOTE => {
             let vote = message::read_vote_request(body).map_err(refused)?;
-            let answer = find(core, group)?.raft.vote(vote).await.map_err(failed)?;
+            let replica = find(core, group)?;
+            if !replica.shared.may_vote() {
+                return Ok(no_vote(&replica));
+            }
+            let answer = replica.raft.vote(vote).await.map_err(failed)?;
             Ok(message::vote_response(&answer))
         }
         request::PRE_VOTE => {
             let vote = message::read_vote_request(body).map_err(refused)?;
-            let answer = find(core, group)?.raft.pre_vote(vote).await.map_err(failed)?;
+            let replica = find(core, group)?;
+            if !replica.shared.may_vote() {
+                return Ok(no_vote(&replica));
+            }
+            let answer = replica.raft.pre_vote(vote).await.map_err(failed)?;
             Ok(message::vote_response(&answer))
         }
         request::TRANSFER => {
             let transfer = message::read_transfer_request(body).map_err(refused)?;
             let replica = find(core, group)?;
+            if !replica.shared.may_vote() {
+                return Err(Failed::new(Failure::Refused, "the replica has not caught up yet"));
+            }
             let answer = replica.raft.handle_transfer_leader(transfer).await.map_err(failed)?;
             Ok(message::transfer_response(&answer))
         }
         other => Err(Failed::new(Failure::Refused, format!("request {other} is unknown"))),
     }
+}
+
+/// The answer of a replica that must not vote: it says what its node must be taken to have.
+fn no_vote(replica: &Replica) -> Bytes {
+    let (_, vote) = replica.shared.role();
+    message::vote_response(&VoteResponse::new(vote, replica.shared.promised(), false))
 }
 
 fn stranger() -> Failed {
