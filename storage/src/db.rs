@@ -21,7 +21,7 @@ use crate::rocks::Rocks;
 use crate::sync::{self, Sync};
 use crate::synced::Synced;
 use crate::writer::Writer;
-use crate::{Durable, Error, GroupId, Options, Stats, fatal, keys, recover};
+use crate::{Durable, Error, GroupId, Options, Stats, fatal, keys, recover, wal};
 
 const LOCK_FILE: &str = "quorate.lock";
 
@@ -56,8 +56,14 @@ impl Db {
         create_dir(dir).map_err(|error| open_error(dir, &error))?;
         let lock = lock_dir(dir)?;
         check_columns(dir)?;
+        let synced = Synced::open(dir)?;
+        if synced.log_matters() {
+            let last = wal::last_whole_write(dir).map_err(|error| open_error(dir, &error))?;
+            // Without any record all may be in tables; what was recovered will tell.
+            last.map_or(Ok(()), |last| synced.check(last))?;
+        }
         let rocks = Arc::new(Rocks::open(dir, &options)?);
-        let synced = Synced::open(dir, rocks.latest_write())?;
+        synced.check(rocks.latest_write())?;
         log_checksum_support(dir);
         recover::check_format(&rocks, dir)?;
         let recovered = recover::load(&rocks)?;

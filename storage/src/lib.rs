@@ -37,6 +37,7 @@ mod sync;
 mod synced;
 mod tail;
 mod types;
+mod wal;
 mod writer;
 
 pub use counters::Stats;

@@ -25,12 +25,7 @@ impl Rocks {
     /// that is incomplete, so what survives a power loss is a prefix of what was written.
     pub fn open(dir: &Path, options: &Options) -> Result<Rocks, Error> {
         let fail = |error: rocksdb::Error| open_error(dir, &error);
-        let cache = Cache::new_lru_cache(options.block_cache_bytes.max(1 << 20));
-        let columns = [
-            ColumnFamilyDescriptor::new(keys::LOG, log_options(options, &cache).map_err(fail)?),
-            ColumnFamilyDescriptor::new(keys::META, meta_options(&cache)),
-            ColumnFamilyDescriptor::new(keys::STATE, state_options(&cache).map_err(fail)?),
-        ];
+        let columns = columns(options).map_err(fail)?;
         let db = DB::open_cf_descriptors(&db_options(dir, options), dir, columns).map_err(fail)?;
         Ok(Rocks { db })
     }
@@ -139,6 +134,16 @@ impl Rocks {
         let (low, high) = keys::generations(first, last);
         self.db.compact_range_cf(self.log(), Some(low), Some(high));
     }
+}
+
+/// The three column families and how each is set up.
+fn columns(options: &Options) -> Result<[ColumnFamilyDescriptor; 3], rocksdb::Error> {
+    let cache = Cache::new_lru_cache(options.block_cache_bytes.max(1 << 20));
+    Ok([
+        ColumnFamilyDescriptor::new(keys::LOG, log_options(options, &cache)?),
+        ColumnFamilyDescriptor::new(keys::META, meta_options(&cache)),
+        ColumnFamilyDescriptor::new(keys::STATE, state_options(&cache)?),
+    ])
 }
 
 fn open_error(dir: &Path, error: &rocksdb::Error) -> Error {

@@ -110,6 +110,10 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks, synced: &Synced) {
         sync.done(batches.len());
         fire(batches.into_iter().flatten().collect());
     }
+    // The writer has ended and left everything in tables.
+    if let Err(error) = synced.note_closed(rocks.latest_write()) {
+        fatal("cannot note what was synced", &error);
+    }
 }
 
 /// Fires in order, of a group's appends only the newest.

@@ -17,57 +17,77 @@ use std::path::Path;
 use crate::{Error, mutant};
 
 const FILE: &str = "quorate.synced";
-/// A sequence number of RocksDB and its CRC-32C.
-const LENGTH: usize = 12;
+/// A sequence number of RocksDB, whether the store was closed since, and the CRC-32C of both.
+const LENGTH: usize = 13;
 
 pub(crate) struct Synced {
     file: File,
+    noted: u64,
+    closed: bool,
 }
 
 impl Synced {
-    /// Compares the note with `recovered`, the newest write that was found, and goes on from there.
-    pub fn open(dir: &Path, recovered: u64) -> Result<Synced, Error> {
+    /// Reads the note of a directory. There is none in a new one, nor after a power loss that took it.
+    pub fn open(dir: &Path) -> Result<Synced, Error> {
         let failed =
             |error: io::Error| Error::Open { dir: dir.to_owned(), reason: error.to_string() };
         let path = dir.join(FILE);
         let file = File::options().create(true).truncate(false).read(true).write(true).open(path);
-        let synced = Synced { file: file.map_err(failed)? };
-        let noted = synced.read().map_err(failed)?;
-        if noted > recovered && !mutant::on("truncate-on-checksum-error") {
-            return Err(Error::Damaged(format!(
-                "the write-ahead log ends at write {recovered}, but write {noted} was synced and may have been \
-                 acknowledged"
-            )));
+        let file = file.map_err(failed)?;
+        let mut bytes = [0; LENGTH];
+        match file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => bytes = [0; LENGTH],
+            Err(error) => return Err(failed(error)),
         }
-        synced.note(recovered).map_err(failed)?;
-        Ok(synced)
+        let (noted, sum) = bytes.split_at(9);
+        if bytes != [0; LENGTH] && crc32c::crc32c(noted).to_be_bytes() != sum {
+            return Err(Error::Damaged(format!("{FILE} fails its checksum")));
+        }
+        let (sequence, closed) = noted.split_at(8);
+        let number = sequence.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        if number > 0 && !dir.join("CURRENT").exists() {
+            // RocksDB would begin anew, as if nothing had ever been here.
+            return Err(Error::Damaged("the file CURRENT is gone".to_owned()));
+        }
+        Ok(Synced { file, noted: number, closed: closed == [1] })
+    }
+
+    /// Whether the write-ahead log may hold what is nowhere else. Opening the database would drop what follows
+    /// damage in it for good, so such a log is looked at first without changing anything.
+    pub fn log_matters(&self) -> bool {
+        self.noted > 0 && !self.closed
+    }
+
+    /// Compares the note with `recovered`, the newest write that was found.
+    pub fn check(&self, recovered: u64) -> Result<(), Error> {
+        if self.noted <= recovered || mutant::on("truncate-on-checksum-error") {
+            return Ok(());
+        }
+        Err(Error::Damaged(format!(
+            "the write-ahead log ends at write {recovered}, but write {} was synced and may have been acknowledged",
+            self.noted
+        )))
     }
 
     /// Notes that everything up to `sequence` is durable.
     pub fn note(&self, sequence: u64) -> io::Result<()> {
-        let mut bytes = [0; LENGTH];
-        bytes[..8].copy_from_slice(&sequence.to_be_bytes());
-        let sum = crc32c::crc32c(&bytes[..8]);
-        bytes[8..].copy_from_slice(&sum.to_be_bytes());
-        self.file.write_all_at(&bytes, 0)
+        self.write(sequence, false)
     }
 
-    /// 0 if nothing is noted: the file is new, or a power loss took what it held.
-    fn read(&self) -> io::Result<u64> {
+    /// Notes that everything up to `sequence` is in tables, so that the write-ahead log is not needed.
+    pub fn note_closed(&self, sequence: u64) -> io::Result<()> {
+        self.write(sequence, true)?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, sequence: u64, closed: bool) -> io::Result<()> {
         let mut bytes = [0; LENGTH];
-        match self.file.read_exact_at(&mut bytes, 0) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-            Err(error) => return Err(error),
-        }
-        let (sequence, sum) = bytes.split_at(8);
-        if bytes == [0; LENGTH] || crc32c::crc32c(sequence).to_be_bytes() == sum {
-            return Ok(sequence.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)));
-        }
-        Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{FILE} fails its checksum: the data directory is damaged"),
-        ))
+        bytes[..8].copy_from_slice(&sequence.to_be_bytes());
+        bytes[8] = closed.into();
+        let sum = crc32c::crc32c(&bytes[..9]);
+        bytes[9..].copy_from_slice(&sum.to_be_bytes());
+        self.file.write_all_at(&bytes, 0)
     }
 }
 
@@ -75,28 +95,52 @@ impl Synced {
 mod tests {
     use super::*;
 
+    fn used_dir() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("CURRENT"), "MANIFEST-000001").unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_database_that_is_gone_does_not_begin_anew() {
+        let dir = used_dir();
+        Synced::open(dir.path()).unwrap().note(9).unwrap();
+        std::fs::remove_file(dir.path().join("CURRENT")).unwrap();
+        assert!(matches!(Synced::open(dir.path()), Err(Error::Damaged(_))));
+    }
+
     #[test]
     fn a_log_that_ends_before_what_was_synced_is_refused_and_any_other_is_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let synced = Synced::open(dir.path(), 7).unwrap();
-        synced.note(9).unwrap();
-        assert!(Synced::open(dir.path(), 9).is_ok());
-        assert!(Synced::open(dir.path(), 12).is_ok());
-        let refused = Synced::open(dir.path(), 11).err().unwrap().to_string();
-        assert!(refused.contains("ends at write 11, but write 12 was synced"), "{refused}");
+        let dir = used_dir();
+        Synced::open(dir.path()).unwrap().note(9).unwrap();
+        let synced = Synced::open(dir.path()).unwrap();
+        assert!(synced.log_matters());
+        assert!(synced.check(9).is_ok() && synced.check(12).is_ok());
+        let refused = synced.check(8).err().unwrap().to_string();
+        assert!(refused.contains("ends at write 8, but write 9 was synced"), "{refused}");
+    }
+
+    #[test]
+    fn a_log_that_was_closed_does_not_matter_until_it_is_written_again() {
+        let dir = used_dir();
+        assert!(!Synced::open(dir.path()).unwrap().log_matters());
+        Synced::open(dir.path()).unwrap().note_closed(9).unwrap();
+        assert!(!Synced::open(dir.path()).unwrap().log_matters());
+        Synced::open(dir.path()).unwrap().note(10).unwrap();
+        assert!(Synced::open(dir.path()).unwrap().log_matters());
     }
 
     #[test]
     fn a_note_that_is_gone_proves_nothing_and_one_that_rotted_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        Synced::open(dir.path(), 7).unwrap();
+        let dir = used_dir();
+        Synced::open(dir.path()).unwrap().note(7).unwrap();
         let path = dir.path().join(FILE);
-        std::fs::write(&path, [0; LENGTH]).unwrap();
-        assert!(Synced::open(dir.path(), 1).is_ok());
-        std::fs::write(&path, []).unwrap();
-        assert!(Synced::open(dir.path(), 1).is_ok());
+        for gone in [vec![0; LENGTH], vec![]] {
+            std::fs::write(&path, gone).unwrap();
+            assert!(Synced::open(dir.path()).unwrap().check(1).is_ok());
+        }
         std::fs::write(&path, [1; LENGTH]).unwrap();
-        let refused = Synced::open(dir.path(), 1).err().unwrap().to_string();
+        let refused = Synced::open(dir.path()).err().unwrap().to_string();
         assert!(refused.contains("fails its checksum"), "{refused}");
     }
 }

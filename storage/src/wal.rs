@@ -1,0 +1,212 @@
+//! Reading write-ahead logs without RocksDB, to see how far they are whole.
+//!
+//! RocksDB tells that only after the fact: opening drops what follows damage, for good. Its own read-only mode would
+//! tell, but crashes on logs with range deletions. The format is frozen: blocks of 32 KiB, records in fragments, each
+//! with a masked CRC-32C; a logical record begins with the sequence number and count of its writes.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+const BLOCK: usize = 32 * 1024;
+/// CRC, length, type; logs that reuse a file add the file's number.
+const HEADER: usize = 7;
+const HEADER_RECYCLED: usize = 11;
+/// Sequence number and count.
+const PREFIX: usize = 12;
+
+/// The newest write up to the first damage in the logs of `dir`; none if no record can be read.
+pub(crate) fn last_whole_write(dir: &Path) -> io::Result<Option<u64>> {
+    let mut last = None;
+    for (number, path) in logs(dir)? {
+        let mut walk = Walk { number, last, record: Vec::new() };
+        let whole = walk.file(BufReader::with_capacity(8 * BLOCK, File::open(path)?))?;
+        last = walk.last;
+        if !whole {
+            break;
+        }
+    }
+    Ok(last)
+}
+
+/// The logs in the order they were written.
+fn logs(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut logs = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let number =
+            path.file_name().and_then(|name| name.to_str()?.strip_suffix(".log")?.parse().ok());
+        logs.extend(number.map(|number| (number, path)));
+    }
+    logs.sort();
+    Ok(logs)
+}
+
+/// What a fragment is of its record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Full,
+    First,
+    Middle,
+    Last,
+    /// Not a write: settings of the log itself.
+    Other,
+}
+
+enum Found<'a> {
+    Fragment(Part, &'a [u8], usize),
+    /// Nothing more was written here, or what follows is of the file's earlier life.
+    End,
+    Damage,
+}
+
+struct Walk {
+    number: u64,
+    last: Option<u64>,
+    /// The beginning of the record that is being put together.
+    record: Vec<u8>,
+}
+
+impl Walk {
+    /// Passes all records of a file; false if it ends in damage.
+    fn file(&mut self, mut file: impl Read) -> io::Result<bool> {
+        let mut block = Vec::with_capacity(BLOCK);
+        loop {
+            block.clear();
+            (&mut file).take(BLOCK as u64).read_to_end(&mut block)?;
+            let mut at = 0;
+            while block.len() - at >= HEADER {
+                let rest = &block[at..];
+                if rest.len() < HEADER_RECYCLED && rest.iter().all(|byte| *byte == 0) {
+                    // Too little room for a header: filled up, the next block goes on.
+                    break;
+                }
+                match self.fragment(rest) {
+                    Found::Fragment(part, payload, length) => {
+                        self.take(part, payload);
+                        at += length;
+                    }
+                    Found::End => return Ok(true),
+                    Found::Damage => return Ok(false),
+                }
+            }
+            if block.len() < BLOCK {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn fragment<'a>(&self, bytes: &'a [u8]) -> Found<'a> {
+        let kind = bytes[6];
+        let length = usize::from(u16::from_le_bytes([bytes[4], bytes[5]]));
+        if kind == 0 && length == 0 {
+            return Found::End;
+        }
+        let (part, header) = match kind {
+            1 => (Part::Full, HEADER),
+            2 => (Part::First, HEADER),
+            3 => (Part::Middle, HEADER),
+            4 => (Part::Last, HEADER),
+            5 => (Part::Full, HEADER_RECYCLED),
+            6 => (Part::First, HEADER_RECYCLED),
+            7 => (Part::Middle, HEADER_RECYCLED),
+            8 => (Part::Last, HEADER_RECYCLED),
+            // Settings of the log: compression, timestamp sizes, the log before it.
+            9 | 10 | 130 => (Part::Other, HEADER),
+            11 | 131 => (Part::Other, HEADER_RECYCLED),
+            _ => return Found::Damage,
+        };
+        let Some(payload) = bytes.get(header..header + length) else { return Found::Damage };
+        if header == HEADER_RECYCLED && bytes[HEADER..header] != (self.number as u32).to_le_bytes()
+        {
+            return Found::End;
+        }
+        let stored = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        match stored == masked(crc32c::crc32c(&bytes[6..header + length])) {
+            true => Found::Fragment(part, payload, header + length),
+            false => Found::Damage,
+        }
+    }
+
+    fn take(&mut self, part: Part, payload: &[u8]) {
+        if matches!(part, Part::Full | Part::First) {
+            self.record.clear();
+        }
+        if part == Part::Other {
+            return;
+        }
+        let missing = PREFIX.saturating_sub(self.record.len());
+        self.record.extend_from_slice(&payload[..missing.min(payload.len())]);
+        if matches!(part, Part::Full | Part::Last)
+            && let Some((sequence, count)) = self.record.split_at_checked(8)
+            && let (Ok(sequence), Ok(count)) = (sequence.try_into(), count.try_into())
+        {
+            let (first, count) = (u64::from_le_bytes(sequence), u32::from_le_bytes(count));
+            self.last = Some(first + u64::from(count).saturating_sub(1));
+        }
+    }
+}
+
+/// As RocksDB stores checksums, so that a checksum of data with checksums in it is still worth something.
+fn masked(crc: u32) -> u32 {
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use rocksdb::{DB, Options, WriteBatch};
+
+    use super::*;
+
+    /// A database with a log of many records, some larger than a block, left as a crash leaves it.
+    fn crashed(dir: &Path, recycle: usize) -> u64 {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.set_recycle_log_file_num(recycle);
+        let db = DB::open(&options, dir).unwrap();
+        for round in 0..300_usize {
+            let mut batch = WriteBatch::default();
+            for key in 0..1 + round % 5 {
+                batch.put(format!("{round}-{key}"), vec![round as u8; round * 977 % 50_000]);
+            }
+            batch.delete_range("a", "b");
+            db.write(batch).unwrap();
+            if round == 100 && recycle > 0 {
+                db.flush().unwrap();
+            }
+        }
+        db.flush_wal(true).unwrap();
+        db.latest_sequence_number()
+    }
+
+    #[test]
+    fn a_whole_log_is_read_to_its_last_write_and_a_damaged_one_up_to_the_damage() {
+        for recycle in [0, 2] {
+            let dir = tempfile::tempdir().unwrap();
+            let newest = crashed(dir.path(), recycle);
+            assert_eq!(last_whole_write(dir.path()).unwrap(), Some(newest), "{recycle}");
+            let (_, path) = logs(dir.path()).unwrap().pop().unwrap();
+            let log = File::options().read(true).write(true).open(path).unwrap();
+            let length = log.metadata().unwrap().len();
+            let mut before = u64::MAX;
+            for place in [length / 2, length / 4, length / 8] {
+                let mut byte = [0];
+                log.read_exact_at(&mut byte, place).unwrap();
+                log.write_all_at(&[byte[0] ^ 1], place).unwrap();
+                let found = last_whole_write(dir.path()).unwrap().unwrap();
+                assert!(found < newest && found < before, "{recycle}: {found} of {newest}");
+                before = found;
+            }
+        }
+    }
+
+    #[test]
+    fn a_directory_without_records_says_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(last_whole_write(dir.path()).unwrap(), None);
+        fs::write(dir.path().join("000004.log"), vec![0; 100_000]).unwrap();
+        assert_eq!(last_whole_write(dir.path()).unwrap(), None);
+    }
+}
