@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use std::process::{Command, Output};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Seeds that are run every time.
-const FIXED: std::ops::RangeInclusive<u64> = 1..=8;
+/// Seeds that are run every time. All but the first two once found something: 7, 558, 804 and 1062
+/// a deleted replica that came back and voted, 248 a leader that wrote itself out of the voters and
+/// left nobody to be elected, 568 a second attempt to open a group that locked itself out.
+const FIXED: [u64; 8] = [1, 2, 7, 248, 558, 568, 804, 1062];
 /// Seeds nobody has run before.
 const FRESH: u64 = 12;
 

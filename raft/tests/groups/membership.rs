@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_raft::{Error, TransportLimits};
+use quorate_raft::{Error, Role, TransportLimits};
 use quorate_storage::GroupId;
 
 use super::cluster::{Cluster, until};
+use super::ledger::Ledger;
 
 /// Drives a change to its end as a reconciler would: asks whoever leads, again after any error.
 async fn drive(cluster: &Cluster, group: u64, target: &[u64]) {
@@ -115,4 +116,49 @@ async fn learners_follow_without_a_vote_and_the_metadata_group_keeps_them() {
     assert_eq!(cluster.group(1, 0).status().learners, [2]);
     let refused = cluster.group(1, 0).remove_learner(1).await;
     assert!(matches!(refused, Err(Error::Refused(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_made_anew_does_not_vote_for_who_lacks_what_it_had() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.create(1, &[2, 1, 3]).await;
+    let last = cluster.write(1, "seen by all").await;
+    cluster.agree(1, &[1, 2, 3], last).await;
+    cluster.kill(3);
+    drive(&cluster, 1, &[2]).await;
+    let leader = cluster.leader_among(1, &[2]).await;
+    cluster.write_on(leader, 1, "without the others").await;
+    let node = std::sync::Arc::clone(&cluster.node(1).node);
+    cluster.nodes.get_mut(&1).unwrap().groups.clear();
+    node.delete(GroupId(1)).await.unwrap();
+    cluster.open(1, 1, &[2, 1, 3]).await;
+
+    // Node 3 goes by the old voters, of which it and node 1 would be a majority.
+    cluster.kill(2);
+    cluster.start_node(3).await;
+    cluster.open(3, 1, &[2, 1, 3]).await;
+    let term = cluster.group(3, 1).status().term;
+    until("node 3 asked for votes and asked again", || {
+        let status = cluster.group(3, 1).status();
+        assert_ne!(status.role, Role::Leader, "elected by a replica that forgot");
+        status.term > term + 1
+    })
+    .await;
+    cluster.start_node(2).await;
+    cluster.open(2, 1, &[2, 1, 3]).await;
+    assert_eq!(cluster.leader_among(1, &[2, 3]).await, 2);
+    until("nothing is lost", || cluster.group(2, 1).machine().count == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_attempts_to_open_a_group_one_succeeds_and_both_end() {
+    let cluster = Cluster::start(1).await;
+    let node = std::sync::Arc::clone(&cluster.node(1).node);
+    let both = async move {
+        let open = || node.open(GroupId(1), Ledger::default(), vec![1]);
+        tokio::join!(open(), open())
+    };
+    let (first, second) = cluster.node(1).spawn(both).await;
+    assert!(first.is_ok());
+    assert!(matches!(second, Err(Error::AlreadyOpen(GroupId(1)))));
 }
