@@ -5,14 +5,16 @@ CACHE := $(HOME)/.cache/quorate
 export CARGO_TARGET_DIR := $(CACHE)/target
 export TEST_CLIENTS := $(CACHE)/clients
 CARGO := cargo --locked
+# Defects compile only with debug assertions, which these turn on for our crates alone.
+ASSERTIONS := $(foreach crate,quorate quorate-raft quorate-storage,--config profile.release.package.$(crate).debug-assertions=true)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -o Dpkg::Use-Pty=0
 PIP := $(TEST_CLIENTS)/python/bin/pip --disable-pip-version-check
-.PHONY: help run build test lint bench tools packages clients
+.PHONY: help run build test lint bench jepsen mutants harness tools packages clients sandbox-tools
 .DEFAULT_GOAL := help
 
 help: ## this menu
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## build, then run three brokers on this machine until Ctrl-C (flags: make run ARGS='--brokers 5')
 	@bin/quorate demo $(ARGS)
@@ -22,10 +24,15 @@ build: tools ## compile bin/quorate
 	$(CARGO) build --release
 	@install -D -m 755 $(CARGO_TARGET_DIR)/release/quorate bin/quorate
 
-test: clients lint ## everything a change must pass: format, lints, all tests with real clients and real crashes
+test: clients lint build harness ## everything a change must pass: format, lints, all tests with real clients, crashes, faults
 	@echo "==> tests (three-broker clusters, kcat, Python, Java and Rust clients; a quarter of an hour on two cores, most of it compiling)"
 	$(CARGO) test --release --no-fail-fast -p quorate-storage
 	$(CARGO) test --release --no-fail-fast -p quorate-raft -p quorate
+	@echo "==> simulation: 20 seeds, each a process"
+	$(CARGO) test --release --no-fail-fast -p quorate-sim
+	@echo "==> fault injection: the harness's own tests, then a minute of faults"
+	TEST_BROKER=$(CURDIR)/bin/quorate $(CARGO) test --release --no-fail-fast -p quorate-jepsen -p quorate-jepsen-shim
+	$(SUDO) bin/quorate-jepsen suite smoke
 
 lint: tools ## format and clippy
 	cargo fmt --all --check
@@ -34,10 +41,29 @@ lint: tools ## format and clippy
 bench: build ## measure failover and throughput on this machine
 	@bin/quorate bench $(ARGS)
 
+jepsen: build harness ## every scenario of faults, a quarter of an hour (flags: make jepsen ARGS='--seed 7')
+	@$(SUDO) bin/quorate-jepsen suite full $(ARGS)
+
+mutants: harness ## build brokers with known defects and show that the scenarios find them; renews jepsen/README.md
+	@echo "==> building the broker with defects"
+	$(CARGO) build --release --features mutants --bin quorate-mutant $(ASSERTIONS)
+	@install -D -m 755 $(CARGO_TARGET_DIR)/release/quorate-mutant bin/quorate-mutant
+	@$(SUDO) bin/quorate-jepsen mutants --write jepsen/README.md $(ARGS)
+
+harness: sandbox-tools
+	$(CARGO) build --release -p quorate-jepsen -p quorate-jepsen-shim
+	@install -D -m 755 $(CARGO_TARGET_DIR)/release/quorate-jepsen bin/quorate-jepsen
+	@install -D -m 644 $(CARGO_TARGET_DIR)/release/libquorate_jepsen_shim.so bin/libquorate_jepsen_shim.so
+
 # What the build needs beside cargo: a C++ compiler for RocksDB, libclang for its bindings.
 tools:
 	@command -v c++ >/dev/null && find /usr/lib/llvm-*/lib -name 'libclang*.so*' 2>/dev/null | grep -q . \
 	  || { echo "==> installing a C++ compiler and libclang"; $(APT) -qq update && $(APT) -qq -y install build-essential libclang-dev; }
+
+# Network namespaces, loop devices and ext4 for the sandboxes of the harness.
+sandbox-tools:
+	@(for tool in ip unshare mkfs.ext4 losetup; do command -v $$tool || exit 1; done) >/dev/null \
+	  || { echo "==> installing iproute2, util-linux and e2fsprogs"; $(APT) -qq update && $(APT) -qq -y install iproute2 util-linux mount e2fsprogs; }
 
 # What the tests need: one client of each family, none of them ours.
 clients: $(TEST_CLIENTS)/python/.installed $(TEST_CLIENTS)/java/.installed

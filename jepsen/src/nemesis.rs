@@ -32,7 +32,7 @@ pub fn run(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         }
         match step.action {
             Action::Begin { seed } if stage.going_on() => {
-                begin(stage, &mut open, &step.fault, seed)?
+                begin(stage, &mut open, &step.fault, seed)?;
             }
             Action::Begin { .. } => {}
             Action::End => {

@@ -1,0 +1,25 @@
+//! `list`: everything that has a name.
+
+use crate::checker::Verdict;
+use crate::{fault, scenario, workload};
+
+#[expect(clippy::print_stdout, reason = "a command's answer")]
+pub fn run() -> anyhow::Result<Verdict> {
+    println!("workloads");
+    for workload in workload::all() {
+        println!("  {:28}{}", workload.name(), workload.about());
+    }
+    println!("\nfaults");
+    for row in fault::all() {
+        println!("  {:28}{}", row.name, row.about);
+    }
+    println!("\nscenarios");
+    for scenario in scenario::all() {
+        println!("  {:28}{:4} {}", scenario.name, scenario.trap, scenario.about);
+    }
+    println!("\nprofiles");
+    for (name, about) in super::suite::PROFILES {
+        println!("  {name:28}{about}");
+    }
+    Ok(Verdict::Valid)
+}
