@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_storage::simulation::{Crash, Random, SyncDelay};
 
 use crate::cluster::Cluster;
+use crate::facts::Facts;
 use crate::host::What;
 use crate::judge::Judge;
 use crate::network::{self, Fault};
@@ -169,7 +170,7 @@ impl Chaos {
     fn transfer(&mut self, world: &mut World<'_, '_>) {
         let group = self.random.between(1, self.plan.groups);
         let to = self.random.between(1, self.plan.nodes);
-        let leader = world.judge.facts.get(&group).and_then(|facts| facts.newest_leader());
+        let leader = world.judge.facts.get(&group).and_then(Facts::newest_leader);
         let Some(leader) = leader.filter(|node| world.cluster.machines[node].up) else { return };
         world.trace.line(format_args!("group {group} is to be led by {to} instead of {leader}"));
         world.cluster.order(leader, group, What::Transfer { to });

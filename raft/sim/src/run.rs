@@ -10,7 +10,7 @@ use crate::chaos::{self, Chaos, World};
 use crate::clients::{self, Clients};
 use crate::cluster::Cluster;
 use crate::entropy;
-use crate::facts::Violation;
+use crate::facts::{Facts, Violation};
 use crate::judge::{self, Judge};
 use crate::ledger::effect_key;
 use crate::members::Members;
@@ -220,7 +220,7 @@ impl Run<'_> {
         Summary {
             plan: self.plan.clone(),
             ticks: self.tick,
-            terms: facts.clone().map(|facts| facts.terms()).sum(),
+            terms: facts.clone().map(Facts::terms).sum(),
             committed: facts.map(|facts| facts.committed.len()).sum(),
             changed: self.members.changed,
             chance: entropy::taken(),

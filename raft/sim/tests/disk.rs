@@ -12,13 +12,11 @@ use quorate_storage::simulation::{Crash, Disk, Random, SyncDelay};
 use quorate_storage::{Db, Options};
 use tokio::runtime::Runtime;
 
-#[expect(dead_code, reason = "shared with the tests of the real store, which use more of it")]
 #[path = "../../../storage/tests/it/model.rs"]
 mod model;
 #[expect(dead_code, reason = "shared with the tests of the real store, which use more of it")]
 #[path = "../../../storage/tests/it/support.rs"]
 mod support;
-#[expect(dead_code, reason = "shared with the tests of the real store, which use more of it")]
 #[path = "../../../storage/tests/it/workload.rs"]
 mod workload;
 
