@@ -1,8 +1,8 @@
 //! One command's way to the metadata leader and its verdict's way back.
 //!
 //! The sender tries until its deadline: a leader may be being elected, or the one asked may just have
-//! been deposed. An attempt whose outcome was not learned is repeated too, since every command may be
-//! applied twice; only the last word differs. If no attempt can have reached the log the answer is
+//! been deposed. An attempt whose outcome was not learned is repeated too, under the same request id, so that it
+//! takes effect once. If no attempt can have reached the log the answer is
 //! [`AdminError::NoController`], and otherwise [`AdminError::Timeout`], which promises nothing.
 
 use std::time::Duration;
@@ -12,10 +12,11 @@ use quorate_raft::{CallError, Outcome, ProposeError};
 use quorate_storage::mutant;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use uuid::Uuid;
 
 use super::Controller;
 use super::calls::PROPOSE;
-use crate::metadata::{AdminError, Command, Done, Image, Reply, decode, encode};
+use crate::metadata::{AdminError, Command, Done, Reply, decode, encode};
 
 /// Between two attempts: about an election's length over ten.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -42,13 +43,14 @@ impl Controller {
         command: Command,
         deadline: Instant,
     ) -> Result<Done, AdminError> {
+        let command = Command::Once { request: Uuid::new_v4(), command: Box::new(command) };
         let payload = Bytes::from(encode(&command));
         let mut repeated = false;
         loop {
             match self.attempt(&payload, deadline).await {
                 Verdict::Applied { reply, index } => {
                     self.wait_for_image(index, deadline).await;
-                    return self.settle(&command, reply, repeated);
+                    return reply;
                 }
                 Verdict::NotInLog => {}
                 Verdict::Unknown => repeated = true,
@@ -128,26 +130,5 @@ impl Controller {
         if timeout_at(deadline, shown).await.is_err() {
             tracing::debug!(index, "image does not show an applied command in time");
         }
-    }
-
-    /// A refusal may be the echo of an earlier attempt that succeeded unheard.
-    fn settle(&self, command: &Command, reply: Reply, repeated: bool) -> Reply {
-        match reply {
-            Err(error) if repeated && is_echo(&self.metadata.image(), command, &error) => {
-                Ok(Done::Changed)
-            }
-            reply => reply,
-        }
-    }
-}
-
-fn is_echo(image: &Image, command: &Command, refusal: &AdminError) -> bool {
-    match (command, refusal) {
-        (Command::DeleteTopic { .. }, AdminError::UnknownTopicId(_))
-        | (Command::CancelReplicas { .. }, AdminError::NoChangeUnderWay) => true,
-        (Command::CreatePartitions(request), AdminError::InvalidPartitions(_)) => image
-            .topic(&request.topic)
-            .is_some_and(|topic| topic.partitions.len() == request.total as usize),
-        _ => false,
     }
 }

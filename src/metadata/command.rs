@@ -2,8 +2,8 @@
 //!
 //! A command carries a request and the time, not a decision: whether it is valid and where replicas go
 //! is decided when it is applied, from the image at that index, so two requests that raced are judged
-//! in one order everywhere. Every command may be proposed again when its outcome was not learned:
-//! applying it twice leaves the image as applying it once (or wastes a block of ids).
+//! in one order everywhere. A command is proposed again when its outcome was not learned; [`Command::Once`]
+//! makes sure that it takes effect once, however many of its copies arrive and however late.
 //!
 //! Invariant: variants and fields are only added at the end; the bytes are frozen by tests.
 
@@ -65,6 +65,11 @@ pub enum Command {
     /// Takes the next `count` producer ids.
     AllocateProducerIds {
         count: u32,
+    },
+    /// A command with the id of the request it is for: applied the first time, answered alike every time.
+    Once {
+        request: Uuid,
+        command: Box<Command>,
     },
 }
 

@@ -5,6 +5,7 @@
 //!
 //! Invariant: a command that is refused changes nothing.
 
+mod answered;
 mod brokers;
 mod replicas;
 mod topics;
@@ -15,16 +16,19 @@ use std::sync::Arc;
 use quorate_raft::{Committed, DecodeError, Effects, Machine};
 use serde::{Deserialize, Serialize};
 
+use answered::Answered;
+
 use super::{AdminError, Broker, Command, Done, Image, Reply, Topic, decode, encode};
 
 /// Entries kept behind the applied index for brokers that were away briefly; one that missed more gets
 /// the image as a whole, which is small.
 const ENTRIES_KEPT: u64 = 1_024;
 
-/// Image and nothing else.
+/// The image, and what was answered to whom.
 #[derive(Debug, Clone, Default)]
 pub struct MetadataMachine {
     image: Arc<Image>,
+    answered: Answered,
 }
 
 impl MetadataMachine {
@@ -50,6 +54,14 @@ impl Machine for MetadataMachine {
         image.applied = entry.index;
         let Some(payload) = entry.payload else { return Ok(Done::Changed) };
         match decode(payload) {
+            Ok(Command::Once { request, command }) => {
+                if let Some(reply) = self.answered.get(&request) {
+                    return reply.clone();
+                }
+                let reply = judge(image, *command);
+                self.answered.remember(request, reply.clone());
+                reply
+            }
             Ok(command) => judge(image, command),
             // Skipping it would leave this broker with another image than the brokers that understood it.
             Err(error) => {
@@ -59,12 +71,18 @@ impl Machine for MetadataMachine {
     }
 
     fn encode(&self) -> Vec<u8> {
-        encode(&Stored::of(&self.image))
+        encode(&(Stored::of(&self.image), self.answered.store()))
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let stored: Stored = decode(bytes).map_err(|error| DecodeError(error.to_string()))?;
-        Ok(Self { image: Arc::new(stored.into_image()) })
+        // The first release remembered no answers.
+        let (stored, answered): (Stored, answered::Stored) = decode(bytes)
+            .or_else(|error| match decode(bytes) {
+                Ok(stored) => Ok((stored, answered::Stored::default())),
+                Err(_) => Err(error),
+            })
+            .map_err(|error| DecodeError(error.to_string()))?;
+        Ok(Self { image: Arc::new(stored.into_image()), answered: answered.into() })
     }
 
     /// Nothing is read from the log again; the bound moves in steps so that checkpoints are rare.
@@ -92,6 +110,7 @@ fn judge(image: &mut Image, command: Command) -> Reply {
         Command::CancelReplicas { topic, partition } => replicas::cancel(image, topic, partition),
         Command::CompleteReplicas { group, change } => replicas::complete(image, group, change),
         Command::AllocateProducerIds { count } => allocate_producer_ids(image, count),
+        Command::Once { command, .. } => judge(image, *command),
     }
 }
 

@@ -1,8 +1,5 @@
 //! One name of a topic as a register that holds nothing or a number of partitions.
 //!
-//! A deletion or growth that is acknowledged says how things are, not who made them so: a request that is repeated on
-//! its way inside the cluster cannot tell its own earlier success from somebody else's. A creation can, by its id.
-//!
 //! A change that may or may not have taken effect makes two registers of one, so a state is the set of all that are
 //! possible.
 
@@ -27,11 +24,10 @@ pub enum Step {
     MayHaveCreated(i64),
     /// There was something when somebody else wanted to create it.
     Existed,
-    /// There is nothing now.
     Deleted,
     /// Also a deletion that found nothing: it may have looked at an old list, or have been repeated on its way.
     MayHaveDeleted,
-    /// There were no more, and now there are so many.
+    /// There were fewer, and now there are so many.
     Grown(i64),
     /// Also a growth that was refused, for it may have been repeated on its way.
     MayHaveGrown(i64),
@@ -77,9 +73,9 @@ impl Step {
             (Step::Created(count), None) => vec![Some(count)],
             (Step::MayHaveCreated(count), None) => vec![None, Some(count)],
             (Step::MayHaveCreated(_) | Step::Existed, Some(_)) => vec![register],
-            (Step::Deleted, _) => vec![None],
+            (Step::Deleted, Some(_)) => vec![None],
             (Step::MayHaveDeleted, _) => vec![register, None],
-            (Step::Grown(count), Some(old)) if old <= count => vec![Some(count)],
+            (Step::Grown(count), Some(old)) if old < count => vec![Some(count)],
             (Step::MayHaveGrown(count), Some(old)) if old < count => vec![register, Some(count)],
             (Step::MayHaveGrown(_), _) => vec![register],
             (Step::WasMissing, None) => vec![None],
