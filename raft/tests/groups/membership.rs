@@ -158,7 +158,9 @@ async fn of_two_attempts_to_open_a_group_one_succeeds_and_both_end() {
         let open = || node.open(GroupId(1), Ledger::default(), vec![1]);
         tokio::join!(open(), open())
     };
-    let (first, second) = cluster.node(1).spawn(both).await;
+    let opened = cluster.node(1).spawn(both);
+    let opened = tokio::time::timeout(Duration::from_secs(10), opened).await;
+    let (first, second) = opened.expect("neither waits for the other for ever");
     assert!(first.is_ok());
     assert!(matches!(second, Err(Error::AlreadyOpen(GroupId(1)))));
 }
