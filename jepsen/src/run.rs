@@ -3,6 +3,7 @@
 //! What the run keeps is a directory: the history, the brokers' logs, the report. A run that could not be carried
 //! out has the verdict unknown, never valid.
 
+mod coverage;
 mod plan;
 mod progress;
 mod stage;
@@ -104,6 +105,7 @@ pub fn run(plan: &Plan, tools: &Tools) -> anyhow::Result<Done> {
     say("checking".to_owned());
     let history = env.recorder.ops();
     findings.extend(workload.check(&env, &history));
+    findings.extend(coverage::check(plan, &history, &faults));
     let verdict = checker::verdict(&findings);
     let report = Report::new(plan, verdict, &findings, &faults, &cluster.logs());
     report::write(&dir, &report, &history)?;

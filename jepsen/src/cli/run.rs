@@ -69,6 +69,7 @@ impl RunArgs {
         let faults = self.faults.join("-");
         let mut plan = Plan::new(&format!("{}-{faults}", self.workload), &self.workload, schedule);
         plan.faults.clone_from(&self.faults);
+        plan.has_faults = !self.faults.is_empty();
         plan.seed = seed(self.seed);
         plan.time = Duration::from_secs(self.time);
         plan.brokers = self.brokers;

@@ -76,6 +76,8 @@ const SENTENCES: &[(&str, &str)] = &[
     ("coverage", "Too little succeeded to say that all is well."),
     ("indeterminate", "How many sends nobody knows the outcome of."),
     ("malformed-history", "The history itself is wrong, which is the tester's fault."),
+    ("too-little-done", "So few operations succeeded that their history shows nothing."),
+    ("no-fault-bit", "No fault is known to have taken effect, so nothing was tested."),
     ("tester-failed", "The tester could not do what it had to."),
 ];
 

@@ -20,6 +20,8 @@ pub struct Plan {
     /// Fault classes for a schedule; a script of a scenario needs none.
     pub faults: Vec<String>,
     pub seed: u64,
+    /// Whether a run in which nothing went wrong has missed its purpose.
+    pub has_faults: bool,
     /// Length of the main phase.
     pub time: Duration,
     pub brokers: u64,
@@ -59,6 +61,7 @@ impl Plan {
             name: name.to_owned(),
             workload: workload.to_owned(),
             faults: Vec::new(),
+            has_faults: true,
             seed: 1,
             time: Duration::from_secs(20),
             brokers: 3,
