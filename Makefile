@@ -10,11 +10,11 @@ ASSERTIONS := $(foreach crate,quorate quorate-raft quorate-storage,--config prof
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -o Dpkg::Use-Pty=0
 PIP := $(TEST_CLIENTS)/python/bin/pip --disable-pip-version-check
-.PHONY: help run build test lint bench jepsen mutants harness tools packages clients sandbox-tools
+.PHONY: help run build test lint bench jepsen simulate mutants harness tools packages clients sandbox-tools
 .DEFAULT_GOAL := help
 
 help: ## this menu
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## build, then run three brokers on this machine until Ctrl-C (flags: make run ARGS='--brokers 5')
 	@bin/quorate demo $(ARGS)
@@ -44,6 +44,10 @@ bench: build ## measure failover and throughput on this machine
 
 jepsen: build harness ## every scenario of faults, a quarter of an hour (flags: make jepsen ARGS='--seed 7')
 	@$(SUDO) bin/quorate-jepsen suite full $(ARGS)
+
+simulate: tools ## seeds of the deterministic simulation (flags: make simulate ARGS='--from 1 --count 2000')
+	$(CARGO) build --release -p quorate-sim
+	@$(CARGO_TARGET_DIR)/release/quorate-sim sweep $(ARGS)
 
 mutants: harness ## build brokers with known defects and show that the scenarios find them; renews jepsen/README.md
 	@echo "==> building the broker with defects"
