@@ -47,7 +47,7 @@ jepsen: build harness ## every scenario of faults, a quarter of an hour (flags: 
 
 simulate: tools ## seeds of the deterministic simulation (flags: make simulate ARGS='--from 1 --count 2000')
 	$(CARGO) build --release -p quorate-sim
-	@$(CARGO_TARGET_DIR)/release/quorate-sim sweep $(ARGS)
+	@$(CARGO_TARGET_DIR)/release/quorate-sim sweep $(or $(ARGS),--count 200)
 
 mutants: harness ## build brokers with known defects and show that the scenarios find them; renews jepsen/README.md
 	@echo "==> building the broker with defects"
