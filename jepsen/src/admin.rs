@@ -108,9 +108,14 @@ impl Reply {
 
 impl Admin {
     pub fn new(brokers: Vec<Address>) -> Admin {
+        Admin::with_patience(brokers, PATIENCE)
+    }
+
+    /// One that gives up earlier on each answer.
+    pub fn with_patience(brokers: Vec<Address>, patience: Duration) -> Admin {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(patience))
             .timeout_connect(Some(Duration::from_secs(2)))
             // Hosts come and go under the same addresses; a kept connection would be to a dead one.
             .max_idle_connections(0)
@@ -144,12 +149,7 @@ impl Admin {
     }
 
     /// One request to the first broker that answers. A change may then have been made twice: ask for states, not steps.
-    pub fn request(
-        &self,
-        method: &str,
-        path: &str,
-        body: Option<&Value>,
-    ) -> anyhow::Result<Reply> {
+    pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Reply> {
         let mut last = None;
         for broker in &self.brokers {
             match self.ask(broker, method, path, body) {
@@ -261,7 +261,9 @@ impl Admin {
         for broker in &self.brokers {
             match self.ask(broker, "GET", "/v1/cluster", None) {
                 Ok(reply) if reply.body["healthy"] == true => {}
-                Ok(reply) => reasons.push(format!("broker {}: {}", broker.id, reply.body["reasons"])),
+                Ok(reply) => {
+                    reasons.push(format!("broker {}: {}", broker.id, reply.body["reasons"]));
+                }
                 Err(error) => reasons.push(format!("broker {}: {error:#}", broker.id)),
             }
         }

@@ -25,9 +25,12 @@ pub fn run(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     let names: Vec<&str> = stage.plan.faults.iter().map(String::as_str).collect();
     let steps = schedule(stage.plan.seed, &names, stage.plan.time);
     let mut open: BTreeMap<String, Box<dyn Fault>> = BTreeMap::new();
+    // A step that takes long shifts all later ones, so that what comes between a beginning and its end stays.
+    let mut late = Duration::ZERO;
     for step in steps {
-        while started.elapsed() < step.at {
-            std::thread::sleep(LOOK.min(step.at.saturating_sub(started.elapsed())));
+        while started.elapsed() < step.at + late && stage.going_on() {
+            let rest = (step.at + late).saturating_sub(started.elapsed());
+            std::thread::sleep(rest.min(stage.left()).min(LOOK));
             stage.cluster.watch();
         }
         match step.action {
@@ -41,6 +44,7 @@ pub fn run(stage: &mut Stage<'_>) -> anyhow::Result<()> {
                 }
             }
         }
+        late = late.max(started.elapsed().saturating_sub(step.at));
         // Clients hear of brokers that joined.
         *stage.env.brokers.write() = stage.cluster.addresses();
     }

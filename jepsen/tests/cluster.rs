@@ -63,13 +63,15 @@ fn brokers_are_killed_paused_cut_off_and_without_power_and_are_whole_again() {
     lap("healed");
     assert_eq!(cluster.admin().topic("t").unwrap().partitions.len(), 4);
     let added = cluster.add_broker().unwrap();
-    assert_eq!((added, cluster.broker(4).unwrap().state()), (4, State::Running));
+    assert_eq!((added, cluster.broker(4).unwrap().state()), ((4, true), State::Running));
     cluster.heal().unwrap();
     lap("healed");
     cluster.stop_all();
     lap("stopped");
     let findings = cluster.findings();
     assert!(findings.is_empty(), "{findings:#?}");
-    drop(cluster);
+    let dir = cluster.spec().dir.clone();
+    cluster.discard();
     lap("gone");
+    std::fs::remove_dir_all(dir).unwrap();
 }

@@ -1,6 +1,10 @@
 //! Every class of fault, once or more, on a cluster of real brokers under load: each begins, proves that it bit, ends,
 //! and leaves a cluster that becomes whole again.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails; what the faults did is worth reading then"
+)]
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -95,4 +99,7 @@ fn every_fault_bites_and_the_cluster_is_whole_afterwards() {
         assert!(findings.is_empty(), "after {}: {findings:#?}", row.name);
     }
     assert!(dull.is_empty(), "never bit: {dull:?}");
+    let dir = cluster.spec().dir.clone();
+    cluster.discard();
+    std::fs::remove_dir_all(dir).unwrap();
 }

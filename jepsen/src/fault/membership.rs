@@ -1,6 +1,6 @@
 //! Changes of who keeps what: brokers join, replicas move, shrink to one and grow, a broker is drained.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -23,7 +23,9 @@ pub(super) fn make() -> Box<dyn Fault> {
 /// Partitions changed at a time.
 const MANY: usize = 4;
 /// How long an end waits for changes under way: other faults may hold them up.
-const SETTLE: Duration = Duration::from_secs(20);
+const SETTLE: Duration = Duration::from_secs(10);
+/// For asking: other faults may make each answer late.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
@@ -83,17 +85,24 @@ impl Fault for Membership {
             match cluster.spares() {
                 0 => kind = if cluster.ids().len() > 3 { Kind::Replace } else { Kind::Shrink },
                 _ => {
-                    chosen = cluster.add_broker()?;
-                    proof = format!("broker {chosen} joined; ");
+                    let (id, ready) = cluster.add_broker()?;
+                    chosen = id;
+                    proof = match ready {
+                        true => format!("broker {id} joined; "),
+                        false => format!("broker {id} is not let in yet; "),
+                    };
                 }
             }
         }
         if matches!(kind, Kind::Shrink) && !cluster.thin() {
             return Ok(skipped("a replica is damaged, so none may be given up"));
         }
-        let (admin, all) = (cluster.admin(), cluster.ids());
-        let mut asked = 0;
+        let (admin, all) = (cluster.hasty_admin(), cluster.ids());
+        let (started, mut asked) = (Instant::now(), 0);
         for place in places(cluster, MANY, random) {
+            if started.elapsed() > PATIENCE {
+                break;
+            }
             let Some(target) = kind.target(&place, &all, chosen, random) else { continue };
             asked += 1;
             let (topic, partition) = (place.topic, place.partition);
@@ -113,7 +122,7 @@ impl Fault for Membership {
     }
 
     fn end(&mut self, cluster: &mut Cluster) -> anyhow::Result<Outcome> {
-        let (admin, moved) = (cluster.admin(), std::mem::take(&mut self.moved));
+        let (admin, moved) = (cluster.hasty_admin(), std::mem::take(&mut self.moved));
         let count = moved.len();
         let mut waiting = moved;
         wait(SETTLE, || {

@@ -39,6 +39,9 @@ impl Fault for Pause {
                 proofs.push(cluster.resume(id)?);
             }
         }
-        Ok(installed("awake", proofs.join("; ")))
+        match proofs.is_empty() {
+            true => Ok(installed("none left", "other faults ended them meanwhile")),
+            false => Ok(installed("awake", proofs.join("; "))),
+        }
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn make() -> Box<dyn Fault> {
 }
 
 /// How long an end waits until no replica is on the lost broker any more.
-const MOVED: Duration = Duration::from_secs(40);
+const MOVED: Duration = Duration::from_secs(20);
 
 impl Fault for Replace {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
@@ -45,8 +45,8 @@ impl Fault for Replace {
 
 /// Lets a spare broker join and take over the replicas of one that is lost.
 pub(super) fn stand_in(cluster: &mut Cluster, lost: u64) -> anyhow::Result<Outcome> {
-    let newcomer = cluster.add_broker()?;
-    let admin = cluster.admin();
+    let (newcomer, _) = cluster.add_broker()?;
+    let admin = cluster.hasty_admin();
     let moved = wait(MOVED, || move_away(&admin, lost, newcomer).ok().filter(|left| *left == 0));
     let what = format!("broker {newcomer} for broker {lost}");
     Ok(match moved {

@@ -60,7 +60,7 @@ pub(super) fn leader(cluster: &Cluster, random: &mut StdRng) -> Option<u64> {
 
 /// Some partitions, at most `count`, in any order.
 pub(super) fn places(cluster: &Cluster, count: usize, random: &mut StdRng) -> Vec<Place> {
-    let admin = cluster.admin();
+    let admin = cluster.hasty_admin();
     let mut topics = admin.topics().unwrap_or_default();
     topics.shuffle(random);
     let mut places = Vec::new();

@@ -1,5 +1,7 @@
 //! Leaderships that move on request, to any replica and back, as fast as they are granted.
 
+use std::time::{Duration, Instant};
+
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
@@ -19,12 +21,17 @@ pub(super) fn make() -> Box<dyn Fault> {
 
 /// Partitions moved at a time.
 const MANY: usize = 12;
+/// For asking them all: other faults may make each answer late.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 impl Fault for Transfer {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
-        let (admin, running) = (cluster.admin(), cluster.running());
-        let mut asked = 0;
+        let (admin, running) = (cluster.hasty_admin(), cluster.running());
+        let (started, mut asked) = (Instant::now(), 0);
         for place in places(cluster, MANY, random) {
+            if started.elapsed() > PATIENCE {
+                break;
+            }
             let (topic, partition) = (place.topic, place.partition);
             let Some(leader) = partition.leader else { continue };
             let others = partition.replicas.iter().filter(|id| **id != leader);
@@ -44,8 +51,10 @@ impl Fault for Transfer {
     }
 
     fn end(&mut self, cluster: &mut Cluster) -> anyhow::Result<Outcome> {
-        let (admin, moved) = (cluster.admin(), std::mem::take(&mut self.moved));
-        let back = moved.iter().filter(|(topic, partition, leader)| {
+        let (admin, moved) = (cluster.hasty_admin(), std::mem::take(&mut self.moved));
+        let started = Instant::now();
+        let back = moved.iter().take_while(|_| started.elapsed() < PATIENCE);
+        let back = back.filter(|(topic, partition, leader)| {
             admin.set_leader(topic, *partition, *leader).is_ok_and(|reply| reply.ok())
         });
         Ok(installed("leaderships back", format!("{} of {} granted", back.count(), moved.len())))

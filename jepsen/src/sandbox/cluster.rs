@@ -24,6 +24,8 @@ use crate::workload::Address;
 const READY: Duration = Duration::from_secs(60);
 /// Until the cluster is whole after everything was healed.
 const WHOLE: Duration = Duration::from_secs(60);
+/// A fault waits so long for an answer.
+const HASTE: Duration = Duration::from_secs(2);
 /// A stop hands leaderships over first.
 const STOP: Duration = Duration::from_secs(35);
 /// Hosts of client groups are numbered from here.
@@ -170,6 +172,12 @@ impl Cluster {
         Admin::new(running.map(Broker::address).collect())
     }
 
+    /// The same for faults, which must not wait for answers that other faults hold back.
+    pub fn hasty_admin(&self) -> Admin {
+        let running = self.members().filter(|broker| broker.running());
+        Admin::with_patience(running.map(Broker::address).collect(), HASTE)
+    }
+
     /// The logs of all brokers that ever ran.
     pub fn logs(&self) -> Vec<PathBuf> {
         let logs = self.brokers.iter().map(|broker| broker.log.clone());
@@ -221,6 +229,16 @@ impl Cluster {
             if ended { Some(false) } else { admin.ready(&address).then_some(true) }
         })
         .unwrap_or(false)
+    }
+}
+
+impl Cluster {
+    /// Ends all brokers and removes their disks, which hold gigabytes; the logs stay. For runs in which nothing was wrong.
+    pub fn discard(mut self) {
+        for mut broker in std::mem::take(&mut self.brokers) {
+            drop(broker.process.take());
+            broker.disk.remove();
+        }
     }
 }
 

@@ -148,6 +148,16 @@ impl Disk {
         Ok(stat.f_bavail * stat.f_frsize)
     }
 
+    /// Removes the disk with all that is on it.
+    pub(crate) fn remove(self) {
+        let (mount, image) = (self.mount.clone(), self.image.clone());
+        drop(self);
+        let _ = fs::remove_dir_all(mount);
+        if let Some(image) = image {
+            let _ = fs::remove_file(image);
+        }
+    }
+
     /// Forgets everything on it.
     pub fn wipe(&self) -> anyhow::Result<()> {
         match fs::remove_dir_all(&self.data) {

@@ -26,7 +26,7 @@ pub(super) fn shrink_grow_replace(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         })?;
         settle(stage, &used)?;
         if newcomer.is_none() && stage.cluster.spares() > 0 {
-            newcomer = Some(stage.cluster.add_broker()?);
+            newcomer = Some(stage.cluster.add_broker()?.0);
         }
         let fourth = newcomer.unwrap_or(1);
         stage.gather(1)?;

@@ -89,11 +89,12 @@ fn disagreements(admin: &Admin) -> Vec<String> {
             Err(error) => wrong.push(format!("broker {}: {error:#}", broker.id)),
         }
     }
-    wrong.extend(groups.values().filter_map(|replicas| disagreement(replicas)));
+    let asked: Vec<u64> = admin.brokers().iter().map(|broker| broker.id).collect();
+    wrong.extend(groups.values().filter_map(|replicas| disagreement(replicas, &asked)));
     wrong
 }
 
-fn disagreement(replicas: &[Group]) -> Option<String> {
+fn disagreement(replicas: &[Group], asked: &[u64]) -> Option<String> {
     let first = replicas.first()?;
     let name = first.partition.clone().unwrap_or_else(|| format!("group {}", first.group));
     let view = |it: &Group| {
@@ -103,6 +104,10 @@ fn disagreement(replicas: &[Group]) -> Option<String> {
     let settled = !first.joint && first.leader.is_some() && first.last_index == first.applied_index;
     let mut hosts: Vec<u64> = replicas.iter().map(|it| it.broker).collect();
     let mut members: Vec<u64> = [&first.voters[..], &first.learners[..]].concat();
+    if first.partition.is_none() {
+        // A broker that is lost for good stays a member of the metadata group.
+        members.retain(|id| asked.contains(id));
+    }
     hosts.sort_unstable();
     members.sort_unstable();
     if agreed && settled && hosts == members {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::members::JOINING;
 use super::{Cluster, STOP, State, WHOLE};
 use crate::admin::wait;
 
@@ -79,6 +80,7 @@ impl Cluster {
         }
         self.watch();
         for id in self.ids() {
+            self.no_longer(id, JOINING);
             self.restore_power(id)?;
             self.broker(id)?.disk.empty()?;
         }

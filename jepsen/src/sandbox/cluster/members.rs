@@ -6,17 +6,24 @@ use anyhow::{Context, ensure};
 
 use super::{Cluster, State};
 
-/// Until a broker that joins serves.
-const JOINED: Duration = Duration::from_secs(60);
+/// How long a fault waits for a broker that joins.
+const JOINED: Duration = Duration::from_secs(10);
+/// A broker that nobody lets in gives up.
+pub(super) const JOINING: &str = "it may not be let in";
 
 impl Cluster {
-    /// Lets a spare broker join, and waits until it serves. Returns its number.
-    pub fn add_broker(&mut self) -> anyhow::Result<u64> {
+    /// Lets a spare broker join. Returns its number, and whether it serves yet: other faults may keep it from that, and
+    /// then it goes on trying, or gives up, until the cluster is healed.
+    pub fn add_broker(&mut self) -> anyhow::Result<(u64, bool)> {
         let spare = self.brokers.iter().find(|broker| broker.state == State::Spare);
         let id = spare.context("no spare broker is left")?.id;
+        self.may_end(id, JOINING, &["broker ends"]);
         self.start_broker(id)?;
-        ensure!(self.wait_ready(id, JOINED), "broker {id} did not become ready{}", self.tails());
-        Ok(id)
+        let ready = self.wait_ready(id, JOINED);
+        if ready {
+            self.no_longer(id, JOINING);
+        }
+        Ok((id, ready))
     }
 
     /// Spare brokers left.
