@@ -83,7 +83,8 @@ impl Db {
             dir: dir.to_owned(),
             options,
         });
-        let threads = start_threads(&shared, &rocks, synced).map_err(|error| open_error(dir, &error))?;
+        let threads =
+            start_threads(&shared, &rocks, synced).map_err(|error| open_error(dir, &error))?;
         Ok(Arc::new(Db {
             shared,
             rocks: RwLock::new(Some(rocks)),

@@ -138,7 +138,7 @@ mod tests {
     fn errors_and_panics_are_alarming_unless_explained() {
         let log = "2026-01-01T00:00:00Z  INFO quorate: started\n\
                    2026-01-01T00:00:01Z  WARN quorate: disk slow\n\
-                   2026-01-01T00:00:02Z ERROR quorate_storage::fatal: storage failed\n\
+                   2026-01-01T00:00:02Z ERROR storage::fatal: storage failed\n\
                    thread 'main' panicked at src/x.rs\n";
         assert_eq!(alarming(log, &[]).len(), 2);
         let left = alarming(log, &["storage failed"]);
