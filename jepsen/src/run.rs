@@ -109,6 +109,10 @@ pub fn run(plan: &Plan, tools: &Tools) -> anyhow::Result<Done> {
     let verdict = checker::verdict(&findings);
     let report = Report::new(plan, verdict, &findings, &faults, &cluster.logs());
     report::write(&dir, &report, &history)?;
+    if verdict == Verdict::Valid {
+        // Hundreds of megabytes that nobody will look at.
+        cluster.discard();
+    }
     let done = Done {
         verdict,
         operations: history.iter().filter(|op| op.kind != Kind::Invoke).count(),

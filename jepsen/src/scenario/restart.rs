@@ -24,7 +24,8 @@ pub(super) fn rolling(stage: &mut Stage<'_>) -> anyhow::Result<()> {
 
 /// All brokers are killed at once, sometimes before they have come up again.
 pub(super) fn storm(stage: &mut Stage<'_>) -> anyhow::Result<()> {
-    let mut pauses = [2.0, 0.3, 0.1, 1.0].into_iter().cycle();
+    // The long one is longer than brokers wait before they tidy up (checkpoints of quiet partitions).
+    let mut pauses = [2.0, 0.3, 0.1, 1.0, 17.0].into_iter().cycle();
     while stage.going_on() {
         stage.rest(pauses.next().unwrap_or(1.0));
         let all = stage.cluster.ids();
