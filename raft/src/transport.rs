@@ -24,5 +24,6 @@ pub(crate) mod serve_request;
 pub(crate) mod server;
 pub(crate) mod wire;
 
-#[cfg(all(test, not(feature = "simulation")))]
+#[cfg(test)]
+#[cfg(not(feature = "simulation"))]
 mod tests;

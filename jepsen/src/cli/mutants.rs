@@ -15,16 +15,16 @@ use crate::run::say;
 
 /// A defect, the scenario that finds it, and within how many seconds.
 const TABLE: [(&str, &str, u64); 10] = [
-    ("ack-before-fsync", "power-cut", 120),
-    ("ack-before-commit", "isolate-leader", 120),
-    ("vote-not-persisted", "pause-kill", 180),
-    ("dedup-off", "answers-lost", 120),
-    ("fetch-past-high-watermark", "isolate-leader", 120),
-    ("apply-twice-after-restart", "restart-storm", 120),
-    ("truncate-on-checksum-error", "bit-rot", 180),
-    ("stale-list-offsets", "isolate-leader-list-offsets", 120),
-    ("leader-restore", "power-cut-slow-leader", 180),
-    ("metadata-before-commit", "admin-churn", 120),
+    ("ack-before-fsync", "power-cut", 240),
+    ("ack-before-commit", "isolate-leader", 240),
+    ("vote-not-persisted", "pause-kill", 240),
+    ("dedup-off", "answers-lost", 240),
+    ("fetch-past-high-watermark", "isolate-leader", 240),
+    ("apply-twice-after-restart", "restart-storm", 240),
+    ("truncate-on-checksum-error", "bit-rot", 240),
+    ("stale-list-offsets", "isolate-leader-list-offsets", 240),
+    ("leader-restore", "power-cut-slow-leader", 240),
+    ("metadata-before-commit", "admin-churn", 240),
 ];
 /// The variable by which a mutant is told its defect.
 const VARIABLE: &str = "MUTANT";
@@ -88,11 +88,11 @@ fn hunt(row: &(&'static str, &'static str, u64), places: &Places) -> anyhow::Res
             "{mutant}: {scenario} seed {seed}: {} {:?}",
             summary.verdict, summary.anomalies
         ));
-        if summary.verdict == Verdict::Invalid {
+        let in_time = started.elapsed().as_secs() <= budget;
+        if in_time && summary.verdict == Verdict::Invalid {
             by = Some(summary);
-            break;
         }
-        if started.elapsed().as_secs() > budget {
+        if by.is_some() || !in_time {
             break;
         }
     }
