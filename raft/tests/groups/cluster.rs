@@ -30,6 +30,8 @@ pub struct TestNode {
 pub struct Home {
     pub dir: TempDir,
     pub address: Option<SocketAddr>,
+    /// The directory that others are told it has.
+    pub directory: u128,
 }
 
 pub struct Cluster {
@@ -79,7 +81,8 @@ impl Cluster {
         let mut cluster = Self { homes: BTreeMap::new(), nodes: BTreeMap::new(), limits };
         for id in 1..=size {
             let dir = TempDir::new().expect("a temporary directory");
-            cluster.homes.insert(id, Home { dir, address: None });
+            let directory = u128::from(id) + 1000;
+            cluster.homes.insert(id, Home { dir, address: None, directory });
             cluster.start_node(id).await;
         }
         cluster
@@ -105,7 +108,7 @@ impl Cluster {
             for (other, home) in &self.homes {
                 if let Some(address) = home.address.filter(|_| other != id) {
                     one.in_runtime(|node| {
-                        node.set_peer(*other, &address.to_string(), u128::from(*other) + 1000);
+                        node.set_peer(*other, &address.to_string(), home.directory);
                     });
                 }
             }
