@@ -230,11 +230,6 @@ impl Admin {
         self.request("PUT", &path, Some(&json!({ "brokers": brokers })))
     }
 
-    pub fn cancel_replicas(&self, topic: &str, partition: i32) -> anyhow::Result<Reply> {
-        let path = format!("/v1/topics/{topic}/partitions/{partition}/replicas");
-        self.request("DELETE", &path, None)
-    }
-
     pub fn members(&self) -> anyhow::Result<Vec<Member>> {
         Ok(serde_json::from_value::<Members>(self.get("/v1/brokers")?)?.brokers)
     }

@@ -318,7 +318,7 @@ fn alone(plan: &mut Plan) {
 }
 
 fn many_partitions(plan: &mut Plan) {
-    plan.partitions = 50;
+    plan.partitions = 100;
 }
 
 fn with_a_spare(plan: &mut Plan) {

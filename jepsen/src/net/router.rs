@@ -110,12 +110,6 @@ impl Network {
         }
         sum
     }
-
-    /// Links whose rule is not the default.
-    pub fn faulty(&self) -> usize {
-        let links = self.links.lock();
-        links.table.iter().flatten().filter(|link| link.rule != Rule::default()).count()
-    }
 }
 
 impl Links {
