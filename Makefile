@@ -31,7 +31,7 @@ test: clients lint build harness ## everything a change must pass: format, lints
 	@echo "==> simulation: 20 seeds, each a process"
 	$(CARGO) test --release --no-fail-fast -p quorate-sim
 	$(CARGO) test --release --no-fail-fast -p quorate-raft --features simulation --lib store
-	@echo "==> fault injection: the harness's own tests, then a minute of faults"
+	@echo "==> fault injection: the harness's own tests, then two minutes of faults"
 	TEST_BROKER=$(CURDIR)/bin/quorate $(CARGO) test --release --no-fail-fast -p quorate-jepsen -p quorate-jepsen-shim
 	$(SUDO) bin/quorate-jepsen suite smoke
 

@@ -15,13 +15,13 @@ use crate::scenario;
 
 /// Names and what they are for; what is in them decides [`runs`].
 pub const PROFILES: [(&str, &str); 3] = [
-    ("smoke", "a minute, part of every test run"),
+    ("smoke", "two minutes, part of every test run"),
     ("full", "every scenario and a random schedule, about a quarter of an hour"),
     ("nightly", "the same with ever new seeds until --hours are over"),
 ];
 
 /// Scenarios of the smoke profile, shortened.
-const SMOKE: [&str; 2] = ["power-cut", "isolate-leader"];
+const SMOKE: [&str; 3] = ["power-cut", "isolate-leader", "isolate-leader-list-offsets"];
 const RANDOM: &[&str] = &["run", "--workload", "queue", "--faults"];
 
 #[derive(Args, Debug)]
