@@ -25,7 +25,9 @@ const GROUPS: u64 = 4;
 fn child_of_the_crash_tests() {
     let Ok(dir) = std::env::var("QUORATE_CRASH_DIR") else { return };
     let seed = std::env::var("QUORATE_CRASH_SEED").expect("a seed").parse().expect("a number");
-    let options = Options { recycled_wals: 0, ..small() };
+    let generation_bytes = std::env::var("QUORATE_CRASH_GENERATION").expect("a size");
+    let generation_bytes = generation_bytes.parse().expect("a number");
+    let options = Options { recycled_wals: 0, generation_bytes, ..small() };
     let db = Db::open(&Path::new(&dir).join("db"), options).expect("the store opens");
     let acks = Arc::new(Mutex::new(File::create(Path::new(&dir).join("acks")).expect("a file")));
     let mut model = Model::default();
@@ -67,13 +69,18 @@ fn acknowledge(acks: &Arc<Mutex<File>>, step: u64) -> Durable {
     Box::new(move || writeln!(acks.lock(), "{step}").expect("acknowledge"))
 }
 
-/// Runs the child until the failpoint kills it.
+/// Runs the child until the failpoint kills it, with generations so small that it passes through many of them.
 pub fn run_child(dir: &Path, seed: u64, failpoint: &str) -> ExitStatus {
+    run_child_with(small().generation_bytes, dir, seed, failpoint)
+}
+
+pub fn run_child_with(generation_bytes: u64, dir: &Path, seed: u64, failpoint: &str) -> ExitStatus {
     let binary = std::env::current_exe().expect("this binary");
     Command::new(binary)
         .args(["crash::child_of_the_crash_tests", "--exact", "--nocapture"])
         .env("QUORATE_CRASH_DIR", dir)
         .env("QUORATE_CRASH_SEED", seed.to_string())
+        .env("QUORATE_CRASH_GENERATION", generation_bytes.to_string())
         .env("QUORATE_FAILPOINT", failpoint)
         .env("QUORATE_SYNCED_WAL", dir.join("synced"))
         .stdout(Stdio::null())
