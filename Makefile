@@ -10,7 +10,7 @@ ASSERTIONS := $(foreach crate,quorate quorate-raft quorate-storage,--config prof
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -o Dpkg::Use-Pty=0
 PIP := $(TEST_CLIENTS)/python/bin/pip --disable-pip-version-check
-.PHONY: help run build test lint bench jepsen simulate mutants harness tools packages clients sandbox-tools
+.PHONY: help run build test test-storage test-broker test-simulation test-faults lint bench jepsen simulate mutants harness tools packages clients sandbox-tools
 .DEFAULT_GOAL := help
 
 help: ## this menu
@@ -26,11 +26,20 @@ build: tools ## compile bin/quorate
 
 test: clients lint build harness ## everything a change must pass: format, lints, all tests with real clients, crashes, faults
 	@echo "==> tests (three-broker clusters, kcat, Python, Java and Rust clients; a quarter of an hour on two cores, most of it compiling)"
+	@$(MAKE) --no-print-directory --keep-going test-storage test-broker test-simulation test-faults
+
+test-storage:
 	$(CARGO) test --release --no-fail-fast -p quorate-storage
+
+test-broker:
 	$(CARGO) test --release --no-fail-fast -p quorate-raft -p quorate
+
+test-simulation:
 	@echo "==> simulation: 20 seeds, each a process"
 	$(CARGO) test --release --no-fail-fast -p quorate-sim
 	$(CARGO) test --release --no-fail-fast -p quorate-raft --features simulation --lib store
+
+test-faults:
 	@echo "==> fault injection: the harness's own tests, then two minutes of faults"
 	TEST_BROKER=$(CURDIR)/bin/quorate $(CARGO) test --release --no-fail-fast -p quorate-jepsen -p quorate-jepsen-shim
 	$(SUDO) bin/quorate-jepsen suite smoke
