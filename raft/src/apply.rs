@@ -16,7 +16,7 @@ use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::RwLock;
 use quorate_storage::{Log, StatePut, mutant};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::{DecodeError, Error, storage_failed};
@@ -111,14 +111,18 @@ pub(crate) struct StateMachine {
     newest_size: u64,
     bytes_since: u64,
     entries_since: u64,
+    /// Closed when this is dropped.
+    _running: watch::Sender<()>,
 }
 
 impl StateMachine {
     /// Loads the newest checkpoint of the group into the machine, if there is one. Reads the disk.
+    /// `running` tells by closing that the machine has ended and writes nothing more.
     pub fn load(
         shared: Arc<Shared>,
         holder: Arc<dyn Holder>,
         wanted: Arc<Wanted>,
+        running: watch::Sender<()>,
     ) -> Result<Self, Error> {
         let log = shared.log.clone();
         let mut machine = Self {
@@ -132,6 +136,7 @@ impl StateMachine {
             newest_size: 0,
             bytes_since: 0,
             entries_since: 0,
+            _running: running,
             log,
         };
         if let Some((checkpoint, size)) = checkpoint::load_newest(&machine.log)? {
@@ -357,9 +362,12 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             return Ok(Snapshot { meta: SnapshotMeta::default(), snapshot: Bytes::new() });
         };
         let log = self.log.clone();
-        let task = spawn_blocking(move || log.state_get(&checkpoint::key(index)));
-        let found = task.await.map_err(io::Error::other)?.map_err(storage_failed)?;
-        let value = found.ok_or_else(|| io::Error::other(format!("checkpoint {index} is gone")))?;
+        // Installing a snapshot deletes the checkpoints before it, also while this one is read.
+        let (from, to) = (checkpoint::key(index), checkpoint::key(u64::MAX));
+        let task = spawn_blocking(move || log.state_range(&from, &to, 1));
+        let found = task.await.map_err(io::Error::other)?.map_err(storage_failed)?.pop();
+        let (_, value) =
+            found.ok_or_else(|| io::Error::other(format!("checkpoint {index} is gone")))?;
         let checkpoint = Checkpoint::decode(value.clone()).map_err(invalid)?;
         let meta = SnapshotMeta {
             last_log_id: Some(checkpoint.last),

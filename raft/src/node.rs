@@ -123,7 +123,8 @@ impl Core {
         let (me, own) = (self.id(), log.clone());
         let shared = Arc::new(Shared::new(group, me, preferred, own, room, promised));
         let (machine_shared, wanted) = (Arc::clone(&shared), Arc::clone(&self.wanted));
-        let load = move || StateMachine::load(machine_shared, holder, wanted);
+        let (running, machine_runs) = watch::channel(());
+        let load = move || StateMachine::load(machine_shared, holder, wanted, running);
         let machine = spawn_blocking(load).await.map_err(std::io::Error::other)??;
         let leader_restore = leader_restore || mutant::on("leader-restore");
         let config = Arc::new(raft_config(group.0, leader_restore));
@@ -140,10 +141,23 @@ impl Core {
             .await
             .map_err(|error| Error::Corrupt(format!("group {group} cannot start: {error}")))?;
         raft.runtime_config().elect(shared.may_vote());
-        let replica = Arc::new(Replica { shared, raft });
-        self.replicas.write().insert(group.0, Arc::clone(&replica));
+        let replica = Arc::new(Replica { shared, raft, machine_runs });
+        if !self.admit(&replica) {
+            replica.stop().await;
+            return Err(Error::Stopped);
+        }
         tokio::spawn(Arc::clone(&replica).follow(Arc::clone(&self.suspects)));
         Ok(replica)
+    }
+
+    /// Makes a replica known, unless the node stops: then nobody would stop this one.
+    fn admit(&self, replica: &Arc<Replica>) -> bool {
+        let mut replicas = self.replicas.write();
+        if self.stopping.load(Ordering::Acquire) {
+            return false;
+        }
+        replicas.insert(replica.shared.group.0, Arc::clone(replica));
+        true
     }
 
     async fn close(self: &Arc<Self>, group: GroupId) {
@@ -359,6 +373,7 @@ impl Node {
     /// Hands all leaderships over, for a few seconds at most, then stops all groups and connections.
     /// The database stays open.
     pub async fn shutdown(&self) {
+        self.core.stopping.store(true, Ordering::Release);
         // Connections stay until then: the heir's first words are what tells that it took over.
         let replicas = self.core.replicas();
         let handed_over = stream::iter(replicas.iter().filter(|replica| replica.shared.leads()))
@@ -366,7 +381,8 @@ impl Node {
         if tokio::time::timeout(HAND_OVER, handed_over).await.is_err() {
             tracing::info!("some groups were not handed over in time");
         }
-        self.core.replicas.write().clear();
+        // Taken again: one that was being opened may have come meanwhile.
+        let replicas: Vec<_> = self.core.replicas.write().drain().map(|(_, it)| it).collect();
         stream::iter(&replicas)
             .for_each_concurrent(STOPPING, |replica| async move { replica.stop().await })
             .await;

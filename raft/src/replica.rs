@@ -222,6 +222,8 @@ impl Shared {
 pub(crate) struct Replica {
     pub shared: Arc<Shared>,
     pub raft: Raft,
+    /// Open while the state machine may still write.
+    pub machine_runs: watch::Receiver<()>,
 }
 
 impl Replica {
@@ -268,13 +270,16 @@ impl Replica {
         }
     }
 
-    /// Stops the core and waits until it has.
+    /// Stops the core and the state machine and waits until they have. The core does not wait for the machine, which
+    /// may have commands left; what it wrote after the group's deletion would bring a part of the group back.
     pub async fn stop(&self) {
         self.shared.closing.store(true, Ordering::Release);
         self.shared.room.close();
         if let Err(error) = self.raft.shutdown().await {
             tracing::debug!(group = self.shared.group.0, %error, "raft group did not stop cleanly");
         }
+        let mut machine = self.machine_runs.clone();
+        while machine.changed().await.is_ok() {}
     }
 
     pub fn metrics(&self) -> openraft::RaftMetrics<TypeConfig> {

@@ -58,7 +58,8 @@ impl Db {
         check_columns(dir)?;
         let synced = Synced::open(dir)?;
         if synced.log_matters() {
-            let last = wal::last_whole_write(dir).map_err(|error| open_error(dir, &error))?;
+            let last = wal::last_whole_write(dir, synced.needed_log());
+            let last = last.map_err(|error| open_error(dir, &error))?;
             // Without any record all may be in tables; what was recovered will tell.
             last.map_or(Ok(()), |last| synced.check(last))?;
         }

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rocksdb::properties::NUM_IMMUTABLE_MEM_TABLE;
+use rocksdb::properties::{MIN_LOG_NUMBER_TO_KEEP, NUM_IMMUTABLE_MEM_TABLE};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
     DBRawIterator, FlushOptions, LiveFile, Options as RocksOptions, ReadOptions, WriteBatch,
@@ -68,6 +68,11 @@ impl Rocks {
     /// Number of the newest write; numbers only grow, also across restarts.
     pub fn latest_write(&self) -> u64 {
         self.db.latest_sequence_number()
+    }
+
+    /// Number of the oldest write-ahead log with anything that is not in tables; 0 if that is not known.
+    pub fn needed_log(&self) -> u64 {
+        self.db.property_int_value(MIN_LOG_NUMBER_TO_KEEP).ok().flatten().unwrap_or(0)
     }
 
     /// Makes everything written so far durable.

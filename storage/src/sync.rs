@@ -16,6 +16,9 @@ use crate::rocks::Rocks;
 use crate::synced::Synced;
 use crate::{Durable, GroupId, fatal, mutant};
 
+/// Syncs after which RocksDB is asked again which logs it needs; an old answer only proves less.
+const NEEDED_EVERY: u64 = 64;
+
 /// Who waits for a sync.
 pub(crate) enum Callback {
     /// The append of a group: only the newest one covered by a sync is fired.
@@ -89,6 +92,7 @@ impl Sync {
 /// Body of the sync thread.
 pub(crate) fn run(shared: &Shared, rocks: &Rocks, synced: &Synced) {
     let sync = &shared.sync;
+    let (mut rounds, mut needed_log) = (0_u64, 0);
     while let Some(batches) = sync.take() {
         failpoint::hit("sync.before");
         let sizes = WalSizes::measure(&shared.dir);
@@ -101,7 +105,11 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks, synced: &Synced) {
         if failpoint::reached("sync.fail") {
             fatal("cannot sync the write-ahead log", &"injected by a test");
         }
-        if let Err(error) = synced.note(covered) {
+        if rounds.is_multiple_of(NEEDED_EVERY) {
+            needed_log = rocks.needed_log();
+        }
+        rounds += 1;
+        if let Err(error) = synced.note(covered, needed_log) {
             fatal("cannot note what was synced", &error);
         }
         shared.counters.synced(started.elapsed());

@@ -15,18 +15,23 @@ const HEADER_RECYCLED: usize = 11;
 /// Sequence number and count.
 const PREFIX: usize = 12;
 
-/// The newest write up to the first damage in the logs of `dir`; none if no record can be read.
-pub(crate) fn last_whole_write(dir: &Path) -> io::Result<Option<u64>> {
-    let mut last = None;
-    for (number, path) in logs(dir)? {
-        let mut walk = Walk { number, last, record: Vec::new() };
+/// The newest write up to the first damage in the logs of `dir`; none if there is neither a record nor damage. Logs
+/// before the one numbered `needed` are in tables and kept for their room only.
+///
+/// Damage with which no write is missing, because the next log goes on right behind it, is none: the end of a log
+/// that reused a file may be followed by the file's earlier life.
+pub(crate) fn last_whole_write(dir: &Path, needed: u64) -> io::Result<Option<u64>> {
+    let (mut last, mut damaged) = (None, false);
+    for (number, path) in logs(dir)?.into_iter().filter(|(number, _)| *number >= needed) {
+        let mut walk = Walk { number, first: None, last: None, record: Vec::new() };
         let whole = walk.file(BufReader::with_capacity(8 * BLOCK, File::open(path)?))?;
-        last = walk.last;
-        if !whole {
+        if damaged && walk.first != last.map(|last| last + 1) {
             break;
         }
+        last = walk.last.or(last);
+        damaged = !whole || (damaged && walk.first.is_none());
     }
-    Ok(last)
+    Ok(last.or(damaged.then_some(0)))
 }
 
 /// The logs in the order they were written.
@@ -62,6 +67,8 @@ enum Found<'a> {
 
 struct Walk {
     number: u64,
+    /// The first and the last write.
+    first: Option<u64>,
     last: Option<u64>,
     /// The beginning of the record that is being put together.
     record: Vec<u8>,
@@ -142,6 +149,7 @@ impl Walk {
             && let (Ok(sequence), Ok(count)) = (sequence.try_into(), count.try_into())
         {
             let (first, count) = (u64::from_le_bytes(sequence), u32::from_le_bytes(count));
+            self.first = self.first.or(Some(first));
             self.last = Some(first + u64::from(count).saturating_sub(1));
         }
     }
@@ -186,7 +194,7 @@ mod tests {
         for recycle in [0, 2] {
             let dir = tempfile::tempdir().unwrap();
             let newest = crashed(dir.path(), recycle);
-            assert_eq!(last_whole_write(dir.path()).unwrap(), Some(newest), "{recycle}");
+            assert_eq!(last_whole_write(dir.path(), 0).unwrap(), Some(newest), "{recycle}");
             let (_, path) = logs(dir.path()).unwrap().pop().unwrap();
             let log = File::options().read(true).write(true).open(path).unwrap();
             let length = log.metadata().unwrap().len();
@@ -195,7 +203,7 @@ mod tests {
                 let mut byte = [0];
                 log.read_exact_at(&mut byte, place).unwrap();
                 log.write_all_at(&[byte[0] ^ 1], place).unwrap();
-                let found = last_whole_write(dir.path()).unwrap().unwrap();
+                let found = last_whole_write(dir.path(), 0).unwrap().unwrap();
                 assert!(found < newest && found < before, "{recycle}: {found} of {newest}");
                 before = found;
             }
@@ -205,8 +213,44 @@ mod tests {
     #[test]
     fn a_directory_without_records_says_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(last_whole_write(dir.path()).unwrap(), None);
+        assert_eq!(last_whole_write(dir.path(), 0).unwrap(), None);
         fs::write(dir.path().join("000004.log"), vec![0; 100_000]).unwrap();
-        assert_eq!(last_whole_write(dir.path()).unwrap(), None);
+        assert_eq!(last_whole_write(dir.path(), 0).unwrap(), None);
+    }
+
+    /// A log of one record for each pair of a sequence number and a count.
+    fn log_of(writes: &[(u64, u32)]) -> Vec<u8> {
+        let mut log = Vec::new();
+        for (sequence, count) in writes {
+            let mut checked = vec![1];
+            checked.extend_from_slice(&sequence.to_le_bytes());
+            checked.extend_from_slice(&count.to_le_bytes());
+            checked.extend_from_slice(b"what was written");
+            log.extend_from_slice(&masked(crc32c::crc32c(&checked)).to_le_bytes());
+            log.extend_from_slice(&((checked.len() - 1) as u16).to_le_bytes());
+            log.extend_from_slice(&checked);
+        }
+        log
+    }
+
+    #[test]
+    fn damage_counts_only_where_a_write_is_missing() {
+        let found = |files: &[(u64, Vec<u8>)], needed| {
+            let dir = tempfile::tempdir().unwrap();
+            for (number, bytes) in files {
+                fs::write(dir.path().join(format!("{number:06}.log")), bytes).unwrap();
+            }
+            last_whole_write(dir.path(), needed).unwrap()
+        };
+        let whole = log_of(&[(1, 2), (3, 1)]);
+        let tail = [whole.as_slice(), &[7; 40]].concat();
+        let rotten = [&[whole[0] ^ 1], &whole[1..]].concat();
+        let (next, later) = (log_of(&[(4, 3)]), log_of(&[(5, 3)]));
+        assert_eq!(found(&[(4, whole.clone()), (5, next.clone())], 0), Some(6));
+        assert_eq!(found(&[(4, tail.clone()), (5, next.clone())], 0), Some(6), "none is missing");
+        assert_eq!(found(&[(4, tail.clone()), (5, later)], 0), Some(3), "write 4 is missing");
+        assert_eq!(found(&[(4, tail), (5, Vec::new())], 0), Some(3));
+        assert_eq!(found(&[(4, rotten.clone()), (5, next.clone())], 0), Some(0), "from the first");
+        assert_eq!(found(&[(4, rotten), (5, next)], 5), Some(6), "a log nobody needs");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_raft::{Outcome, ProposeError, TransportLimits};
+use quorate_raft::{Outcome, ProposeError, Role, TransportLimits};
 use quorate_storage::GroupId;
 
 use super::cluster::{Cluster, until};
@@ -161,4 +161,45 @@ async fn groups_can_be_closed_and_deleted_while_they_are_written_to() {
     let node = cluster.node(2);
     until("the deleted group is gone from the disk", || !node.db.groups().contains(&GroupId(1)))
         .await;
+}
+
+/// The core does not wait for the machine when it ends. What the machine still wrote after the deletion would be a
+/// group without a log, which cannot be opened again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_deleted_group_was_applying_does_not_bring_it_back() {
+    let mut cluster = Cluster::start(1).await;
+    for group in [1, 2] {
+        cluster.create(group, &[1]).await;
+        cluster.write(group, "first").await;
+    }
+    let group = cluster.group(1, 1).clone();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (held, holds) = std::sync::mpsc::channel();
+    let machine = group.clone();
+    let gate = std::thread::spawn(move || {
+        let _guard = machine.machine();
+        held.send(()).unwrap();
+        released.recv().unwrap();
+    });
+    holds.recv().unwrap();
+    let pending = group.propose(note("waits at the gate"), None).await.unwrap();
+    until("the entry is committed", || {
+        let status = group.status();
+        status.committed_index == status.last_index && status.applied_index < status.last_index
+    })
+    .await;
+    let node = std::sync::Arc::clone(&cluster.node(1).node);
+    let deleting = tokio::spawn(async move { node.delete(GroupId(1)).await });
+    until("the core has ended", || group.status().role == Role::Stopped).await;
+    for round in 0..20 {
+        cluster.write(2, &format!("meanwhile {round}")).await;
+    }
+    release.send(()).unwrap();
+    gate.join().unwrap();
+    deleting.await.unwrap().unwrap();
+    drop(pending);
+    for round in 0..20 {
+        cluster.write(2, &format!("afterwards {round}")).await;
+    }
+    assert!(!cluster.node(1).db.groups().contains(&GroupId(1)));
 }
