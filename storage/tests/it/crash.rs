@@ -25,9 +25,13 @@ const GROUPS: u64 = 4;
 fn child_of_the_crash_tests() {
     let Ok(dir) = std::env::var("QUORATE_CRASH_DIR") else { return };
     let seed = std::env::var("QUORATE_CRASH_SEED").expect("a seed").parse().expect("a number");
-    let generation_bytes = std::env::var("QUORATE_CRASH_GENERATION").expect("a size");
-    let generation_bytes = generation_bytes.parse().expect("a number");
-    let options = Options { recycled_wals: 0, generation_bytes, ..small() };
+    let sizes = std::env::var("QUORATE_CRASH_SIZES").expect("sizes");
+    let (generation, recycled) = sizes.split_once(' ').expect("two numbers");
+    let options = Options {
+        generation_bytes: generation.parse().expect("a number"),
+        recycled_wals: recycled.parse().expect("a number"),
+        ..small()
+    };
     let db = Db::open(&Path::new(&dir).join("db"), options).expect("the store opens");
     let acks = Arc::new(Mutex::new(File::create(Path::new(&dir).join("acks")).expect("a file")));
     let mut model = Model::default();
@@ -71,16 +75,22 @@ fn acknowledge(acks: &Arc<Mutex<File>>, step: u64) -> Durable {
 
 /// Runs the child until the failpoint kills it, with generations so small that it passes through many of them.
 pub fn run_child(dir: &Path, seed: u64, failpoint: &str) -> ExitStatus {
-    run_child_with(small().generation_bytes, dir, seed, failpoint)
+    run_child_with((small().generation_bytes, 0), dir, seed, failpoint)
 }
 
-pub fn run_child_with(generation_bytes: u64, dir: &Path, seed: u64, failpoint: &str) -> ExitStatus {
+/// With generations of that many bytes, and that many logs used again.
+pub fn run_child_with(
+    (generation, recycled): (u64, usize),
+    dir: &Path,
+    seed: u64,
+    failpoint: &str,
+) -> ExitStatus {
     let binary = std::env::current_exe().expect("this binary");
     Command::new(binary)
         .args(["crash::child_of_the_crash_tests", "--exact", "--nocapture"])
         .env("QUORATE_CRASH_DIR", dir)
         .env("QUORATE_CRASH_SEED", seed.to_string())
-        .env("QUORATE_CRASH_GENERATION", generation_bytes.to_string())
+        .env("QUORATE_CRASH_SIZES", format!("{generation} {recycled}"))
         .env("QUORATE_FAILPOINT", failpoint)
         .env("QUORATE_SYNCED_WAL", dir.join("synced"))
         .stdout(Stdio::null())

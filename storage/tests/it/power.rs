@@ -63,7 +63,7 @@ fn a_bit_that_rots_in_what_was_synced_is_refused_and_not_taken_for_the_end() {
     for (seed, count) in [(110, 30), (111, 60), (112, 120), (113, 200)] {
         let dir = tempfile::tempdir().expect("a directory");
         let failpoint = format!("sync.after:{count}");
-        assert!(!run_child_with(GENERATION, dir.path(), seed, &failpoint).success());
+        assert!(!run_child_with((GENERATION, 0), dir.path(), seed, &failpoint).success());
         let (newest, synced) = newest_log(dir.path());
         assert!(synced > 1000, "{count} syncs left {synced} bytes to damage");
         let log = fs::File::options().read(true).write(true).open(&newest).expect("the log");
@@ -79,4 +79,30 @@ fn a_bit_that_rots_in_what_was_synced_is_refused_and_not_taken_for_the_end() {
         log.write_all_at(&byte, synced / 2).expect("the byte as it was");
         verify(dir.path(), seed, &open(&dir.path().join("db")));
     }
+}
+
+/// Logs are kept to be used again. What is in them is in tables, so rot there is no reason to refuse anything.
+#[test]
+fn a_bit_that_rots_in_a_log_nobody_needs_is_not_held_against_the_store() {
+    let mut damaged = 0;
+    for seed in 120..126 {
+        let dir = tempfile::tempdir().expect("a directory");
+        let sizes = (small().generation_bytes, 3);
+        // Every 64 syncs, beginning with the first, is noted which logs are needed.
+        assert!(!run_child_with(sizes, dir.path(), seed, "sync.after:193").success());
+        let note = fs::read(dir.path().join("db/quorate.synced")).expect("the note");
+        let needed = u64::from_be_bytes(note[8..16].try_into().expect("eight bytes"));
+        for file in fs::read_dir(dir.path().join("db")).expect("the store's directory").flatten() {
+            let name = file.file_name().to_string_lossy().into_owned();
+            let number = name.strip_suffix(".log").and_then(|name| name.parse::<u64>().ok());
+            if number.is_some_and(|number| number < needed) {
+                let mut bytes = fs::read(file.path()).expect("the log");
+                bytes.iter_mut().step_by(100).for_each(|byte| *byte ^= 16);
+                fs::write(file.path(), bytes).expect("a rotten log");
+                damaged += 1;
+            }
+        }
+        verify(dir.path(), seed, &open(&dir.path().join("db")));
+    }
+    assert!(damaged > 0, "no log was left that nobody needs");
 }
