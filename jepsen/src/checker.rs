@@ -70,6 +70,13 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Cases in words, of which the first few are kept.
+    pub fn new(anomaly: &str, verdict: Verdict, mut cases: Vec<String>) -> Finding {
+        let (anomaly, count) = (anomaly.to_owned(), cases.len() as u64);
+        cases.truncate(SHOWN);
+        Finding { anomaly, verdict, count, cases, ops: Vec::new() }
+    }
+
     /// A line for a person, and one for each case that is kept.
     pub fn to_text(&self) -> String {
         let mut text = format!("{}: {} ({})", self.verdict, self.anomaly, self.count);
@@ -182,24 +189,19 @@ fn few(list: &[i64]) -> String {
 
 /// Collects cases by anomaly and verdict.
 #[derive(Default)]
-struct Findings(BTreeMap<(String, Verdict), Finding>);
+pub struct Findings(BTreeMap<(String, Verdict), Finding>);
 
 impl Findings {
     /// One case of an anomaly, with the indexes of the operations that show it.
-    fn add(
+    pub fn add(
         &mut self,
         anomaly: &str,
         verdict: Verdict,
         case: impl FnOnce() -> String,
         ops: impl IntoIterator<Item = u64>,
     ) {
-        let finding = self.0.entry((anomaly.to_owned(), verdict)).or_insert_with(|| Finding {
-            anomaly: anomaly.to_owned(),
-            verdict,
-            count: 0,
-            cases: Vec::new(),
-            ops: Vec::new(),
-        });
+        let finding = self.0.entry((anomaly.to_owned(), verdict));
+        let finding = finding.or_insert_with(|| Finding::new(anomaly, verdict, Vec::new()));
         finding.count += 1;
         if finding.cases.len() < SHOWN && finding.count <= LOOKED_AT {
             let case = case();
@@ -214,7 +216,7 @@ impl Findings {
         }
     }
 
-    fn invalid(
+    pub fn invalid(
         &mut self,
         anomaly: &str,
         case: impl FnOnce() -> String,
@@ -224,7 +226,7 @@ impl Findings {
     }
 
     /// The worst first.
-    fn finish(self) -> Vec<Finding> {
+    pub fn finish(self) -> Vec<Finding> {
         let mut findings: Vec<Finding> = self.0.into_values().collect();
         findings.sort_by(|a, b| b.verdict.cmp(&a.verdict).then(a.anomaly.cmp(&b.anomaly)));
         findings

@@ -173,6 +173,11 @@ pub fn every_damage() -> Vec<Box<dyn Fault>> {
     bitrot::every()
 }
 
+/// The write-ahead logs under a broker's directory.
+pub fn write_ahead_logs(data: &std::path::Path) -> Vec<std::path::PathBuf> {
+    damage::files(data, damage::Class::Wal)
+}
+
 /// The fault class of a name.
 pub fn find(name: &str) -> Option<&'static Row> {
     all().iter().find(|row| row.name == name)

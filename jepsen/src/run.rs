@@ -4,9 +4,11 @@
 //! out has the verdict unknown, never valid.
 
 mod coverage;
+mod evidence;
 mod plan;
 mod progress;
 mod stage;
+mod strike;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,9 +26,12 @@ use crate::report::{self, Report};
 use crate::sandbox::{Cluster, Host, Spec};
 use crate::workload::{self, Env, Phase, Settings, Worker, Workload};
 
+pub use coverage::Demand;
+pub use evidence::Sign;
 pub use plan::{Plan, Script, Tools};
 pub use progress::say;
 pub use stage::{Stage, Used, between};
+pub use strike::{Struck, resting};
 
 /// A request without an answer for this long is indeterminate.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
@@ -77,17 +82,18 @@ pub fn run(plan: &Plan, tools: &Tools) -> anyhow::Result<Done> {
     let workload = workload::find(&plan.workload)
         .with_context(|| format!("there is no workload {:?}", plan.workload))?;
     say(format!("{}: seed {}, data in {}", plan.name, plan.seed, dir.display()));
-    let mut cluster = Cluster::start(&spec(plan, workload.as_ref(), tools, &dir))?;
+    let mut cluster = Cluster::start(&spec(plan, &workload, tools, &dir))?;
     let recorder = Recorder::create(&dir.join("history.edn"))?;
     let env = Env::new(settings(plan), recorder, cluster.addresses());
     cluster.client_host(0).run(|| workload.prepare(&env))??;
     say(format!("{} brokers, {} clients, {} s", plan.brokers, plan.workers, plan.time.as_secs()));
-    let workload: Arc<dyn Workload> = Arc::from(workload);
+    let workload = Arc::new(workload);
     let workers = start_workers(plan, &cluster, &env, &workload)?;
+    let began = Instant::now();
     let mut stage = Stage::new(&mut cluster, &env, plan);
     let scripted = (plan.script)(&mut stage);
-    stage.rest_until_end();
-    let faults = stage.into_faults();
+    let (faults, mut evidence) = stage.finish();
+    let main = began.elapsed();
     let mut findings: Vec<Finding> =
         tester_failed("the script of faults", scripted).into_iter().collect();
     say("healing".to_owned());
@@ -100,12 +106,14 @@ pub fn run(plan: &Plan, tools: &Tools) -> anyhow::Result<Done> {
     findings.extend(compared.unwrap_or_else(|error| {
         tester_failed("comparing replicas", Err(error)).into_iter().collect()
     }));
+    evidence.ask(&cluster);
     cluster.stop_all();
     findings.extend(cluster.findings());
     say("checking".to_owned());
     let history = env.recorder.ops();
-    findings.extend(workload.check(&env, &history));
-    findings.extend(coverage::check(plan, &history, &faults));
+    findings.extend(workload.check(&history));
+    evidence.read(&history, &workload.partitions());
+    findings.extend(coverage::check(plan, main, &history, &faults, &evidence));
     let verdict = checker::verdict(&findings);
     let report = Report::new(plan, verdict, &findings, &faults, &cluster.logs());
     report::write(&dir, &report, &history)?;
@@ -135,7 +143,7 @@ fn fresh_dir(out: &Path, plan: &Plan) -> anyhow::Result<PathBuf> {
     Ok(dir)
 }
 
-fn spec(plan: &Plan, workload: &dyn Workload, tools: &Tools, dir: &Path) -> Spec {
+fn spec(plan: &Plan, workload: &Workload, tools: &Tools, dir: &Path) -> Spec {
     let needed = workload.broker_settings().iter();
     let needed = needed.map(|&(key, value)| (key.to_owned(), value.to_owned()));
     Spec {
@@ -169,7 +177,7 @@ fn start_workers(
     plan: &Plan,
     cluster: &Cluster,
     env: &Arc<Env>,
-    workload: &Arc<dyn Workload>,
+    workload: &Arc<Workload>,
 ) -> anyhow::Result<Vec<Running>> {
     let start = |number: usize| {
         let group = number % plan.client_groups;
@@ -182,12 +190,12 @@ fn start_workers(
             started: Instant::now(),
         };
         let thread = std::thread::Builder::new().name(format!("worker-{number}"));
-        Ok(thread.spawn(move || work(&host, workload.as_ref(), worker))?)
+        Ok(thread.spawn(move || work(&host, &workload, worker))?)
     };
     (0..plan.workers).map(start).collect()
 }
 
-fn work(host: &Host, workload: &dyn Workload, mut worker: Worker) -> anyhow::Result<()> {
+fn work(host: &Host, workload: &Workload, mut worker: Worker) -> anyhow::Result<()> {
     host.enter()?;
     workload.work(&mut worker)
 }
@@ -218,11 +226,6 @@ fn finish_workers(env: &Env, workers: Vec<Running>) -> Vec<Finding> {
 /// An error of the tester proves nothing about the broker, so the verdict cannot be valid.
 fn tester_failed(what: &str, outcome: anyhow::Result<()>) -> Option<Finding> {
     let error = outcome.err()?;
-    Some(Finding {
-        anomaly: "tester-failed".to_owned(),
-        verdict: Verdict::Unknown,
-        count: 1,
-        cases: vec![format!("{what}: {error:#}")],
-        ops: Vec::new(),
-    })
+    let case = format!("{what}: {error:#}");
+    Some(Finding::new("tester-failed", Verdict::Unknown, vec![case]))
 }

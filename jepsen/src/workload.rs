@@ -2,6 +2,7 @@
 //!
 //! A workload is one file and one row of [`all`]. The runner sets its topics up, lets `workers` threads run it, each
 //! in the network of its client group, heals the cluster, lets every thread read to the end, and then asks it to check.
+//! A thread is one process after the other: whoever sent what may or may not have happened ends and another begins.
 
 mod admin;
 mod content;
@@ -16,17 +17,22 @@ pub mod replicas;
 mod retention;
 mod session;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
+use parking_lot::Mutex;
 use rand::rngs::StdRng;
 
-use crate::checker::{Finding, Verdict};
+use crate::checker::{self, Finding, Findings};
 use crate::client::At;
 use crate::history::{Op, Process, Recorder};
+use finish::final_reads;
+use keys::Keys;
+use pace::Pace;
+use session::Session;
 
 /// One broker as clients know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,8 +123,8 @@ pub struct Worker {
     pub started: Instant,
 }
 
-/// See the module.
-pub trait Workload: Send + Sync {
+/// What one workload does that others do not; [`Workload`] is the rest.
+trait Work: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// One sentence for `--help` and the report.
@@ -129,49 +135,114 @@ pub trait Workload: Send + Sync {
         &[]
     }
 
+    /// Creates what the workers need.
+    fn prepare(&self, env: &Env) -> anyhow::Result<Keys>;
+
+    /// What a process does whenever it is its turn, for as long as it lives.
+    fn process(&self, session: &mut Session) -> Step;
+
+    /// What a worker has to find out once it has read everything.
+    fn finish(&self, _: &mut Worker, _: &Arc<Keys>, _: &Mutex<Findings>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// The keys that are to be whole at the end, and their partitions.
+    fn partitions(&self, keys: &Keys) -> Vec<(i64, At)> {
+        keys.used()
+    }
+
+    fn check(&self, history: &[Op]) -> Vec<Finding> {
+        checker::queue(history, &checker::Options::default())
+    }
+}
+
+type Step = Box<dyn FnMut(&mut Session) -> anyhow::Result<()>>;
+
+/// See the module.
+pub struct Workload {
+    work: Box<dyn Work>,
+    keys: OnceLock<Arc<Keys>>,
+    /// What workers found out by themselves.
+    found: Mutex<Findings>,
+}
+
+impl Workload {
+    fn new(work: impl Work + 'static) -> Workload {
+        Workload { work: Box::new(work), keys: OnceLock::new(), found: Mutex::default() }
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.work.name()
+    }
+
+    pub fn about(&self) -> &'static str {
+        self.work.about()
+    }
+
+    /// Settings of brokers that it needs.
+    pub fn broker_settings(&self) -> &'static [(&'static str, &'static str)] {
+        self.work.broker_settings()
+    }
+
+    fn keys(&self) -> anyhow::Result<&Arc<Keys>> {
+        self.keys.get().context("the workload is not prepared")
+    }
+
     /// Creates what the workers need. Runs once, in the first client network, in a whole cluster.
-    fn prepare(&self, env: &Env) -> anyhow::Result<()>;
+    pub fn prepare(&self, env: &Env) -> anyhow::Result<()> {
+        let keys = Arc::new(self.work.prepare(env)?);
+        self.keys.set(keys).ok().context("prepared twice")
+    }
 
     /// A worker's whole life: operations at the rate until the phase is `Final`, then final reads until they are
     /// complete or the phase is `Over`. An error is one of the tester, not of the broker, and makes the verdict
     /// unknown.
-    fn work(&self, worker: &mut Worker) -> anyhow::Result<()>;
+    pub fn work(&self, worker: &mut Worker) -> anyhow::Result<()> {
+        let keys = self.keys()?;
+        let mut pace = Pace::new(&worker.env);
+        let mut session = Session::new(worker, keys);
+        let mut step = self.work.process(&mut session);
+        while pace.wait(worker) {
+            if session.ended {
+                session = Session::new(worker, keys);
+                step = self.work.process(&mut session);
+            }
+            keys.grow(&mut session.client);
+            step(&mut session)?;
+        }
+        for (key, offset) in final_reads(worker, keys)? {
+            let case = || format!("key {key} was not read up to offset {offset}");
+            self.found.lock().invalid("final-reads-incomplete", case, []);
+        }
+        self.work.finish(worker, keys, &self.found)
+    }
 
     /// Every partition it used, by the key that stands for it in the history.
-    fn partitions(&self) -> Vec<(i64, At)>;
+    pub fn partitions(&self) -> Vec<(i64, At)> {
+        self.keys.get().map(|keys| self.work.partitions(keys)).unwrap_or_default()
+    }
 
-    /// Everything that is wrong with the history, and what is missing to call it valid.
-    fn check(&self, env: &Env, history: &[Op]) -> Vec<Finding>;
+    /// Everything that is wrong with the history, and what is missing to call it valid. For the end: what workers found
+    /// out is told once.
+    pub fn check(&self, history: &[Op]) -> Vec<Finding> {
+        let mut findings = self.work.check(history);
+        findings.extend(std::mem::take(&mut *self.found.lock()).finish());
+        findings
+    }
 }
 
 /// The workloads there are, each fresh for one run.
-pub fn all() -> Vec<Box<dyn Workload>> {
+pub fn all() -> Vec<Workload> {
     vec![
-        Box::new(queue::Queue::default()),
-        Box::new(idempotent::Idempotent::default()),
-        Box::new(list_offsets::ListOffsets::default()),
-        Box::new(admin::Admin::default()),
-        Box::new(retention::Retention::default()),
+        Workload::new(queue::Queue),
+        Workload::new(idempotent::Idempotent),
+        Workload::new(list_offsets::ListOffsets),
+        Workload::new(admin::Admin::default()),
+        Workload::new(retention::Retention),
     ]
 }
 
 /// The workload of a name.
-pub fn find(name: &str) -> Option<Box<dyn Workload>> {
+pub fn find(name: &str) -> Option<Workload> {
     all().into_iter().find(|workload| workload.name() == name)
-}
-
-/// What final reads did not reach: keys and the offsets that were to be read.
-fn unread(missing: &BTreeMap<i64, i64>) -> Vec<Finding> {
-    if missing.is_empty() {
-        return Vec::new();
-    }
-    let case =
-        |(key, offset): (&i64, &i64)| format!("key {key} was not read up to offset {offset}");
-    vec![Finding {
-        anomaly: "final-reads-incomplete".to_owned(),
-        verdict: Verdict::Invalid,
-        count: missing.len() as u64,
-        cases: missing.iter().take(10).map(case).collect(),
-        ops: Vec::new(),
-    }]
 }

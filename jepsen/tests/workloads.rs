@@ -151,7 +151,7 @@ fn run_with(name: &str, brokers: &mut Brokers, meanwhile: impl FnOnce(&mut Broke
     let recorder = Recorder::create(&brokers.dir.path().join(format!("{name}.edn"))).unwrap();
     let env = Env::new(settings, recorder, brokers.addresses.clone());
     workload.prepare(&env).unwrap();
-    let (workload, env) = (&*workload, &env);
+    let (workload, env) = (&workload, &env);
     thread::scope(|scope| {
         let workers: Vec<_> = (0..env.settings.workers)
             .map(|number| scope.spawn(move || workload.work(&mut worker(env, number))))
@@ -165,7 +165,7 @@ fn run_with(name: &str, brokers: &mut Brokers, meanwhile: impl FnOnce(&mut Broke
     });
     let missing = replicas::compare(env, &workload.partitions(), SOON).unwrap();
     let ops = env.recorder.ops();
-    let mut findings = workload.check(env, &ops);
+    let mut findings = workload.check(&ops);
     findings.extend(missing);
     Run { ops, findings }
 }

@@ -91,7 +91,9 @@ impl RunArgs {
     }
 }
 
-/// Faults of the plan's classes, begun and ended as its seed says.
+/// Faults of the plan's classes, begun and ended as its seed says, for as long as the plan says.
 pub fn schedule(stage: &mut Stage<'_>) -> anyhow::Result<()> {
-    nemesis::run(stage)
+    nemesis::run(stage)?;
+    stage.rest_until_end();
+    Ok(())
 }

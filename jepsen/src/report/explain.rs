@@ -78,6 +78,11 @@ const SENTENCES: &[(&str, &str)] = &[
     ("malformed-history", "The history itself is wrong, which is the tester's fault."),
     ("too-little-done", "So few operations succeeded that their history shows nothing."),
     ("no-fault-bit", "No fault is known to have taken effect, so nothing was tested."),
+    (
+        "trap-not-sprung",
+        "What this scenario is about did not happen, so its verdict means nothing.",
+    ),
+    ("evidence", "What shows that this run met what it is about."),
     ("tester-failed", "The tester could not do what it had to."),
 ];
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Stage;
+use super::{Demand, Stage};
 use crate::sandbox::DiskKind;
 
 /// What goes wrong during the main phase. It ends by itself when the stage's time is over, or earlier.
@@ -20,9 +20,11 @@ pub struct Plan {
     /// Fault classes for a schedule; a script of a scenario needs none.
     pub faults: Vec<String>,
     pub seed: u64,
+    /// What must have happened for a verdict to count.
+    pub demands: &'static [Demand],
     /// Whether a run in which nothing went wrong has missed its purpose.
     pub has_faults: bool,
-    /// Length of the main phase.
+    /// Length of the main phase, at most.
     pub time: Duration,
     pub brokers: u64,
     /// Places for brokers that join.
@@ -61,6 +63,7 @@ impl Plan {
             name: name.to_owned(),
             workload: workload.to_owned(),
             faults: Vec::new(),
+            demands: &[],
             has_faults: true,
             seed: 1,
             time: Duration::from_secs(20),

@@ -8,6 +8,7 @@ use anyhow::Context;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use super::evidence::{Evidence, Sign};
 use super::{Plan, say};
 use crate::admin::{Admin, Partition, wait};
 use crate::fault::{FaultRecord, Outcome};
@@ -27,7 +28,11 @@ pub struct Stage<'a> {
     pub env: &'a Env,
     pub plan: &'a Plan,
     pub random: StdRng,
+    pub(super) evidence: Evidence,
     until: Instant,
+    /// When the round under way began, and how long rounds take.
+    round: Option<Instant>,
+    longest: Duration,
     faults: Vec<FaultRecord>,
 }
 
@@ -42,12 +47,29 @@ impl<'a> Stage<'a> {
     pub(super) fn new(cluster: &'a mut Cluster, env: &'a Env, plan: &'a Plan) -> Stage<'a> {
         let until = Instant::now() + plan.time;
         let random = StdRng::seed_from_u64(plan.seed);
-        Stage { cluster, env, plan, random, until, faults: Vec::new() }
+        let (evidence, faults) = (Evidence::default(), Vec::new());
+        let (round, longest) = (None, Duration::ZERO);
+        Stage { cluster, env, plan, random, evidence, until, round, longest, faults }
     }
 
     /// Whether the main phase has time left.
     pub fn going_on(&self) -> bool {
         Instant::now() < self.until
+    }
+
+    /// Whether to begin another round of the same: the first in any case, more as long as they are likely to end in
+    /// time. A round that is broken off shows nothing, and one that is not makes a run longer than promised.
+    pub fn another_round(&mut self) -> bool {
+        let now = Instant::now();
+        if let Some(began) = self.round.replace(now) {
+            self.longest = self.longest.max(now - began);
+        }
+        now + self.longest <= self.until
+    }
+
+    /// Takes note of something that the scenario is about.
+    pub fn saw(&mut self, sign: Sign, count: usize) {
+        self.evidence.add(sign, count);
     }
 
     /// What is left of the main phase.
@@ -61,12 +83,13 @@ impl<'a> Stage<'a> {
         self.cluster.watch();
     }
 
-    pub(super) fn rest_until_end(&mut self) {
-        std::thread::sleep(self.left());
+    /// Lets clients work for what is left of the main phase.
+    pub fn rest_until_end(&mut self) {
+        self.rest(self.left().as_secs_f64());
     }
 
-    pub(super) fn into_faults(self) -> Vec<FaultRecord> {
-        self.faults
+    pub(super) fn finish(self) -> (Vec<FaultRecord>, Evidence) {
+        (self.faults, self.evidence)
     }
 
     /// Records that a fault begins, whatever became of it.
@@ -105,8 +128,7 @@ impl<'a> Stage<'a> {
         what: &str,
         act: impl FnOnce(&mut Cluster) -> anyhow::Result<String>,
     ) -> anyhow::Result<()> {
-        let outcome = outcome(what, act(self.cluster));
-        self.began(name, outcome)
+        self.act(Stage::began, name, what, act)
     }
 
     /// As [`Stage::begin`], for the end.
@@ -116,8 +138,21 @@ impl<'a> Stage<'a> {
         what: &str,
         act: impl FnOnce(&mut Cluster) -> anyhow::Result<String>,
     ) -> anyhow::Result<()> {
-        let outcome = outcome(what, act(self.cluster));
-        self.ended(name, outcome)
+        self.act(Stage::ended, name, what, act)
+    }
+
+    fn act(
+        &mut self,
+        note: fn(&mut Stage<'a>, &str, Outcome) -> anyhow::Result<()>,
+        name: &str,
+        what: &str,
+        act: impl FnOnce(&mut Cluster) -> anyhow::Result<String>,
+    ) -> anyhow::Result<()> {
+        let outcome = match act(self.cluster) {
+            Ok(proof) => Outcome::Installed { what: what.to_owned(), proof },
+            Err(error) => Outcome::Indeterminate { reason: format!("{what}: {error:#}") },
+        };
+        note(self, name, outcome)
     }
 
     /// Cuts these directed links for as long as `meanwhile` takes; the packets that met the cut are the proof.
@@ -198,13 +233,6 @@ fn lead(admin: &Admin, topic: &str, partition: i32, leader: u64) -> anyhow::Resu
         None
     });
     led.with_context(|| format!("broker {leader} does not lead {topic}-{partition}"))
-}
-
-fn outcome(what: &str, acted: anyhow::Result<String>) -> Outcome {
-    match acted {
-        Ok(proof) => Outcome::Installed { what: what.to_owned(), proof },
-        Err(error) => Outcome::Indeterminate { reason: format!("{what}: {error:#}") },
-    }
 }
 
 /// A fault of the network that met no packet did nothing.

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use rand::Rng;
 
-use crate::run::Stage;
+use crate::run::{Stage, resting};
 
 const JUMP_SECONDS: i64 = 300;
 const SECOND: i64 = 1_000_000_000;
 
 pub(super) fn jumps(stage: &mut Stage<'_>) -> anyhow::Result<()> {
-    while stage.going_on() {
+    while stage.another_round() {
         let brokers = stage.cluster.ids();
         let id = brokers[stage.random.random_range(0..brokers.len())];
         let offset = stage.random.random_range(-JUMP_SECONDS..=JUMP_SECONDS);
@@ -31,10 +31,7 @@ pub(super) fn jumps(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         stage.rest(2.0);
         // An old leader with a wrong clock, and new ones with other wrong clocks.
         let leader = stage.busiest()?;
-        stage.begin("kill", &format!("broker {leader}"), |cluster| cluster.kill(leader))?;
-        stage.rest(1.5);
-        let started = stage.start(leader);
-        stage.end("kill", &format!("broker {leader} starts"), |_| started)?;
+        stage.kill(leader, "which leads most", resting(1.5))?;
         stage.end("clock", &format!("broker {id}'s wall clock is right"), |cluster| {
             let shim = &cluster.broker(id)?.shim;
             let bent = shim.hits().clocks_bent - before;

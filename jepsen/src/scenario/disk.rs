@@ -12,9 +12,10 @@ const SLOW_LEADER: Duration = Duration::from_millis(500);
 
 /// The leader's disk is full: it must end rather than acknowledge.
 pub(super) fn full(stage: &mut Stage<'_>) -> anyhow::Result<()> {
-    while stage.going_on() {
+    while stage.another_round() {
         stage.rest(2.0);
         let id = stage.busiest()?;
+        stage.strike(id);
         stage.cluster.may_end(id, "its disk is full", &["storage failed", "cannot", "No space"]);
         stage.begin("disk-full", &format!("broker {id}'s disk"), |cluster| {
             Ok(format!("{} bytes of ballast", cluster.broker(id)?.disk.fill()?))
@@ -31,9 +32,10 @@ pub(super) fn full(stage: &mut Stage<'_>) -> anyhow::Result<()> {
 
 /// The leader's fsync fails: it must end at once, and what it wrote is not trusted.
 pub(super) fn sync_fails(stage: &mut Stage<'_>) -> anyhow::Result<()> {
-    while stage.going_on() {
+    while stage.another_round() {
         stage.rest(2.0);
         let id = stage.busiest()?;
+        stage.strike(id);
         stage.cluster.may_end(
             id,
             "its syncs fail",
@@ -72,6 +74,7 @@ pub(super) fn slow_leader(stage: &mut Stage<'_>) -> anyhow::Result<()> {
 }
 
 fn slow(stage: &mut Stage<'_>, id: u64, by: Duration) -> anyhow::Result<()> {
+    stage.strike(id);
     stage.begin("slow-disk", &format!("broker {id}: {by:?} more per sync"), |cluster| {
         cluster.broker(id)?.shim.slow_sync(by)?;
         Ok("set".to_owned())

@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::partition::host;
 use crate::admin::wait;
 use crate::fault::Outcome;
-use crate::run::{Stage, Used, between};
+use crate::run::{Stage, Used, between, resting};
 
 /// A change that is not through by then counts as not made.
 const MOVED: Duration = Duration::from_secs(20);
@@ -15,15 +15,13 @@ const MOVED: Duration = Duration::from_secs(20);
 /// 3 to 1 to 3 replicas while the leader is cut off; then the leader's own replica goes to a new broker, during a kill.
 pub(super) fn shrink_grow_replace(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     let mut newcomer = None;
-    while stage.going_on() {
+    while stage.another_round() {
         let used: Vec<Used> = stage.used()?.into_iter().take(4).collect();
         change(stage, &used, "to one replica", |_| vec![1])?;
         stage.rest(1.0);
         ask(stage, &used, "back to three, the only one cut off meanwhile", |_| vec![1, 2, 3])?;
-        stage.cut("broker 1 from 2 and 3", &between(&[host(1)], &[host(2), host(3)]), |stage| {
-            stage.rest(2.0);
-            Ok(())
-        })?;
+        let links = between(&[host(1)], &[host(2), host(3)]);
+        stage.cut("broker 1 from 2 and 3", &links, resting(2.0))?;
         settle(stage, &used)?;
         if newcomer.is_none() && stage.cluster.spares() > 0 {
             newcomer = Some(stage.cluster.add_broker()?.0);
@@ -33,10 +31,7 @@ pub(super) fn shrink_grow_replace(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         ask(stage, &used, "the leader's own replica goes elsewhere, a voter is killed", |_| {
             vec![2, 3, fourth]
         })?;
-        stage.begin("kill", "broker 2", |cluster| cluster.kill(2))?;
-        stage.rest(1.5);
-        let started = stage.start(2);
-        stage.end("kill", "broker 2 starts", |_| started)?;
+        stage.kill(2, "a voter", resting(1.5))?;
         settle(stage, &used)?;
         change(stage, &used, "home again", |_| vec![1, 2, 3])?;
     }

@@ -21,8 +21,22 @@ fn hosts(stage: &Stage<'_>, without: u64) -> Vec<HostId> {
 /// Cuts one broker off from all others, clients still reach it.
 pub(super) fn cut_off(stage: &mut Stage<'_>, id: u64, seconds: f64) -> anyhow::Result<()> {
     let others = hosts(stage, id);
-    stage.cut(&format!("broker {id} from the others"), &between(&[host(id)], &others), |stage| {
+    let what = format!("broker {id} from the others");
+    strike(stage, id, &what, &between(&[host(id)], &others), seconds)
+}
+
+/// Cuts links of a broker for a while.
+fn strike(
+    stage: &mut Stage<'_>,
+    id: u64,
+    what: &str,
+    links: &[(HostId, HostId)],
+    seconds: f64,
+) -> anyhow::Result<()> {
+    let struck = stage.strike(id);
+    stage.cut(what, links, |stage| {
         stage.rest(seconds);
+        stage.recover(&struck);
         Ok(())
     })
 }
@@ -30,7 +44,7 @@ pub(super) fn cut_off(stage: &mut Stage<'_>, id: u64, seconds: f64) -> anyhow::R
 /// The broker that leads everything is in the minority, together with half of the clients.
 pub(super) fn leader_with_clients(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     let clients: Vec<HostId> = stage.cluster.client_hosts().iter().map(|host| host.id).collect();
-    while stage.going_on() {
+    while stage.another_round() {
         let leader = 1 + u64::from(rand::Rng::random_range(&mut stage.random, 0..3u8));
         stage.gather(leader)?;
         stage.rest(WHOLE);
@@ -38,10 +52,7 @@ pub(super) fn leader_with_clients(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         let mut theirs = hosts(stage, leader);
         theirs.extend(clients.iter().skip(WITH_LEADER + 1));
         let what = format!("broker {leader}, the leader, and clients {WITH_LEADER} from the rest");
-        stage.cut(&what, &between(&mine, &theirs), |stage| {
-            stage.rest(CUT);
-            Ok(())
-        })?;
+        strike(stage, leader, &what, &between(&mine, &theirs), CUT)?;
         stage.rest(WHOLE);
     }
     Ok(())
@@ -50,41 +61,33 @@ pub(super) fn leader_with_clients(stage: &mut Stage<'_>) -> anyhow::Result<()> {
 /// What clients send arrives at the leader, what it answers does not.
 pub(super) fn answers_lost(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     let clients: Vec<HostId> = stage.cluster.client_hosts().iter().map(|host| host.id).collect();
-    while stage.going_on() {
+    while stage.another_round() {
         stage.rest(1.0);
         let leader = stage.busiest()?;
         let answers: Vec<_> = clients.iter().map(|client| (host(leader), *client)).collect();
-        stage.cut(&format!("what broker {leader} answers clients"), &answers, |stage| {
-            stage.rest(0.5);
-            Ok(())
-        })?;
+        strike(stage, leader, &format!("what broker {leader} answers clients"), &answers, 0.5)?;
     }
     Ok(())
 }
 
-/// One after the other: a leader nobody hears, a leader that hears nobody, a bridge, a ring of majorities.
+/// A leader and the others, and what is cut between them.
+type Shape = (&'static str, fn(HostId, &[HostId]) -> Vec<(HostId, HostId)>);
+
+const SHAPES: [Shape; 4] = [
+    ("nobody hears it", |it, others| others.iter().map(|other| (it, *other)).collect()),
+    ("it hears nobody", |it, others| others.iter().map(|other| (*other, it)).collect()),
+    ("it is the bridge between the others", |_, others| between(&others[..1], &others[1..])),
+    ("it hears only one of the others", |it, others| between(&[it], &others[..1])),
+];
+
+/// One after the other, each around whoever leads by then.
 pub(super) fn shapes(stage: &mut Stage<'_>) -> anyhow::Result<()> {
-    while stage.going_on() {
-        let leader = stage.busiest()?;
-        let others = hosts(stage, leader);
-        let out: Vec<_> = others.iter().map(|other| (host(leader), *other)).collect();
-        let back: Vec<_> = others.iter().map(|other| (*other, host(leader))).collect();
-        let bridge = between(&others[..1], &others[1..2]);
-        let ring = between(&[host(leader)], &others[..1]);
-        for (what, links) in [
-            (format!("nobody hears broker {leader}"), out),
-            (format!("broker {leader} hears nobody"), back),
-            (format!("broker {leader} is the bridge between the others"), bridge),
-            (format!("broker {leader} hears only one of the others"), ring),
-        ] {
-            stage.cut(&what, &links, |stage| {
-                stage.rest(CUT);
-                Ok(())
-            })?;
+    while stage.another_round() {
+        for (what, links) in SHAPES {
             stage.rest(WHOLE);
-            if !stage.going_on() {
-                break;
-            }
+            let leader = stage.busiest()?;
+            let links = links(host(leader), &hosts(stage, leader));
+            strike(stage, leader, &format!("broker {leader}: {what}"), &links, CUT)?;
         }
     }
     Ok(())

@@ -6,14 +6,11 @@ use crate::run::Stage;
 const ASLEEP: f64 = 3.0;
 
 pub(super) fn leader(stage: &mut Stage<'_>) -> anyhow::Result<()> {
-    while stage.going_on() {
+    while stage.another_round() {
         let leader = stage.busiest()?;
         stage.gather(leader)?;
         stage.rest(1.0);
-        let what = format!("broker {leader}, which leads everything");
-        stage.begin("pause", &what, |cluster| cluster.pause(leader))?;
-        stage.rest(ASLEEP);
-        stage.end("pause", &format!("broker {leader} wakes"), |cluster| cluster.resume(leader))?;
+        stage.pause(leader, "which leads everything", ASLEEP)?;
         stage.rest(1.0);
     }
     Ok(())

@@ -8,7 +8,7 @@ const WHOLE: Duration = Duration::from_secs(60);
 
 /// Every broker in turn stops in order and starts, and the next one waits until the cluster is whole.
 pub(super) fn rolling(stage: &mut Stage<'_>) -> anyhow::Result<()> {
-    while stage.going_on() {
+    while stage.another_round() {
         for id in stage.cluster.ids() {
             stage.begin("restart", &format!("broker {id} stops"), |cluster| cluster.stop(id))?;
             let started = stage.start(id);
@@ -22,12 +22,14 @@ pub(super) fn rolling(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Before each of the storm's blows. The long one is longer than brokers wait before they tidy up (checkpoints of quiet
+/// partitions).
+const CALM: [f64; 9] = [17.0, 2.0, 0.3, 0.1, 1.0, 2.0, 0.3, 0.1, 1.0];
+
 /// All brokers are killed at once, sometimes before they have come up again.
 pub(super) fn storm(stage: &mut Stage<'_>) -> anyhow::Result<()> {
-    // The long one is longer than brokers wait before they tidy up (checkpoints of quiet partitions).
-    let mut pauses = [2.0, 0.3, 0.1, 1.0, 17.0].into_iter().cycle();
-    while stage.going_on() {
-        stage.rest(pauses.next().unwrap_or(1.0));
+    for calm in CALM {
+        stage.rest(calm);
         let all = stage.cluster.ids();
         stage.begin("kill", &format!("all of {all:?}"), |cluster| {
             let killed: anyhow::Result<Vec<_>> = all.iter().map(|id| cluster.kill(*id)).collect();

@@ -6,7 +6,7 @@ use crate::run::Stage;
 /// Every partition goes from broker to broker, round after round.
 pub(super) fn ping_pong(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     let mut round = 0;
-    while stage.going_on() {
+    while stage.another_round() {
         let brokers = stage.cluster.ids();
         let to = brokers[round % brokers.len()];
         round += 1;

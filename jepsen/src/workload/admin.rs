@@ -4,18 +4,16 @@
 //! end, as in any other workload. What brokers say of topics is judged by [`check`].
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rand::Rng;
 
-use super::finish::final_reads;
 use super::keys::Keys;
-use super::pace::Pace;
 use super::session::{Extra, Session};
-use super::{Env, Phase, Worker, Workload, unread};
-use crate::checker::{self, Finding};
+use super::{Env, Phase, Step, Work, Worker};
+use crate::checker::{self, Finding, Findings};
 use crate::client::{self, At, Record, Write};
 use crate::history::{Body, Kind, Op, map, text};
 
@@ -41,9 +39,7 @@ const POLL_BYTES: i32 = 64 << 10;
 /// See the module.
 #[derive(Default)]
 pub struct Admin {
-    keys: OnceLock<Arc<Keys>>,
-    topics: Mutex<Topics>,
-    unread: Mutex<BTreeMap<i64, i64>>,
+    topics: Arc<Mutex<Topics>>,
 }
 
 /// What the workers believe to exist, by number.
@@ -54,7 +50,7 @@ pub struct Topics {
     gone: Vec<u64>,
 }
 
-impl Workload for Admin {
+impl Work for Admin {
     fn name(&self) -> &'static str {
         "admin"
     }
@@ -63,44 +59,35 @@ impl Workload for Admin {
         "topics are created, grown and deleted through any broker while records are sent to them"
     }
 
-    fn prepare(&self, env: &Env) -> anyhow::Result<()> {
-        let keys = Keys::of_others(env, PREFIX, PARTITIONS_MAX);
-        anyhow::ensure!(self.keys.set(Arc::new(keys)).is_ok(), "prepared twice");
-        Ok(())
+    fn prepare(&self, env: &Env) -> anyhow::Result<Keys> {
+        Ok(Keys::of_others(env, PREFIX, PARTITIONS_MAX))
     }
 
-    fn work(&self, worker: &mut Worker) -> anyhow::Result<()> {
-        let Some(keys) = self.keys.get() else { anyhow::bail!("not prepared") };
-        let mut pace = Pace::new(&worker.env);
-        let mut session = Session::new(worker, keys);
-        let mut change = Instant::now();
-        while pace.wait(worker) {
-            if session.ended {
-                session = Session::new(worker, keys);
-            }
+    fn process(&self, _: &mut Session) -> Step {
+        let (topics, mut change) = (Arc::clone(&self.topics), Instant::now());
+        Box::new(move |session| {
             if Instant::now() < change {
-                self.use_topics(&mut session)?;
-                continue;
+                return use_topics(session, &topics);
             }
             change = Instant::now() + CHANGE_PAUSE.mul_f64(session.random.random_range(0.5..1.5));
-            match self.next_change(&mut session) {
-                Some(change) => change.make(&mut session, &self.topics)?,
-                None => {
-                    let broker = session.client.any_broker();
-                    list::list(&mut session, broker, false)?;
-                }
+            if let Some(change) = next_change(session, &topics) {
+                return change.make(session, &topics);
             }
-        }
-        let missing = final_reads(worker, keys)?;
-        self.unread.lock().extend(missing);
-        if worker.number == 0 {
-            final_lists(worker, keys)?;
-        }
-        Ok(())
+            let broker = session.client.any_broker();
+            list::list(session, broker, false).map(drop)
+        })
     }
 
-    fn partitions(&self) -> Vec<(i64, At)> {
-        let Some(keys) = self.keys.get() else { return Vec::new() };
+    fn finish(
+        &self,
+        worker: &mut Worker,
+        keys: &Arc<Keys>,
+        _: &Mutex<Findings>,
+    ) -> anyhow::Result<()> {
+        if worker.number == 0 { final_lists(worker, keys) } else { Ok(()) }
+    }
+
+    fn partitions(&self, keys: &Keys) -> Vec<(i64, At)> {
         let topics = self.topics.lock();
         let kept = topics.live.iter().filter(|(number, _)| kept(**number));
         let keys_of =
@@ -108,10 +95,9 @@ impl Workload for Admin {
         keys_of.map(|key| (key, keys.at(key))).collect()
     }
 
-    fn check(&self, _env: &Env, history: &[Op]) -> Vec<Finding> {
+    fn check(&self, history: &[Op]) -> Vec<Finding> {
         let mut findings = checker::queue(history, &checker::Options::default());
         findings.extend(check::check(history));
-        findings.extend(unread(&self.unread.lock()));
         findings
     }
 }
@@ -128,62 +114,59 @@ fn name(number: u64) -> String {
     format!("{PREFIX}-{number}")
 }
 
-impl Admin {
-    /// What to do next; nothing means to look.
-    fn next_change(&self, session: &mut Session) -> Option<Change> {
-        let random = &mut session.random;
-        let mut topics = self.topics.lock();
-        let dice = random.random_range(0..10);
-        let full = topics.live.len() >= LIVE_MAX;
-        let places = topics.live.len();
-        let any = (places > 0).then(|| topics.live.iter().nth(random.random_range(0..places)));
-        match (dice, any.flatten()) {
-            (0..=2, _) if !full => {
-                let partitions = random.random_range(1..=2);
-                let again = random.random_ratio(1, 3) && !topics.gone.is_empty();
-                let number = match again {
-                    true => topics.gone[random.random_range(0..topics.gone.len())],
-                    false => topics.next,
-                };
-                topics.next += u64::from(!again);
-                Some(Change::Create { number, partitions })
-            }
-            // Somebody else may be at it: exactly one may be told that it did it.
-            (3, _) if topics.next > 0 && !full => {
-                Some(Change::Create { number: topics.next - 1, partitions: 1 })
-            }
-            (4, Some((number, partitions))) if *partitions < PARTITIONS_MAX => {
-                let partitions = random.random_range(partitions + 1..=PARTITIONS_MAX);
-                Some(Change::Grow { number: *number, partitions })
-            }
-            (0..=2 | 5..=6, Some((number, _))) if !kept(*number) => {
-                Some(Change::Delete { number: *number })
-            }
-            _ => None,
+/// What to do next; nothing means to look.
+fn next_change(session: &mut Session, topics: &Mutex<Topics>) -> Option<Change> {
+    let random = &mut session.random;
+    let mut topics = topics.lock();
+    let dice = random.random_range(0..10);
+    let full = topics.live.len() >= LIVE_MAX;
+    let places = topics.live.len();
+    let any = (places > 0).then(|| topics.live.iter().nth(random.random_range(0..places)));
+    match (dice, any.flatten()) {
+        (0..=2, _) if !full => {
+            let partitions = random.random_range(1..=2);
+            let again = random.random_ratio(1, 3) && !topics.gone.is_empty();
+            let number = match again {
+                true => topics.gone[random.random_range(0..topics.gone.len())],
+                false => topics.next,
+            };
+            topics.next += u64::from(!again);
+            Some(Change::Create { number, partitions })
         }
+        // Somebody else may be at it: exactly one may be told that it did it.
+        (3, _) if topics.next > 0 && !full => {
+            Some(Change::Create { number: topics.next - 1, partitions: 1 })
+        }
+        (4, Some((number, partitions))) if *partitions < PARTITIONS_MAX => {
+            let partitions = random.random_range(partitions + 1..=PARTITIONS_MAX);
+            Some(Change::Grow { number: *number, partitions })
+        }
+        (0..=2 | 5..=6, Some((number, _))) if !kept(*number) => {
+            Some(Change::Delete { number: *number })
+        }
+        _ => None,
     }
+}
 
-    /// Sends to or reads from what is believed to exist.
-    fn use_topics(&self, session: &mut Session) -> anyhow::Result<()> {
-        let live: Vec<(u64, u32)> =
-            self.topics.lock().live.iter().map(|it| (*it.0, *it.1)).collect();
-        if live.is_empty() {
-            return Ok(());
-        }
-        let (number, partitions) = live[session.random.random_range(0..live.len())];
-        let partition = session.random.random_range(0..partitions);
-        if !kept(number) {
-            return send_doomed(session, number, partition);
-        }
-        let key = key(number, partition);
-        if session.random.random_ratio(1, 16) || session.positions.is_empty() {
-            return session.assign(&[key], false);
-        }
-        if session.random.random_ratio(1, 3) {
-            return session.poll(POLL, POLL_BYTES).map(drop);
-        }
-        session.send(key, 1, -1).map(drop)
+/// Sends to or reads from what is believed to exist.
+fn use_topics(session: &mut Session, topics: &Mutex<Topics>) -> anyhow::Result<()> {
+    let live: Vec<(u64, u32)> = topics.lock().live.iter().map(|it| (*it.0, *it.1)).collect();
+    if live.is_empty() {
+        return Ok(());
     }
+    let (number, partitions) = live[session.random.random_range(0..live.len())];
+    let partition = session.random.random_range(0..partitions);
+    if !kept(number) {
+        return send_doomed(session, number, partition);
+    }
+    let key = key(number, partition);
+    if session.random.random_ratio(1, 16) || session.positions.is_empty() {
+        return session.assign(&[key], false);
+    }
+    if session.random.random_ratio(1, 3) {
+        return session.poll(POLL, POLL_BYTES).map(drop);
+    }
+    session.send(key, 1, -1).map(drop)
 }
 
 /// Sends to a topic that may be deleted at any time: nothing is promised of the record, but that the cluster bears it.

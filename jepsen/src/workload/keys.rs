@@ -172,7 +172,11 @@ impl Keys {
     pub fn grow(&self, client: &mut Client) {
         let mut inner = self.inner.lock();
         let fresh = usize::try_from(inner.created - inner.next).unwrap_or(0);
-        if fresh > self.limits.active / 2 || inner.tried.elapsed() < CREATE_PAUSE {
+        // With nothing active, topics are made by others.
+        if fresh > self.limits.active / 2
+            || self.limits.active == 0
+            || inner.tried.elapsed() < CREATE_PAUSE
+        {
             return;
         }
         inner.tried = Instant::now();

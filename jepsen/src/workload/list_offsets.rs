@@ -1,18 +1,13 @@
 //! Sends, and questions for the end of the log: whoever is told an offset must be told the truth, also by a broker that
 //! led once and does not know that it does not any more.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rand::Rng;
 
-use super::finish::final_reads;
 use super::keys::{Keys, Limits};
-use super::pace::Pace;
 use super::session::{Extra, Session};
-use super::{Env, Worker, Workload, unread};
+use super::{Env, Step, Work};
 use crate::checker::{self, Finding};
 use crate::client::{At, Failure, LATEST, list_offset};
 use crate::history::{Body, Edn, Kind, Op, int, text};
@@ -23,13 +18,9 @@ const LIMITS: Limits = Limits { active: 4, writes_min: 50, writes_max: 400 };
 const SEARCH: Duration = Duration::from_secs(20);
 
 /// See the module.
-#[derive(Default)]
-pub struct ListOffsets {
-    keys: OnceLock<Arc<Keys>>,
-    unread: Mutex<BTreeMap<i64, i64>>,
-}
+pub struct ListOffsets;
 
-impl Workload for ListOffsets {
+impl Work for ListOffsets {
     fn name(&self) -> &'static str {
         "list-offsets"
     }
@@ -38,41 +29,23 @@ impl Workload for ListOffsets {
         "producers send, others ask brokers that lead or led for the end of the log; all answers fit one order"
     }
 
-    fn prepare(&self, env: &Env) -> anyhow::Result<()> {
-        let keys = Keys::prepare(env, "offsets", LIMITS)?;
-        anyhow::ensure!(self.keys.set(Arc::new(keys)).is_ok(), "prepared twice");
-        Ok(())
+    fn prepare(&self, env: &Env) -> anyhow::Result<Keys> {
+        Keys::prepare(env, "offsets", LIMITS)
     }
 
-    fn work(&self, worker: &mut Worker) -> anyhow::Result<()> {
-        let Some(keys) = self.keys.get() else { anyhow::bail!("not prepared") };
-        let mut pace = Pace::new(&worker.env);
-        let mut session = Session::new(worker, keys);
-        while pace.wait(worker) {
-            keys.grow(&mut session.client);
-            if session.ended {
-                session = Session::new(worker, keys);
+    fn process(&self, _: &mut Session) -> Step {
+        Box::new(|session| {
+            let key = session.keys.pick(&mut session.random);
+            match session.random.random() {
+                true => session.send(key, 1, -1).map(drop),
+                false => ask(session, key),
             }
-            let key = keys.pick(&mut session.random);
-            if session.random.random() {
-                session.send(key, 1, -1)?;
-            } else {
-                ask(&mut session, key)?;
-            }
-        }
-        let missing = final_reads(worker, keys)?;
-        self.unread.lock().extend(missing);
-        Ok(())
+        })
     }
 
-    fn partitions(&self) -> Vec<(i64, At)> {
-        self.keys.get().map(|keys| keys.used()).unwrap_or_default()
-    }
-
-    fn check(&self, _env: &Env, history: &[Op]) -> Vec<Finding> {
+    fn check(&self, history: &[Op]) -> Vec<Finding> {
         let mut findings = checker::queue(history, &checker::Options::default());
         findings.extend(checker::list_offsets(history, SEARCH));
-        findings.extend(unread(&self.unread.lock()));
         findings
     }
 }

@@ -40,7 +40,7 @@ pub fn compare(
         why.is_empty().then_some(())
     });
     if converged.is_none() {
-        return Ok(vec![finding("not-converged", Verdict::Invalid, why)]);
+        return Ok(vec![Finding::new("not-converged", Verdict::Invalid, why)]);
     }
     let mut order = partitions.to_vec();
     order.shuffle(&mut StdRng::seed_from_u64(env.settings.seed));
@@ -66,17 +66,11 @@ pub fn compare(
     let summary = format!("the replicas of {read} of {} partitions were read", partitions.len());
     let verdict =
         if read == 0 && !partitions.is_empty() { Verdict::Unknown } else { Verdict::Valid };
-    let mut findings = vec![finding("replicas-read", verdict, vec![summary])];
+    let mut findings = vec![Finding::new("replicas-read", verdict, vec![summary])];
     if !failed.is_empty() {
-        findings.push(finding("replicas-unread", Verdict::Unknown, failed));
+        findings.push(Finding::new("replicas-unread", Verdict::Unknown, failed));
     }
     Ok(findings)
-}
-
-fn finding(anomaly: &str, verdict: Verdict, cases: Vec<String>) -> Finding {
-    let count = cases.len() as u64;
-    let cases = cases.into_iter().take(10).collect();
-    Finding { anomaly: anomaly.to_owned(), verdict, count, cases, ops: Vec::new() }
 }
 
 /// In what the replicas of any group differ, by what every broker says of its own.

@@ -2,26 +2,24 @@
 //!
 //! The log start only moves forward; what is below it may be gone, and nothing else.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rand::Rng;
 
-use super::finish::final_reads;
 use super::keys::{Keys, Limits};
-use super::pace::Pace;
 use super::session::{Extra, Session};
-use super::{Env, Worker, Workload, unread};
+use super::{Env, Step, Work};
 use crate::checker::{self, Finding};
-use crate::client::{At, delete_records};
+use crate::client::delete_records;
 use crate::history::{Body, Edn, Kind, Op, int};
 
 mod check;
 
 const LIMITS: Limits = Limits { active: 6, writes_min: u32::MAX, writes_max: u32::MAX };
 const POLL: Duration = Duration::from_millis(20);
+/// Bytes of a record, up to so many: brokers keep a point to which they can forget after every megabyte of a partition,
+/// and a replica that is away for some seconds is to miss one.
+const PADDING: usize = 50_000;
 /// DeleteRecords leaves so many of the newest records known.
 const LEFT: i64 = 20;
 /// Found while a history with deletions is judged as one without, and no anomaly here: what was removed is missing, and
@@ -29,11 +27,7 @@ const LEFT: i64 = 20;
 const EXPECTED: [&str; 3] = ["lost-write", "unseen", "poll-skip"];
 
 /// See the module.
-#[derive(Default)]
-pub struct Retention {
-    keys: OnceLock<Arc<Keys>>,
-    unread: Mutex<BTreeMap<i64, i64>>,
-}
+pub struct Retention;
 
 /// By the topic's number.
 fn configs(number: usize) -> &'static [(&'static str, &'static str)] {
@@ -44,7 +38,7 @@ fn configs(number: usize) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-impl Workload for Retention {
+impl Work for Retention {
     fn name(&self) -> &'static str {
         "retention"
     }
@@ -57,37 +51,20 @@ impl Workload for Retention {
         &[("topics.retention_check_ms", "500"), ("storage.generation_bytes", "8388608")]
     }
 
-    fn prepare(&self, env: &Env) -> anyhow::Result<()> {
-        let keys = Keys::prepare_with(env, "retention", LIMITS, configs)?;
-        anyhow::ensure!(self.keys.set(Arc::new(keys)).is_ok(), "prepared twice");
-        Ok(())
+    fn prepare(&self, env: &Env) -> anyhow::Result<Keys> {
+        Keys::prepare_with(env, "retention", LIMITS, configs)
     }
 
-    fn work(&self, worker: &mut Worker) -> anyhow::Result<()> {
-        let Some(keys) = self.keys.get() else { anyhow::bail!("not prepared") };
-        let mut pace = Pace::new(&worker.env);
-        let mut session = Session::new(worker, keys);
-        while pace.wait(worker) {
-            if session.ended {
-                session = Session::new(worker, keys);
-            }
-            operate(&mut session)?;
-        }
-        let missing = final_reads(worker, keys)?;
-        self.unread.lock().extend(missing);
-        Ok(())
+    fn process(&self, session: &mut Session) -> Step {
+        session.padding = PADDING;
+        Box::new(operate)
     }
 
-    fn partitions(&self) -> Vec<(i64, At)> {
-        self.keys.get().map(|keys| keys.used()).unwrap_or_default()
-    }
-
-    fn check(&self, _env: &Env, history: &[Op]) -> Vec<Finding> {
+    fn check(&self, history: &[Op]) -> Vec<Finding> {
         let options = checker::Options { dense: false, ..checker::Options::default() };
         let mut findings = checker::queue(history, &options);
         findings.retain(|finding| !EXPECTED.contains(&finding.anomaly.as_str()));
         findings.extend(check::check(history));
-        findings.extend(unread(&self.unread.lock()));
         findings
     }
 }

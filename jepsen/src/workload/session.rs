@@ -21,6 +21,9 @@ mod poll;
 /// Further keys of an operation.
 pub type Extra = BTreeMap<String, Edn>;
 
+/// Most records are small.
+const PADDING: usize = 200;
+
 /// See the module.
 pub struct Session {
     pub env: Arc<Env>,
@@ -31,6 +34,8 @@ pub struct Session {
     pub random: StdRng,
     /// Next offset to read, of the assigned keys.
     pub positions: BTreeMap<i64, i64>,
+    /// Most of the bytes that records get beside what they say; few are larger.
+    pub padding: usize,
     producer: Producer,
     counter: i64,
 }
@@ -60,6 +65,7 @@ impl Session {
             ended: false,
             random,
             positions: BTreeMap::new(),
+            padding: PADDING,
             producer,
             counter: 0,
         }
@@ -107,7 +113,7 @@ impl Session {
             self.counter += 1;
             let counter = self.counter;
             let content = Content { key, value: *value, process, counter, timestamp: now_ms() };
-            content.record(&mut self.random)
+            content.record(self.padding, &mut self.random)
         };
         values.iter().map(record).collect()
     }

@@ -82,13 +82,7 @@ impl Cluster {
                 let room = CASES.saturating_sub(finding.cases.len());
                 finding.cases.extend(cases.into_iter().take(room));
             }
-            None => self.findings.push(Finding {
-                anomaly: anomaly.to_owned(),
-                verdict: Verdict::Invalid,
-                count: cases.len() as u64,
-                cases: cases.into_iter().take(CASES).collect(),
-                ops: Vec::new(),
-            }),
+            None => self.findings.push(Finding::new(anomaly, Verdict::Invalid, cases)),
         }
     }
 

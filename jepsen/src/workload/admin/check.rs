@@ -9,14 +9,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::list::Row;
-use crate::checker::{Finding, Verdict};
+use crate::checker::{Finding, Findings, Verdict};
 use crate::history::{Body, Edn, Kind, Op, keyword};
 
 mod model;
 
 pub use model::Step;
 
-/// Cases shown of each anomaly.
+/// Differences and operations shown of a case.
 const SHOWN: usize = 8;
 
 /// A change as the history has it.
@@ -40,9 +40,6 @@ struct Seen {
     last: BTreeMap<i64, (u64, u64, Vec<Row>)>,
 }
 
-#[derive(Default)]
-struct Findings(BTreeMap<&'static str, Finding>);
-
 pub fn check(history: &[Op]) -> Vec<Finding> {
     let mut seen = Seen::of(history);
     let mut found = Findings::default();
@@ -59,9 +56,10 @@ pub fn check(history: &[Op]) -> Vec<Finding> {
         };
         let shown: Vec<String> = events.iter().map(Event::shown).collect();
         let ops = events.iter().map(|event| event.ended.unwrap_or(event.began));
-        found.add(anomaly, verdict, format!("{name}: {}", shown.join(", ")), ops);
+        let case = || format!("{name}: {}", shown.join(", "));
+        found.add(anomaly, verdict, case, ops.take(SHOWN));
     }
-    found.0.into_values().collect()
+    found.finish()
 }
 
 impl Event {
@@ -69,29 +67,6 @@ impl Event {
         match self.ended {
             Some(ended) => format!("{}-{ended} {}", self.began, self.step),
             None => format!("{}- {}", self.began, self.step),
-        }
-    }
-}
-
-impl Findings {
-    fn add(
-        &mut self,
-        anomaly: &'static str,
-        verdict: Verdict,
-        case: String,
-        ops: impl Iterator<Item = u64>,
-    ) {
-        let finding = self.0.entry(anomaly).or_insert_with(|| Finding {
-            anomaly: anomaly.to_owned(),
-            verdict,
-            count: 0,
-            cases: Vec::new(),
-            ops: Vec::new(),
-        });
-        finding.count += 1;
-        if finding.cases.len() < SHOWN {
-            finding.cases.push(case);
-            finding.ops.extend(ops.take(SHOWN));
         }
     }
 }
@@ -162,8 +137,8 @@ impl Seen {
 
 fn differ(seen: &Seen, found: &mut Findings) {
     if seen.last.is_empty() && !seen.events.is_empty() {
-        let case = "no broker told its topics after all changes".to_owned();
-        found.add("topics-unread", Verdict::Unknown, case, std::iter::empty());
+        let case = || "no broker told its topics after all changes".to_owned();
+        found.add("topics-unread", Verdict::Unknown, case, []);
     }
     let Some((first, (_, at, rows))) = seen.last.first_key_value() else { return };
     for (broker, (_, ended, other)) in &seen.last {
@@ -171,8 +146,9 @@ fn differ(seen: &Seen, found: &mut Findings) {
             (rows.iter().collect(), other.iter().collect());
         let differences: Vec<_> = one.symmetric_difference(&two).take(SHOWN).collect();
         if !differences.is_empty() {
-            let case = format!("brokers {first} and {broker} differ in the end: {differences:?}");
-            found.add("topics-differ", Verdict::Invalid, case, [*at, *ended].into_iter());
+            let case =
+                || format!("brokers {first} and {broker} differ in the end: {differences:?}");
+            found.invalid("topics-differ", case, [*at, *ended]);
         }
     }
 }
@@ -182,16 +158,16 @@ fn ids(seen: &Seen, found: &mut Findings) {
     let mut given: BTreeMap<&str, (&str, u64)> = BTreeMap::new();
     for (name, id, at) in &seen.created {
         if let Some((other, before)) = given.insert(id, (name, *at)) {
-            let case = format!("id {id} was given to {other} and to {name}");
-            found.add("topic-id-reused", Verdict::Invalid, case, [before, *at].into_iter());
+            let case = || format!("id {id} was given to {other} and to {name}");
+            found.invalid("topic-id-reused", case, [before, *at]);
         }
     }
     for (_, ended, rows) in seen.lists.values().flatten() {
         for (name, id, _) in rows {
             let (other, before) = *given.entry(id).or_insert((name, *ended));
             if other != name {
-                let case = format!("id {id} is of {other} and of {name}");
-                found.add("topic-id-reused", Verdict::Invalid, case, [before, *ended].into_iter());
+                let case = || format!("id {id} is of {other} and of {name}");
+                found.invalid("topic-id-reused", case, [before, *ended]);
             }
         }
     }
@@ -214,23 +190,13 @@ fn regressed(lists: &[(u64, u64, Vec<Row>)], found: &mut Findings) {
         }
         for (name, id, count) in rows {
             if let Some(before) = gone.get(id.as_str()) {
-                let case = format!("{name} with id {id} had gone and is there again");
-                found.add(
-                    "topics-regressed",
-                    Verdict::Invalid,
-                    case,
-                    [*before, *ended].into_iter(),
-                );
+                let case = || format!("{name} with id {id} had gone and is there again");
+                found.invalid("topics-regressed", case, [*before, *ended]);
             }
             let (most, before) = known.entry(id).or_insert((*count, *ended));
             if count < most {
-                let case = format!("{name} had {most} partitions and has {count}");
-                found.add(
-                    "topics-regressed",
-                    Verdict::Invalid,
-                    case,
-                    [*before, *ended].into_iter(),
-                );
+                let case = || format!("{name} had {most} partitions and has {count}");
+                found.invalid("topics-regressed", case, [*before, *ended]);
             }
             (*most, *before) = ((*most).max(*count), *ended);
         }
@@ -245,8 +211,8 @@ fn nowhere(seen: &Seen, found: &mut Findings) {
             let asked =
                 events.iter().any(|event| event.began < *ended && event.step.asks_for(*count));
             if !asked {
-                let case = format!("nobody asked for {name} with {count} partitions");
-                found.add("topic-from-nowhere", Verdict::Invalid, case, [*ended].into_iter());
+                let case = || format!("nobody asked for {name} with {count} partitions");
+                found.invalid("topic-from-nowhere", case, [*ended]);
             }
         }
     }

@@ -4,10 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::checker::{Finding, Verdict};
+use crate::checker::{Finding, Findings};
 use crate::history::{Body, Edn, Kind, Mop, Op, Sent, keyword};
-
-const SHOWN: usize = 8;
 
 /// The highest log start told, by key and leader epoch.
 type Starts = BTreeMap<i64, BTreeMap<i64, i64>>;
@@ -19,33 +17,8 @@ struct Answer {
     start: i64,
 }
 
-#[derive(Default)]
-struct Found(Vec<Finding>);
-
-impl Found {
-    fn add(&mut self, anomaly: &str, case: String, op: Option<u64>) {
-        let place = self.0.iter().position(|finding| finding.anomaly == anomaly);
-        let place = place.unwrap_or_else(|| {
-            self.0.push(Finding {
-                anomaly: anomaly.to_owned(),
-                verdict: Verdict::Invalid,
-                count: 0,
-                cases: Vec::new(),
-                ops: Vec::new(),
-            });
-            self.0.len() - 1
-        });
-        let finding = &mut self.0[place];
-        finding.count += 1;
-        if finding.cases.len() < SHOWN {
-            finding.cases.push(case);
-            finding.ops.extend(op);
-        }
-    }
-}
-
 pub fn check(history: &[Op]) -> Vec<Finding> {
-    let mut found = Found::default();
+    let mut found = Findings::default();
     let mut starts = Starts::new();
     // What had been told when a poll began.
     let mut open: HashMap<_, Starts> = HashMap::new();
@@ -93,34 +66,37 @@ pub fn check(history: &[Op]) -> Vec<Finding> {
     for (key, (low, op)) in &deleted {
         let start = last.get(key).copied().unwrap_or(0);
         if start < *low {
-            let case = format!(
-                "key {key}: deleted before {low}, but in the end the log starts at {start}"
-            );
-            found.add("log-start-lost", case, Some(*op));
+            let case = || {
+                format!("key {key}: deleted before {low}, but in the end the log starts at {start}")
+            };
+            found.invalid("log-start-lost", case, [*op]);
         }
     }
     for ((key, value), (offset, op)) in &sent {
         let start = last.get(key).copied().unwrap_or(0);
         if *offset >= start && !read.contains(&(*key, *value)) {
-            let case =
-                format!("key {key}: value {value} at {offset} is gone, the log starts at {start}");
-            found.add("lost-above-log-start", case, Some(*op));
+            let case = || {
+                format!("key {key}: value {value} at {offset} is gone, the log starts at {start}")
+            };
+            found.invalid("lost-above-log-start", case, [*op]);
         }
     }
-    found.0
+    found.finish()
 }
 
 /// Nothing below a log start is served by a leader of the same or a later epoch that is asked after it was told.
-fn below(op: u64, mops: &[Mop], answers: &[Answer], known: &Starts, found: &mut Found) {
+fn below(op: u64, mops: &[Mop], answers: &[Answer], known: &Starts, found: &mut Findings) {
     for (key, offset, value) in reads(mops) {
         let Some(answer) = answers.iter().find(|answer| answer.key == key) else { continue };
         let epochs = known.get(&key).into_iter().flat_map(|epochs| epochs.range(..=answer.epoch));
         let start = epochs.map(|(_, start)| *start).max().unwrap_or(0);
         if offset < start {
-            let case = format!(
-                "key {key}: value {value} at {offset} was read after the log started at {start}"
-            );
-            found.add("read-below-log-start", case, Some(op));
+            let case = || {
+                format!(
+                    "key {key}: value {value} at {offset} was read after the log started at {start}"
+                )
+            };
+            found.invalid("read-below-log-start", case, [op]);
         }
     }
 }
