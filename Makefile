@@ -40,7 +40,7 @@ test-simulation:
 	$(CARGO) test --release --no-fail-fast -p quorate-raft --features simulation --lib store
 
 test-faults:
-	@echo "==> fault injection: the harness's own tests, then two minutes of faults"
+	@echo "==> fault injection: the harness's own tests, then a minute of faults"
 	TEST_BROKER=$(CURDIR)/bin/quorate $(CARGO) test --release --no-fail-fast -p quorate-jepsen -p quorate-jepsen-shim
 	$(SUDO) bin/quorate-jepsen suite smoke
 
@@ -52,7 +52,7 @@ lint: tools ## format and clippy
 bench: build ## measure failover and throughput on this machine
 	@bin/quorate bench $(ARGS)
 
-jepsen: build harness ## every scenario of faults, a quarter of an hour (flags: make jepsen ARGS='--seed 7')
+jepsen: build harness ## every scenario of faults, ten minutes (flags: make jepsen ARGS='--seed 7')
 	@$(SUDO) bin/quorate-jepsen suite full $(ARGS)
 
 simulate: tools ## seeds of the deterministic simulation (flags: make simulate ARGS='--from 1 --count 2000')

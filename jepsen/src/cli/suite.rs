@@ -1,10 +1,12 @@
-//! `suite`: many runs, one after the other, each a process and a sandbox of its own.
+//! `suite`: many runs, each a process and a sandbox of its own, two at a time: most of a run is waiting.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
@@ -15,12 +17,12 @@ use crate::scenario;
 
 /// Names and what they are for; what is in them decides [`runs`].
 pub const PROFILES: [(&str, &str); 3] = [
-    ("smoke", "two minutes, part of every test run"),
-    ("full", "every scenario and a random schedule, about a quarter of an hour"),
+    ("smoke", "a minute, part of every test run"),
+    ("full", "every scenario and random schedules, ten minutes"),
     ("nightly", "the same with ever new seeds until --hours are over"),
 ];
 
-/// Scenarios of the smoke profile, shortened.
+/// Scenarios of the smoke profile.
 const SMOKE: [&str; 3] = ["power-cut", "isolate-leader", "isolate-leader-list-offsets"];
 const RANDOM: &[&str] = &["run", "--workload", "queue", "--faults"];
 
@@ -35,6 +37,9 @@ pub struct SuiteArgs {
     /// [default: random, and printed]
     #[arg(long)]
     seed: Option<u64>,
+    /// Runs at the same time
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=16))]
+    at_once: u64,
     /// How long nightly goes on
     #[arg(long, default_value_t = 8.0)]
     hours: f64,
@@ -72,9 +77,7 @@ pub fn run(args: &SuiteArgs) -> anyhow::Result<Verdict> {
     let mut done = Vec::new();
     loop {
         say(format!("profile {}, seed {seed}", args.profile));
-        for arguments in runs(&args.profile, seed) {
-            done.push(child(&arguments, &args.places)?);
-        }
+        done.extend(carry_out(&runs(&args.profile, seed), args));
         if args.profile != "nightly" || Instant::now() >= end {
             return Ok(conclude(&done));
         }
@@ -92,57 +95,106 @@ fn runs(profile: &str, seed: u64) -> Vec<Vec<String>> {
     let random =
         |faults: &str, time: &str, seed| with(&[RANDOM, &[faults, "--time", time]].concat(), seed);
     if profile == "smoke" {
-        let mut runs = vec![random("kill,pause,partition", "15", seed)];
+        let mut runs = vec![random("kill,pause,partition", "20", seed)];
         runs.extend(SMOKE.map(|name| with(&["scenario", name], seed)));
         return runs;
     }
-    let scenarios = scenario::all();
-    let mut runs: Vec<_> = scenarios.iter().map(|it| with(&["scenario", it.name], seed)).collect();
-    runs.push(random("kill,pause,partition,packet,clock,transfer", "60", seed));
-    runs.push(random("kill,power,slow-disk,membership,restart", "60", seed));
+    // The longest first, so that none is left over at the end.
+    let mut runs = vec![
+        random("kill,pause,partition,packet,clock,transfer", "60", seed),
+        random("kill,power,slow-disk,membership,restart", "60", seed),
+    ];
+    runs.extend(scenario::all().iter().map(|it| with(&["scenario", it.name], seed)));
     runs
 }
 
-/// One run. Its progress goes where ours goes.
-fn child(arguments: &[String], places: &Places) -> anyhow::Result<Summary> {
-    let own = std::env::current_exe()?;
-    let output = Command::new(own)
-        .args(arguments)
-        .args(places.arguments())
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start a run")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let report = text.lines().rev().find_map(|line| line.split_once("; see "));
-    let Some((_, report)) = report else {
-        bail!("`{}` did not come to a verdict:\n{text}", arguments.join(" "));
+/// Some runs at a time; what came of each, in their order.
+fn carry_out(runs: &[Vec<String>], args: &SuiteArgs) -> Vec<Summary> {
+    let next = AtomicUsize::new(0);
+    let lane = || {
+        let mut done = Vec::new();
+        while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            done.push((run, child(run, &args.places)));
+        }
+        done
     };
-    let dir = Path::new(report).parent().context("a run's directory")?;
-    let summary = Summary::read(dir)?;
-    say(format!("{}: {} {}", summary.name, summary.verdict, summary.anomalies.join(", ")));
-    Ok(summary)
+    let mut done = std::thread::scope(|scope| {
+        let lanes: Vec<_> = (0..args.at_once).map(|_| scope.spawn(lane)).collect();
+        let joined = lanes.into_iter().map(std::thread::ScopedJoinHandle::join);
+        joined
+            .flat_map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect::<Vec<_>>()
+    });
+    done.sort_by_key(|(run, _)| runs.iter().position(|it| it == *run));
+    done.into_iter().map(|(_, summary)| summary).collect()
 }
 
-/// One scenario with another broker and environment, for `mutants`.
+/// One run. Without a verdict it is unknown, and the others go on.
+fn child(arguments: &[String], places: &Places) -> Summary {
+    let label = match arguments {
+        [command, name, ..] if command == "scenario" => name,
+        _ => &arguments[RANDOM.len()],
+    };
+    // Its lines begin with its own seconds.
+    let text = |line: &str| line.split_once(" s  ").map_or(line, |(_, text)| text).to_owned();
+    let show = |line: &str| say(format!("{label:28} {}", text(line)));
+    let summary = run_again(arguments, places, None, &show).unwrap_or_else(|error| Summary {
+        name: label.clone(),
+        seed: arguments.last().and_then(|seed| seed.parse().ok()).unwrap_or(0),
+        verdict: Verdict::Unknown,
+        operations: 0,
+        faults: 0,
+        seconds: 0.0,
+        anomalies: vec![format!("{error:#}")],
+    });
+    show(&format!("{} {}", summary.verdict, summary.anomalies.join(", ")));
+    summary
+}
+
+/// One scenario with another environment, which its brokers inherit, for `mutants`.
 pub fn scenario_with(
     name: &str,
     seed: u64,
     places: &Places,
     environment: (&str, &str),
 ) -> anyhow::Result<Summary> {
-    // The brokers inherit it through the run's process.
-    let own = std::env::current_exe()?;
-    let output = Command::new(own)
-        .args(["scenario", name, "--seed", &seed.to_string()])
+    let arguments = ["scenario", name, "--seed", &seed.to_string()].map(str::to_owned);
+    run_again(&arguments, places, Some(environment), &|_| ())
+}
+
+/// This program once more for one run; `show` is given each line of its progress.
+fn run_again(
+    arguments: &[String],
+    places: &Places,
+    environment: Option<(&str, &str)>,
+    show: &(dyn Fn(&str) + Sync),
+) -> anyhow::Result<Summary> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(arguments)
         .args(places.arguments())
-        .env(environment.0, environment.1)
+        .envs(environment)
         .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .context("cannot start a run")?;
-    let dir = places.out.join(format!("{name}-{seed}"));
-    Summary::read(&dir).with_context(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    let progress = child.stderr.take().map(BufReader::new);
+    let output = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let lines = progress.into_iter().flat_map(BufRead::lines);
+            lines.map_while(Result::ok).for_each(|line| show(&line));
+        });
+        child.wait_with_output()
+    })?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let report = text.lines().rev().find_map(|line| line.split_once("; see "));
+    let (_, report) =
+        report.with_context(|| format!("`{}` came to no verdict: {text}", arguments.join(" ")))?;
+    let summary = Summary::read(Path::new(report).parent().context("a run's directory")?)?;
+    if summary.verdict != Verdict::Valid {
+        text.lines().for_each(show);
+    }
+    Ok(summary)
 }
 
 /// Prints the table; the worst verdict counts.
