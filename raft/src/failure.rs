@@ -53,7 +53,9 @@ impl Liveness {
         self.wanted.connected(node);
     }
 
+    /// A node that is no peer any more has no verdict; what it led needs another leader.
     pub fn forget(&self, node: u64) {
+        self.set(node, false);
         self.nodes.send_if_modified(|nodes| Arc::make_mut(nodes).remove(&node).is_some());
     }
 

@@ -279,14 +279,24 @@ impl Node {
         }
     }
 
-    /// Refuses a peer from now on and stops dialling it.
+    /// Refuses a peer from now on, ends its connections and stops dialling it.
     pub fn remove_peer(&self, id: u64) {
         self.core.peers.remove(id);
+    }
+
+    /// Where the peers in the address book are, for [`Node::call_address`].
+    pub fn peer_addresses(&self) -> Vec<String> {
+        self.core.peers.addresses()
     }
 
     /// Why there is no connection to a peer, in words for an operator.
     pub fn peer_problem(&self, id: u64) -> Option<String> {
         self.core.peers.get(id)?.problem()
+    }
+
+    /// Whether a peer that this node reaches refuses to talk to it.
+    pub fn turned_away(&self) -> bool {
+        self.core.peers.turn_away()
     }
 
     /// The failure detector's verdict on a node; this one is alive.

@@ -75,9 +75,13 @@ impl Peers {
     pub fn remove(&self, id: u64) {
         if let Some(peer) = self.get(id).filter(|peer| peer.address().is_some()) {
             peer.set_address(None);
-            self.common.liveness.forget(id);
             self.changed.notify_one();
         }
+    }
+
+    /// Whether a peer that was reached turned this node away.
+    pub fn turn_away(&self) -> bool {
+        self.peers.read().values().any(|(peer, _)| peer.turns_away())
     }
 
     /// Why a node that introduced itself is turned away, or nothing if it is welcome.
@@ -106,6 +110,11 @@ impl Peers {
                 tracing::warn!(%error, "cannot write the address book");
             }
         }
+    }
+
+    /// Where the peers are.
+    pub fn addresses(&self) -> Vec<String> {
+        self.book().into_values().map(|known| known.address).collect()
     }
 
     fn book(&self) -> BTreeMap<u64, Address> {

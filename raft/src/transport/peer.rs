@@ -53,7 +53,7 @@ pub(crate) struct Peer {
     pub credits: Arc<Semaphore>,
     wake: Notify,
     heartbeats: mpsc::Sender<Heartbeat>,
-    problem: Mutex<Option<String>>,
+    problem: Mutex<Option<HelloError>>,
 }
 
 impl Peer {
@@ -113,7 +113,19 @@ impl Peer {
 
     /// Why there is no connection, in words for an operator.
     pub fn problem(&self) -> Option<String> {
-        self.problem.lock().clone()
+        self.problem.lock().as_ref().map(ToString::to_string)
+    }
+
+    /// The peer is there, and refuses this node.
+    pub fn turns_away(&self) -> bool {
+        matches!(*self.problem.lock(), Some(HelloError::Refused(_)))
+    }
+
+    /// Waits until the peer is no member any more, or one with another directory.
+    pub async fn dismissed(&self, directory: u128) {
+        let mut address = self.address.subscribe();
+        let gone = |it: &Option<Address>| it.as_ref().is_none_or(|it| it.directory != directory);
+        drop(address.wait_for(gone).await);
     }
 
     /// Asks for something over the present connection.
@@ -139,7 +151,8 @@ impl Peer {
         let mut pause = DIAL_AGAIN.0;
         loop {
             let Some(target) = address.borrow_and_update().clone() else {
-                common.liveness.set(self.id, false);
+                common.liveness.forget(self.id);
+                *self.problem.lock() = None;
                 if address.changed().await.is_err() {
                     return;
                 }
@@ -221,10 +234,10 @@ impl Peer {
     fn explain(&self, error: HelloError) {
         let text = error.to_string();
         let mut problem = self.problem.lock();
-        if problem.as_ref() == Some(&text) {
+        if problem.as_ref().is_some_and(|known| known.to_string() == text) {
             return;
         }
-        match error {
+        match &error {
             HelloError::Io(_) => tracing::debug!(peer = self.id, error = text, "cannot reach peer"),
             HelloError::Refused(_) => {
                 tracing::info!(peer = self.id, reason = text, "peer refuses this node");
@@ -233,7 +246,7 @@ impl Peer {
                 tracing::warn!(peer = self.id, reason = text, "peer is not who it should be");
             }
         }
-        *problem = Some(text);
+        *problem = Some(error);
     }
 }
 

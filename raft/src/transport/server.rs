@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::frame::{self, Frame};
 use super::hello::{self, GUEST, Hello};
 use super::message::{self, Failed, Failure};
+use super::peer::Peer;
 use super::serve_append::Streams;
 use super::serve_request;
 use crate::calls::Caller;
@@ -91,7 +92,8 @@ async fn connection(
     hello::welcome(&mut stream, &core.me).await?;
     let guest = theirs.node == GUEST;
     let limits = &core.config.limits;
-    if let Some(peer) = core.peers.get(theirs.node) {
+    let member = core.peers.get(theirs.node).filter(|_| !guest);
+    if let Some(peer) = &member {
         // It is there, so dialling it makes sense right now.
         peer.dial_now();
     }
@@ -107,6 +109,15 @@ async fn connection(
     tokio::select! {
         written = frame::write_all(output, frames) => written,
         read = read(session, input, frame_max) => read,
+        () = dismissed(member, theirs.directory) => Ok(()),
+    }
+}
+
+/// Returns when somebody who was let in as a member would not be let in any more.
+async fn dismissed(member: Option<Arc<Peer>>, directory: u128) {
+    match member {
+        Some(peer) => peer.dismissed(directory).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -143,6 +143,22 @@ async fn strangers_are_refused_with_a_reason_each() {
 }
 
 #[tokio::test]
+async fn a_peer_that_is_removed_loses_the_connection_it_has() {
+    let victim = victim().await;
+    let mut removed = victim.connect_as(peer()).await.unwrap();
+    victim.node.remove_peer(2);
+    let mut rest = Vec::new();
+    let end = timeout(PATIENCE, removed.read_to_end(&mut rest)).await;
+    assert!(end.is_ok(), "the connection is still open");
+    let mut verdicts = victim.node.liveness();
+    let none = timeout(PATIENCE, verdicts.wait_for(|nodes| nodes.is_empty())).await;
+    assert!(none.is_ok(), "there is nobody to have a verdict on");
+    drop(none);
+    assert!(!victim.node.turned_away());
+    victim.end().await;
+}
+
+#[tokio::test]
 async fn another_protocol_version_is_told_which_one_is_spoken() {
     let victim = victim().await;
     let mut hello = framed(message::HELLO, &[0; 50]);
