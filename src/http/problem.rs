@@ -85,8 +85,16 @@ impl From<AdminError> for Problem {
             AdminError::NotEnoughBrokers { .. } => of(S::UNPROCESSABLE_ENTITY, "not_enough_brokers")
                 .hint("GET /v1/brokers lists the brokers; start the missing ones or ask for fewer replicas"),
             AdminError::UnknownBroker(_) => {
-                of(S::UNPROCESSABLE_ENTITY, "unknown_broker").hint("GET /v1/brokers lists the brokers")
+                of(S::NOT_FOUND, "unknown_broker").hint("GET /v1/brokers lists the brokers")
             }
+            AdminError::BrokerRemoved(_) => of(S::NOT_FOUND, "broker_removed"),
+            AdminError::BrokerAlive(_) => of(S::CONFLICT, "broker_alive")
+                .hint("GET /v1/brokers shows which are fenced; raft.fence_after_ms is how long that takes"),
+            AdminError::BrokerHasReplicas { .. } => of(S::CONFLICT, "broker_has_replicas").hint(
+                "PUT /v1/topics/{topic}/partitions/{partition}/replicas moves a partition; \
+                 GET it until its target is gone",
+            ),
+            AdminError::LastBroker(_) => of(S::CONFLICT, "last_broker"),
             AdminError::BrokerIdTaken { .. } => of(S::CONFLICT, "broker_id_taken"),
             AdminError::WrongCluster { .. } => of(S::CONFLICT, "wrong_cluster"),
             AdminError::NoChangeUnderWay => of(S::CONFLICT, "no_change_under_way"),

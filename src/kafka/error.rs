@@ -172,7 +172,11 @@ impl From<&AdminError> for ErrorCode {
             }
             AdminError::InvalidRequest(_)
             | AdminError::BrokerIdTaken { .. }
-            | AdminError::WrongCluster { .. } => ErrorCode::InvalidRequest,
+            | AdminError::WrongCluster { .. }
+            | AdminError::BrokerAlive(_)
+            | AdminError::BrokerHasReplicas { .. }
+            | AdminError::LastBroker(_)
+            | AdminError::BrokerRemoved(_) => ErrorCode::InvalidRequest,
             // Retriable, and true: nothing was changed.
             AdminError::NoController | AdminError::ShuttingDown => ErrorCode::NotController,
             AdminError::Timeout => ErrorCode::RequestTimedOut,

@@ -71,6 +71,10 @@ pub enum Command {
         request: Uuid,
         command: Box<Command>,
     },
+    /// Strikes a broker that is gone for good off the list; its id is never given out again.
+    RemoveBroker {
+        broker: u64,
+    },
 }
 
 /// A broker as it presents itself.

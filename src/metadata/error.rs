@@ -70,4 +70,25 @@ pub enum AdminError {
     /// No producer ids are left.
     #[error("every producer id has been given out")]
     ProducerIdsExhausted,
+    /// Only a broker that is out of service can be removed.
+    #[error(
+        "broker {0} is in service and cannot be removed: stop it, wait until the cluster has fenced it, ask again"
+    )]
+    BrokerAlive(u64),
+    /// Somebody still counts on what the broker has; `named` are the first of `partitions`.
+    #[error(
+        "broker {broker} keeps, or is to keep, replicas of {partitions} partitions ({named}): move them to other \
+         brokers, wait until they have moved, ask again"
+    )]
+    BrokerHasReplicas { broker: u64, partitions: u64, named: String },
+    #[error(
+        "broker {0} is the only one of this cluster: let another broker join before it is removed"
+    )]
+    LastBroker(u64),
+    /// The id was taken from the broker for good.
+    #[error(
+        "broker {0} was removed from the cluster, and its id is never used again: to join anew, start with an empty \
+         data directory and another node id, or none"
+    )]
+    BrokerRemoved(u64),
 }

@@ -22,6 +22,8 @@ pub struct Image {
     /// 0 until the cluster is formed.
     pub cluster_id: u128,
     pub brokers: BTreeMap<u64, Broker>,
+    /// The ids of brokers that were removed: nobody may come back under one.
+    pub removed: BTreeSet<u64>,
     pub topics: BTreeMap<String, Arc<Topic>>,
     pub topic_names: HashMap<Uuid, String>,
     /// Where each living partition group belongs.

@@ -10,7 +10,7 @@ mod brokers;
 mod replicas;
 mod topics;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_raft::{Committed, DecodeError, Effects, Machine};
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use answered::Answered;
 
-use super::{AdminError, Broker, Command, Done, Image, Reply, Topic, decode, encode};
+use super::{AdminError, Broker, CodecError, Command, Done, Image, Reply, Topic, decode, encode};
 
 /// Entries kept behind the applied index for brokers that were away briefly; one that missed more gets
 /// the image as a whole, which is small.
@@ -71,18 +71,15 @@ impl Machine for MetadataMachine {
     }
 
     fn encode(&self) -> Vec<u8> {
-        encode(&(Stored::of(&self.image), self.answered.store()))
+        encode(&(Stored::of(&self.image), self.answered.store(), &self.image.removed))
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        // The first release remembered no answers.
-        let (stored, answered): (Stored, answered::Stored) = decode(bytes)
-            .or_else(|error| match decode(bytes) {
-                Ok(stored) => Ok((stored, answered::Stored::default())),
-                Err(_) => Err(error),
-            })
-            .map_err(|error| DecodeError(error.to_string()))?;
-        Ok(Self { image: Arc::new(stored.into_image()), answered: answered.into() })
+        let (stored, answered, removed) = decode(bytes)
+            .or_else(|error| older(bytes).ok_or(error))
+            .map_err(|error: CodecError| DecodeError(error.to_string()))?;
+        let image = Image { removed, ..stored.into_image() };
+        Ok(Self { image: Arc::new(image), answered: answered.into() })
     }
 
     /// Nothing is read from the log again; the bound moves in steps so that checkpoints are rare.
@@ -111,6 +108,7 @@ fn judge(image: &mut Image, command: Command) -> Reply {
         Command::CompleteReplicas { group, change } => replicas::complete(image, group, change),
         Command::AllocateProducerIds { count } => allocate_producer_ids(image, count),
         Command::Once { command, .. } => judge(image, *command),
+        Command::RemoveBroker { broker } => brokers::remove(image, broker),
     }
 }
 
@@ -119,6 +117,17 @@ fn allocate_producer_ids(image: &mut Image, count: u32) -> Reply {
     let next = first.checked_add(i64::from(count)).ok_or(AdminError::ProducerIdsExhausted)?;
     image.next_producer_id = next;
     Ok(Done::ProducerIds { first, count })
+}
+
+/// A checkpoint: the image, the requests answered, the ids of the brokers removed.
+type Checkpoint = (Stored, answered::Stored, BTreeSet<u64>);
+
+/// Reads the checkpoint of an older release: the first wrote the image alone, the next remembered answers.
+fn older(bytes: &[u8]) -> Option<Checkpoint> {
+    let with_answers = decode(bytes).map(|(stored, answered)| (stored, answered, BTreeSet::new()));
+    let bare =
+        |_| decode(bytes).map(|stored| (stored, answered::Stored::default(), BTreeSet::new()));
+    with_answers.or_else(bare).ok()
 }
 
 /// The image as it is checkpointed: what cannot be computed from the rest. Frozen by a golden test.

@@ -32,6 +32,7 @@ fn commands_about_brokers_are_frozen() {
     );
     frozen(Command::Fence { broker: 2 }, &[1, 2, 2]);
     frozen(Command::Unfence { broker: 2 }, &[1, 3, 2]);
+    frozen(Command::RemoveBroker { broker: 2 }, &[1, 13, 2]);
 }
 
 #[test]

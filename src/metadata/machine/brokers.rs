@@ -4,6 +4,8 @@ use crate::metadata::{AdminError, Broker, BrokerSpec, Done, Image, Reply};
 
 /// Kafka numbers brokers with an i32.
 const BROKER_ID_MAX: u64 = i32::MAX as u64;
+/// How many of the partitions in the way of a removal are named.
+const NAMED_MAX: usize = 5;
 
 pub(super) fn form(image: &mut Image, cluster_id: u128) -> Reply {
     if image.cluster_id != 0 && image.cluster_id != cluster_id {
@@ -51,6 +53,9 @@ fn id_for(image: &Image, spec: &BrokerSpec) -> Result<u64, AdminError> {
             "broker ids are from 1 to {BROKER_ID_MAX}, not {id}"
         )));
     }
+    if image.removed.contains(&id) {
+        return Err(AdminError::BrokerRemoved(id));
+    }
     match image.brokers.get(&id) {
         Some(known) if known.directory_id != spec.directory_id => Err(AdminError::BrokerIdTaken {
             id,
@@ -65,4 +70,39 @@ pub(super) fn set_fenced(image: &mut Image, broker: u64, fenced: bool) -> Reply 
     let known = image.brokers.get_mut(&broker).ok_or(AdminError::UnknownBroker(broker))?;
     known.fenced = fenced;
     Ok(Done::Changed)
+}
+
+/// Removes a broker that nothing counts on: it is out of service and no partition has it, had it in a
+/// change under way, or wants it. Its vote on the metadata log is taken from it afterwards, by whoever leads.
+pub(super) fn remove(image: &mut Image, broker: u64) -> Reply {
+    if image.removed.contains(&broker) {
+        return Err(AdminError::BrokerRemoved(broker));
+    }
+    let known = image.brokers.get(&broker).ok_or(AdminError::UnknownBroker(broker))?;
+    if image.brokers.len() == 1 {
+        return Err(AdminError::LastBroker(broker));
+    }
+    if !known.fenced {
+        return Err(AdminError::BrokerAlive(broker));
+    }
+    let mut hosted = hosted_by(image, broker);
+    let named: Vec<String> = hosted.by_ref().take(NAMED_MAX).collect();
+    let more = hosted.count();
+    if !named.is_empty() {
+        let partitions = (named.len() + more) as u64;
+        let dots = if more > 0 { ", ..." } else { "" };
+        let named = named.join(", ") + dots;
+        return Err(AdminError::BrokerHasReplicas { broker, partitions, named });
+    }
+    image.brokers.remove(&broker);
+    image.removed.insert(broker);
+    Ok(Done::Changed)
+}
+
+/// The partitions a broker has to run, by topic and number.
+fn hosted_by(image: &Image, broker: u64) -> impl Iterator<Item = String> + '_ {
+    image.topics.values().flat_map(move |topic| {
+        let hosted = topic.numbered().filter(move |(_, info)| info.hosted_by(broker));
+        hosted.map(|(number, _)| format!("{}-{number}", topic.name))
+    })
 }

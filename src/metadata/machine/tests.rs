@@ -8,6 +8,8 @@ use super::*;
 use crate::config::HostPort;
 use crate::metadata::{BrokerSpec, Load, NewPartitions, NewTopic, PartitionInfo};
 
+mod removal;
+
 /// A metadata log being written.
 #[derive(Default)]
 struct Log {
@@ -352,7 +354,7 @@ fn entries_of_raft_itself_only_move_the_index() {
 }
 
 #[test]
-fn a_checkpoint_written_by_the_first_release_is_read() {
+fn a_checkpoint_written_by_an_older_release_is_read() {
     let mut log = Log::with_brokers(1);
     log.create("t", 1, None).unwrap();
     log.set_replicas("t", &[1]).unwrap();
@@ -366,10 +368,16 @@ fn a_checkpoint_written_by_the_first_release_is_read() {
         1, 1, 1, 1, 1, 1, 0, 0, 0, // one partition
         0, // configs
     ];
-    // Later releases put the requests they answered behind it.
-    assert_eq!(log.machine.encode(), [&frozen[..], &[0]].concat());
-    assert_eq!(MetadataMachine::decode(&frozen).unwrap().image(), log.image());
+    // Later releases put the requests they answered behind it, then the brokers they removed.
+    let answered = [&frozen[..], &[0]].concat();
+    assert_eq!(log.machine.encode(), [&answered[..], &[0]].concat());
+    for bytes in [&frozen[..], &answered] {
+        assert_eq!(MetadataMachine::decode(bytes).unwrap().image(), log.image());
+    }
     assert!(MetadataMachine::decode(&frozen[1..]).is_err());
+    log.apply(Command::RegisterBroker(spec(Some(300), 2))).unwrap();
+    log.apply(Command::RemoveBroker { broker: 300 }).unwrap();
+    assert!(log.machine.encode().ends_with(&[0, 1, 172, 2]), "one was removed, number 300");
 }
 
 #[test]
