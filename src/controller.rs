@@ -16,6 +16,7 @@ mod peers;
 mod placement;
 mod rebalance;
 mod reconcile;
+mod removal;
 mod replicas;
 mod requests;
 mod voters;
@@ -37,6 +38,7 @@ pub use placement::{Candidate, place};
 pub(crate) use rebalance::Rebalance;
 pub use reconcile::Progress;
 pub(crate) use reconcile::Reconciler;
+pub use removal::Removal;
 pub(crate) use replicas::Moves;
 pub use requests::TopicRef;
 

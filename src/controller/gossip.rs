@@ -4,13 +4,13 @@
 //! task per peer sends what that peer has not been told, as soon as it changes. A peer answers with a
 //! number of its own run: another number means it restarted and forgot, so it is told everything again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_raft::Node;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::calls::LEADERS;
@@ -36,14 +36,23 @@ impl Gossip {
     /// Runs until dropped.
     pub(crate) async fn run(self) {
         let mut images = self.metadata.watch();
-        let mut told = BTreeSet::from([self.node.id()]);
+        let mut told: BTreeMap<u64, AbortHandle> = BTreeMap::new();
         let mut tellers = JoinSet::new();
         loop {
-            let peers: Vec<u64> = images.borrow_and_update().brokers.keys().copied().collect();
-            for peer in peers {
-                if told.insert(peer) {
-                    tellers.spawn(tell(Arc::clone(&self.node), Arc::clone(&self.metadata), peer));
+            let image = Arc::clone(&images.borrow_and_update());
+            told.retain(|peer, teller| {
+                let member = image.brokers.contains_key(peer);
+                if !member {
+                    teller.abort();
                 }
+                member
+            });
+            while tellers.try_join_next().is_some() {}
+            for peer in image.brokers.keys().copied().filter(|peer| *peer != self.node.id()) {
+                told.entry(peer).or_insert_with(|| {
+                    let (node, metadata) = (Arc::clone(&self.node), Arc::clone(&self.metadata));
+                    tellers.spawn(tell(node, metadata, peer))
+                });
             }
             if images.changed().await.is_err() {
                 return;

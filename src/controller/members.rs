@@ -13,7 +13,7 @@ use quorate_raft::GroupStatus;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::liveness::Fencing;
-use super::voters::grow;
+use super::voters::settle;
 use super::{Controller, STEP};
 use crate::metadata::{Command, Image};
 
@@ -73,7 +73,8 @@ impl Members {
             }
         }
         self.add_learners(&image, &status).await;
-        self.grow_voters(&image, &status).await;
+        self.settle_voters(&image, &status).await;
+        self.drop_learners(&image, &status).await;
     }
 
     /// A fenced broker returns once it also knows what it missed, or it would deny topics that exist.
@@ -100,7 +101,7 @@ impl Members {
         }
     }
 
-    async fn grow_voters(&self, image: &Image, status: &GroupStatus) {
+    async fn settle_voters(&self, image: &Image, status: &GroupStatus) {
         let voters: BTreeSet<u64> = status.voters.iter().copied().collect();
         let fit = image
             .live_brokers()
@@ -108,11 +109,26 @@ impl Members {
             .filter(|id| self.heard(image, status, *id))
             .filter(|id| *id == self.controller.node().id() || caught_up(status, *id))
             .collect();
-        let Some(target) = grow(&voters, &fit) else { return };
+        let Some(target) = settle(&voters, status.joint, &image.removed, &fit) else { return };
         match timeout(STEP, self.controller.group().change_voters(target.clone())).await {
-            Ok(Ok(())) => tracing::info!(voters = ?target, "metadata group has grown"),
-            Ok(Err(error)) => tracing::info!(%error, "metadata group has not grown, looking again"),
-            Err(_) => tracing::info!("metadata group has not grown in time, looking again"),
+            Ok(Ok(())) => tracing::info!(voters = ?target, "metadata group has changed its voters"),
+            Ok(Err(error)) => {
+                tracing::info!(%error, "metadata group keeps its voters, looking again");
+            }
+            Err(_) => tracing::info!("metadata group keeps its voters so far, looking again"),
+        }
+    }
+
+    /// What was removed while it had no vote, or lost it just now, is sent the log no longer.
+    async fn drop_learners(&self, image: &Image, status: &GroupStatus) {
+        for id in status.learners.iter().copied().filter(|id| image.removed.contains(id)) {
+            match timeout(STEP, self.controller.group().remove_learner(id)).await {
+                Ok(Ok(())) => tracing::info!(broker = id, "removed broker is no learner any more"),
+                Ok(Err(error)) => {
+                    tracing::info!(broker = id, %error, "learner not removed, looking again");
+                }
+                Err(_) => tracing::info!(broker = id, "learner not removed in time, looking again"),
+            }
         }
     }
 }
