@@ -85,7 +85,7 @@ async fn ask_until_heard(
     let mut last = String::new();
     loop {
         for member in members {
-            match ask(member, request).await {
+            match ask(&member.to_string(), request).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) if is_final(&error) => return Err(StartError::Refused(error)),
                 Ok(Err(error)) => last = format!("{member}: {error}"),
@@ -103,12 +103,11 @@ async fn ask_until_heard(
 
 /// Asks one member; the inner error is the cluster's, the outer the way's.
 pub(super) async fn ask(
-    member: &HostPort,
+    member: &str,
     request: &JoinRequest,
 ) -> Result<Result<JoinAnswer, AdminError>, CallError> {
     let body = Bytes::from(encode(request));
-    let member = member.to_string();
-    let answer = Node::call_address(request.cluster_id, &member, JOIN, body, ASK).await?;
+    let answer = Node::call_address(request.cluster_id, member, JOIN, body, ASK).await?;
     decode(&answer).map_err(|error| CallError::Failed(error.to_string()))
 }
 
@@ -119,5 +118,6 @@ pub(super) fn is_final(error: &AdminError) -> bool {
         AdminError::BrokerIdTaken { .. }
             | AdminError::WrongCluster { .. }
             | AdminError::InvalidRequest(_)
+            | AdminError::BrokerRemoved(_)
     )
 }

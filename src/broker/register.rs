@@ -1,8 +1,11 @@
 //! Keeping what the cluster knows of this broker true.
 //!
-//! Runs once after each start, beside everything else: the cluster may have no metadata leader before this
-//! broker takes part.
+//! Runs beside everything else: the cluster may have no metadata leader before this broker takes part. It
+//! also is where a broker that was removed learns that it was: from its image, if that still arrives; else
+//! by asking as a newcomer would, because members talk to it no longer. Whom it can ask is configured, or in
+//! its address book.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +19,7 @@ use crate::config::Config;
 use crate::controller::{Controller, JoinRequest, Progress};
 use crate::metadata::{AdminError, Broker, BrokerSpec, Command};
 
-/// How long the addresses remembered are tried before those configured are asked.
+/// How long the addresses remembered are tried before members are asked, and between two such looks.
 const REMEMBERED: Duration = Duration::from_secs(3);
 const SUBMIT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(200);
@@ -31,12 +34,45 @@ pub(super) struct Registration {
 }
 
 impl Registration {
-    /// Returns when the image shows this broker as it is, or with the cluster's refusal.
+    /// Runs until the cluster refuses this broker, and returns the refusal.
     pub(super) async fn run(self) -> Result<(), StartError> {
-        if timeout(REMEMBERED, self.progress.until_current()).await.is_err() {
-            self.find_peers().await?;
-            self.progress.until_current().await;
+        tokio::select! {
+            error = self.removed() => Err(error),
+            ended = self.keep() => ended,
         }
+    }
+
+    /// Returns when the image shows that this broker was removed. That is final: ids are not given twice.
+    async fn removed(&self) -> StartError {
+        let me = self.identity.node_id;
+        let mut images = self.controller.metadata().watch();
+        let shown = images.wait_for(|image| image.removed.contains(&me)).await.is_ok();
+        match shown {
+            true => StartError::Refused(AdminError::BrokerRemoved(me)),
+            false => std::future::pending().await,
+        }
+    }
+
+    /// Registers once the image is current, then asks whenever a member turns this broker away.
+    async fn keep(&self) -> Result<(), StartError> {
+        let mut refusing = BTreeSet::new();
+        while timeout(REMEMBERED, self.progress.until_current()).await.is_err() {
+            tokio::select! {
+                () = self.progress.until_current() => {}
+                asked = self.find_peers(&mut refusing) => asked?,
+            }
+        }
+        self.make_known().await?;
+        loop {
+            sleep(REMEMBERED).await;
+            if self.controller.node().turned_away() {
+                self.find_peers(&mut refusing).await?;
+            }
+        }
+    }
+
+    /// Returns when the image shows this broker as it is.
+    async fn make_known(&self) -> Result<(), StartError> {
         let wanted = self.spec();
         loop {
             let image = self.controller.metadata().image();
@@ -62,25 +98,30 @@ impl Registration {
         self.controller.submit(register, Instant::now() + SUBMIT).await.map(drop)
     }
 
-    /// Everybody may have moved while this broker was away: members at configured addresses know where to.
-    async fn find_peers(&self) -> Result<(), StartError> {
+    /// Everybody may have moved while this broker was away: any member that answers knows where to. Those
+    /// in `refusing` have been reported.
+    async fn find_peers(&self, refusing: &mut BTreeSet<String>) -> Result<(), StartError> {
         let request =
             JoinRequest { cluster_id: Some(self.identity.cluster_id), broker: self.spec() };
-        for member in &self.config.peer.join {
-            match ask(member, &request).await {
+        let me = self.identity.node_id;
+        let configured = self.config.peer.join.iter().map(ToString::to_string);
+        let remembered = self.controller.node().peer_addresses();
+        for member in configured.chain(remembered) {
+            match ask(&member, &request).await {
                 Ok(Ok(answer)) => {
-                    let me = self.identity.node_id;
                     for peer in answer.peers.into_iter().filter(|peer| peer.id != me) {
                         self.controller.node().set_peer(peer.id, &peer.address, peer.directory_id);
                     }
                     return Ok(());
                 }
                 Ok(Err(error)) if is_final(&error) => return Err(StartError::Refused(error)),
-                Ok(Err(error)) => tracing::debug!(%member, %error, "peers not learned"),
+                Ok(Err(error)) => tracing::debug!(member, %error, "peers not learned"),
                 Err(error @ CallError::Refused(_)) => {
-                    tracing::warn!(%member, %error, "a configured member refuses this broker");
+                    if refusing.insert(member.clone()) {
+                        tracing::warn!(member, %error, "a member refuses this broker");
+                    }
                 }
-                Err(error) => tracing::debug!(%member, %error, "peers not learned"),
+                Err(error) => tracing::debug!(member, %error, "peers not learned"),
             }
         }
         Ok(())
