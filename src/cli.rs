@@ -59,7 +59,7 @@ enum Command {
     Produce(records::ProduceOptions),
     /// Read records and print them.
     Consume(records::ConsumeOptions),
-    /// Show how a cluster fares.
+    /// Show how a cluster fares, and remove brokers from it.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
     /// Print every setting with its meaning, range and default.

@@ -59,6 +59,7 @@ fn routes() -> (Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(scrape::metrics_text))
         .routes(routes!(cluster::cluster))
         .routes(routes!(cluster::brokers))
+        .routes(routes!(cluster::remove_broker))
         .routes(routes!(topics::list, topics::create))
         .routes(routes!(topics::describe, topics::delete))
         .routes(routes!(partitions::describe))

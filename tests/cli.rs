@@ -16,7 +16,7 @@ use crate::support::{ports, wait};
 
 #[test]
 fn every_commands_help_carries_an_example() {
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 14] = [
         &[],
         &["serve"],
         &["demo"],
@@ -27,6 +27,7 @@ fn every_commands_help_carries_an_example() {
         &["produce"],
         &["consume"],
         &["cluster", "status"],
+        &["cluster", "remove-broker"],
         &["config"],
         &["bench"],
         &["version"],

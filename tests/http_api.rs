@@ -24,6 +24,7 @@ fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_brok
         "/openapi.json",
         "/v1/cluster",
         "/v1/brokers",
+        "/v1/brokers/{broker}",
         "/v1/topics",
         "/v1/topics/{topic}",
         "/v1/topics/{topic}/partitions/{partition}",
@@ -36,7 +37,7 @@ fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_brok
     }
     for (path, methods) in paths {
         let real = path.replace("{topic}", "described").replace("{partition}", "0");
-        let real = real.replace("{group}", &group);
+        let real = real.replace("{group}", &group).replace("{broker}", "1");
         assert!(!real.contains('{'), "a parameter this test does not know: {path}");
         for broker in cluster.brokers().iter().filter(|_| methods.get("get").is_some()) {
             let answer = broker.get(&real).unwrap();

@@ -10,6 +10,7 @@ mod support;
 
 mod admin;
 mod behaviours;
+mod broker_removal;
 mod catch_up;
 mod cli;
 mod fetch_sessions;

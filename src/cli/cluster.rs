@@ -1,4 +1,4 @@
-//! `quorate cluster`: how the cluster fares.
+//! `quorate cluster`: how the cluster fares, and who leaves it.
 
 use std::time::Duration;
 
@@ -18,6 +18,12 @@ pub(super) enum ClusterCommand {
         quorate cluster status\n  \
         quorate cluster status --wait --timeout 60 && echo healthy")]
     Status(StatusOptions),
+    /// Remove a broker that is gone for good: stopped, fenced, and without replicas. It cannot come back.
+    #[command(after_help = "Example, after broker 3 was lost and broker 4 has joined:\n  \
+        curl -X PUT http://127.0.0.1:8080/v1/topics/orders/partitions/0/replicas \\\n    \
+        -H 'content-type: application/json' -d '{\"brokers\": [1, 2, 4]}'\n  \
+        quorate cluster remove-broker 3")]
+    RemoveBroker(RemoveOptions),
 }
 
 #[derive(Debug, Args)]
@@ -34,8 +40,36 @@ pub(super) struct StatusOptions {
     format: Format,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct RemoveOptions {
+    /// The broker's id; it is never used again.
+    id: u64,
+    #[command(flatten)]
+    servers: HttpServers,
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+}
+
 pub(super) async fn run(command: ClusterCommand) -> Result<(), Failure> {
-    let ClusterCommand::Status(options) = command;
+    match command {
+        ClusterCommand::Status(options) => status(options).await,
+        ClusterCommand::RemoveBroker(options) => remove(options).await,
+    }
+}
+
+async fn remove(options: RemoveOptions) -> Result<(), Failure> {
+    let id = options.id;
+    let removed = Admin::new(options.servers.http).delete(&format!("/v1/brokers/{id}")).await?;
+    match options.format {
+        Format::Json => print_json(&removed),
+        Format::Table => {
+            let voters = text(&removed["metadata_voters"]);
+            line(&format!("broker {id} is removed; the metadata group's voters are {voters}"))
+        }
+    }
+}
+
+async fn status(options: StatusOptions) -> Result<(), Failure> {
     let admin = Admin::new(options.servers.http);
     let patience = if options.wait { Duration::from_secs(options.timeout) } else { Duration::ZERO };
     let cluster = wait_until_healthy(&admin, patience).await?;

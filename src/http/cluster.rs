@@ -1,12 +1,15 @@
-//! The cluster as a whole: who is in it, and whether it is well.
+//! The cluster as a whole: who is in it, who no longer is, and whether it is well.
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use futures::future::join_all;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::extract::Parameters;
+use super::problem::Problem;
+use super::topics::patience;
 use super::{forward, raft};
 use crate::broker::Context;
 use crate::metadata::{Image, METADATA_GROUP};
@@ -60,6 +63,15 @@ pub(super) struct Broker {
     replicas: u64,
     /// Partitions it leads, as far as the answering broker knows.
     leading: u64,
+}
+
+/// A broker that was removed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Removed {
+    broker: u64,
+    /// The brokers that vote in the metadata group, as far as the answering broker knows.
+    #[schema(example = json!([1, 2, 4]))]
+    metadata_voters: Vec<u64>,
 }
 
 /// Returns the cluster in numbers, whether it is healthy, and if not, why.
@@ -175,4 +187,30 @@ pub(super) async fn brokers(State(context): State<Context>) -> Json<Brokers> {
         leading: leading.get(&broker.id).copied().unwrap_or(0),
     });
     Json(Brokers { brokers: brokers.collect() })
+}
+
+/// Removes a broker that is gone for good. It cannot come back, and its id is never given out again.
+///
+/// Refused while the broker is in service (`broker_alive`), while partitions are or are to be kept by it
+/// (`broker_has_replicas`), and when there is no other broker (`last_broker`). It needs a majority of the metadata
+/// group's voters; the answer usually waits until the broker's own vote there is gone and a live broker has it.
+#[utoipa::path(
+    delete, path = "/v1/brokers/{broker}", tag = "cluster",
+    params(("broker" = u64, Path, description = "Its id")),
+    responses(
+        (status = 200, description = "Removed, and nothing counts on it any more", body = Removed),
+        (status = 202, description = "Removed for good; the metadata group is still doing without its vote", body = Removed),
+        (status = 404, description = "There is none; `broker_removed` if there was", body = Problem),
+        (status = 409, description = "It cannot be removed yet, for a reason given", body = Problem),
+        (status = 503, description = "Nothing was changed", body = Problem),
+        (status = 504, description = "It may have been removed", body = Problem)
+    )
+)]
+pub(super) async fn remove_broker(
+    State(context): State<Context>,
+    Parameters(broker): Parameters<u64>,
+) -> Result<(StatusCode, Json<Removed>), Problem> {
+    let removal = context.controller.remove_broker(broker, patience(&context)).await?;
+    let status = if removal.finished { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(Removed { broker, metadata_voters: removal.voters })))
 }

@@ -48,6 +48,7 @@ fn the_specification_has_every_route_that_was_promised() {
         "get /openapi.json",
         "get /v1/cluster",
         "get /v1/brokers",
+        "delete /v1/brokers/{broker}",
         "get /v1/topics",
         "post /v1/topics",
         "get /v1/topics/{topic}",
