@@ -16,12 +16,16 @@ mod partition;
 mod pause;
 mod power;
 mod replace;
+mod reset;
 mod restart;
 mod slow_disk;
+mod starve;
 mod target;
 mod torn_tail;
 mod transfer;
 
+pub use bitrot::Rot;
+pub use damage::{Class, Kind};
 use rand::rngs::StdRng;
 use serde::Serialize;
 
@@ -101,14 +105,21 @@ pub fn all() -> &'static [Row] {
     &ALL
 }
 
-static ALL: [Row; 15] = [
+static ALL: [Row; 17] = [
     row("kill", false, kill::make, "kill -9 of the leader, one, several or all brokers"),
     row("pause", false, pause::make, "brokers stop in the middle of whatever they do, and go on"),
+    row("starve", false, starve::make, "brokers get only a share of the processor"),
     row(
         "partition",
         false,
         partition::make,
-        "cuts of every shape: halves, rings, bridges, one-way, old leader with clients",
+        "cuts of every shape, dropped or rejected: halves, rings, one-way, old leader with clients",
+    ),
+    row(
+        "reset",
+        false,
+        reset::make,
+        "connections are reset, once or again and again, while the network stays whole",
     ),
     row(
         "packet",
@@ -166,11 +177,6 @@ const fn row(
     about: &'static str,
 ) -> Row {
     Row { name, about, needs_image, make }
-}
-
-/// Rot of every kind in every class of file, each a fault of its own.
-pub fn every_damage() -> Vec<Box<dyn Fault>> {
-    bitrot::every()
 }
 
 /// The write-ahead logs under a broker's directory.

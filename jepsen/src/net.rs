@@ -7,6 +7,7 @@
 
 mod link;
 mod router;
+mod tcp;
 mod tun;
 
 pub use link::{Counters, Rule};

@@ -11,6 +11,7 @@ mod enter;
 mod host;
 mod process;
 mod shim;
+mod strobe;
 
 pub use broker::{Broker, State};
 pub use cluster::{Cluster, Spec};
@@ -19,3 +20,4 @@ pub use enter::{enter, inside, within};
 pub use host::{Host, Hosts};
 pub use process::Process;
 pub use shim::{EIO, ENOSPC, Hits, Shim};
+pub use strobe::Share;

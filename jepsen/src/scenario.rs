@@ -12,9 +12,11 @@ mod membership;
 mod partition;
 mod pause;
 mod power;
+mod reset;
 mod restart;
 mod rot;
 mod snapshot;
+mod starve;
 mod transfer;
 
 use std::time::Duration;
@@ -75,6 +77,16 @@ static ALL: &[Scenario] = &[
         "requests arrive, answers do not, and everything is sent again",
     )
     .needs(&[Bit("partition", 5), Saw(LedAndWritten, 1)]),
+    row(
+        "resets",
+        "T1",
+        "idempotent",
+        30,
+        PLAIN,
+        reset::storm,
+        "connections are reset again and again while they answer, between brokers, by a cut that rejects",
+    )
+    .needs(&[Bit("reset", 4)]),
     row(
         "power-cut",
         "T2",
@@ -200,12 +212,12 @@ static ALL: &[Scenario] = &[
         "bit-rot",
         "T9",
         "queue",
-        40,
+        30,
         IMAGE,
         rot::every_class,
         "flipped bits, cut and stale blocks in every class of file of one broker",
     )
-    .needs(&[Bit("bitrot", 4)]),
+    .needs(&[Bit("bitrot", 20)]),
     row(
         "disk-full",
         "T10",
@@ -307,6 +319,16 @@ static ALL: &[Scenario] = &[
         "the leader's own disk is the slow one",
     )
     .needs(&[Bit("slow-disk", 1), Saw(Led, 1)]),
+    row(
+        "starved",
+        "T19",
+        "queue",
+        30,
+        PLAIN,
+        starve::in_turn,
+        "the leader, a follower, then all get only a share of the processor",
+    )
+    .needs(&[Bit("starve", 4)]),
     row(
         "many-partitions",
         "T20",

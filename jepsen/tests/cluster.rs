@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use quorate_jepsen::admin::wait;
 use quorate_jepsen::net::HostId;
-use quorate_jepsen::sandbox::{Cluster, DiskKind, Shim, Spec, State, within};
+use quorate_jepsen::sandbox::{Cluster, DiskKind, Share, Shim, Spec, State, within};
 
 fn spec(name: &str, disk: DiskKind) -> Spec {
     let binary = std::env::var_os("TEST_BROKER").expect("TEST_BROKER is the path of bin/quorate");
@@ -48,7 +49,7 @@ fn brokers_are_killed_paused_cut_off_and_without_power_and_are_whole_again() {
     let links = between(1, &[2, 3]);
     let before = cluster.network().counters(&links);
     cluster.network().adjust(&links, |rule| rule.cut = true);
-    let moved = quorate_jepsen::admin::wait(Duration::from_secs(20), || {
+    let moved = wait(Duration::from_secs(20), || {
         let admin = cluster.admin();
         let others = quorate_jepsen::admin::Admin::new(admin.brokers()[1..].to_vec());
         let topic = others.topic("t").ok()?;
@@ -73,5 +74,49 @@ fn brokers_are_killed_paused_cut_off_and_without_power_and_are_whole_again() {
     let dir = cluster.spec().dir.clone();
     cluster.discard();
     lap("gone");
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+/// The kernel's letter for what a broker's process does.
+fn letter(cluster: &Cluster, id: u64) -> Option<char> {
+    let pid = cluster.broker(id).unwrap().pid()?;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.trim().chars().next()
+}
+
+#[test]
+fn a_starved_broker_is_stopped_again_and_again_in_all_its_lives() {
+    if !within("a_starved_broker_is_stopped_again_and_again_in_all_its_lives") {
+        return;
+    }
+    let mut cluster = Cluster::start(&spec("starved", DiskKind::Plain)).unwrap();
+    let soon = Duration::from_secs(20);
+    let ms = Duration::from_millis;
+    cluster.starve(2, Share { run: ms(10), stop: ms(40) }).unwrap();
+    let seen = |cluster: &Cluster, stopped: bool| {
+        let seen = wait(soon, || ((letter(cluster, 2)? == 'T') == stopped).then_some(()));
+        assert!(seen.is_some(), "never seen with stopped = {stopped}");
+    };
+    seen(&cluster, true);
+    seen(&cluster, false);
+    assert_eq!(cluster.broker(2).unwrap().state(), State::Running);
+    // What another fault has paused is not let go on by this one.
+    cluster.pause(2).unwrap();
+    let awake = wait(ms(300), || (letter(&cluster, 2)? != 'T').then_some(()));
+    assert!(awake.is_none(), "paused, it went on");
+    cluster.resume(2).unwrap();
+    seen(&cluster, false);
+    cluster.kill(2).unwrap();
+    cluster.start_broker(2).unwrap();
+    seen(&cluster, true);
+    assert!(cluster.broker(2).unwrap().starved() && cluster.wait_ready(2, soon));
+    assert!(cluster.feed(2).unwrap() > 2);
+    let stopped = wait(ms(300), || (letter(&cluster, 2)? == 'T').then_some(()));
+    assert!(stopped.is_none(), "fed, it is stopped");
+    cluster.heal().unwrap();
+    let findings = cluster.findings();
+    assert!(findings.is_empty(), "{findings:#?}");
+    let dir = cluster.spec().dir.clone();
+    cluster.discard();
     std::fs::remove_dir_all(dir).unwrap();
 }

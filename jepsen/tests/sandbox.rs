@@ -179,6 +179,63 @@ fn the_network_counts_what_its_faults_do() {
     echo(&hosts, 10).unwrap();
 }
 
+/// A connection from host 1 to host 2: the end in each.
+fn connected(hosts: &Hosts) -> (TcpStream, TcpStream) {
+    let listener = hosts.host(2).run(|| TcpListener::bind("10.77.0.2:0")).unwrap().unwrap();
+    let address = listener.local_addr().unwrap();
+    let one = hosts.host(1).run(|| TcpStream::connect_timeout(&address, SOON)).unwrap().unwrap();
+    let two = listener.accept().unwrap().0;
+    one.set_read_timeout(Some(SOON)).unwrap();
+    two.set_read_timeout(Some(SOON)).unwrap();
+    (one, two)
+}
+
+#[test]
+fn ends_of_connections_are_told_when_these_are_rejected_or_reset() {
+    if !within("ends_of_connections_are_told_when_these_are_rejected_or_reset") {
+        return;
+    }
+    let hosts = two_hosts();
+    let network = hosts.network();
+    let (there, back) = ([(1, 2)], [(2, 1)]);
+    let mut buffer = [0; 10];
+    let mut reads = |mut end: &TcpStream| end.read(&mut buffer).map_err(|error| error.kind());
+    let reset = Err(std::io::ErrorKind::ConnectionReset);
+
+    // A link that rejects: who speaks over it is told, at once; who is silent is not.
+    let (mut one, two) = connected(&hosts);
+    let started = Instant::now();
+    network.adjust(&there, |rule| rule.reject = true);
+    one.write_all(b"hello").unwrap();
+    assert_eq!(reads(&one), reset);
+    two.set_nonblocking(true).unwrap();
+    assert_eq!(reads(&two), Err(std::io::ErrorKind::WouldBlock));
+    let address = "10.77.0.2:9".parse().unwrap();
+    let refused = hosts.host(1).run(|| TcpStream::connect_timeout(&address, SOON)).unwrap();
+    assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(network.counters(&there).reset >= 2, "{}", network.counters(&there));
+    network.heal();
+
+    // A reset where answers pass: the request arrives, the answer does not, both ends are told.
+    let (mut one, mut two) = connected(&hosts);
+    network.adjust(&back, |rule| rule.reset = Some(Duration::MAX));
+    one.write_all(b"hello").unwrap();
+    assert_eq!(reads(&two), Ok(5));
+    two.write_all(b"answer").unwrap();
+    assert_eq!(reads(&one), reset);
+    assert_eq!(reads(&two), reset);
+    assert_eq!(network.counters(&back).reset, 1);
+    // Connections made since last, in either direction.
+    echo(&hosts, 1 << 20).unwrap();
+    assert_eq!(network.counters(&back).reset, 1);
+    // With an age, those end as well.
+    network.adjust(&back, |rule| rule.reset = Some(Duration::ZERO));
+    assert_eq!(echo(&hosts, 10).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    network.heal();
+    echo(&hosts, 10).unwrap();
+}
+
 #[test]
 fn a_power_cut_loses_what_was_not_synced_and_keeps_what_was() {
     if !within("a_power_cut_loses_what_was_not_synced_and_keeps_what_was") {

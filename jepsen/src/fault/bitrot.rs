@@ -12,52 +12,48 @@ use super::{Fault, Outcome, installed, skipped};
 use crate::sandbox::{Cluster, State};
 
 const WHY: &str = "its disk is rotten";
+/// What the log says of a broker that refused to start, and so has promised nothing since the damage.
+const REFUSED: &str = "the data directory is damaged";
 
-#[derive(Default)]
-struct Bitrot {
-    /// What to damage; by chance if it is left open.
-    fixed: Option<(Class, Kind)>,
-    rotten: Option<(u64, Damage)>,
+/// A broker that was started on a rotten disk.
+pub struct Rot {
+    id: u64,
+    damage: Damage,
 }
 
-pub(super) fn make() -> Box<dyn Fault> {
-    Box::<Bitrot>::default()
-}
+impl Rot {
+    /// Every kind of damage to every class of file.
+    pub fn every() -> Vec<(Class, Kind)> {
+        let pairs = Kind::ALL.iter().flat_map(|kind| Class::ALL.map(|class| (class, *kind)));
+        pairs.collect()
+    }
 
-/// One fault for each kind of damage to each class of file.
-pub(super) fn every() -> Vec<Box<dyn Fault>> {
-    let of = |fixed| -> Box<dyn Fault> { Box::new(Bitrot { fixed: Some(fixed), rotten: None }) };
-    let pairs = Kind::ALL.iter().flat_map(|kind| Class::ALL.map(|class| (class, *kind)));
-    pairs.map(of).collect()
-}
-
-impl Fault for Bitrot {
-    fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
-        let (class, kind) = self.fixed.unwrap_or_else(|| any(random));
-        let who = Who::any(&[Who::Leader, Who::One], random);
-        let Some(id) = who.pick(cluster, random).first().copied() else {
-            return Ok(skipped(format!("{who:?}: no such broker runs")));
-        };
-        if !cluster.damage(id) {
-            return Ok(skipped("too few whole replicas to damage one"));
-        }
-        cluster.kill(id)?;
+    /// Damages a broker that is down, and whose data may be damaged, and starts it. None if there was nothing to damage:
+    /// then it stays down.
+    pub fn inflict(
+        cluster: &mut Cluster,
+        id: u64,
+        (class, kind): (Class, Kind),
+        random: &mut StdRng,
+    ) -> anyhow::Result<Option<Rot>> {
         let damage = Damage::inflict(&cluster.broker(id)?.disk.data, class, kind, random)?;
-        let Some(damage) = damage else {
-            cluster.repaired(id);
-            cluster.start_broker(id)?;
-            return Ok(skipped(format!("broker {id} has no file for {kind:?} ({class:?})")));
-        };
+        let Some(damage) = damage else { return Ok(None) };
         // With a rotten disk any error is the right thing to say.
         cluster.may_end(id, WHY, &[""]);
         cluster.start_broker(id)?;
-        let what = format!("broker {id}: {}", damage.words());
-        self.rotten = Some((id, damage));
-        Ok(installed(what, "written while it did not run"))
+        Ok(Some(Rot { id, damage }))
     }
 
-    fn end(&mut self, cluster: &mut Cluster) -> anyhow::Result<Outcome> {
-        let Some((id, damage)) = self.rotten.take() else { return Ok(skipped("not begun")) };
+    /// As the beginning of a fault.
+    pub fn begun(&self) -> Outcome {
+        let what = format!("broker {}: {}", self.id, self.damage.words());
+        installed(what, "written while it did not run")
+    }
+
+    /// Puts the damage back. Whether the broker is now down with its data whole; otherwise it is gone, and another one
+    /// has its place.
+    pub fn repair(self, cluster: &mut Cluster) -> anyhow::Result<(Outcome, bool)> {
+        let Rot { id, damage } = self;
         cluster.watch();
         let ended = cluster.broker(id)?.last_end().map(str::to_owned);
         let broker = cluster.broker(id)?;
@@ -80,36 +76,72 @@ impl Fault for Bitrot {
             Some(how) => format!("it had ended with {how}"),
             None => "it had gone on".to_owned(),
         };
-        Ok(installed(format!("broker {id}: {put}"), noticed))
+        let whole = cluster.broker(id)?.member();
+        Ok((installed(format!("broker {id}: {put}"), noticed), whole))
     }
 }
 
-/// What the log says of a broker that refused to start, and so has promised nothing since the damage.
-const REFUSED: &str = "the data directory is damaged";
-
-/// Makes the broker's disk whole again, or another broker take its place, and starts it.
+/// Makes the broker's disk whole again, or another broker take its place.
 fn put_back(
     cluster: &mut Cluster,
     id: u64,
     damage: &Damage,
     ended: bool,
 ) -> anyhow::Result<&'static str> {
-    let put = if ended && cluster.last_words(id).contains(REFUSED) {
+    if ended && cluster.last_words(id).contains(REFUSED) {
         // What it did to its files while it found out is undone as well.
         damage.undo_all()?;
-        "all files are put back"
+        Ok("all files are put back")
     } else if damage.undo()? {
-        "the damage is put back"
+        Ok("the damage is put back")
     } else if ended {
         cluster.wipe(id)?;
         if cluster.spares() > 0 {
             stand_in(cluster, id)?;
         }
-        return Ok("it is replaced");
+        Ok("it is replaced")
     } else {
-        "the damage is written over by the broker"
-    };
-    cluster.repaired(id);
-    cluster.start_broker(id)?;
-    Ok(put)
+        Ok("the damage is written over by the broker")
+    }
+}
+
+#[derive(Default)]
+struct Bitrot {
+    rotten: Option<Rot>,
+}
+
+pub(super) fn make() -> Box<dyn Fault> {
+    Box::<Bitrot>::default()
+}
+
+impl Fault for Bitrot {
+    fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
+        let (class, kind) = any(random);
+        let who = Who::any(&[Who::Leader, Who::One], random);
+        let Some(id) = who.pick(cluster, random).first().copied() else {
+            return Ok(skipped(format!("{who:?}: no such broker runs")));
+        };
+        if !cluster.damage(id) {
+            return Ok(skipped("too few whole replicas to damage one"));
+        }
+        cluster.kill(id)?;
+        self.rotten = Rot::inflict(cluster, id, (class, kind), random)?;
+        if let Some(rot) = &self.rotten {
+            return Ok(rot.begun());
+        }
+        cluster.repaired(id);
+        cluster.start_broker(id)?;
+        Ok(skipped(format!("broker {id} has no file for {kind:?} ({class:?})")))
+    }
+
+    fn end(&mut self, cluster: &mut Cluster) -> anyhow::Result<Outcome> {
+        let Some(rot) = self.rotten.take() else { return Ok(skipped("not begun")) };
+        let id = rot.id;
+        let (outcome, whole) = rot.repair(cluster)?;
+        if whole {
+            cluster.repaired(id);
+            cluster.start_broker(id)?;
+        }
+        Ok(outcome)
+    }
 }

@@ -99,8 +99,12 @@ impl Damage {
             Kind::ZeroBlock => (at, slice(at, end), vec![0; (end - at) as usize]),
             Kind::StaleBlock => {
                 // What another block holds, or held before it was written anew.
-                let other = random.random_range(0..blocks) * BLOCK;
-                let mut after = slice(other, (other + BLOCK).min(length));
+                let mut after = if blocks > 1 {
+                    let other = (block + random.random_range(1..blocks)) % blocks * BLOCK;
+                    slice(other, (other + BLOCK).min(length))
+                } else {
+                    stray(data, &path, random)?
+                };
                 after.resize((end - at) as usize, 0);
                 (at, slice(at, end), after)
             }
@@ -158,6 +162,16 @@ impl Damage {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         format!("{:?} at byte {} of {name} ({:?})", self.kind, self.at, self.class)
     }
+}
+
+/// A block of another file, which a write that went astray has left in this one.
+fn stray(data: &Path, path: &Path, random: &mut StdRng) -> anyhow::Result<Vec<u8>> {
+    let mut others = Class::ALL.map(|class| files(data, class)).concat();
+    others.retain(|other| other != path);
+    let Some(other) = others.choose(random) else { return Ok(Vec::new()) };
+    let mut block = fs::read(other).with_context(|| other.display().to_string())?;
+    block.truncate(BLOCK as usize);
+    Ok(block)
 }
 
 /// Makes `to` a copy of `from`.

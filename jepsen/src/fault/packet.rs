@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::target::{Who, between, host, named};
+use super::target::{Who, brokers, clients, lines, named, sent_by};
 use super::{Fault, Outcome, installed, skipped};
 use crate::net::{Counters, HostId, Rule};
 use crate::sandbox::Cluster;
@@ -51,6 +51,11 @@ fn rule(random: &mut StdRng) -> (&'static str, Rule) {
     kinds[place].clone()
 }
 
+/// A rule for packets, under what other faults do to connections.
+fn under(other: &Rule, rule: &Rule) -> Rule {
+    Rule { cut: other.cut, reject: other.reject, reset: other.reset, ..rule.clone() }
+}
+
 impl Fault for Packet {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
         let (kind, rule) = rule(random);
@@ -59,30 +64,26 @@ impl Fault for Packet {
         if some.is_empty() {
             return Ok(skipped(format!("{who:?}: no such broker runs")));
         }
-        let near: Vec<HostId> = some.iter().map(|id| host(*id)).collect();
-        let mut far: Vec<HostId> = cluster.ids().into_iter().map(host).collect();
+        let mut far = brokers(cluster);
         if random.random_bool(0.5) {
-            far.extend(cluster.client_hosts().iter().map(|host| host.id));
+            far.extend(clients(cluster));
         }
-        self.links = between(&near, &far);
+        self.links = lines(&some, &far);
         if random.random_bool(0.25) {
-            // One way only: what these brokers send.
-            self.links.retain(|(from, _)| near.contains(from));
+            sent_by(&some, &mut self.links);
         }
-        self.links.sort_unstable();
-        self.links.dedup();
         self.what = format!("{kind} at {}", named(&some));
         self.before = cluster.network().counters(&self.links);
-        cluster.network().adjust(&self.links, |it| *it = Rule { cut: it.cut, ..rule.clone() });
+        cluster.network().adjust(&self.links, |it| *it = under(it, &rule));
         Ok(installed(&self.what, format!("rules of {} directed links", self.links.len())))
     }
 
     fn end(&mut self, cluster: &mut Cluster) -> anyhow::Result<Outcome> {
         let network = cluster.network();
-        network.adjust(&self.links, |it| *it = Rule { cut: it.cut, ..Rule::default() });
+        network.adjust(&self.links, |it| *it = under(it, &Rule::default()));
         let mut met = network.counters(&self.links).since(&self.before);
         self.links.clear();
-        met.cut = 0;
+        (met.cut, met.reset) = (0, 0);
         match met.harm() {
             0 => Ok(skipped(format!("{}: no packet met it", self.what))),
             _ => Ok(installed("as before", met.to_string())),

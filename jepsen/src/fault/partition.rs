@@ -1,12 +1,13 @@
-//! Partitions: which hosts cannot hear which.
+//! Partitions: which hosts cannot hear which. Some drop packets, so that a cut shows as silence; some reject them, as a
+//! firewall does, so that whoever speaks is told at once that its connection is reset.
 
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use super::target::{between, host, leader};
+use super::target::{between, clients, host, leader};
 use super::{Fault, Outcome, installed, skipped};
-use crate::net::{Counters, HostId};
+use crate::net::{Counters, HostId, Rule};
 use crate::sandbox::Cluster;
 
 type Links = Vec<(HostId, HostId)>;
@@ -16,7 +17,11 @@ struct Partition {
     what: String,
     links: Links,
     before: Counters,
+    rejects: bool,
 }
+
+/// Cuts that reject.
+const REJECT: f64 = 0.35;
 
 pub(super) fn make() -> Box<dyn Fault> {
     Box::<Partition>::default()
@@ -102,26 +107,34 @@ impl Fault for Partition {
         else {
             return Ok(skipped("one broker alone cannot be parted"));
         };
-        let clients: Vec<HostId> = cluster.client_hosts().iter().map(|host| host.id).collect();
-        self.links = (shape.links)(*first, others, &clients);
-        self.what = format!("{}: leader {first}, others {others:?}", shape.name);
+        self.links = (shape.links)(*first, others, &clients(cluster));
+        self.rejects = random.random_bool(REJECT);
+        let how = if self.rejects { "rejected" } else { "dropped" };
+        self.what = format!("{}, {how}: leader {first}, others {others:?}", shape.name);
         if self.links.is_empty() {
             return Ok(skipped(format!("{}: too few brokers", shape.name)));
         }
         self.before = cluster.network().counters(&self.links);
-        cluster.network().adjust(&self.links, |rule| rule.cut = true);
+        cluster.network().adjust(&self.links, |rule| *self.side(rule) = true);
         Ok(installed(&self.what, format!("{} directed links cut", self.links.len())))
     }
 
     fn end(&mut self, cluster: &mut Cluster) -> anyhow::Result<Outcome> {
         let network = cluster.network();
-        network.adjust(&self.links, |rule| rule.cut = false);
+        network.adjust(&self.links, |rule| *self.side(rule) = false);
         let met = network.counters(&self.links).since(&self.before);
         self.links.clear();
-        match met.cut {
+        match if self.rejects { met.reset } else { met.cut } {
             0 => Ok(skipped(format!("{}: no packet met it", self.what))),
-            count => Ok(installed("healed", format!("{count} packets cut"))),
+            _ => Ok(installed("healed", met.to_string())),
         }
+    }
+}
+
+impl Partition {
+    /// The part of a link's rule that is this fault's.
+    fn side<'a>(&self, rule: &'a mut Rule) -> &'a mut bool {
+        if self.rejects { &mut rule.reject } else { &mut rule.cut }
     }
 }
 

@@ -85,6 +85,30 @@ pub(super) fn between(one: &[HostId], other: &[HostId]) -> Vec<(HostId, HostId)>
     pairs.filter(|(a, b)| a != b).flat_map(|(a, b)| [(a, b), (b, a)]).collect()
 }
 
+/// Directed links between some brokers and other hosts, each once.
+pub(super) fn lines(some: &[u64], others: &[HostId]) -> Vec<(HostId, HostId)> {
+    let some: Vec<HostId> = some.iter().map(|id| host(*id)).collect();
+    let mut lines = between(&some, others);
+    lines.sort_unstable();
+    lines.dedup();
+    lines
+}
+
+/// The hosts of all brokers.
+pub(super) fn brokers(cluster: &Cluster) -> Vec<HostId> {
+    cluster.ids().into_iter().map(host).collect()
+}
+
+/// The hosts of all clients.
+pub(super) fn clients(cluster: &Cluster) -> Vec<HostId> {
+    cluster.client_hosts().iter().map(|host| host.id).collect()
+}
+
+/// Leaves only what these brokers send.
+pub(super) fn sent_by(some: &[u64], lines: &mut Vec<(HostId, HostId)>) {
+    lines.retain(|(from, _)| some.iter().any(|id| host(*id) == *from));
+}
+
 /// `broker 1`, `brokers 1, 2`
 pub(super) fn named(ids: &[u64]) -> String {
     let all: Vec<String> = ids.iter().map(u64::to_string).collect();

@@ -81,3 +81,29 @@ fn tear(wal: &Path, synced: u64, random: &mut StdRng) -> anyhow::Result<String> 
         garbage.len()
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn what_was_synced_stays_and_what_comes_behind_it_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = dir.path().join("000012.log");
+        let content = vec![7; 9_000];
+        let (mut cut, mut whole) = (0, 0);
+        for seed in 0..200 {
+            let synced = if seed % 2 == 0 { 5_000 } else { 9_000 };
+            std::fs::write(&wal, &content).unwrap();
+            let said = tear(&wal, synced, &mut StdRng::seed_from_u64(seed)).unwrap();
+            let torn = std::fs::read(&wal).unwrap();
+            assert_eq!(torn[..synced as usize], content[..synced as usize], "{said}");
+            assert_ne!(torn, content, "{said}");
+            cut += u32::from(torn.len() < content.len());
+            whole += u32::from(torn.starts_with(&content));
+        }
+        assert!(cut > 10 && whole > 50, "{cut} shorter, {whole} with something behind the end");
+    }
+}

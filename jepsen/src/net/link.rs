@@ -1,15 +1,23 @@
 //! What one directed link does to a packet; pure, so that it is tested without a network.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::rngs::StdRng;
+
+use super::tcp::Segment;
 
 /// What a link does to packets. The default lets them pass untouched.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rule {
     /// Nothing passes, nor what was delayed before.
     pub cut: bool,
+    /// Nothing passes either, but senders are told at once that their connection is over.
+    pub reject: bool,
+    /// A connection that has lasted so long is over, for both its ends, when it is next to carry data; they may connect
+    /// anew at once. Those from before the rule are over at once, so that the longest time ends only them.
+    pub reset: Option<Duration>,
     pub delay: Duration,
     /// Up to so much more delay, evenly spread; the order is kept.
     pub jitter: Duration,
@@ -39,6 +47,8 @@ pub struct Counters {
     pub passed: u64,
     pub bytes: u64,
     pub cut: u64,
+    /// In their stead a RST went to the sender, or to both ends.
+    pub reset: u64,
     pub delayed: u64,
     pub lost: u64,
     pub duplicated: u64,
@@ -52,6 +62,7 @@ impl Counters {
     /// What was done to packets, for a fault's proof: everything but what passed.
     pub fn harm(&self) -> u64 {
         self.cut
+            + self.reset
             + self.delayed
             + self.lost
             + self.duplicated
@@ -65,6 +76,7 @@ impl Counters {
             passed: self.passed - before.passed,
             bytes: self.bytes - before.bytes,
             cut: self.cut - before.cut,
+            reset: self.reset - before.reset,
             delayed: self.delayed - before.delayed,
             lost: self.lost - before.lost,
             duplicated: self.duplicated - before.duplicated,
@@ -78,6 +90,7 @@ impl Counters {
         self.passed += other.passed;
         self.bytes += other.bytes;
         self.cut += other.cut;
+        self.reset += other.reset;
         self.delayed += other.delayed;
         self.lost += other.lost;
         self.duplicated += other.duplicated;
@@ -91,6 +104,7 @@ impl std::fmt::Display for Counters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let all = [
             ("cut", self.cut),
+            ("reset", self.reset),
             ("delayed", self.delayed),
             ("lost", self.lost),
             ("duplicated", self.duplicated),
@@ -120,14 +134,23 @@ pub(super) struct Copy {
     pub flip: Option<usize>,
 }
 
+/// Who is told that a connection is over, in the stead of a packet of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Sender,
+    Both,
+}
+
 /// Bytes a link holds back at most; beyond it the tail is dropped, as a real queue does.
 const QUEUE_BYTES: usize = 8 << 20;
 
 /// A directed link: its rule and what is under way on it.
 #[derive(Debug, Default)]
 pub(super) struct Link {
-    pub rule: Rule,
+    rule: Rule,
     pub counters: Counters,
+    /// When connections began, by their ports, while some are to be reset.
+    born: HashMap<(u16, u16), Instant>,
     queued: usize,
     /// When the last packet in order is due, so that none overtakes it.
     last_due: Option<Instant>,
@@ -136,6 +159,51 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// Changes the rule.
+    pub(super) fn adjust(&mut self, adjust: impl FnOnce(&mut Rule)) {
+        adjust(&mut self.rule);
+        if self.rule.reset.is_none() {
+            self.born.clear();
+        }
+    }
+
+    /// Whether packets that come are dropped, whoever is told of it.
+    pub(super) fn closed(&self) -> bool {
+        self.rule.cut || self.rule.reject
+    }
+
+    /// Whether packets have to be shown to [`Link::refuse`].
+    pub(super) fn ends_connections(&self) -> bool {
+        !self.rule.cut && (self.rule.reject || self.rule.reset.is_some())
+    }
+
+    /// Whether the segment's connection is over, and who is told so.
+    pub(super) fn refuse(&mut self, segment: &Segment, now: Instant) -> Option<Told> {
+        // Nobody answers a reset.
+        let told = match self.rule.reset {
+            _ if segment.is_reset() => None,
+            _ if self.rule.reject => Some(Told::Sender),
+            Some(age) => self.outlived(segment, age, now).then_some(Told::Both),
+            None => None,
+        };
+        self.counters.reset += u64::from(told.is_some());
+        told
+    }
+
+    fn outlived(&mut self, segment: &Segment, age: Duration, now: Instant) -> bool {
+        if segment.begins() {
+            self.born.insert(segment.ports(), now);
+            return false;
+        }
+        let born = self.born.get(&segment.ports());
+        let over = segment.data > 0 && born.is_none_or(|born| now - *born >= age);
+        if over {
+            // What is sent again, because an end has not heard of it, is from before.
+            self.born.remove(&segment.ports());
+        }
+        over
+    }
+
     /// Decides about a packet of `len` bytes: up to two copies that arrive.
     pub(super) fn decide(
         &mut self,
@@ -146,7 +214,7 @@ impl Link {
         if self.rule == Rule::default() && self.queued == 0 {
             return [Some(Copy { due: now, flip: None }), None];
         }
-        if self.rule.cut {
+        if self.closed() {
             self.counters.cut += 1;
             return [None, None];
         }
@@ -208,6 +276,7 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
+    use crate::net::tcp::tests::{DATA, END, OPEN, segment};
 
     fn link(rule: Rule) -> Link {
         Link { rule, ..Link::default() }
@@ -231,6 +300,54 @@ mod tests {
         let mut link = link(Rule::cut());
         assert!(arrivals(&mut link, 10, Instant::now()).is_empty());
         assert_eq!(link.counters.cut, 10);
+    }
+
+    #[test]
+    fn a_link_that_rejects_answers_senders_and_lets_nothing_pass() {
+        let mut link = link(Rule { reject: true, ..Rule::default() });
+        let now = Instant::now();
+        let mut refuse = |flags, data| {
+            let segment = Segment::of(&segment(flags, data)).unwrap();
+            link.refuse(&segment, now)
+        };
+        assert_eq!(refuse(OPEN, 0), Some(Told::Sender));
+        assert_eq!(refuse(DATA, 0), Some(Told::Sender));
+        assert_eq!(refuse(END, 0), None, "nobody answers a reset");
+        assert_eq!(link.counters.reset, 2);
+        // What is no segment, or gets no answer, is dropped.
+        assert!(arrivals(&mut link, 1, now).is_empty());
+        assert_eq!(link.counters.cut, 1);
+    }
+
+    #[test]
+    fn connections_are_over_when_they_have_lasted_long_enough() {
+        let ms = Duration::from_millis;
+        let now = Instant::now();
+        let rule = Rule { reset: Some(ms(100)), ..Rule::default() };
+        let mut link = link(rule.clone());
+        let refuse = |link: &mut Link, flags, data, after| {
+            let segment = Segment::of(&segment(flags, data)).unwrap();
+            link.refuse(&segment, now + ms(after))
+        };
+        assert_eq!(refuse(&mut link, DATA, 0, 0), None, "without data");
+        assert_eq!(refuse(&mut link, DATA, 9, 0), Some(Told::Both), "from before the rule");
+        assert_eq!(refuse(&mut link, OPEN, 0, 1), None);
+        assert_eq!(refuse(&mut link, DATA, 9, 100), None, "young");
+        assert_eq!(refuse(&mut link, DATA, 9, 101), Some(Told::Both), "old");
+        assert_eq!(refuse(&mut link, DATA, 9, 102), Some(Told::Both), "sent again");
+        assert_eq!(refuse(&mut link, OPEN, 0, 200), None);
+        // Another time, another rule: who had connected in between is from before.
+        link.adjust(|rule| rule.reset = None);
+        assert!(!link.ends_connections());
+        link.adjust(|rule| rule.reset = Some(Duration::MAX));
+        assert_eq!(refuse(&mut link, DATA, 9, 201), Some(Told::Both));
+        assert_eq!(refuse(&mut link, OPEN, 0, 202), None);
+        assert_eq!(
+            refuse(&mut link, DATA, 9, 3_600_000),
+            None,
+            "the longest time ends nobody else"
+        );
+        assert_eq!(link.counters.reset, 4);
     }
 
     #[test]

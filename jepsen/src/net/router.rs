@@ -13,7 +13,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::link::{Counters, Link, Rule};
+use super::link::{Counters, Link, Rule, Told};
+use super::tcp::Segment;
 use super::{HostId, Tun};
 
 /// Packets read from one host before the next has its turn.
@@ -74,7 +75,7 @@ impl Network {
         let mut links = self.links.lock();
         for ((from, to), rule) in rules {
             if let Some(link) = links.link(from, to) {
-                link.rule = rule;
+                link.adjust(|old| *old = rule);
             }
         }
     }
@@ -88,15 +89,16 @@ impl Network {
         let mut links = self.links.lock();
         for (from, to) in pairs {
             if let Some(link) = links.link(*from, *to) {
-                adjust(&mut link.rule);
+                link.adjust(&adjust);
             }
         }
     }
 
-    /// Nothing is cut, late or lost any more.
+    /// Nothing is cut, reset, late or lost any more.
     pub fn heal(&self) {
         let mut links = self.links.lock();
-        links.table.iter_mut().flatten().for_each(|link| link.rule = Rule::default());
+        let healed = |link: &mut Link| link.adjust(|rule| *rule = Rule::default());
+        links.table.iter_mut().flatten().for_each(healed);
     }
 
     /// What these links did since the start, together.
@@ -188,6 +190,16 @@ impl Router {
         let Some(&to) = links.places.get(&packet[19]) else { return };
         let now = Instant::now();
         let link = &mut links.table[from][to];
+        if link.ends_connections()
+            && let Some(segment) = Segment::of(packet)
+            && let Some(told) = link.refuse(&segment, now)
+        {
+            self.devices[from].deliver(&segment.reset_sender());
+            if told == Told::Both {
+                self.devices[to].deliver(&segment.reset_receiver());
+            }
+            return;
+        }
         for copy in link.decide(packet.len(), now, &mut self.random).into_iter().flatten() {
             if let Some(bit) = copy.flip {
                 packet[bit / 8] ^= 1 << (bit % 8);
@@ -212,7 +224,7 @@ impl Router {
             let Some(Reverse(held)) = self.held.pop() else { break };
             let link = &mut links.table[held.from][held.to];
             link.release(held.packet.len());
-            if link.rule.cut {
+            if link.closed() {
                 link.counters.cut += 1;
             } else {
                 pass(&self.devices[held.to], link, &held.packet);

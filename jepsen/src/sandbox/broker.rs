@@ -10,7 +10,8 @@ use anyhow::{Context, bail, ensure};
 use rustix::process::Signal;
 
 use super::enter::MARK;
-use super::{Disk, Host, Process, Shim, process};
+use super::strobe::Strobe;
+use super::{Disk, Host, Process, Share, Shim, process};
 use crate::admin::wait;
 use crate::workload::Address;
 
@@ -49,6 +50,8 @@ pub struct Broker {
     pub log: PathBuf,
     pub(super) state: State,
     pub(super) process: Option<Process>,
+    /// It gets only a share of the processor, in all its lives.
+    strobe: Option<Strobe>,
     /// Its disk has no power.
     pub(super) unpowered: bool,
     /// Bytes of the log that were judged already.
@@ -70,6 +73,7 @@ impl Broker {
             log,
             state: State::Spare,
             process: None,
+            strobe: None,
             unpowered: false,
             judged: 0,
             excuses: Vec::new(),
@@ -93,6 +97,11 @@ impl Broker {
     /// Whether its disk has power.
     pub fn powered(&self) -> bool {
         !self.unpowered
+    }
+
+    /// Whether it gets only a share of the processor, so that it may be late with anything.
+    pub fn starved(&self) -> bool {
+        self.strobe.is_some()
     }
 
     /// How the process ended by itself, if it has and was not started again.
@@ -140,10 +149,12 @@ impl Broker {
         }
         command.envs(self.shim.environment()).env_remove(MARK);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        self.process = Some(Process::new(self.host.spawn(&mut command)?));
+        let process = Process::new(self.host.spawn(&mut command)?);
+        let aimed = self.strobe.as_ref().map_or(Ok(()), |strobe| strobe.aim(&process));
+        self.process = Some(process);
         self.state = State::Running;
         self.last_end = None;
-        Ok(())
+        aimed
     }
 
     fn live(&mut self) -> anyhow::Result<&mut Process> {
@@ -163,6 +174,7 @@ impl Broker {
 
     /// SIGSTOP; returns the proof: the state the kernel gives it.
     pub(super) fn pause(&mut self) -> anyhow::Result<String> {
+        self.hold(true);
         let process = self.live()?;
         process.signal(Signal::STOP)?;
         let stopped = wait(SIGNAL, || (process.letter() == Some('T')).then_some(process.pid()));
@@ -173,6 +185,7 @@ impl Broker {
 
     /// SIGCONT.
     pub(super) fn resume(&mut self) -> anyhow::Result<String> {
+        self.hold(false);
         let process = self.live()?;
         process.signal(Signal::CONT)?;
         let runs = wait(SIGNAL, || process.letter().filter(|letter| *letter != 'T'));
@@ -180,6 +193,25 @@ impl Broker {
         let proof = format!("process {} is in state {letter}", process.pid());
         self.state = State::Running;
         Ok(proof)
+    }
+
+    fn hold(&self, held: bool) {
+        if let Some(strobe) = &self.strobe {
+            strobe.hold(held);
+        }
+    }
+
+    /// From now on it gets only this share of the processor.
+    pub(super) fn starve(&mut self, share: Share) -> anyhow::Result<()> {
+        let paused = self.state == State::Paused;
+        self.strobe = Some(Strobe::start(self.live()?, share)?);
+        self.hold(paused);
+        Ok(())
+    }
+
+    /// It gets what it needs again. How often it was stopped.
+    pub(super) fn feed(&mut self) -> u64 {
+        self.strobe.take().map_or(0, |strobe| strobe.stops())
     }
 
     /// Asks it to stop, as an operator does; SIGKILL if it does not.

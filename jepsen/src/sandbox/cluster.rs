@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
-use super::{Broker, Disk, DiskKind, Host, Hosts, Shim, State};
+use super::{Broker, Disk, DiskKind, Host, Hosts, Share, Shim, State};
 use crate::admin::{Admin, wait};
 use crate::checker::Finding;
 use crate::net::{HostId, Network};
@@ -211,6 +211,16 @@ impl Cluster {
 
     pub fn resume(&mut self, id: u64) -> anyhow::Result<String> {
         self.broker_mut(id)?.resume()
+    }
+
+    /// From now on a broker that runs gets only this share of the processor, also if it is started anew.
+    pub fn starve(&mut self, id: u64, share: Share) -> anyhow::Result<()> {
+        self.broker_mut(id)?.starve(share)
+    }
+
+    /// It gets what it needs again. Returns how often it was stopped.
+    pub fn feed(&mut self, id: u64) -> anyhow::Result<u64> {
+        Ok(self.broker_mut(id)?.feed())
     }
 
     /// An orderly stop.

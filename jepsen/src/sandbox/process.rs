@@ -1,11 +1,12 @@
 //! A process of ours: signalled, watched, and never left behind.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use crate::admin::wait;
 
@@ -26,6 +27,12 @@ impl Process {
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).with_context(|| format!("signal {signal:?} to {}", self.pid()))
+    }
+
+    /// A handle that never means another process.
+    pub(super) fn handle(&self) -> anyhow::Result<OwnedFd> {
+        let pid = Pid::from_child(&self.child);
+        pidfd_open(pid, PidfdFlags::empty()).with_context(|| format!("handle of {}", self.pid()))
     }
 
     /// How it ended, if it has.

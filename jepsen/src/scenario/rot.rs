@@ -1,40 +1,73 @@
 //! Rot in every class of file of one broker, one after the other.
 
-use rand::SeedableRng;
-use rand::rngs::StdRng;
+use std::collections::VecDeque;
+use std::time::Duration;
 
-use crate::fault;
+use rand::Rng;
+use rand::seq::IndexedRandom;
+
+use crate::fault::{Class, Kind, Outcome, Rot};
 use crate::run::Stage;
 
-/// With the damage: until the broker has refused, or served for a while.
-const ROTTEN: f64 = 2.5;
+/// Between two stops, so that whoever was damaged is of use again.
 const WHOLE: f64 = 1.5;
-/// Kinds of damage are told apart after so many classes of files.
-const CLASSES: usize = 5;
+/// Damages to one broker before it has to catch up. It starts with each alone, and in between its disk is whole but it
+/// stays down, so that there is never more than one rotten disk.
+const IN_ONE_STOP: usize = 4;
+/// Until a broker has refused or serves, and how long it then serves with the damage.
+const STARTS: Duration = Duration::from_secs(3);
+const SERVES: f64 = 0.7;
+/// Each seed begins with another kind of damage, in case that there is no time for all in one round.
+const CLASSES: usize = Class::ALL.len();
 
 pub(super) fn every_class(stage: &mut Stage<'_>) -> anyhow::Result<()> {
-    let mut damages = fault::every_damage();
-    // There is no time for all in one run; the first seed begins with flipped bits in the write-ahead log.
-    let mut seed = stage.plan.seed;
-    let first = seed.saturating_sub(1) as usize * CLASSES % damages.len();
+    // Round after round, each with other bytes.
+    let mut damages = VecDeque::from(Rot::every());
+    let first = stage.plan.seed.saturating_sub(1) as usize * CLASSES % damages.len();
     damages.rotate_left(first);
-    for mut fault in damages {
-        if !stage.going_on() {
-            break;
-        }
+    while stage.going_on() {
         stage.rest(WHOLE);
-        seed += 1;
-        let begun = fault.begin(stage.cluster, &mut StdRng::seed_from_u64(seed))?;
-        let skipped = matches!(begun, fault::Outcome::Skipped { .. });
-        stage.began("bitrot", begun)?;
-        if skipped {
-            let nothing = fault::Outcome::Skipped { reason: "never begun".to_owned() };
-            stage.ended("bitrot", nothing)?;
-            continue;
+        // The one that leads most, or any.
+        let running = stage.cluster.running();
+        let any = running.choose(&mut stage.random).copied();
+        let id = match any {
+            Some(id) if stage.random.random_bool(0.5) => id,
+            _ => stage.busiest()?,
+        };
+        if stage.cluster.damage(id) {
+            stage.cluster.kill(id)?;
+            one_stop(stage, id, &mut damages)?;
         }
-        stage.rest(ROTTEN);
-        let ended = fault.end(stage.cluster)?;
-        stage.ended("bitrot", ended)?;
     }
     Ok(())
+}
+
+/// Some damages, one after the other, to a broker that is down. In the end it runs, unless it had to be replaced.
+fn one_stop(
+    stage: &mut Stage<'_>,
+    id: u64,
+    damages: &mut VecDeque<(Class, Kind)>,
+) -> anyhow::Result<()> {
+    for _ in 0..IN_ONE_STOP {
+        let Some((class, kind)) = damages.pop_front().filter(|_| stage.going_on()) else { break };
+        damages.push_back((class, kind));
+        let Some(rot) = Rot::inflict(stage.cluster, id, (class, kind), &mut stage.random)? else {
+            let reason = format!("broker {id} has no file for {kind:?} ({class:?})");
+            stage.began("bitrot", Outcome::Skipped { reason })?;
+            let reason = "never begun".to_owned();
+            stage.ended("bitrot", Outcome::Skipped { reason })?;
+            continue;
+        };
+        stage.began("bitrot", rot.begun())?;
+        if stage.cluster.wait_ready(id, STARTS) {
+            stage.rest(SERVES);
+        }
+        let (outcome, whole) = rot.repair(stage.cluster)?;
+        stage.ended("bitrot", outcome)?;
+        if !whole {
+            return Ok(());
+        }
+    }
+    stage.cluster.repaired(id);
+    stage.cluster.start_broker(id)
 }

@@ -74,6 +74,7 @@ impl Cluster {
         self.network().heal();
         for broker in &mut self.brokers {
             broker.shim.heal()?;
+            broker.feed();
             if broker.state == State::Paused {
                 broker.resume()?;
             }
