@@ -92,7 +92,7 @@ fn a_starved_broker_is_stopped_again_and_again_in_all_its_lives() {
     let mut cluster = Cluster::start(&spec("starved", DiskKind::Plain)).unwrap();
     let soon = Duration::from_secs(20);
     let ms = Duration::from_millis;
-    cluster.starve(2, Share { run: ms(10), stop: ms(40) }).unwrap();
+    cluster.starve(2, Share { run: ms(20), stop: ms(20) }).unwrap();
     let seen = |cluster: &Cluster, stopped: bool| {
         let seen = wait(soon, || ((letter(cluster, 2)? == 'T') == stopped).then_some(()));
         assert!(seen.is_some(), "never seen with stopped = {stopped}");

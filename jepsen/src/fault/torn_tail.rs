@@ -3,7 +3,8 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore};
@@ -11,7 +12,8 @@ use rand::{Rng, RngCore};
 use super::damage::{Class, files};
 use super::target::Who;
 use super::{Fault, Outcome, installed, skipped};
-use crate::sandbox::Cluster;
+use crate::admin::wait;
+use crate::sandbox::{Broker, Cluster};
 
 struct TornTail;
 
@@ -21,6 +23,9 @@ pub(super) fn make() -> Box<dyn Fault> {
 
 /// Bytes of garbage, at most.
 const GARBAGE_MAX: usize = 10_000;
+/// How long a sync lasts before the kill, and until something is written meanwhile.
+const LAG: Duration = Duration::from_millis(200);
+const TAIL: Duration = Duration::from_secs(1);
 
 impl Fault for TornTail {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
@@ -28,14 +33,8 @@ impl Fault for TornTail {
         let Some(id) = who.pick(cluster, random).first().copied() else {
             return Ok(skipped(format!("{who:?}: no such broker runs")));
         };
-        cluster.kill(id)?;
-        let broker = cluster.broker(id)?;
-        let newest = files(&broker.disk.data, Class::Wal).pop();
-        let torn = newest.and_then(|wal| {
-            let synced = broker.shim.synced_length(number(&wal)?)?;
-            Some((wal, synced))
-        });
-        let outcome = match torn {
+        kill_unsynced(cluster, id)?;
+        let outcome = match newest(cluster.broker(id)?) {
             Some((wal, synced)) => installed(format!("broker {id}"), tear(&wal, synced, random)?),
             None => skipped(format!("broker {id} has no log that was ever synced")),
         };
@@ -50,8 +49,30 @@ impl Fault for TornTail {
     }
 }
 
-fn number(wal: &Path) -> Option<u64> {
-    wal.file_stem()?.to_str()?.parse().ok()
+/// Kills a broker while its newest log has an end that is not synced, if it writes anything.
+fn kill_unsynced(cluster: &mut Cluster, id: u64) -> anyhow::Result<()> {
+    let broker = cluster.broker(id)?;
+    let own = !broker.shim.syncs_slowly();
+    if own {
+        broker.shim.slow_sync(LAG)?;
+    }
+    wait(TAIL, || {
+        let (wal, synced) = newest(broker)?;
+        (wal.metadata().ok()?.len() > synced).then_some(())
+    });
+    cluster.kill(id)?;
+    if own {
+        cluster.broker(id)?.shim.slow_sync(Duration::ZERO)?;
+    }
+    Ok(())
+}
+
+/// The newest log, and how many bytes of it were synced.
+fn newest(broker: &Broker) -> Option<(PathBuf, u64)> {
+    let wal = files(&broker.disk.data, Class::Wal).pop()?;
+    let number = wal.file_stem()?.to_str()?.parse().ok()?;
+    let synced = broker.shim.synced_length(number)?;
+    Some((wal, synced))
 }
 
 /// Cuts the log somewhere behind its last sync, and perhaps goes on with garbage.

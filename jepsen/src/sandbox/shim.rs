@@ -117,6 +117,11 @@ impl Shim {
         self.set(Slot::SyncDelay, u64::try_from(by.as_micros()).unwrap_or(u64::MAX))
     }
 
+    /// Whether syncs take longer.
+    pub fn syncs_slowly(&self) -> bool {
+        self.get(Slot::SyncDelay) != 0
+    }
+
     /// Every sync fails with this errno; 0 ends it.
     pub fn fail_sync(&self, errno: u64) -> anyhow::Result<()> {
         self.set(Slot::SyncError, errno)
