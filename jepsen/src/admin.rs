@@ -230,6 +230,11 @@ impl Admin {
         self.request("PUT", &path, Some(&json!({ "brokers": brokers })))
     }
 
+    /// Asks to forget a broker that is lost for good.
+    pub fn remove_broker(&self, id: u64) -> anyhow::Result<Reply> {
+        self.request("DELETE", &format!("/v1/brokers/{id}"), None)
+    }
+
     pub fn members(&self) -> anyhow::Result<Vec<Member>> {
         Ok(serde_json::from_value::<Members>(self.get("/v1/brokers")?)?.brokers)
     }

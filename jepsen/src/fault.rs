@@ -181,7 +181,7 @@ const fn row(
 
 /// The write-ahead logs under a broker's directory.
 pub fn write_ahead_logs(data: &std::path::Path) -> Vec<std::path::PathBuf> {
-    damage::files(data, damage::Class::Wal)
+    damage::files(data, Class::Wal)
 }
 
 /// The fault class of a name.

@@ -10,7 +10,7 @@ use quorate_jepsen::admin::wait;
 use quorate_jepsen::checker::{self, Verdict};
 use quorate_jepsen::history::{Body, Kind, Op, Recorder};
 use quorate_jepsen::sandbox::{Cluster, DiskKind, Shim, Spec, within};
-use quorate_jepsen::workload::{self, Env, Phase, Settings, Worker, Workload};
+use quorate_jepsen::workload::{self, Env, Phase, Settings, Worker, };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -94,7 +94,7 @@ fn lying_disks_of_a_majority_are_found_out() {
     let dir = cluster.spec().dir.clone();
     let recorder = Recorder::create(&dir.join("history.edn")).unwrap();
     let env = Env::new(settings, recorder, cluster.addresses());
-    let workload: Arc<dyn Workload> = Arc::from(workload::find("queue").unwrap());
+    let workload = Arc::new(workload::find("queue").unwrap());
     cluster.client_host(0).run(|| workload.prepare(&env)).unwrap().unwrap();
     let start = |number: usize| {
         let (host, workload) = (cluster.client_host(0), Arc::clone(&workload));
@@ -114,7 +114,7 @@ fn lying_disks_of_a_majority_are_found_out() {
     workers.into_iter().for_each(|worker| worker.join().unwrap());
     cluster.watch();
     let mut findings = cluster.findings();
-    findings.extend(workload.check(&env, &env.recorder.ops()));
+    findings.extend(workload.check(&env.recorder.ops()));
     assert_eq!(checker::verdict(&findings), Verdict::Invalid, "{findings:#?}");
     let told = |name: &str| findings.iter().any(|finding| finding.anomaly == name);
     let loss = ["lost-write", "inconsistent-offsets", "final-reads-incomplete", "broker-ended"];

@@ -101,8 +101,8 @@ fn runs(profile: &str, seed: u64) -> Vec<Vec<String>> {
     }
     // The longest first, so that none is left over at the end.
     let mut runs = vec![
-        random("kill,pause,partition,packet,clock,transfer", "60", seed),
-        random("kill,power,slow-disk,membership,restart", "60", seed),
+        random("kill,pause,partition,packet,reset,clock,transfer", "60", seed),
+        random("kill,power,slow-disk,starve,membership,restart", "60", seed),
     ];
     runs.extend(scenario::all().iter().map(|it| with(&["scenario", it.name], seed)));
     runs

@@ -32,6 +32,8 @@ pub enum State {
     Down,
     /// It will never come back; its number is not given again.
     Gone,
+    /// Gone, and removed from the cluster.
+    Buried,
 }
 
 /// A fault that lets a process end by itself.
@@ -87,7 +89,7 @@ impl Broker {
 
     /// Whether it is a member: it has run, and may run again.
     pub fn member(&self) -> bool {
-        !matches!(self.state, State::Spare | State::Gone)
+        !matches!(self.state, State::Spare | State::Gone | State::Buried)
     }
 
     pub fn running(&self) -> bool {

@@ -3,6 +3,7 @@
 //! All methods act from the control host, which no fault ever touches: [`Cluster::start`] moves its thread there, and
 //! a thread that the cluster is handed to has to enter [`Cluster::control`] first.
 
+mod burial;
 mod health;
 mod judge;
 mod members;
@@ -196,7 +197,10 @@ impl Cluster {
         let join: Vec<_> = others.map(Broker::peer).collect();
         let (binary, settings) = (self.spec.binary.clone(), self.spec.settings.clone());
         let broker = self.broker_mut(id)?;
-        ensure!(broker.state != State::Gone, "broker {id} never comes back");
+        ensure!(
+            !matches!(broker.state, State::Gone | State::Buried),
+            "broker {id} never comes back"
+        );
         broker.start(&binary, &join, &settings)
     }
 

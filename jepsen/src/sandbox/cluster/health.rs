@@ -12,17 +12,6 @@ fn text(reason: &serde_json::Value) -> String {
     reason.as_str().map_or_else(|| reason.to_string(), str::to_owned)
 }
 
-/// Whether a reason for ill health says only that a broker which is gone is gone.
-fn mourned(reason: &str, gone: &[u64]) -> bool {
-    let is_gone = |id: &u64| {
-        let parts = [" is not heard from", " is fenced"];
-        parts.iter().any(|part| reason.starts_with(&format!("broker {id}{part}")))
-    };
-    // The metadata group cannot be told that a voter is gone, so its leader always has one that is dead.
-    let metadata = reason.starts_with("1 groups led by") && reason.contains("dead or behind");
-    gone.iter().any(is_gone) || (metadata && !gone.is_empty())
-}
-
 impl Cluster {
     /// Waits until every member serves and every broker says that the cluster is healthy; otherwise why not.
     pub fn wait_whole(&mut self, limit: Duration) -> Result<(), Vec<String>> {
@@ -56,15 +45,7 @@ impl Cluster {
             };
             all.into_iter().map(move |reason| (broker.id, reason))
         });
-        let gone = self.gone();
-        let complaints = complaints.filter(|(_, reason)| !mourned(reason, &gone));
         complaints.map(|(id, reason)| format!("broker {id}: {reason}")).collect()
-    }
-
-    /// Brokers that will never come back. The cluster cannot forget them: they stay voters of its metadata.
-    fn gone(&self) -> Vec<u64> {
-        let gone = self.brokers.iter().filter(|broker| broker.state == State::Gone);
-        gone.map(|broker| broker.id).collect()
     }
 
     /// Ends every fault, starts whoever does not run, and waits until the cluster is whole.
@@ -88,6 +69,7 @@ impl Cluster {
         for id in self.down() {
             self.start_broker(id)?;
         }
+        self.bury_all(WHOLE)?;
         if let Err(reasons) = self.wait_whole(WHOLE) {
             self.find("not-healed", reasons);
         }
@@ -123,26 +105,5 @@ impl Cluster {
             }
         }
         self.read_logs();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_said_of_brokers_that_are_gone_is_no_illness() {
-        let lag =
-            "1 groups led by broker 2 have a replica that is dead or behind, by up to 9 entries";
-        for (reason, gone, mourns) in [
-            ("broker 3 is not heard from", vec![3], true),
-            ("broker 3 is not heard from", vec![1], false),
-            ("broker 13 is not heard from", vec![3], false),
-            (lag, vec![3], true),
-            (lag, vec![], false),
-            ("2 partitions have no leader: a-0, a-1", vec![3], false),
-        ] {
-            assert_eq!(mourned(reason, &gone), mourns, "{reason} {gone:?}");
-        }
     }
 }
