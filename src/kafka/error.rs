@@ -37,7 +37,7 @@ codes! {
     NotLeaderOrFollower = 6,
     RequestTimedOut = 7,
     MessageTooLarge = 10,
-    CoordinatorNotAvailable = 15,
+    CoordinatorLoadInProgress = 14,
     InvalidTopic = 17,
     NotEnoughReplicas = 19,
     InvalidRequiredAcks = 21,

@@ -50,10 +50,11 @@ async fn next_id(face: &Face) -> Result<i64, ErrorCode> {
     let allocated = face.context.controller.allocate_producer_ids(ALLOCATE_MAX).await;
     let mut block = allocated.map_err(|error| {
         tracing::info!(%error, "no producer ids from the cluster");
-        // Clients ask again on this code; on others some give up for good.
-        ErrorCode::CoordinatorNotAvailable
+        // A plain "ask again". Told that there is no coordinator, Java looks for one, although ids without
+        // transactions have none, and gives up for good.
+        ErrorCode::CoordinatorLoadInProgress
     })?;
-    let id = take(&mut block).ok_or(ErrorCode::CoordinatorNotAvailable)?;
+    let id = take(&mut block).ok_or(ErrorCode::CoordinatorLoadInProgress)?;
     *face.producer_ids.lock() = block;
     Ok(id)
 }
