@@ -7,6 +7,13 @@
 //! batch failed, and refuses what comes after it until it was sent again. Kafka is spared this by its own
 //! single file per connection.
 //!
+//! The refusal is a plain "not now": sent again in order, the batch will do. It is never
+//! OUT_OF_ORDER_SEQUENCE_NUMBER, which is the log's word for a producer that skipped something: librdkafka then
+//! takes a new id for all its partitions, and under that what is in the log already is written twice.
+//!
+//! Answers leave in order, so a batch that comes a second time comes from a client that was told of what failed
+//! before it. If that was not sent again by then it never will be, and nothing waits for it any more.
+//!
 //! Invariant: on one connection no batch of a producer enters a partition's log after a later one of the same epoch.
 
 use std::collections::HashMap;
@@ -38,8 +45,16 @@ struct Stand {
     /// The leader epoch in which the newest batch was begun.
     leader_epoch: i32,
     in_flight: u32,
-    /// The first sequence number of the earliest batch that failed and was not sent again.
-    gap: Option<i32>,
+    gap: Option<Gap>,
+}
+
+/// A batch that failed and was not sent again.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    /// The first sequence number of the earliest such batch.
+    at: i32,
+    /// That of the last batch that was refused after it.
+    told: Option<i32>,
 }
 
 /// A batch under way; says how it ended.
@@ -70,11 +85,10 @@ impl Pipeline {
         let sequence = header.base_sequence;
         let mut stands = self.stands.lock();
         let stand = stand(&mut stands, key, leader_epoch, header.producer_epoch);
-        if known {
-            stand.gap = None;
-        }
-        if stand.gap.is_some_and(|gap| is_after(sequence, gap)) {
-            return Err(ErrorCode::OutOfOrderSequenceNumber);
+        stand.gap = stand.gap.filter(|gap| !known && !gap.was_given_up(sequence));
+        if stand.gap.is_some_and(|gap| is_after(sequence, gap.at)) {
+            stand.miss(sequence);
+            return Err(ErrorCode::NotLeaderOrFollower);
         }
         // What is under way belongs to a leadership that is over; how it ends is not known yet.
         if !known && stand.in_flight > 0 && stand.leader_epoch != leader_epoch {
@@ -83,7 +97,7 @@ impl Pipeline {
         }
         stand.leader_epoch = leader_epoch;
         stand.in_flight += 1;
-        stand.gap = stand.gap.filter(|gap| *gap != sequence);
+        stand.gap = stand.gap.filter(|gap| gap.at != sequence);
         Ok(Some(Ticket { pipeline: Arc::clone(self), key, sequence }))
     }
 
@@ -123,10 +137,19 @@ impl Ticket {
 
 impl Stand {
     fn miss(&mut self, sequence: i32) {
-        self.gap = match self.gap {
-            Some(gap) if is_after(sequence, gap) => Some(gap),
-            _ => Some(sequence),
-        };
+        match &mut self.gap {
+            Some(gap) if is_after(sequence, gap.at) => {
+                gap.told = gap.told.filter(|told| is_after(*told, sequence)).or(Some(sequence));
+            }
+            gap => *gap = Some(Gap { at: sequence, told: None }),
+        }
+    }
+}
+
+impl Gap {
+    /// Whether the batch was refused before, since the gap is there.
+    fn was_given_up(&self, sequence: i32) -> bool {
+        is_after(sequence, self.at) && self.told.is_some_and(|told| !is_after(sequence, told))
     }
 }
 
@@ -169,10 +192,31 @@ mod tests {
     fn what_follows_a_refused_batch_waits_for_it() {
         let pipeline = Arc::new(Pipeline::default());
         pipeline.refused(GROUP, &batch(0, 0));
-        let early = pipeline.enter(GROUP, 1, &batch(0, 1), false).unwrap_err();
-        assert_eq!(early, ErrorCode::OutOfOrderSequenceNumber);
-        pipeline.enter(GROUP, 1, &batch(0, 0), false).unwrap().unwrap().passed();
-        pipeline.enter(GROUP, 1, &batch(0, 1), false).unwrap().unwrap().passed();
+        // Twice: what is sent again may be refused again, and then all that follows waits again.
+        for _ in 0..2 {
+            for sequence in 1..5 {
+                let early = pipeline.enter(GROUP, 1, &batch(0, sequence), false).unwrap_err();
+                assert_eq!(early, ErrorCode::NotLeaderOrFollower, "a retry in order is what helps");
+            }
+            pipeline.refused(GROUP, &batch(0, 0));
+        }
+        for sequence in 0..5 {
+            pipeline.enter(GROUP, 1, &batch(0, sequence), false).unwrap().unwrap().passed();
+        }
+        assert!(pipeline.stands.lock().is_empty());
+    }
+
+    #[test]
+    fn nothing_waits_for_a_batch_that_the_client_has_given_up() {
+        let pipeline = Arc::new(Pipeline::default());
+        pipeline.refused(GROUP, &batch(0, 0));
+        for sequence in 1..4 {
+            assert!(pipeline.enter(GROUP, 1, &batch(0, sequence), false).is_err());
+        }
+        // The second was told of the first and comes without it.
+        for sequence in 1..4 {
+            pipeline.enter(GROUP, 1, &batch(0, sequence), false).unwrap().unwrap().passed();
+        }
         assert!(pipeline.stands.lock().is_empty());
     }
 
@@ -185,8 +229,8 @@ mod tests {
         assert_eq!(third, ErrorCode::NotLeaderOrFollower, "how the first two end is not known");
         first.failed();
         second.failed();
-        assert!(pipeline.enter(GROUP, 2, &batch(0, 2), false).is_err());
-        assert!(pipeline.enter(GROUP, 2, &batch(0, 1), false).is_err());
+        assert!(pipeline.enter(GROUP, 2, &batch(0, 3), false).is_err());
+        assert!(pipeline.enter(GROUP, 2, &batch(0, 4), false).is_err());
         for sequence in 0..3 {
             pipeline.enter(GROUP, 2, &batch(0, sequence), false).unwrap().unwrap().passed();
         }
