@@ -14,6 +14,13 @@ use crate::partition::{NotReady, Partition};
 /// An elected leader serves once it has applied one entry of its own, a commit later.
 const READY_WAIT_MAX: Duration = Duration::from_millis(1_000);
 
+/// How long the partitions of one request may take, together, to be ready: a moment, and no longer than the
+/// client is willing to wait.
+pub(crate) fn ready_by(client: Option<Instant>) -> Instant {
+    let moment = Instant::now() + READY_WAIT_MAX;
+    client.map_or(moment, |client| client.min(moment))
+}
+
 /// A topic as a request names it: by name, or by id in the newest versions (KIP-516).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum TopicKey {
@@ -101,14 +108,14 @@ pub(crate) fn lead_of(face: &Face, info: &PartitionInfo, claimed: i32) -> Result
     }
 }
 
-/// As [`lead_of`], but waits a moment for a replica here that won its election and is about to serve:
+/// As [`lead_of`], but waits until [`ready_by`] for a replica here that won its election and is about to serve:
 /// sending the client away would only bring it back later.
 pub(crate) async fn lead_soon(
     face: &Face,
     info: &PartitionInfo,
     claimed: i32,
+    deadline: Instant,
 ) -> Result<Led, Refused> {
-    let deadline = Instant::now() + READY_WAIT_MAX;
     while let Some(partition) = face.context.partitions.get(info.group) {
         // Taken before looking, so that what changes in between is not missed.
         let mut changes = partition.changed();
@@ -151,4 +158,18 @@ pub(crate) fn endpoints(image: &Image, leaders: impl Iterator<Item = Leader>) ->
             rack: broker.rack.clone(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_waits_a_moment_for_its_partitions_and_no_longer_than_its_client() {
+        let now = Instant::now();
+        let moment = now + READY_WAIT_MAX..now + READY_WAIT_MAX * 2;
+        assert!(moment.contains(&ready_by(None)));
+        assert!(moment.contains(&ready_by(Some(now + READY_WAIT_MAX * 9))));
+        assert_eq!(ready_by(Some(now)), now);
+    }
 }

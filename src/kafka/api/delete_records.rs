@@ -26,6 +26,7 @@ pub(in crate::kafka) async fn handle(
     request: DeleteRecordsRequest,
 ) -> DeleteRecordsResponse {
     let deadline = Instant::now() + wait_of(request.timeout_ms);
+    let ready_by = route::ready_by(Some(deadline));
     let image = face.context.metadata.image();
     let mut answer = DeleteRecordsResponse::default();
     for topic in request.topics {
@@ -34,7 +35,8 @@ pub(in crate::kafka) async fn handle(
             let (index, before) = (partition.partition_index, partition.offset);
             let (face, image, key, call) = (&face, &image, &key, &call);
             async move {
-                let deleted = timeout_at(deadline, delete(face, image, key, index, before)).await;
+                let deleted = delete(face, image, key, index, before, ready_by);
+                let deleted = timeout_at(deadline, deleted).await;
                 row(index, deleted.unwrap_or(Err(ErrorCode::RequestTimedOut)), call)
             }
         };
@@ -53,10 +55,11 @@ async fn delete(
     topic: &TopicKey,
     index: i32,
     before: i64,
+    ready_by: Instant,
 ) -> Result<i64, ErrorCode> {
     let topic = topic.find(image)?;
     let info = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let led = route::lead_soon(face, info, -1).await.map_err(|refused| refused.code)?;
+    let led = route::lead_soon(face, info, -1, ready_by).await.map_err(|refused| refused.code)?;
     led.partition.delete_records(before).await.map_err(|error| (&error).into())
 }
 

@@ -14,6 +14,7 @@ use kafka_wire::list_offsets_request::ListOffsetsPartition;
 use kafka_wire::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_wire::{ListOffsetsRequest, ListOffsetsResponse};
 use quorate_storage::mutant;
+use tokio::time::Instant;
 
 use crate::kafka::error::ErrorCode;
 use crate::kafka::face::Face;
@@ -45,13 +46,14 @@ pub(in crate::kafka) async fn handle(
             }
         }
     }
+    let ready_by = route::ready_by(None);
     let mut answer = ListOffsetsResponse::default();
     for topic in request.topics {
         let mut result = ListOffsetsTopicResponse::default();
         let mut rows = Vec::with_capacity(topic.partitions.len());
         for wanted in &topic.partitions {
             let twice = repeated.contains(&(topic.name.clone(), wanted.partition_index));
-            rows.push(find(&face, &image, topic.name.as_str(), wanted, twice));
+            rows.push(find(&face, &image, topic.name.as_str(), wanted, twice, ready_by));
         }
         let found: Vec<_> = stream::iter(rows).buffered(CONCURRENT).collect().await;
         let indexes = topic.partitions.iter().map(|wanted| wanted.partition_index);
@@ -68,13 +70,14 @@ async fn find(
     topic: &str,
     wanted: &ListOffsetsPartition,
     twice: bool,
+    ready_by: Instant,
 ) -> Result<Option<OffsetAt>, ErrorCode> {
     if twice {
         return Err(ErrorCode::InvalidRequest);
     }
     let topic = TopicKey::Name(Arc::from(topic)).find(image)?;
     let info = topic.partition(wanted.partition_index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let led = route::lead_soon(face, info, wanted.current_leader_epoch).await;
+    let led = route::lead_soon(face, info, wanted.current_leader_epoch, ready_by).await;
     let led = led.map_err(|refused| refused.code)?;
     let Some(spec) = OffsetSpec::of_wire(wanted.timestamp) else {
         return match wanted.timestamp {

@@ -80,6 +80,7 @@ pub(in crate::kafka) async fn begin(
     let acks = request.acks;
     let refusal = refused_as_a_whole(&request);
     let image = face.context.metadata.image();
+    let ready_by = route::ready_by(Some(deadline));
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for data in request.topic_data {
         let key = TopicKey::of(call.version >= TOPIC_IDS_FROM, &data.name, data.topic_id);
@@ -88,7 +89,7 @@ pub(in crate::kafka) async fn begin(
             let index = partition.index;
             let append = match refusal {
                 Some(code) => Err(code.into()),
-                None => append(&face, &image, &call, &key, partition).await,
+                None => append(&face, &image, &call, &key, partition, ready_by).await,
             };
             partitions.push(Begun { index, append });
         }
@@ -116,13 +117,14 @@ async fn append(
     call: &Call,
     topic: &TopicKey,
     data: PartitionProduceData,
+    ready_by: Instant,
 ) -> Result<UnderWay, Failure> {
     let topic = topic.find(image)?;
     let info = topic.partition(data.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let records = data.records.unwrap_or_default();
     // As far as it can be read; whether it may be believed is checked later.
     let header = Header::parse(&records);
-    let appended = append_to(face, call, topic, info, records).await;
+    let appended = append_to(face, call, topic, info, records, ready_by).await;
     if let (Err(_), Some(header)) = (&appended, header) {
         call.pipeline.refused(info.group, &header);
     }
@@ -135,8 +137,9 @@ async fn append_to(
     topic: &metadata::Topic,
     info: &PartitionInfo,
     records: Bytes,
+    ready_by: Instant,
 ) -> Result<UnderWay, Failure> {
-    let led = route::lead_soon(face, info, -1).await?;
+    let led = route::lead_soon(face, info, -1, ready_by).await?;
     let now_ms = now_ms();
     let limits = limits_of(&topic.configs, now_ms, call.version);
     let batch = check(face, records, limits).await?;

@@ -1,5 +1,7 @@
 //! One look at the partitions of a fetch: what could be answered now.
 
+use tokio::time::Instant;
+
 use crate::kafka::error::ErrorCode;
 use crate::kafka::face::{Face, Room};
 use crate::kafka::route::{self, Led, PartitionKey, Refused};
@@ -54,9 +56,10 @@ impl Look {
 /// Reads every partition of the plan as far as the limits allow.
 pub(super) async fn look(face: &Face, plan: &Plan, terms: &Terms) -> Look {
     let image = face.context.metadata.image();
+    let ready_by = route::ready_by(Some(terms.deadline));
     let mut led = Vec::with_capacity(plan.wanted.len());
     for (key, wanted) in &plan.wanted {
-        led.push(find(face, &image, key, wanted).await);
+        led.push(find(face, &image, key, wanted, ready_by).await);
     }
     let asked: usize = plan
         .wanted
@@ -102,10 +105,12 @@ async fn find(
     image: &Image,
     key: &PartitionKey,
     wanted: &Wanted,
+    ready_by: Instant,
 ) -> Result<Led, Seen> {
     let topic = key.topic.find(image)?;
     let info = topic.partition(key.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let led = route::lead_soon(face, info, wanted.leader_epoch).await.map_err(Seen::Refused)?;
+    let led = route::lead_soon(face, info, wanted.leader_epoch, ready_by).await;
+    let led = led.map_err(Seen::Refused)?;
     if wanted.fetched_epoch < 0 {
         return Ok(led);
     }
