@@ -1,19 +1,24 @@
 //! One look at the partitions of a fetch: what could be answered now.
 
-use tokio::time::Instant;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
 
 use crate::kafka::error::ErrorCode;
 use crate::kafka::face::{Face, Room};
 use crate::kafka::route::{self, Led, PartitionKey, Refused};
 use crate::kafka::sessions::{Plan, Wanted};
 use crate::metadata::Image;
-use crate::partition::{ReadError, Records};
+use crate::partition::{Partition, ReadError, Records};
 use crate::record::{Batches, Codec};
 
 use super::Terms;
 
 /// The version from which a consumer understands zstd (KIP-110).
 const ZSTD_FROM: i16 = 10;
+/// How long the partitions of one look may take, together, to hear from their majorities, which is only asked about
+/// a place beyond the end; then the client wants an answer more than to wait.
+const CONFIRM_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// What was found in one partition.
 #[derive(Debug)]
@@ -57,9 +62,10 @@ impl Look {
 pub(super) async fn look(face: &Face, plan: &Plan, terms: &Terms) -> Look {
     let image = face.context.metadata.image();
     let ready_by = route::ready_by(Some(terms.deadline));
+    let confirm_by = Instant::now() + CONFIRM_WAIT_MAX;
     let mut led = Vec::with_capacity(plan.wanted.len());
     for (key, wanted) in &plan.wanted {
-        led.push(find(face, &image, key, wanted, ready_by).await);
+        led.push(find(face, &image, key, wanted, ready_by, confirm_by).await);
     }
     let asked: usize = plan
         .wanted
@@ -106,24 +112,36 @@ async fn find(
     key: &PartitionKey,
     wanted: &Wanted,
     ready_by: Instant,
+    confirm_by: Instant,
 ) -> Result<Led, Seen> {
     let topic = key.topic.find(image)?;
     let info = topic.partition(key.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let led = route::lead_soon(face, info, wanted.leader_epoch, ready_by).await;
     let led = led.map_err(Seen::Refused)?;
-    if wanted.fetched_epoch < 0 {
-        return Ok(led);
-    }
     let partition = &led.partition;
+    if partition.high_watermark() < wanted.offset || parting(partition, wanted).is_some() {
+        // A leader that was deposed unheard ends before what its successor acknowledged; told that its place
+        // is beyond the end, a consumer would start over.
+        match timeout_at(confirm_by, partition.read_barrier()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return Err(ErrorCode::NotLeaderOrFollower.into()),
+        }
+    }
+    parting(partition, wanted).map_or(Ok(led), Err)
+}
+
+/// What there is to say of a consumer whose log is not the beginning of ours.
+fn parting(partition: &Partition, wanted: &Wanted) -> Option<Seen> {
+    if wanted.fetched_epoch < 0 {
+        return None;
+    }
     let (epoch, end_offset) = partition.end_offset_for_epoch(wanted.fetched_epoch);
     if end_offset < 0 {
-        return Err(ErrorCode::OffsetOutOfRange.into());
+        return Some(ErrorCode::OffsetOutOfRange.into());
     }
-    if epoch < wanted.fetched_epoch || end_offset < wanted.offset {
-        let (high_watermark, log_start) = (partition.high_watermark(), partition.log_start());
-        return Err(Seen::Diverged { epoch, end_offset, high_watermark, log_start });
-    }
-    Ok(led)
+    let (high_watermark, log_start) = (partition.high_watermark(), partition.log_start());
+    let parted = epoch < wanted.fetched_epoch || end_offset < wanted.offset;
+    parted.then_some(Seen::Diverged { epoch, end_offset, high_watermark, log_start })
 }
 
 async fn read(led: Led, wanted: &Wanted, left: usize, first: bool, version: i16) -> Seen {
