@@ -380,18 +380,24 @@ impl Node {
         Some(self.core.replica(group.0)?.status(|id| self.alive(id)))
     }
 
-    /// Hands all leaderships over, for a few seconds at most, then stops all groups and connections.
-    /// The database stays open.
-    pub async fn shutdown(&self) {
-        self.core.stopping.store(true, Ordering::Release);
-        // Connections stay until then: the heir's first words are what tells that it took over.
+    /// Hands over all leaderships that others can take, within a few seconds. The groups stay open, so one may
+    /// come back.
+    pub async fn hand_over(&self) {
         let replicas = self.core.replicas();
         let handed_over = stream::iter(replicas.iter().filter(|replica| replica.shared.leads()))
             .for_each_concurrent(STOPPING, |replica| membership::hand_over(&self.core, replica));
         if tokio::time::timeout(HAND_OVER, handed_over).await.is_err() {
             tracing::info!("some groups were not handed over in time");
         }
-        // Taken again: one that was being opened may have come meanwhile.
+    }
+
+    /// Hands all leaderships over, as [`Node::hand_over`] does, then stops all groups and connections.
+    /// The database stays open.
+    pub async fn shutdown(&self) {
+        self.core.stopping.store(true, Ordering::Release);
+        // Connections stay until then: the heir's first words are what tells that it took over.
+        self.hand_over().await;
+        // Not those of before: one that was being opened may have come meanwhile.
         let replicas: Vec<_> = self.core.replicas.write().drain().map(|(_, it)| it).collect();
         stream::iter(&replicas)
             .for_each_concurrent(STOPPING, |replica| async move { replica.stop().await })

@@ -1,4 +1,7 @@
 //! Taking a broker apart.
+//!
+//! Leaderships go first. Whoever drained before would leave its partitions without a leader for as long as its
+//! slowest client takes; so clients are told of the new leaders, and the rest can take its time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +36,7 @@ impl Broker {
     pub async fn stop(mut self) {
         tracing::info!("broker stops");
         self.context.readiness.stop();
+        self.context.node.hand_over().await;
         self.stopping.send_replace(true);
         while self.graceful.join_next().await.is_some() {}
         self.drivers.shutdown().await;

@@ -2,11 +2,14 @@
 //!
 //! A request may be answered before its body was read: one too large, or for a route that does not exist. Closing the
 //! socket then makes the kernel send a reset, which can destroy the answer before the client has read it. So the
-//! sending side is closed first, and what the client still sends is read and dropped, within bounds.
+//! sending side is closed first, and what the client still sends is read and dropped, within bounds. A client that
+//! was sent its answer and has said nothing since is not waited for when the broker stops.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,8 +24,27 @@ const BYTES_MAX: usize = 64 << 20;
 
 pub(super) struct Lingering {
     stream: TcpStream,
+    mood: Arc<Mood>,
     /// Since the sending side is closed.
     rest: Option<Rest>,
+}
+
+/// What whoever ends the connection knows of it and wants of it.
+#[derive(Debug, Default)]
+pub(super) struct Mood {
+    /// The client spoke last.
+    asked: AtomicBool,
+    /// The client is not waited for.
+    hurry: AtomicBool,
+}
+
+impl Mood {
+    /// Called when the broker stops, before the connection is told to end.
+    pub(super) fn stop(&self) {
+        if !self.asked.load(Ordering::Relaxed) {
+            self.hurry.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 struct Rest {
@@ -32,7 +54,11 @@ struct Rest {
 
 impl Lingering {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, rest: None }
+        Self { stream, mood: Arc::default(), rest: None }
+    }
+
+    pub(super) fn mood(&self) -> Arc<Mood> {
+        Arc::clone(&self.mood)
     }
 }
 
@@ -57,7 +83,12 @@ impl AsyncRead for Lingering {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            self.mood.asked.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -67,6 +98,7 @@ impl AsyncWrite for Lingering {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.mood.asked.store(false, Ordering::Relaxed);
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -75,9 +107,12 @@ impl AsyncWrite for Lingering {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, rest } = &mut *self;
+        let Self { stream, mood, rest } = &mut *self;
         if rest.is_none() {
             ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+            if mood.hurry.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
         }
         let until = || Box::pin(tokio::time::sleep(WAIT));
         rest.get_or_insert_with(|| Rest { bytes: 0, until: until() }).poll_drop(stream, cx)
@@ -88,6 +123,7 @@ impl AsyncWrite for Lingering {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.mood.asked.store(false, Ordering::Relaxed);
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 

@@ -75,11 +75,13 @@ async fn accept(
 }
 
 async fn converse(stream: TcpStream, router: Router, mut stopped: watch::Receiver<bool>) {
+    let stream = Lingering::new(stream);
+    let mood = stream.mood();
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_WAIT)
         .max_header_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(Lingering::new(stream)), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(connection);
     let stopped = async move {
         // The sender lives as long as this task, so the wait ends with a true.
@@ -88,6 +90,7 @@ async fn converse(stream: TcpStream, router: Router, mut stopped: watch::Receive
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
         () = stopped => {
+            mood.stop();
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -95,5 +98,40 @@ async fn converse(stream: TcpStream, router: Router, mut stopped: watch::Receive
     // Errors here are the client's: it went away, or sent something that is not HTTP.
     if let Err(error) = outcome {
         tracing::debug!(%error, "http connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_idle_connection_does_not_keep_the_broker_from_stopping() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let (stop, mut stopped) = watch::channel(false);
+        let stopped = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+        let config = crate::config::Config::default().http;
+        let server = tokio::spawn(serve(listener, router, config, stopped));
+        let mut clients = Vec::new();
+        for request in ["", "GET / HTTP/1.1\r\nhost: x\r\n\r\n"] {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            while !request.is_empty() && !answer.ends_with(b"here") {
+                client.read_buf(&mut answer).await.unwrap();
+            }
+            clients.push(client);
+        }
+        stop.send_replace(true);
+        // Half of what a client that may still be sending is given.
+        tokio::time::timeout(Duration::from_secs(1), server).await.unwrap().unwrap();
+        for mut client in clients {
+            assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0, "closed, not reset");
+        }
     }
 }
