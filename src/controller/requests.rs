@@ -135,13 +135,12 @@ impl Controller {
             return Err(AdminError::InvalidAssignment(reason));
         }
         self.transfer(info.group, to, deadline).await?;
-        if info.target.is_some() || info.preferred() == Some(to) {
+        if info.preferred() == Some(to) {
             return Ok(());
         }
-        // Or it would be handed back to the replica that was preferred before.
-        let others = info.replicas.iter().copied().filter(|replica| *replica != to);
-        let replicas = std::iter::once(to).chain(others).collect();
-        let command = Command::SetReplicas { topic: id, partition, replicas };
+        // Or it would be handed back to the replica that was preferred before. The transfer took a while:
+        // what the replicas are by now is for the metadata log to say.
+        let command = Command::PreferLeader { topic: id, partition, broker: to };
         self.submit(command, deadline).await.map(drop)
     }
 

@@ -75,6 +75,12 @@ pub enum Command {
     RemoveBroker {
         broker: u64,
     },
+    /// Makes one of the replicas the preferred leader; leaves a change under way as it is.
+    PreferLeader {
+        topic: Uuid,
+        partition: i32,
+        broker: u64,
+    },
 }
 
 /// A broker as it presents itself.

@@ -104,6 +104,9 @@ fn judge(image: &mut Image, command: Command) -> Reply {
         Command::SetReplicas { topic, partition, replicas } => {
             replicas::set(image, topic, partition, replicas)
         }
+        Command::PreferLeader { topic, partition, broker } => {
+            replicas::prefer(image, topic, partition, broker)
+        }
         Command::CancelReplicas { topic, partition } => replicas::cancel(image, topic, partition),
         Command::CompleteReplicas { group, change } => replicas::complete(image, group, change),
         Command::AllocateProducerIds { count } => allocate_producer_ids(image, count),

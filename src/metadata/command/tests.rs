@@ -69,4 +69,5 @@ fn commands_about_replicas_and_ids_are_frozen() {
     frozen(Command::CancelReplicas { topic, partition: 3 }, &with_id(&[1, 9], &[6]));
     frozen(Command::CompleteReplicas { group: 7, change: 8 }, &[1, 10, 7, 8]);
     frozen(Command::AllocateProducerIds { count: 10 }, &[1, 11, 10]);
+    frozen(Command::PreferLeader { topic, partition: 3, broker: 4 }, &with_id(&[1, 14], &[6, 4]));
 }

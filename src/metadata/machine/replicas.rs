@@ -34,6 +34,22 @@ pub(super) fn set(image: &mut Image, topic: Uuid, partition: i32, wanted: Vec<u6
     change(image, topic, at, |info| begin(info, wanted, index))
 }
 
+/// Puts `broker` first among the replicas. Those of a change under way say themselves who is to lead.
+pub(super) fn prefer(image: &mut Image, topic: Uuid, partition: i32, broker: u64) -> Reply {
+    let (at, info) = find(image, topic, partition)?;
+    if info.target.is_some() || info.preferred() == Some(broker) {
+        return Ok(Done::Changed);
+    }
+    if !info.replicas.contains(&broker) {
+        let reason = format!("broker {broker} keeps no replica of the partition");
+        return Err(AdminError::InvalidAssignment(reason));
+    }
+    change(image, topic, at, |info| {
+        info.replicas.retain(|replica| *replica != broker);
+        info.replicas.insert(0, broker);
+    })
+}
+
 pub(super) fn cancel(image: &mut Image, topic: Uuid, partition: i32) -> Reply {
     let (at, info) = find(image, topic, partition)?;
     match &info.target {

@@ -300,6 +300,24 @@ fn reordering_replicas_changes_the_preference_at_once() {
 }
 
 #[test]
+fn a_preferred_leader_is_a_replica_and_undoes_no_change_that_came_before() {
+    let mut log = Log::with_brokers(4);
+    log.create("a", 1, Some(3)).unwrap();
+    let prefer = |broker| Command::PreferLeader { topic: id("a"), partition: 0, broker };
+    log.apply(prefer(3)).unwrap();
+    assert_eq!(log.partition("a", 0).replicas, [3, 1, 2]);
+    assert!(matches!(log.apply(prefer(4)), Err(AdminError::InvalidAssignment(_))));
+    log.set_replicas("a", &[4, 2, 1]).unwrap();
+    let moving = log.partition("a", 0);
+    log.apply(prefer(2)).unwrap();
+    assert_eq!(log.partition("a", 0), moving, "the change under way stands");
+    log.complete("a", moving.change).unwrap();
+    assert!(matches!(log.apply(prefer(3)), Err(AdminError::InvalidAssignment(_))), "it left");
+    log.apply(prefer(1)).unwrap();
+    assert_eq!(log.partition("a", 0).replicas, [1, 4, 2]);
+}
+
+#[test]
 fn a_move_to_a_silent_or_unknown_broker_is_refused() {
     let mut log = Log::with_brokers(4);
     log.create("a", 1, Some(3)).unwrap();
