@@ -27,6 +27,9 @@ const CLOSE_ENTRIES: u64 = 64;
 const COMMIT: Duration = Duration::from_secs(10);
 /// How often a learner's progress is looked at while nothing changes here.
 const LOOK: Duration = Duration::from_millis(200);
+/// Time new voters may go without receiving anything before the change is left for later. They go on receiving
+/// as learners, so the next attempt finds them further on.
+const STALLED: Duration = Duration::from_secs(10);
 /// Time a transfer target has to receive the last entries.
 const CATCH_UP: Duration = Duration::from_secs(1);
 /// Time it has to take over, per attempt.
@@ -166,12 +169,20 @@ async fn hand_on(core: &Core, replica: &Arc<Replica>, to: &BTreeSet<u64>) -> Res
 
 async fn caught_up(core: &Core, replica: &Replica, nodes: &BTreeSet<u64>) -> Result<(), Error> {
     let mut changes = replica.raft.metrics();
+    let (mut seen, mut since) = (Vec::new(), Instant::now());
     loop {
         let metrics = leading(replica)?;
         let voters: BTreeSet<u64> = metrics.membership_config.membership().voter_ids().collect();
         let close = |id: u64| core.alive(id) && lag(&metrics, id) <= CLOSE_ENTRIES;
-        if nodes.difference(&voters).all(|id| close(*id)) {
+        let behind = nodes.difference(&voters).copied().filter(|id| !close(*id));
+        let behind: Vec<_> = behind.map(|id| (id, matched(&metrics, id))).collect();
+        if behind.is_empty() {
             return Ok(());
+        }
+        if behind != seen {
+            (seen, since) = (behind, Instant::now());
+        } else if since.elapsed() >= STALLED {
+            return Err(Error::Timeout("the new voters to receive the log"));
         }
         // Progress of followers is reported with other changes of the leader, if there are any.
         drop(timeout(LOOK, changes.changed()).await);
@@ -179,9 +190,14 @@ async fn caught_up(core: &Core, replica: &Replica, nodes: &BTreeSet<u64>) -> Res
 }
 
 fn lag(metrics: &Metrics, id: u64) -> u64 {
-    let matched = metrics.replication.as_ref().and_then(|all| *all.get(&id)?);
     let last = metrics.last_log_index.unwrap_or(0);
-    matched.map_or(u64::MAX, |matched| last.saturating_sub(matched.index))
+    matched(metrics, id).map_or(u64::MAX, |matched| last.saturating_sub(matched))
+}
+
+/// The last entry a follower is known to have.
+fn matched(metrics: &Metrics, id: u64) -> Option<u64> {
+    let known = metrics.replication.as_ref().and_then(|all| *all.get(&id)?);
+    known.map(|known| known.index)
 }
 
 /// Removes learners that are not among the voters any more, or never became one.

@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep};
 use super::{Controller, STEP};
 use crate::metadata::{AdminError, Command, Image};
 
-/// Partitions this broker moves at a time; each copies a whole log, at a rate the node bounds.
+/// Partitions this broker moves at a time; each copies a whole log, at a rate the node bounds. As many more go back
+/// where they came from, which copies nothing and is asked for when moves are stuck.
 const CONCURRENT: usize = 4;
 /// Between two attempts at one partition.
 const RETRY: Duration = Duration::from_secs(1);
@@ -31,7 +32,16 @@ pub(crate) struct Moves {
 
 struct Running {
     change: u64,
+    back: bool,
     job: AbortHandle,
+}
+
+/// What the image wants of a partition's replicas.
+struct Wanted {
+    change: u64,
+    target: BTreeSet<u64>,
+    /// A cancelled move.
+    back: bool,
 }
 
 impl Moves {
@@ -94,22 +104,27 @@ impl Moves {
         };
         let mut due: Vec<GroupId> = image.moving.iter().filter(due).copied().collect();
         due.sort_by_key(|group| self.tried.get(group).copied());
-        for group in due.into_iter().take(CONCURRENT.saturating_sub(self.running.len())) {
-            let Some((change, target)) = wanted(image, group) else { continue };
+        for group in due {
+            let Some(Wanted { change, target, back }) = wanted(image, group) else { continue };
+            if self.running.values().filter(|running| running.back == back).count() >= CONCURRENT {
+                continue;
+            }
             self.tried.insert(group, now);
             let controller = Arc::clone(&self.controller);
             let job = self.jobs.spawn(async move {
                 carry_out(&controller, group, change, target).await;
                 (group, change)
             });
-            self.running.insert(group, Running { change, job });
+            self.running.insert(group, Running { change, back, job });
         }
     }
 }
 
-fn wanted(image: &Image, group: GroupId) -> Option<(u64, BTreeSet<u64>)> {
+fn wanted(image: &Image, group: GroupId) -> Option<Wanted> {
     let (_, _, info) = image.partition_of(group)?;
-    Some((info.change, info.target.as_ref()?.iter().copied().collect()))
+    let target = info.target.as_ref()?;
+    let back = *target == info.replicas;
+    Some(Wanted { change: info.change, target: target.iter().copied().collect(), back })
 }
 
 fn leads(controller: &Controller, group: GroupId) -> bool {

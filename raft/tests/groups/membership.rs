@@ -119,6 +119,24 @@ async fn learners_follow_without_a_vote_and_the_metadata_group_keeps_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_to_a_dead_node_is_given_up_and_can_be_asked_for_again() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.create(1, &[1, 2]).await;
+    let last = cluster.write(1, "before").await;
+    cluster.kill(3);
+    let leader = cluster.leader(1).await;
+    let group = cluster.group(leader, 1).clone();
+    let change = async move { group.change_voters(BTreeSet::from([1, 2, 3])).await };
+    let change = cluster.node(leader).spawn(change);
+    let change = tokio::time::timeout(Duration::from_secs(25), change).await;
+    assert!(matches!(change, Ok(Err(Error::Timeout(_)))), "{change:?}");
+    cluster.start_node(3).await;
+    cluster.open(3, 1, &[1, 2]).await;
+    drive(&cluster, 1, &[1, 2, 3]).await;
+    cluster.agree(1, &[1, 2, 3], last).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replica_made_anew_does_not_vote_for_who_lacks_what_it_had() {
     let mut cluster = Cluster::start(3).await;
     cluster.create(1, &[2, 1, 3]).await;
