@@ -29,6 +29,14 @@ fn operations() -> Vec<String> {
 }
 
 #[test]
+fn a_method_nobody_knows_makes_no_label_of_its_own() {
+    assert_eq!(method_label(&Method::DELETE), "DELETE");
+    for made_up in ["X1", "get", "PROPFIND"] {
+        assert_eq!(method_label(&Method::from_bytes(made_up.as_bytes()).unwrap()), "other");
+    }
+}
+
+#[test]
 fn every_handler_is_mounted_and_in_the_specification() {
     let handlers: usize =
         SOURCES.iter().map(|source| source.matches("#[utoipa::path(").count()).sum();

@@ -28,10 +28,10 @@ pub struct ApiError {
     pub error: i32,
 }
 
-/// An HTTP request by the pattern of its path, never the path itself.
+/// An HTTP request by the pattern of its path, never the path itself, and by a method of a short list.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct HttpRequest {
-    pub method: String,
+    pub method: &'static str,
     pub route: String,
     pub status: u16,
 }
@@ -103,7 +103,7 @@ metrics! {
     kafka_received_bytes: Counter = Counter::default();
     /// Bytes of answers written to Kafka connections.
     kafka_sent_bytes: Counter = Counter::default();
-    /// HTTP requests answered, by method, path pattern and status.
+    /// HTTP requests answered, by method (or `other`), path pattern and status.
     http_requests: Family<HttpRequest, Counter> = Family::default();
     /// Time to answer an HTTP request, by path pattern.
     http_request_seconds: Latencies<HttpRoute> = Family::new_with_constructor(latencies);
