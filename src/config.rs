@@ -28,8 +28,8 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 settings! {
     /// Who this broker is and where it keeps its data.
     broker: Broker {
-        /// The number of this broker in its cluster. Unset: the cluster gives one, and the data directory remembers it.
-        id: Option<u64> = None, Allowed::Between(1, 2_147_483_647);
+        /// The number of this broker in its cluster. Unset: the cluster gives one above all that were ever used, and the data directory remembers it.
+        id: Option<u64> = None, Allowed::Between(1, 1_000_000_000);
         /// The directory that holds everything this broker must not forget. Created if it is missing.
         data_dir: PathBuf = PathBuf::from("quorate-data"), Allowed::Form("a path");
         /// The rack, zone or room this broker stands in; replicas of a partition are spread over different racks.
@@ -56,7 +56,7 @@ settings! {
         /// The most record bytes in one fetch answer, whatever the client asks for; a first batch may exceed it.
         fetch_bytes_max: usize = 55 * MIB, Allowed::Between(1_024, 1_073_741_824);
         /// The longest a fetch may wait for new records, whatever the client asks for.
-        fetch_wait_ms_max: u64 = 300_000, Allowed::Between(0, 3_600_000);
+        fetch_wait_ms_max: u64 = 300_000, Allowed::Between(0, 300_000);
         /// The most incremental fetch sessions remembered; the ones unused longest are forgotten first (KIP-227).
         fetch_sessions_max: usize = 10_000, Allowed::Between(0, 1_000_000);
     }

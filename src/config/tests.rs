@@ -75,6 +75,16 @@ fn a_value_out_of_range_is_refused_with_its_place_and_the_range() {
 }
 
 #[test]
+fn the_range_of_a_setting_is_what_is_obeyed() {
+    // Requests are waited on for five minutes at most, whatever they are.
+    let text = refusal("[kafka]\nfetch_wait_ms_max = 300001\n", &[], &[]);
+    assert!(text.contains("from 0 to 300000"), "{text}");
+    // Above it, ids are left for brokers that ask for none.
+    let text = refusal("[broker]\nid = 1000000001\n", &[], &[]);
+    assert!(text.contains("from 1 to 1000000000"), "{text}");
+}
+
+#[test]
 fn a_value_of_another_toml_type_is_refused() {
     assert!(refusal("[topics]\npartitions = '3'\n", &[], &[]).contains("whole number"));
     assert!(refusal("[topics]\nauto_create = 1\n", &[], &[]).contains("true or false"));

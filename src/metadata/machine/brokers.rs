@@ -6,6 +6,11 @@ use crate::metadata::{AdminError, Broker, BrokerSpec, Done, Image, Reply};
 const BROKER_ID_MAX: u64 = i32::MAX as u64;
 /// How many of the partitions in the way of a removal are named.
 const NAMED_MAX: usize = 5;
+/// The largest id a newcomer may ask for. Ids are given out above all that were ever used, so that none is used
+/// twice; were the last one taken by name, none would be left to give.
+const BROKER_ID_CHOSEN_MAX: u64 = 1_000_000_000;
+/// The longest host or rack: the longest name DNS can hold.
+const TEXT_BYTES_MAX: usize = 253;
 
 pub(super) fn form(image: &mut Image, cluster_id: u128) -> Reply {
     if image.cluster_id != 0 && image.cluster_id != cluster_id {
@@ -46,12 +51,16 @@ fn id_for(image: &Image, spec: &BrokerSpec) -> Result<u64, AdminError> {
                 known.id
             )));
         }
+        (Some(id), None) if !(1..=BROKER_ID_CHOSEN_MAX).contains(&id) => {
+            return Err(AdminError::InvalidRequest(format!(
+                "a broker id that is asked for is from 1 to {BROKER_ID_CHOSEN_MAX}, not {id}; \
+                 without one the broker is given one"
+            )));
+        }
         (Some(id), _) => id,
     };
-    if id == 0 || id > BROKER_ID_MAX {
-        return Err(AdminError::InvalidRequest(format!(
-            "broker ids are from 1 to {BROKER_ID_MAX}, not {id}"
-        )));
+    if id > BROKER_ID_MAX {
+        return Err(AdminError::InvalidRequest("every broker id has been used".to_owned()));
     }
     if image.removed.contains(&id) {
         return Err(AdminError::BrokerRemoved(id));

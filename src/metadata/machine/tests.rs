@@ -108,6 +108,21 @@ fn a_newcomer_gets_an_id_nobody_had_and_the_same_one_when_it_asks_again() {
 }
 
 #[test]
+fn no_choice_of_an_id_leaves_newcomers_without_one() {
+    let mut log = Log::with_brokers(1);
+    for far in [0, 1_000_000_001, 2_147_483_647, u64::MAX] {
+        let refused = log.apply(Command::RegisterBroker(spec(Some(far), 50))).unwrap_err();
+        assert!(refused.to_string().contains("from 1 to 1000000000"), "{refused}");
+    }
+    log.apply(Command::RegisterBroker(spec(Some(1_000_000_000), 51))).unwrap();
+    let given = Ok(Done::Registered { broker: 1_000_000_001 });
+    assert_eq!(log.apply(Command::RegisterBroker(spec(None, 52))), given);
+    // It comes back under the id it was given.
+    let again = Command::RegisterBroker(spec(Some(1_000_000_001), 52));
+    assert_eq!(log.apply(again), given);
+}
+
+#[test]
 fn an_id_belongs_to_one_directory_for_ever() {
     let mut log = Log::with_brokers(2);
     assert_eq!(
