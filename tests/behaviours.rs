@@ -74,6 +74,11 @@ fn metadata_names_all_brokers_and_tells_the_same_leader_and_epoch_everywhere() {
         })
         .collect();
     assert!(ids.iter().all(|id| *id == ids[0] && !id.is_empty()), "{ids:?}");
+    assert_eq!(
+        cluster.get("/v1/cluster")["cluster_id"],
+        ids[0].as_str(),
+        "the same text over HTTP"
+    );
     let all = metadata(&mut Wire::connect(cluster.broker(1).kafka), None, false);
     assert!(all.topics.iter().any(|topic| topic.name == "told"));
 }

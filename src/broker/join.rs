@@ -15,7 +15,7 @@ use super::sockets::Addresses;
 use super::{Identity, StartError, identity};
 use crate::config::{Config, HostPort};
 use crate::controller::{JOIN, JoinAnswer, JoinRequest};
-use crate::metadata::{AdminError, BrokerSpec, decode, encode};
+use crate::metadata::{AdminError, BrokerSpec, cluster_id_text, decode, encode};
 
 /// Members are asked for so long: they may be starting too.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ pub(super) async fn form(db: &Arc<Db>, node_id: Option<u64>) -> Result<Identity,
     };
     identity::save(db, formed).await?;
     tracing::info!(
-        cluster = format!("{:032x}", formed.cluster_id),
+        cluster = cluster_id_text(formed.cluster_id),
         broker = formed.node_id,
         "a new cluster is formed by this broker"
     );
@@ -58,7 +58,7 @@ pub(super) async fn join(
     };
     identity::save(db, joined).await?;
     tracing::info!(
-        cluster = format!("{:032x}", joined.cluster_id),
+        cluster = cluster_id_text(joined.cluster_id),
         broker = joined.node_id,
         members = answer.peers.len(),
         "joined the cluster"

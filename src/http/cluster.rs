@@ -12,7 +12,7 @@ use super::problem::Problem;
 use super::topics::patience;
 use super::{forward, raft};
 use crate::broker::Context;
-use crate::metadata::{Image, METADATA_GROUP};
+use crate::metadata::{Image, METADATA_GROUP, cluster_id_text};
 
 /// How many partitions without a leader are named among the reasons.
 const NAMED_MAX: usize = 10;
@@ -20,7 +20,7 @@ const NAMED_MAX: usize = 10;
 /// A cluster in numbers, and its health.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Cluster {
-    /// The id given when the cluster was formed.
+    /// The id given when the cluster was formed, a UUID; Kafka clients show the same text.
     cluster_id: String,
     /// The release of the broker that answers.
     version: &'static str,
@@ -98,7 +98,7 @@ pub(super) async fn cluster(State(context): State<Context>, headers: HeaderMap) 
         reasons.extend(behind(&context, &image).await);
     }
     Json(Cluster {
-        cluster_id: format!("{:032x}", context.identity.cluster_id),
+        cluster_id: cluster_id_text(context.identity.cluster_id),
         version: env!("CARGO_PKG_VERSION"),
         broker: context.node.id(),
         controller,

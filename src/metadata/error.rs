@@ -6,6 +6,19 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::cluster_id_text;
+
+/// Characters quoted of what a request says. Errors are remembered by the cluster, so a long text must not be.
+const QUOTED_CHARS_MAX: usize = 100;
+
+/// Returns the beginning of a text that a request brought, to be quoted in an error.
+pub(crate) fn quote(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// Why an administrative request failed. Except for `Timeout`, nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum AdminError {
@@ -41,7 +54,7 @@ pub enum AdminError {
     )]
     BrokerIdTaken { id: u64, registered: u128, offered: u128 },
     /// The caller belongs to another cluster.
-    #[error("this cluster is {ours:032x}, not {theirs:032x}")]
+    #[error("this cluster is {}, not {}", cluster_id_text(*ours), cluster_id_text(*theirs))]
     WrongCluster { ours: u128, theirs: u128 },
     /// The partition's replicas are not being changed.
     #[error("no change of replicas is under way")]

@@ -61,6 +61,11 @@ pub struct Load {
     pub leaders: u64,
 }
 
+/// Returns a cluster's id as people see it: the same text over Kafka, over HTTP and in the log.
+pub fn cluster_id_text(id: u128) -> String {
+    Uuid::from_u128(id).to_string()
+}
+
 impl Image {
     /// Returns the topic of that name.
     pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use kafka_wire::describe_cluster_response::DescribeClusterBroker;
 use kafka_wire::{DescribeClusterRequest, DescribeClusterResponse};
 
-use super::metadata::{cluster_id, controller_id};
+use super::metadata::controller_id;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::face::{Face, broker_id};
 use crate::kafka::frame::Call;
+use crate::metadata::cluster_id_text;
 
 /// The endpoints that clients use; 2 would be those of controllers, which this cluster does not have (KIP-919).
 const BROKERS: i8 = 1;
@@ -28,7 +29,7 @@ pub(in crate::kafka) async fn handle(
         return answer;
     }
     let image = face.context.metadata.image();
-    answer.cluster_id = cluster_id(&image).into();
+    answer.cluster_id = cluster_id_text(image.cluster_id).into();
     answer.controller_id = controller_id(&face, &image);
     let shown = image.brokers.values().filter(|it| request.include_fenced_brokers || !it.fenced);
     answer.brokers = shown

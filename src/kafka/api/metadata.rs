@@ -20,7 +20,9 @@ use uuid::Uuid;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::face::{Face, broker_id};
 use crate::kafka::frame::Call;
-use crate::metadata::{AdminError, Image, METADATA_GROUP, NewTopic, PartitionInfo, Topic};
+use crate::metadata::{
+    AdminError, Image, METADATA_GROUP, NewTopic, PartitionInfo, Topic, cluster_id_text,
+};
 
 /// How long an answer waits for the topics it creates. Clients ask again anyway.
 const CREATE_MAX: Duration = Duration::from_secs(5);
@@ -45,7 +47,7 @@ pub(in crate::kafka) async fn handle(
     let image = face.context.metadata.image();
     let mut answer = MetadataResponse::default();
     answer.brokers = image.live_brokers().map(broker_row).collect();
-    answer.cluster_id = Some(cluster_id(&image).into());
+    answer.cluster_id = Some(cluster_id_text(image.cluster_id).into());
     answer.controller_id = controller_id(&face, &image);
     answer.topics = match wanted {
         None => image.topics.values().map(|topic| topic_row(&face, &image, topic, &call)).collect(),
