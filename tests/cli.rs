@@ -130,6 +130,18 @@ fn topics_and_records_are_handled_without_another_program() {
 }
 
 #[test]
+fn a_long_line_behind_many_short_ones_is_no_batch_above_the_topics_limit() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("long-line", 1, 3);
+    // Just short of what makes a batch; several times, since a pause between two lines parts them, too.
+    let short = format!("{}\n", "y".repeat(99)).repeat(2_250);
+    let lines = format!("{short}{}\n", "z".repeat(950_000)).repeat(10);
+    cluster.cli(&["produce", "long-line"], &lines).ok("produce");
+    let read = ["consume", "long-line", "--from", "beginning", "--exit"];
+    assert!(cluster.cli(&read, "").ok("consume") == lines, "other lines come out than went in");
+}
+
+#[test]
 fn status_tells_health_and_waits_for_it() {
     let cluster = Cluster::start("status", 3);
     cluster.create_topic("watched", 3, 3);

@@ -19,8 +19,11 @@ use crate::client::{
 
 /// The longest line taken as a record; a broker's default limit for a batch is 1 MiB.
 const LINE_BYTES_MAX: u64 = 1_000_000;
-/// A batch is sent when it has so many bytes, or when no more lines come for a moment.
+/// A batch is sent before a line that would take it above so many bytes, or when no more lines come for a moment.
+/// A longer line is a batch of its own.
 const BATCH_BYTES: usize = 256 * 1024;
+/// The most that a record takes beside its line.
+const RECORD_OVERHEAD_BYTES: usize = 16;
 const LINGER: Duration = Duration::from_millis(5);
 /// Batches on their way; reading lines waits beyond it.
 const PENDING_MAX: usize = 64;
@@ -174,6 +177,10 @@ struct Writer {
 
 impl Writer {
     async fn add(&mut self, text: &[u8]) -> Result<(), Failure> {
+        let bytes = text.len() + RECORD_OVERHEAD_BYTES;
+        if self.bytes > 0 && self.bytes + bytes > BATCH_BYTES {
+            self.flush().await?;
+        }
         let (key, value) = self.split(text);
         let count = u32::try_from(self.batches.len()).unwrap_or(u32::MAX);
         let place = match (self.fixed, &key) {
@@ -181,12 +188,9 @@ impl Writer {
             (None, Some(key)) => usize::try_from(partition_for_key(key, count)).unwrap_or(0),
             (None, None) => self.turn,
         };
-        self.bytes += text.len() + 16;
+        self.bytes += bytes;
         let record = NewRecord { timestamp_ms: now_ms(), key, value: Some(value) };
         self.batches[place].push(record);
-        if self.bytes >= BATCH_BYTES {
-            self.flush().await?;
-        }
         Ok(())
     }
 
