@@ -14,5 +14,5 @@ mod iter;
 pub use batch::{Batches, HEADER_BYTES, Header, stamp};
 pub use build::BatchBuilder;
 pub use check::{BatchError, CheckedBatch, Limits, TimestampRule, check};
-pub use compression::{Codec, INFLATED_BYTES_MAX};
+pub use compression::{Codec, INFLATED_BYTES_LITTLE, INFLATED_BYTES_MAX};
 pub use iter::{Record, RecordError, Records, Want};

@@ -30,6 +30,8 @@ pub struct Limits {
     pub timestamps: TimestampRule,
     /// Whether the producer's protocol version may send zstd (Produce 7 and up, KIP-110).
     pub zstd: bool,
+    /// Largest size of the records in bytes after decompression.
+    pub inflated_bytes_max: u64,
 }
 
 /// Whose clock a topic's records carry.
@@ -164,7 +166,9 @@ fn check_header(header: &Header, limits: &Limits) -> Result<(), BatchError> {
 /// Reads every record and returns the largest timestamp among them.
 fn walk(bytes: &Bytes, header: &Header, limits: &Limits) -> Result<i64, BatchError> {
     let mut newest = NO_TIMESTAMP;
-    for (index, record) in (0..).zip(Records::open(bytes, Want::Heads)?) {
+    for (index, record) in
+        (0..).zip(Records::open_within(bytes, Want::Heads, limits.inflated_bytes_max)?)
+    {
         let record = record?;
         if record.offset_delta != index {
             return Err(BatchError::OffsetDelta { index, found: record.offset_delta });

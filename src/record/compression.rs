@@ -3,7 +3,7 @@
 //! A megabyte of zstd may unfold to gigabytes, so nothing here unfolds a batch into memory at once:
 //! readers pull records through a buffer, and the stream fails after [`INFLATED_BYTES_MAX`].
 //! Snappy has no streaming form; its blocks are unfolded one by one, and a block that claims more than
-//! its format can express is refused before memory is taken for it.
+//! its format can express, or than the bound leaves, is refused before memory is taken for it.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
@@ -12,6 +12,9 @@ use bytes::Bytes;
 /// Largest size that one batch may have after decompression. Producers bound a batch before they compress it
 /// (1 MiB by default), so this is 128 times what a client sends unless it means harm.
 pub const INFLATED_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
+/// Size up to which unfolding a batch takes about a millisecond and little memory.
+pub const INFLATED_BYTES_LITTLE: u64 = 1024 * 1024;
 
 /// A snappy copy element makes at most 64 bytes out of 3, so no honest block grows more than this.
 const SNAPPY_GROWTH_MAX: usize = 24;
@@ -22,6 +25,8 @@ const XERIAL_HEADER_BYTES: usize = 16;
 const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
 /// 2^27 = 128 MiB, zstd's own default bound for streams and what its highest level needs.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// Under a small bound: 2^21 = 2 MiB, what the level that clients use announces however little there is.
+const ZSTD_WINDOW_LOG_LITTLE: u32 = 21;
 
 /// How the records of a batch are compressed: attribute bits 0 to 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,7 +118,10 @@ impl<'a> Inflated<'a> {
             }
             Codec::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(bytes)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                // The window is taken as announced, before anything is unfolded.
+                let little = limit <= INFLATED_BYTES_LITTLE;
+                let window = if little { ZSTD_WINDOW_LOG_LITTLE } else { ZSTD_WINDOW_LOG_MAX };
+                decoder.window_log_max(window)?;
                 Source::Zstd(Box::new(BufReader::new(decoder)))
             }
         };
@@ -140,7 +148,7 @@ impl BufRead for Inflated<'_> {
         let ready = match &mut self.source {
             Source::Plain(rest) => rest,
             Source::Gzip(reader) => reader.fill_buf()?,
-            Source::Snappy(blocks) => blocks.fill_buf()?,
+            Source::Snappy(blocks) => blocks.fill_buf(self.left)?,
             Source::Lz4(reader) => reader.fill_buf()?,
             Source::Zstd(reader) => reader.fill_buf()?,
         };
@@ -178,11 +186,12 @@ impl<'a> SnappyBlocks<'a> {
         Ok(SnappyBlocks { rest, framed, block: Vec::new(), at: 0 })
     }
 
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+    /// Unfolds the next block if there is one; `left` is what all that follow may come to.
+    fn fill_buf(&mut self, left: u64) -> io::Result<&[u8]> {
         while self.at == self.block.len() && !self.rest.is_empty() {
             let packed = self.next_block()?;
             let length = snap::raw::decompress_len(packed).map_err(io::Error::other)?;
-            if length > packed.len().saturating_mul(SNAPPY_GROWTH_MAX) {
+            if length > packed.len().saturating_mul(SNAPPY_GROWTH_MAX) || length as u64 > left {
                 return Err(too_large());
             }
             self.block.resize(length, 0);

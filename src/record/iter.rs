@@ -45,7 +45,9 @@ pub enum RecordError {
     NoHeader,
     #[error("compression type {id} is not known")]
     UnknownCodec { id: i16 },
-    #[error("the records are larger than {INFLATED_BYTES_MAX} bytes after decompression")]
+    #[error(
+        "the records are larger than allowed after decompression, at most {INFLATED_BYTES_MAX} bytes"
+    )]
     TooLarge,
     #[error("record {index} is malformed: {what}")]
     Malformed { index: i32, what: &'static str },
@@ -67,10 +69,19 @@ pub struct Records<'a> {
 impl<'a> Records<'a> {
     /// Opens the records of `batch`, which starts with its header and ends with its last byte.
     pub fn open(batch: &'a [u8], want: Want) -> Result<Records<'a>, RecordError> {
+        Records::open_within(batch, want, INFLATED_BYTES_MAX)
+    }
+
+    /// The same with a bound of its own on the size after decompression.
+    pub(super) fn open_within(
+        batch: &'a [u8],
+        want: Want,
+        inflated_bytes_max: u64,
+    ) -> Result<Records<'a>, RecordError> {
         let header = Header::parse(batch).ok_or(RecordError::NoHeader)?;
         let id = header.attributes & super::batch::CODEC_BITS;
         let codec = header.codec().ok_or(RecordError::UnknownCodec { id })?;
-        let source = Inflated::open(codec, &batch[HEADER_BYTES..], INFLATED_BYTES_MAX)
+        let source = Inflated::open(codec, &batch[HEADER_BYTES..], inflated_bytes_max)
             .map_err(RecordError::Decompress)?;
         Ok(Records { source, header, want, index: 0, done: false })
     }

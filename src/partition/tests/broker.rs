@@ -99,7 +99,13 @@ impl Broker {
 /// Returns what a producer's batch becomes on its way into the log.
 pub(super) fn checked(batch: &BatchBuilder, now_ms: i64) -> CheckedBatch {
     let timestamps = TimestampRule::Create { before_ms_max: i64::MAX, after_ms_max: i64::MAX };
-    let limits = Limits { bytes_max: 16 << 20, now_ms, timestamps, zstd: true };
+    let limits = Limits {
+        bytes_max: 16 << 20,
+        now_ms,
+        timestamps,
+        zstd: true,
+        inflated_bytes_max: 16 << 20,
+    };
     check(batch.build(), &limits).unwrap()
 }
 

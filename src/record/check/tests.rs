@@ -8,7 +8,8 @@ const CREATE: TimestampRule =
     TimestampRule::Create { before_ms_max: i64::MAX, after_ms_max: 3_600_000 };
 
 fn limits() -> Limits {
-    Limits { bytes_max: 1_048_588, now_ms: NOW, timestamps: CREATE, zstd: true }
+    let inflated_bytes_max = crate::record::INFLATED_BYTES_MAX;
+    Limits { bytes_max: 1_048_588, now_ms: NOW, timestamps: CREATE, zstd: true, inflated_bytes_max }
 }
 
 fn two_records() -> BatchBuilder {

@@ -40,6 +40,23 @@ fn a_snappy_block_that_claims_gigabytes_takes_no_memory() {
 }
 
 #[test]
+fn a_snappy_block_above_what_is_left_is_not_unfolded() {
+    // A block that is what it says, so that only the bound can refuse it before memory is taken.
+    let packed = snap::raw::Encoder::new().compress_vec(&vec![0; 1 << 20]).unwrap();
+    let mut blocks = SnappyBlocks::open(&packed).unwrap();
+    let error = blocks.fill_buf(1 << 19).unwrap_err();
+    assert_eq!((error.kind(), blocks.block.capacity()), (io::ErrorKind::FileTooLarge, 0));
+}
+
+#[test]
+fn under_a_small_bound_zstd_takes_no_large_window() {
+    // The head of a frame that announces a window of 2^27 bytes, and one empty last block.
+    let head = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 17 << 3, 0x01, 0x00, 0x00];
+    assert_eq!(inflate(Codec::Zstd, &head, INFLATED_BYTES_MAX).unwrap(), b"");
+    inflate(Codec::Zstd, &head, INFLATED_BYTES_LITTLE).unwrap_err();
+}
+
+#[test]
 fn cut_streams_are_errors_or_shorter_but_never_panics() {
     let plain: Vec<u8> = (0..5_000_u32).flat_map(u32::to_be_bytes).collect();
     for codec in Codec::ALL {
