@@ -3,7 +3,8 @@
 //!
 //! A session is pure: requests and outcomes in, decisions out. The table of sessions is a map under a lock that
 //! is held for a lookup only; a session has its own. A session that is not there is no failure: the client is told
-//! and sends everything again, so forgetting is always allowed.
+//! and sends everything again, so forgetting is always allowed; a session that would grow beyond its bound is
+//! forgotten, too.
 //!
 //! A fetch is two steps. [`Sessions::begin`] applies the request and returns what to read, in order; after reading,
 //! [`Plan::finish`] says which partitions have to be in the answer and under which session id.
@@ -21,6 +22,9 @@ use super::route::{PartitionKey, TopicKey};
 const EVICT_AFTER_MS: u64 = 120_000;
 /// Partitions remembered over all sessions: about 200 bytes each, so 200 MB at most.
 const PARTITIONS_MAX: usize = 1_000_000;
+/// Partitions of one session, all of which are read at every fetch, however small the request. Who wants more is
+/// served without a session.
+const SESSION_PARTITIONS_MAX: usize = 100_000;
 
 const NO_SESSION: i32 = 0;
 const INITIAL_EPOCH: i32 = 0;
@@ -130,6 +134,10 @@ impl Sessions {
             (locked.wanted(), locked.partitions.len())
         };
         let mut table = self.table.lock();
+        if !table.may_grow(id, partitions) {
+            table.remove(id);
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        }
         if partitions == 0 {
             table.remove(id);
             return Ok(Plan { wanted: plan, by_topic_id, session: PlanSession::None });
@@ -138,11 +146,16 @@ impl Sessions {
         Ok(Plan { wanted: plan, by_topic_id, session: PlanSession::Known { id, session } })
     }
 
+    /// Returns how many partitions a fetch of that session reads beside those it names; 0 when it is not there.
+    pub(crate) fn partitions_of(&self, id: i32) -> usize {
+        self.table.lock().by_id.get(&id).map_or(0, |entry| entry.partitions)
+    }
+
     fn create(&self, session: Session, now_ms: u64) -> i32 {
         let partitions = session.partitions.len();
         let mut table = self.table.lock();
         let room = table.make_room(self.sessions_max, partitions, now_ms);
-        match room && partitions > 0 {
+        match room && (1..=SESSION_PARTITIONS_MAX).contains(&partitions) {
             true => table.insert(session, partitions, now_ms),
             false => NO_SESSION,
         }
@@ -180,6 +193,13 @@ impl Table {
         entry.used_ms = now_ms;
         self.by_use.insert((now_ms, id), ());
         Some(Arc::clone(&entry.session))
+    }
+
+    /// Whether a session may come to so many partitions. Shrinking is always allowed.
+    fn may_grow(&self, id: i32, partitions: usize) -> bool {
+        let now = self.by_id.get(&id).map_or(0, |entry| entry.partitions);
+        let all = self.partitions - now + partitions;
+        partitions <= now || (partitions <= SESSION_PARTITIONS_MAX && all <= PARTITIONS_MAX)
     }
 
     fn resize(&mut self, id: i32, partitions: usize) {

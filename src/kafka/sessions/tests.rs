@@ -139,3 +139,29 @@ fn a_full_table_refuses_or_forgets_the_one_unused_longest() {
     assert!(sessions.begin(request(second, 2, vec![]), EVICT_AFTER_MS).is_ok());
     assert_eq!(sessions.table.lock().partitions, 4);
 }
+
+#[test]
+fn a_session_that_would_grow_beyond_its_bound_is_forgotten() {
+    let sessions = Sessions::new(10);
+    let id = open(&sessions);
+    let most = i32::try_from(SESSION_PARTITIONS_MAX).unwrap();
+    let wanted = |range: std::ops::Range<i32>| range.map(|index| want(index, 0)).collect();
+    let plan = sessions.begin(request(id, 1, wanted(0..most)), 0).unwrap();
+    assert_eq!(plan.wanted.len(), SESSION_PARTITIONS_MAX);
+    assert_eq!(sessions.partitions_of(id), SESSION_PARTITIONS_MAX);
+    let beyond = sessions.begin(request(id, 2, wanted(most..most + 1)), 0).unwrap_err();
+    assert_eq!(beyond, ErrorCode::FetchSessionIdNotFound);
+    let table = sessions.table.lock();
+    assert_eq!((table.partitions, table.by_id.len(), table.by_use.len()), (0, 0, 0));
+}
+
+#[test]
+fn sessions_that_grow_share_one_bound() {
+    let sessions = Sessions::new(100);
+    let id = open(&sessions);
+    sessions.table.lock().partitions = PARTITIONS_MAX;
+    assert!(sessions.begin(request(id, 1, vec![want(1, 7)]), 0).is_ok(), "it does not grow");
+    let grown = sessions.begin(request(id, 2, vec![want(3, 0)]), 0).unwrap_err();
+    assert_eq!(grown, ErrorCode::FetchSessionIdNotFound);
+    assert_eq!(sessions.table.lock().partitions, PARTITIONS_MAX - 3);
+}
