@@ -199,6 +199,53 @@ fn half_open_and_silent_connections_hold_up_nobody() {
 }
 
 #[test]
+fn a_batch_larger_than_what_was_asked_for_takes_its_room_too() {
+    let settings = [
+        ("QUORATE_KAFKA_REQUESTS_BYTES_MAX", "67108864"),
+        ("QUORATE_KAFKA_REQUEST_BYTES_MAX", "33554432"),
+    ];
+    let cluster = Cluster::start_with("whole", 1, &settings);
+    let broker = cluster.broker(1);
+    let topic =
+        r#"{"name": "large", "partitions": 1, "configs": {"max.message.bytes": "20971520"}}"#;
+    cluster.request("POST", "/v1/topics", Some(topic)).ok();
+    cluster.create_topic("beside", 1, 1);
+    let mut wire = kafka::at_leader(&cluster, "large", 0);
+    let large = Batch::of(&[&"x".repeat(12_000_000)]).bytes();
+    assert_eq!(produce(&mut wire, "large", 0, &large).error, NONE);
+    let mut beside = kafka::at_leader(&cluster, "beside", 0);
+    let before = broker.memory();
+    // Each asks for one byte, is owed a whole batch, and does not read it.
+    let one_byte = Fetch { partition_max_bytes: 1, ..Fetch::of("large", 0, 0) };
+    let mut readers: Vec<Wire> = (0..100).map(|_| Wire::connect(broker.kafka)).collect();
+    for reader in &mut readers {
+        reader.send(kafka::FETCH, 11, &one_byte.body());
+    }
+    // Time for all of them, were there no bound: two hundred commits one after the other.
+    for _ in 0..200 {
+        assert_eq!(produce(&mut beside, "beside", 0, &Batch::of(&["x"]).bytes()).error, NONE);
+    }
+    let grown = broker.memory().saturating_sub(before);
+    assert!(grown < 300 * MIB, "grown by {} MiB", grown / MIB);
+    drop(readers);
+    let whole = Fetch { partition_max_bytes: 1, ..Fetch::of("large", 0, 0) }.one(&mut wire);
+    assert_eq!(whole.records.map(|records| records.len()), Some(large.len()));
+    serves(&cluster, "after-whole");
+}
+
+#[test]
+fn a_topic_named_a_hundred_thousand_times_is_described_once() {
+    let cluster = Cluster::start("named", 1);
+    cluster.create_topic("often", 20, 1);
+    let before = cluster.broker(1).memory();
+    let mut wire = Wire::connect(cluster.broker(1).kafka);
+    let seen = kafka::metadata(&mut wire, Some(&vec!["often"; 100_000]), false);
+    assert_eq!((seen.topics.len(), seen.topics[0].partitions.len()), (1, 20));
+    let grown = cluster.broker(1).memory().saturating_sub(before);
+    assert!(grown < 100 * MIB, "grown by {} MiB", grown / MIB);
+}
+
+#[test]
 fn five_thousand_idle_connections_are_held_in_little_memory_beside_working_ones() {
     let cluster = Cluster::start("idle", 1);
     let broker = cluster.broker(1);

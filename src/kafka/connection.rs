@@ -26,15 +26,12 @@ use tokio::time::timeout;
 
 use super::api::api_versions;
 use super::error::ErrorCode;
-use super::face::{Face, Room, stopped};
+use super::face::{Face, LIGHT_BYTES_MAX, Room, stopped};
 use super::frame::{self, Call, FrameError};
 use super::pipeline::Pipeline;
 use super::socket::{self, Reader};
 use super::table::{Api, Work};
 use crate::telemetry::{self, metrics};
-
-/// Requests up to this size give their memory back once they are decoded.
-const LIGHT_BYTES_MAX: usize = 256 * 1024;
 
 /// An answer ready to be written.
 pub(crate) struct Answer {

@@ -15,6 +15,9 @@ use crate::broker::Context;
 const GRAIN_BYTES: usize = 1024;
 /// Requests up to this size never wait behind large ones: the two have separate memory.
 const SMALL_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// What takes up to so much is not counted: with ten thousand connections it is 2.5 GB, were all of them to ask
+/// for that much at the same time.
+pub(super) const LIGHT_BYTES_MAX: usize = 256 * 1024;
 /// The largest answer while the memory for answers is taken; a batch of the usual maximal size fits.
 const SCARCE_ANSWER_BYTES: usize = 1024 * 1024;
 /// Decompression is processor time; more at a time than there are likely to be processors gains nothing.
@@ -30,8 +33,8 @@ pub(crate) struct Face {
     pub(crate) started: Instant,
     small_requests: Memory,
     large_requests: Memory,
-    answers: Memory,
-    last_answers: Memory,
+    plans: Memory,
+    answers: Answers,
     /// Bounds how many batches are being decompressed outside of the runtime's threads.
     pub(crate) checks: Arc<Semaphore>,
     /// Producer ids given to this broker and not yet to a producer.
@@ -50,9 +53,9 @@ impl Face {
             stopping,
             started: Instant::now(),
             small_requests: Memory::new(bound / 4),
-            large_requests: Memory::new(bound / 4),
-            answers: Memory::new(bound / 8 * 3),
-            last_answers: Memory::new(bound / 8),
+            large_requests: Memory::new(bound / 8),
+            plans: Memory::new(bound / 8),
+            answers: Answers::new(bound / 8 * 3, bound / 8),
             checks: Arc::new(Semaphore::new(CHECKS_AT_A_TIME)),
             producer_ids: Mutex::new(0..0),
             producer_ids_refill: tokio::sync::Mutex::new(()),
@@ -67,22 +70,35 @@ impl Face {
         }
     }
 
-    /// Returns room for an answer and how large it may be: `bytes`, or little when memory is scarce.
+    /// Waits until there is room for what a fetch reads beyond what its request names; `None` when that is little.
+    pub(crate) async fn plan_room(&self, bytes: usize) -> Option<Room> {
+        match bytes <= LIGHT_BYTES_MAX {
+            true => None,
+            false => Some(self.plans.take(bytes).await),
+        }
+    }
+
+    /// Returns room for the records of an answer and how large it may be: `bytes`, or little when memory is
+    /// scarce, but not below `least`.
     ///
     /// So a few clients that do not read their large answers make those of others small, but do not stop
     /// them. Waits when even that is taken.
-    pub(crate) async fn answer_room(&self, bytes: usize) -> (Room, usize) {
-        if let Some(room) = self.answers.try_take(bytes) {
-            return (room, bytes);
+    pub(crate) async fn answer_room(&self, bytes: usize, least: usize) -> (Room, usize) {
+        self.answers.take(bytes, SCARCE_ANSWER_BYTES.max(least)).await
+    }
+
+    /// Waits until there is room for an answer that cannot be made smaller; `None` when it is small anyway.
+    pub(crate) async fn whole_answer_room(&self, bytes: usize) -> Option<Room> {
+        match bytes <= LIGHT_BYTES_MAX {
+            true => None,
+            false => Some(self.answers.take(bytes, bytes).await.0),
         }
-        let bytes = bytes.min(SCARCE_ANSWER_BYTES);
-        (self.last_answers.take(bytes).await, bytes)
     }
 
     /// The most record bytes in one answer: what is configured, but never so much that fewer than
     /// eight answers fit into memory at a time.
     pub(crate) fn fetch_bytes_max(&self) -> usize {
-        self.context.config.kafka.fetch_bytes_max.min(self.answers.bytes / 8)
+        self.context.config.kafka.fetch_bytes_max.min(self.answers.most.bytes / 8)
     }
 
     /// This broker's id as the protocol writes it.
@@ -118,6 +134,27 @@ struct Memory {
 #[derive(Debug)]
 pub(crate) struct Room {
     permit: OwnedSemaphorePermit,
+}
+
+/// The memory for answers, the last of which is given out sparingly.
+struct Answers {
+    most: Memory,
+    last: Memory,
+}
+
+impl Answers {
+    fn new(most: usize, last: usize) -> Answers {
+        Answers { most: Memory::new(most), last: Memory::new(last) }
+    }
+
+    /// Returns room for `bytes`, or after a wait for at most `scarce`, and for how many it is.
+    async fn take(&self, bytes: usize, scarce: usize) -> (Room, usize) {
+        if let Some(room) = self.most.try_take(bytes) {
+            return (room, bytes);
+        }
+        let bytes = bytes.min(scarce);
+        (self.last.take(bytes).await, bytes)
+    }
 }
 
 impl Memory {
@@ -164,5 +201,17 @@ mod tests {
         assert_eq!(memory.permits.available_permits(), 8);
         drop(all);
         assert_eq!(memory.permits.available_permits(), 10);
+    }
+
+    #[tokio::test]
+    async fn when_answers_take_all_they_become_small_but_not_smaller_than_they_can_be() {
+        let grain = GRAIN_BYTES;
+        let answers = Answers::new(10 * grain, 6 * grain);
+        let (_large, granted) = answers.take(8 * grain, grain).await;
+        assert_eq!(granted, 8 * grain);
+        let (_small, granted) = answers.take(8 * grain, grain).await;
+        assert_eq!((granted, answers.last.permits.available_permits()), (grain, 5));
+        let (_batch, granted) = answers.take(8 * grain, 4 * grain).await;
+        assert_eq!((granted, answers.last.permits.available_permits()), (4 * grain, 1));
     }
 }

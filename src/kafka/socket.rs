@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::connection::Closed;
 use super::face::{Face, Room};
@@ -23,7 +23,7 @@ const HOLD_MAX: Duration = Duration::from_secs(5);
 const FREE_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a larger frame that must have arrived before room is taken for it. A claim alone takes none.
 const EARNEST_BYTES: usize = 16 * 1024;
-/// The slowest a frame may come in, as a whole: 64 KiB a second.
+/// The slowest a frame may come in or an answer be taken, as a whole: 64 KiB a second.
 const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 /// Bytes taken from the socket at a time while the size of the frame is not known.
 const READ_AHEAD_BYTES: usize = 8 * 1024;
@@ -84,11 +84,13 @@ impl Reader {
 
     /// Waits until `bytes` are there, at the slowest rate allowed and with no silence longer than `stall`.
     async fn fill(&mut self, bytes: usize, stall: Duration) -> Result<(), Closed> {
-        let missing = bytes.saturating_sub(self.buffer.len()) as u64;
-        let deadline = Instant::now() + stall + Duration::from_secs(missing / BYTES_PER_SECOND_MIN);
+        let missing = bytes.saturating_sub(self.buffer.len());
+        let pace = Pace { stall, bytes_per_second: BYTES_PER_SECOND_MIN };
+        let deadline = pace.deadline(missing);
         while self.buffer.len() < bytes {
-            let by = deadline.min(Instant::now() + stall);
-            timeout_at(by, self.half.readable()).await.map_err(|_| Closed::SlowWriter)??;
+            timeout_at(pace.by(deadline), self.half.readable())
+                .await
+                .map_err(|_| Closed::SlowWriter)??;
             self.receive((bytes - self.buffer.len()).max(READ_AHEAD_BYTES))?;
         }
         Ok(())
@@ -105,17 +107,92 @@ impl Reader {
     }
 }
 
-/// Writes a whole answer; fails when the peer takes none of it for a while.
-pub(super) async fn write(half: &OwnedWriteHalf, mut bytes: &[u8]) -> Result<(), Closed> {
+/// How fast a peer has to be, at least.
+struct Pace {
+    /// The longest silence.
+    stall: Duration,
+    bytes_per_second: u64,
+}
+
+/// The pace of answers.
+const ANSWERS: Pace = Pace { stall: STALL_MAX, bytes_per_second: BYTES_PER_SECOND_MIN };
+
+impl Pace {
+    /// Returns until when `bytes` from now on have to be through.
+    fn deadline(&self, bytes: usize) -> Instant {
+        Instant::now() + self.stall + Duration::from_secs(bytes as u64 / self.bytes_per_second)
+    }
+
+    /// Returns until when something has to happen.
+    fn by(&self, deadline: Instant) -> Instant {
+        deadline.min(Instant::now() + self.stall)
+    }
+}
+
+/// Writes a whole answer; fails when the peer takes none of it for a while, or takes it too slowly: others may be
+/// waiting for its room.
+pub(super) async fn write(half: &OwnedWriteHalf, bytes: &[u8]) -> Result<(), Closed> {
     metrics().kafka_sent_bytes.inc_by(bytes.len() as u64);
+    write_at(half, bytes, &ANSWERS).await
+}
+
+async fn write_at(half: &OwnedWriteHalf, mut bytes: &[u8], pace: &Pace) -> Result<(), Closed> {
+    let deadline = pace.deadline(bytes.len());
     while !bytes.is_empty() {
         match half.try_write(bytes) {
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                timeout(STALL_MAX, half.writable()).await.map_err(|_| Closed::SlowReader)??;
+                let writable = timeout_at(pace.by(deadline), half.writable());
+                writable.await.map_err(|_| Closed::SlowReader)??;
             }
             Err(error) => return Err(error.into()),
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpSocket;
+    use tokio::time::interval;
+
+    use super::*;
+
+    const BUFFER_BYTES: u32 = 64 * 1024;
+
+    /// Writes 8 MiB to a peer that takes 64 KiB at every turn.
+    async fn write_to(turn: Duration, pace: Pace) -> Result<(), Closed> {
+        let listener = TcpSocket::new_v4().unwrap();
+        listener.set_send_buffer_size(BUFFER_BYTES).unwrap();
+        listener.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let listener = listener.listen(1).unwrap();
+        let peer = TcpSocket::new_v4().unwrap();
+        peer.set_recv_buffer_size(BUFFER_BYTES).unwrap();
+        let mut peer = peer.connect(listener.local_addr().unwrap()).await.unwrap();
+        let (ours, _) = listener.accept().await.unwrap();
+        let (_reads, half) = ours.into_split();
+        let mut turns = interval(turn);
+        let reader = tokio::spawn(async move {
+            let mut taken = vec![0; 64 * 1024];
+            while peer.read_exact(&mut taken).await.is_ok() {
+                turns.tick().await;
+            }
+        });
+        let written = write_at(&half, &vec![0; 8 << 20], &pace).await;
+        reader.abort();
+        written
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_its_answer_drop_by_drop_is_given_up() {
+        let fast = write_to(Duration::from_micros(1), ANSWERS).await;
+        assert!(fast.is_ok(), "{fast:?}");
+        // Never silent for long, but it takes 3 MiB a second where 64 are asked for.
+        let pace = Pace { stall: Duration::from_secs(1), bytes_per_second: 64 << 20 };
+        let slow = write_to(Duration::from_millis(20), pace).await;
+        assert!(matches!(slow, Err(Closed::SlowReader)), "{slow:?}");
+    }
 }

@@ -38,6 +38,8 @@ const ENDPOINTS_FROM: i16 = 16;
 /// The version from which topics are named by id alone (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;
 const READ_COMMITTED: i8 = 1;
+/// What a partition takes in memory while it is looked at: what is wanted, what it is waited on with, what is found.
+const PLANNED_BYTES: usize = 400;
 
 /// What a fetch asks for, apart from its partitions.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +69,9 @@ async fn fetch(face: Arc<Face>, call: Call, request: FetchRequest) -> Result<Ans
         deadline: Instant::now() + wait_of(&face, request.max_wait_ms),
         read_committed: request.isolation_level == READ_COMMITTED,
     };
+    // A few bytes may ask for all that a session has.
+    let known = face.sessions.partitions_of(request.session_id);
+    let _plan_room = face.plan_room(known.saturating_mul(PLANNED_BYTES)).await;
     let plan = match face.sessions.begin(session_request(request, call.version), millis(&face)) {
         Ok(plan) => plan,
         Err(code) => {

@@ -67,18 +67,13 @@ pub(super) async fn look(face: &Face, plan: &Plan, terms: &Terms) -> Look {
     for (key, wanted) in &plan.wanted {
         led.push(find(face, &image, key, wanted, ready_by, confirm_by).await);
     }
-    let asked: usize = plan
-        .wanted
-        .iter()
-        .zip(&led)
-        .filter(|((_, wanted), led)| has_records(wanted, led))
-        .fold(0, |sum, ((_, wanted), _)| sum.saturating_add(wanted.bytes_max));
     // Memory is taken before reading, but not for nothing: most looks of a waiting fetch find nothing.
-    let (mut room, mut left) = match asked {
-        0 => (None, terms.bytes_max),
-        asked => {
-            let (room, granted) = face.answer_room(asked.min(terms.bytes_max)).await;
-            (Some(room), granted)
+    let (mut room, mut left) = match Need::of(plan, &led, &image) {
+        None => (None, terms.bytes_max),
+        Some(Need { asked, first }) => {
+            let asked = asked.min(terms.bytes_max);
+            let (room, granted) = face.answer_room(asked.max(first), first).await;
+            (Some(room), granted.min(asked))
         }
     };
     let mut look = Look { seen: Vec::with_capacity(led.len()), room: None };
@@ -102,8 +97,25 @@ pub(super) async fn look(face: &Face, plan: &Plan, terms: &Terms) -> Look {
     look
 }
 
-fn has_records(wanted: &Wanted, led: &Result<Led, Seen>) -> bool {
-    led.as_ref().is_ok_and(|led| led.partition.high_watermark() > wanted.offset)
+/// The memory that records will take which are there to be read.
+struct Need {
+    /// What the client asks for, in bytes.
+    asked: usize,
+    /// What a single batch may take: the first is given whole, however little is asked for.
+    first: usize,
+}
+
+impl Need {
+    fn of(plan: &Plan, led: &[Result<Led, Seen>], image: &Image) -> Option<Need> {
+        let found = plan.wanted.iter().zip(led).filter(|((_, wanted), led)| {
+            led.as_ref().is_ok_and(|led| led.partition.high_watermark() > wanted.offset)
+        });
+        found.fold(None, |need, ((key, wanted), _)| {
+            let Need { asked, first } = need.unwrap_or(Need { asked: 0, first: 0 });
+            let batch = key.topic.find(image).map_or(0, |topic| topic.configs.max_message_bytes());
+            Some(Need { asked: asked.saturating_add(wanted.bytes_max), first: first.max(batch) })
+        })
+    }
 }
 
 async fn find(
