@@ -28,6 +28,8 @@ pub(super) const API_VERSIONS: i16 = 18;
 pub(crate) type Work = BoxFuture<'static, Result<Answer, Closed>>;
 /// What beginning a request comes to.
 type Begun = BoxFuture<'static, Result<Work, Closed>>;
+/// Returns about how many bytes making the answer to a request of that version takes.
+type Weigh<Q> = fn(&Face, i16, &Q) -> usize;
 
 /// One API: what it is called, which versions are told to clients, and who serves it.
 pub struct Api {
@@ -68,12 +70,17 @@ impl std::fmt::Debug for Api {
 
 macro_rules! table {
     (@begin $request:ident, $module:ident) => { |face, call, body| {
-        Box::pin(answered::<kafka_wire::$request, _, _, _>(face, call, body, api::$module::handle))
+        let no_room: Weigh<kafka_wire::$request> = |_, _, _| 0;
+        Box::pin(answered::<kafka_wire::$request, _, _, _>(face, call, body, no_room, api::$module::handle))
+    }};
+    (@begin $request:ident, $module:ident, weighs) => { |face, call, body| {
+        let (weigh, handle) = (api::$module::weigh, api::$module::handle);
+        Box::pin(answered::<kafka_wire::$request, _, _, _>(face, call, body, weigh, handle))
     }};
     (@begin $request:ident, $module:ident, begins) => { |face, call, body| {
         Box::pin(api::$module::begin(face, call, body))
     }};
-    ($($name:ident $key:literal, $min:literal..=$max:literal, from $from:literal, $request:ident, $module:ident $($begins:ident)?;)*) => {
+    ($($name:ident $key:literal, $min:literal..=$max:literal, from $from:literal, $request:ident, $module:ident $($how:ident)?;)*) => {
         /// Every API served, by key.
         pub static TABLE: &[Api] = &[$(Api {
             key: $key,
@@ -84,7 +91,7 @@ macro_rules! table {
             overlaps: $key == PRODUCE,
             flexible: flexible::<kafka_wire::$request>,
             decode: |decoder, version| frame::decode::<kafka_wire::$request>(decoder, version).map(drop),
-            begin: table!(@begin $request, $module $(, $begins)?),
+            begin: table!(@begin $request, $module $(, $how)?),
         },)*];
     };
 }
@@ -93,14 +100,14 @@ table! {
     Produce 0, 0..=13, from 3, ProduceRequest, produce begins;
     Fetch 1, 4..=18, from 4, FetchRequest, fetch begins;
     ListOffsets 2, 1..=10, from 1, ListOffsetsRequest, list_offsets;
-    Metadata 3, 0..=13, from 0, MetadataRequest, metadata;
+    Metadata 3, 0..=13, from 0, MetadataRequest, metadata weighs;
     ApiVersions 18, 0..=4, from 0, ApiVersionsRequest, api_versions;
     CreateTopics 19, 2..=7, from 2, CreateTopicsRequest, create_topics;
     DeleteTopics 20, 1..=6, from 1, DeleteTopicsRequest, delete_topics;
     DeleteRecords 21, 0..=2, from 0, DeleteRecordsRequest, delete_records;
     InitProducerId 22, 0..=5, from 0, InitProducerIdRequest, init_producer_id;
     OffsetForLeaderEpoch 23, 2..=4, from 2, OffsetForLeaderEpochRequest, offset_for_leader_epoch;
-    DescribeConfigs 32, 1..=4, from 1, DescribeConfigsRequest, describe_configs;
+    DescribeConfigs 32, 1..=4, from 1, DescribeConfigsRequest, describe_configs weighs;
     CreatePartitions 37, 0..=3, from 0, CreatePartitionsRequest, create_partitions;
     DescribeCluster 60, 0..=2, from 0, DescribeClusterRequest, describe_cluster;
 }
@@ -115,24 +122,29 @@ fn flexible<Q: KafkaRequest>(version: i16) -> bool {
 }
 
 /// Serves an API that is one function from a request to an answer.
+///
+/// A large answer waits for room before it is made, since a few bytes of a request may ask for all there is.
 async fn answered<Q, R, F, Fut>(
     face: Arc<Face>,
     call: Call,
     mut body: Decoder,
+    weigh: Weigh<Q>,
     handle: F,
 ) -> Result<Work, Closed>
 where
-    Q: KafkaRequest,
+    Q: KafkaRequest + Send + 'static,
     R: KafkaResponse + Send,
     F: FnOnce(Arc<Face>, Call, Q) -> Fut + Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
     let request = frame::decode::<Q>(&mut body, call.version).map_err(frame::FrameError::from)?;
     drop(body);
-    let handled = handle(face, call.clone(), request);
     Ok(Box::pin(async move {
-        let answer = handled.await;
-        Ok(Answer::of(frame::encode(&call, &answer)?))
+        let mut room = face.whole_answer_room(weigh(&face, call.version, &request)).await;
+        let answer = handle(face, call.clone(), request).await;
+        let frame = frame::encode(&call, &answer)?;
+        room.iter_mut().for_each(|room| room.shrink(frame.len()));
+        Ok(Answer::holding(frame, room))
     }))
 }
 

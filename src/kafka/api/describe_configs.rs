@@ -4,6 +4,7 @@
 //! value in force and where it comes from. A list of names restricts the answer; null means all, an empty list none.
 //! A broker's settings are listed under Kafka's names where Kafka has the like; they are read only here.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use kafka_wire::describe_configs_request::DescribeConfigsResource;
@@ -26,6 +27,9 @@ const SOURCE_TOPIC: i8 = 1;
 const SOURCE_STATIC_BROKER: i8 = 4;
 const SOURCE_DEFAULT: i8 = 5;
 
+/// What a resource takes while an answer is made of it, both forms of the answer together.
+const RESOURCE_BYTES: usize = 16 * 1024;
+
 /// The version from which types and documentation are told.
 const TYPES_FROM: i16 = 3;
 
@@ -47,7 +51,7 @@ pub(in crate::kafka) async fn handle(
     request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
     let mut answer = DescribeConfigsResponse::default();
-    for resource in request.resources {
+    for resource in distinct(request.resources) {
         let mut result = DescribeConfigsResult::default();
         result.resource_type = resource.resource_type;
         match shown(&face, &resource) {
@@ -66,6 +70,21 @@ pub(in crate::kafka) async fn handle(
         answer.results.push(result);
     }
     answer
+}
+
+/// Returns about how many bytes the answer takes while it is made.
+pub(in crate::kafka) fn weigh(_: &Face, _: i16, request: &DescribeConfigsRequest) -> usize {
+    request.resources.len().saturating_mul(RESOURCE_BYTES)
+}
+
+/// The resources of a request, each once.
+fn distinct(
+    resources: Vec<DescribeConfigsResource>,
+) -> impl Iterator<Item = DescribeConfigsResource> {
+    let mut seen = HashSet::new();
+    resources.into_iter().filter(move |it| {
+        seen.insert((it.resource_type, it.resource_name.clone(), it.configuration_keys.clone()))
+    })
 }
 
 /// Returns every config of a topic with its value in force.
@@ -270,6 +289,16 @@ mod tests {
             ("5000", SOURCE_TOPIC)
         );
         assert_eq!(find("cleanup.policy").source, SOURCE_DEFAULT);
+    }
+
+    #[test]
+    fn a_resource_that_is_named_often_is_answered_once() {
+        let mut resource = DescribeConfigsResource::default();
+        resource.resource_name = "t".into();
+        let mut other = resource.clone();
+        other.configuration_keys = Some(vec!["retention.ms".into()]);
+        let named = vec![resource.clone(), resource.clone(), other.clone(), resource.clone()];
+        assert_eq!(distinct(named).collect::<Vec<_>>(), [resource, other]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! request names it, allows it and the broker is set up so; unlike Kafka, the answer waits for the creation, which
 //! saves the client one round of errors. In-sync replicas are the live ones: with Raft any majority will do.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,9 @@ use crate::metadata::{
 const CREATE_MAX: Duration = Duration::from_secs(5);
 /// The most topics that one request creates on the side; whoever wants more should say so with CreateTopics.
 const AUTO_CREATED_MAX: usize = 100;
+/// What a topic and a partition take while an answer is made of them, both forms of the answer together.
+const TOPIC_BYTES: usize = 512;
+const PARTITION_BYTES: usize = 512;
 /// Before this version an empty list means every topic, from it on none.
 const EMPTY_IS_NONE_FROM: i16 = 1;
 /// Before this version a topic without a name cannot be expressed.
@@ -38,9 +41,9 @@ pub(in crate::kafka) async fn handle(
     call: Call,
     request: MetadataRequest,
 ) -> MetadataResponse {
-    let wanted = request.topics.filter(|it| call.version >= EMPTY_IS_NONE_FROM || !it.is_empty());
+    let wanted = named(&request.topics, call.version);
     let create = request.allow_auto_topic_creation && face.context.config.topics.auto_create;
-    let refused = match &wanted {
+    let refused = match wanted {
         Some(topics) if create => create_missing(&face, topics).await,
         _ => HashMap::new(),
     };
@@ -51,8 +54,7 @@ pub(in crate::kafka) async fn handle(
     answer.controller_id = controller_id(&face, &image);
     answer.topics = match wanted {
         None => image.topics.values().map(|topic| topic_row(&face, &image, topic, &call)).collect(),
-        Some(topics) => topics
-            .iter()
+        Some(topics) => distinct(topics)
             .map(|it| match asked(it, &image, &refused, call.version) {
                 Ok(topic) => topic_row(&face, &image, topic, &call),
                 Err(code) => missing_row(it, code, &call),
@@ -62,9 +64,30 @@ pub(in crate::kafka) async fn handle(
     answer
 }
 
-/// The cluster's id as clients show it; the same text as over HTTP.
-pub(super) fn cluster_id(image: &Image) -> String {
-    Uuid::from_u128(image.cluster_id).to_string()
+/// Returns about how many bytes the answer takes while it is made.
+pub(in crate::kafka) fn weigh(face: &Face, version: i16, request: &MetadataRequest) -> usize {
+    let image = face.context.metadata.image();
+    let of_topic = |topic: &Arc<Topic>| TOPIC_BYTES + topic.partitions.len() * PARTITION_BYTES;
+    let all = image.topics.len() * TOPIC_BYTES + image.groups.len() * PARTITION_BYTES;
+    let Some(wanted) = named(&request.topics, version) else { return all };
+    let found = wanted.iter().filter_map(|it| find(it, &image));
+    // A topic that is named often is answered once.
+    let once = found.map(of_topic).fold(0_usize, usize::saturating_add).min(all);
+    once + wanted.len() * TOPIC_BYTES
+}
+
+/// The topics that a request names; `None` when it asks for all.
+fn named(
+    topics: &Option<Vec<MetadataRequestTopic>>,
+    version: i16,
+) -> Option<&Vec<MetadataRequestTopic>> {
+    topics.as_ref().filter(|it| version >= EMPTY_IS_NONE_FROM || !it.is_empty())
+}
+
+/// The topics of a request, each once, as Kafka answers them.
+fn distinct(wanted: &[MetadataRequestTopic]) -> impl Iterator<Item = &MetadataRequestTopic> {
+    let mut seen = HashSet::new();
+    wanted.iter().filter(move |it| seen.insert((it.name.as_deref(), it.topic_id.to_bytes())))
 }
 
 /// The broker to send admin requests to; any will do, since each forwards them.
@@ -131,18 +154,25 @@ fn asked<'i>(
     refused: &HashMap<String, ErrorCode>,
     version: i16,
 ) -> Result<&'i Arc<Topic>, ErrorCode> {
-    let id = Uuid::from_bytes(wanted.topic_id.to_bytes());
     let Some(name) = &wanted.name else {
-        return image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId);
+        return find(wanted, image).ok_or(ErrorCode::UnknownTopicId);
     };
-    if !id.is_nil() && version < NULL_NAME_FROM {
+    let by_id = !Uuid::from_bytes(wanted.topic_id.to_bytes()).is_nil();
+    if by_id && version < NULL_NAME_FROM {
         return Err(ErrorCode::InvalidRequest);
     }
-    image.topic(name).ok_or_else(|| match refused.get(name.as_str()) {
+    find(wanted, image).ok_or_else(|| match refused.get(name.as_str()) {
         Some(code) => *code,
         None if usable(name) => ErrorCode::UnknownTopicOrPartition,
         None => ErrorCode::InvalidTopic,
     })
+}
+
+fn find<'i>(wanted: &MetadataRequestTopic, image: &'i Image) -> Option<&'i Arc<Topic>> {
+    match &wanted.name {
+        Some(name) => image.topic(name),
+        None => image.topic_by_id(Uuid::from_bytes(wanted.topic_id.to_bytes())),
+    }
 }
 
 fn missing_row(
@@ -228,6 +258,17 @@ mod tests {
         let refused = HashMap::from([("t".to_owned(), ErrorCode::InvalidReplicationFactor)]);
         let code = asked(&wanted(Some("t"), Uuid::nil()), &image, &refused, 9).unwrap_err();
         assert_eq!(code, ErrorCode::InvalidReplicationFactor);
+    }
+
+    #[test]
+    fn a_topic_that_is_named_often_is_answered_once() {
+        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let mut topics = vec![wanted(Some("t"), Uuid::nil()); 1_000];
+        topics.extend([wanted(None, one), wanted(Some("u"), Uuid::nil()), wanted(None, two)]);
+        topics.extend(topics.clone());
+        let distinct: Vec<_> = distinct(&topics).cloned().collect();
+        let once = [&topics[0], &topics[1_000], &topics[1_001], &topics[1_002]].map(Clone::clone);
+        assert_eq!(distinct, once);
     }
 
     #[test]
