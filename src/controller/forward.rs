@@ -16,10 +16,13 @@ use uuid::Uuid;
 
 use super::Controller;
 use super::calls::PROPOSE;
-use crate::metadata::{AdminError, Command, Done, Reply, decode, encode};
+use crate::metadata::{AdminError, Command, Done, MetadataMachine, Reply, decode, encode};
 
 /// Between two attempts: about an election's length over ten.
 const PAUSE: Duration = Duration::from_millis(50);
+/// The largest command: a topic of 10,000 partitions whose 15 replicas are named takes less. The log keeps some
+/// thousands of commands, whatever they say.
+const COMMAND_BYTES_MAX: usize = 1024 * 1024;
 /// How long the defect `metadata-before-commit` waits for the commit that it should wait for.
 const IMPATIENCE: Duration = Duration::from_millis(50);
 /// One attempt's share of the time, so that a leader that died unheard does not use it up.
@@ -43,8 +46,15 @@ impl Controller {
         command: Command,
         deadline: Instant,
     ) -> Result<Done, AdminError> {
+        MetadataMachine::check_form(&command)?;
         let command = Command::Once { request: Uuid::new_v4(), command: Box::new(command) };
         let payload = Bytes::from(encode(&command));
+        if payload.len() > COMMAND_BYTES_MAX {
+            return Err(AdminError::InvalidRequest(format!(
+                "it comes to {} bytes, at most {COMMAND_BYTES_MAX} are taken",
+                payload.len()
+            )));
+        }
         let mut repeated = false;
         loop {
             match self.attempt(&payload, deadline).await {

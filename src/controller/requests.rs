@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::Controller;
 use crate::metadata::{
     AdminError, Command, Done, Image, MetadataMachine, NewPartitions, NewTopic, PartitionInfo,
-    Topic,
+    Topic, quote,
 };
 
 /// Requests of one batch that are under way at a time; the metadata leader merges them into few writes.
@@ -179,7 +179,7 @@ impl Controller {
 
     fn partition(&self, topic: &str, index: i32) -> Result<(Uuid, PartitionInfo), AdminError> {
         let image = self.metadata().image();
-        let found = image.topic(topic).ok_or_else(|| AdminError::UnknownTopic(topic.to_owned()))?;
+        let found = image.topic(topic).ok_or_else(|| AdminError::UnknownTopic(quote(topic)))?;
         let partition = found.partition(index).cloned().ok_or_else(|| {
             AdminError::UnknownPartition { topic: topic.to_owned(), partition: index }
         })?;
@@ -222,7 +222,7 @@ fn resolve(image: &Image, topic: &TopicRef) -> Result<Uuid, AdminError> {
         TopicRef::Name(name) => image
             .topic(name)
             .map(|found| found.id)
-            .ok_or_else(|| AdminError::UnknownTopic(name.clone())),
+            .ok_or_else(|| AdminError::UnknownTopic(quote(name))),
         TopicRef::Id(id) => {
             image.topic_by_id(*id).map(|found| found.id).ok_or(AdminError::UnknownTopicId(*id))
         }
@@ -233,7 +233,7 @@ fn resolve(image: &Image, topic: &TopicRef) -> Result<Uuid, AdminError> {
 fn named(error: AdminError, topic: &TopicRef) -> AdminError {
     match (error, topic) {
         (AdminError::UnknownTopicId(_), TopicRef::Name(name)) => {
-            AdminError::UnknownTopic(name.clone())
+            AdminError::UnknownTopic(quote(name))
         }
         (error, _) => error,
     }

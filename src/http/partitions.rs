@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::topics::patience;
 use super::{forward, raft};
 use crate::broker::Context;
-use crate::metadata::{AdminError, Metadata, PartitionInfo};
+use crate::metadata::{AdminError, Metadata, PartitionInfo, quote};
 
 /// A partition as the cluster agreed on it, and who leads it.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -72,7 +72,7 @@ pub(super) async fn describe(
     Parameters((topic, index)): Parameters<(String, i32)>,
 ) -> Result<Json<Detailed>, Problem> {
     let image = context.metadata.image();
-    let found = image.topic(&topic).ok_or_else(|| AdminError::UnknownTopic(topic.clone()))?;
+    let found = image.topic(&topic).ok_or_else(|| AdminError::UnknownTopic(quote(&topic)))?;
     let info = found
         .partition(index)
         .ok_or_else(|| AdminError::UnknownPartition { topic: topic.clone(), partition: index })?;

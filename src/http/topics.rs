@@ -16,7 +16,7 @@ use super::partitions::{self, Partition};
 use super::problem::Problem;
 use crate::broker::Context;
 use crate::controller::TopicRef;
-use crate::metadata::{AdminError, Metadata, NewTopic, Topic};
+use crate::metadata::{AdminError, Metadata, NewTopic, Topic, quote};
 
 const PAGE_MAX: usize = 1_000;
 
@@ -144,7 +144,7 @@ pub(super) async fn describe(
     Parameters(name): Parameters<String>,
 ) -> Result<Json<Described>, Problem> {
     let image = context.metadata.image();
-    let topic = image.topic(&name).ok_or(AdminError::UnknownTopic(name))?;
+    let topic = image.topic(&name).ok_or_else(|| AdminError::UnknownTopic(quote(&name)))?;
     Ok(Json(full(&context, topic)))
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::AdminError;
+use super::{AdminError, quote};
 
 /// One config: what it is called, what it may be and what it means.
 #[derive(Debug)]
@@ -130,6 +130,8 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
     },
 ];
 
+/// The longest number there is has a sign and 19 digits.
+const NUMBER_BYTES_MAX: usize = 20;
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 const RETENTION_BYTES: &str = "retention.bytes";
@@ -158,7 +160,7 @@ impl TopicConfigs {
     pub fn new(explicit: BTreeMap<String, String>, replicas: usize) -> Result<Self, AdminError> {
         for (name, value) in &explicit {
             check(name, value, replicas)
-                .map_err(|reason| AdminError::InvalidConfig { name: name.clone(), reason })?;
+                .map_err(|reason| AdminError::InvalidConfig { name: quote(name), reason })?;
         }
         Ok(Self { explicit })
     }
@@ -232,13 +234,18 @@ fn check(name: &str, value: &str, replicas: usize) -> Result<(), String> {
     let number = match entry.allowed {
         Allowed::OneOf(values) if values.contains(&value) => return Ok(()),
         Allowed::OneOf(values) => {
-            return Err(format!("it is {value:?}, only {} is possible", values.join(" or ")));
+            return Err(format!(
+                "it is {:?}, only {} is possible",
+                quote(value),
+                values.join(" or ")
+            ));
         }
-        Allowed::Between(least, most) => {
-            value.parse::<i64>().ok().filter(|number| (least..=most).contains(number)).ok_or_else(
-                || format!("it is {value:?}, not a whole number from {least} to {most}"),
-            )?
-        }
+        Allowed::Between(least, most) => whole_number(value)
+            .filter(|number| (least..=most).contains(number))
+            .ok_or_else(|| {
+                let value = quote(value);
+                format!("it is {value:?}, not a whole number from {least} to {most}")
+            })?,
     };
     let majority = replicas / 2 + 1;
     if name == MIN_INSYNC_REPLICAS && usize::try_from(number).is_ok_and(|least| least > majority) {
@@ -247,6 +254,11 @@ fn check(name: &str, value: &str, replicas: usize) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Reads a number. One with zeros in front for ever is none: the text is kept with the topic.
+fn whole_number(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|_| text.len() <= NUMBER_BYTES_MAX)
 }
 
 #[cfg(test)]

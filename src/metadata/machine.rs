@@ -44,6 +44,15 @@ impl MetadataMachine {
         let reply = judge(&mut tried, command.clone());
         (tried, reply)
     }
+
+    /// Refuses what no image would take, so that the log and the memory of answers are spared it.
+    pub fn check_form(command: &Command) -> Result<(), AdminError> {
+        match command {
+            Command::CreateTopic { topic, .. } => topics::check_form(topic),
+            Command::RegisterBroker(spec) => brokers::check_form(spec),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Machine for MetadataMachine {

@@ -16,7 +16,7 @@ use super::wait_of;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::face::Face;
 use crate::kafka::frame::Call;
-use crate::metadata::{AdminError, NewTopic, Topic};
+use crate::metadata::{AdminError, NewTopic, Topic, quote};
 
 /// The version from which -1 stands for the broker's default (KIP-464).
 const DEFAULTS_FROM: i16 = 4;
@@ -62,7 +62,7 @@ fn new_topic(asked: &CreatableTopic, version: i16) -> Result<NewTopic, AdminErro
     for config in &asked.configs {
         // Kafka refuses null as well: there is nothing to reset yet.
         let value = config.value.as_ref().ok_or_else(|| AdminError::InvalidConfig {
-            name: config.name.to_string(),
+            name: quote(&config.name),
             reason: "it has no value".to_owned(),
         })?;
         configs.insert(config.name.to_string(), value.to_string());

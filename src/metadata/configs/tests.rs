@@ -58,5 +58,6 @@ fn what_cannot_be_enforced_is_refused_with_the_reason() {
     assert!(refusal("min.insync.replicas", "3").contains("2 of 3 replicas"));
     assert!(refusal("retention.ms", "soon").contains("from -1 to"));
     assert!(refusal("retention.ms", "-2").contains("from -1 to"));
+    assert!(refusal("retention.ms", &"0".repeat(21)).contains("not a whole number"));
     assert!(refusal("flush.messages", "1").contains("does not know"));
 }

@@ -5,23 +5,28 @@
 //! deleted and created again by an echo is a topic back from the dead. So a request carries an id, and the second
 //! time it is answered as the first.
 //!
-//! The number remembered is a constant and not a setting, because replicas that disagree about it would disagree about
-//! the image. An attempt is given up after seconds, in which far fewer requests than that are made.
+//! How much is remembered is a constant and not a setting, because replicas that disagree about it would disagree about
+//! the image. A sender may repeat for five minutes, in which a few clients create tens of thousands of topics;
+//! what was carried out costs few bytes to remember, and only refusals cost more, for they say why. So there is a bound
+//! on the number and one on the bytes, and the oldest go first.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::metadata::Reply;
+use crate::metadata::{Reply, encode};
 
-/// Requests remembered: a few hundred KiB of memory and of checkpoint.
-const REQUESTS_MAX: usize = 4_096;
+/// Requests remembered: some ten MiB of memory and two of checkpoint when all were carried out.
+const REQUESTS_MAX: usize = 65_536;
+/// Encoded bytes of the replies remembered.
+const REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Answered {
     order: VecDeque<Uuid>,
     replies: BTreeMap<Uuid, Reply>,
+    reply_bytes: usize,
 }
 
 /// As it is checkpointed, oldest first.
@@ -34,18 +39,23 @@ impl Answered {
     }
 
     pub(super) fn remember(&mut self, request: Uuid, reply: Reply) {
-        if self.order.len() == REQUESTS_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.replies.remove(&oldest);
-        }
         self.order.push_back(request);
+        self.reply_bytes += bytes_of(&reply);
         self.replies.insert(request, reply);
+        while self.order.len() > REQUESTS_MAX || self.reply_bytes > REPLY_BYTES_MAX {
+            let oldest = self.order.pop_front().and_then(|oldest| self.replies.remove(&oldest));
+            self.reply_bytes -= oldest.as_ref().map_or(0, bytes_of);
+        }
     }
 
     pub(super) fn store(&self) -> Stored {
         Stored(self.order.iter().map(|id| (*id, self.replies[id].clone())).collect())
     }
+}
+
+/// The same on every broker, unlike what it takes in memory.
+fn bytes_of(reply: &Reply) -> usize {
+    encode(reply).len()
 }
 
 impl From<Stored> for Answered {
@@ -61,7 +71,7 @@ impl From<Stored> for Answered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metadata::Done;
+    use crate::metadata::{AdminError, Done};
 
     #[test]
     fn the_oldest_are_forgotten_and_the_rest_survives_a_checkpoint() {
@@ -72,6 +82,18 @@ mod tests {
         }
         assert_eq!(answered.get(&id(0)), None);
         assert_eq!(answered.get(&id(1)), Some(&Ok(Done::Changed)));
+        assert_eq!(Answered::from(answered.store()), answered);
+    }
+
+    #[test]
+    fn long_refusals_are_bounded_in_bytes() {
+        let mut answered = Answered::default();
+        let long = Err(AdminError::InvalidRequest("x".repeat(100_000)));
+        for number in 0..100 {
+            answered.remember(Uuid::from_u128(number), long.clone());
+        }
+        assert_eq!(answered.replies.len(), REPLY_BYTES_MAX / bytes_of(&long));
+        assert!(answered.replies.contains_key(&Uuid::from_u128(99)), "the newest stays");
         assert_eq!(Answered::from(answered.store()), answered);
     }
 }

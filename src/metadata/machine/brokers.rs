@@ -1,6 +1,6 @@
 //! Commands about the cluster and its brokers.
 
-use crate::metadata::{AdminError, Broker, BrokerSpec, Done, Image, Reply};
+use crate::metadata::{AdminError, Broker, BrokerSpec, Done, Image, Reply, quote};
 
 /// Kafka numbers brokers with an i32.
 const BROKER_ID_MAX: u64 = i32::MAX as u64;
@@ -21,6 +21,19 @@ pub(super) fn form(image: &mut Image, cluster_id: u128) -> Reply {
     image.next_group = image.next_group.max(1);
     image.next_broker = image.next_broker.max(1);
     Ok(Done::Changed)
+}
+
+/// Refuses a broker that no image would take. Guests speak here, so what they say of themselves is bounded.
+pub(super) fn check_form(spec: &BrokerSpec) -> Result<(), AdminError> {
+    let hosts = [&spec.kafka, &spec.http, &spec.peer].map(|at| Some(&at.host));
+    let mut texts = hosts.into_iter().chain([spec.rack.as_ref()]).flatten();
+    match texts.find(|text| text.len() > TEXT_BYTES_MAX) {
+        None => Ok(()),
+        Some(text) => Err(AdminError::InvalidRequest(format!(
+            "{:?} is longer than {TEXT_BYTES_MAX} bytes, the most for a host or rack",
+            quote(text)
+        ))),
+    }
 }
 
 /// A new broker starts fenced: it is not known to be reachable until the failure detector has heard it.

@@ -432,3 +432,31 @@ fn a_request_that_arrives_again_takes_effect_once_and_is_answered_alike() {
     let restored = MetadataMachine::decode(&log.machine.encode()).unwrap();
     assert_eq!(restored.answered, log.machine.answered);
 }
+
+#[test]
+fn an_error_quotes_little_of_what_a_request_says() {
+    let mut log = Log::with_brokers(1);
+    let long = "\u{7f}".repeat(1 << 20);
+    let topic = |name: &str, config: (&str, &str)| {
+        let configs = [(config.0.to_owned(), config.1.to_owned())].into();
+        let topic = NewTopic { name: name.to_owned(), configs, ..NewTopic::default() };
+        Command::CreateTopic { id: id("t"), topic }
+    };
+    let hostile = [
+        topic(&long[..249], ("retention.ms", "1")),
+        topic("t", (&long, "1")),
+        topic("t", ("retention.ms", &long)),
+        topic("t", ("cleanup.policy", &long)),
+    ];
+    for command in hostile {
+        let error = log.apply(command.clone()).unwrap_err();
+        assert!(encode(&error).len() < 1_500, "{} bytes", encode(&error).len());
+        assert_eq!(MetadataMachine::check_form(&command), Err(error), "known before it is logged");
+    }
+    let total = NewPartitions { topic: long.clone(), total: 2, assignment: Vec::new() };
+    let error = log.apply(Command::CreatePartitions(total)).unwrap_err();
+    assert!(encode(&error).len() < 1_500);
+    let guest = BrokerSpec { rack: Some(long), ..spec(None, 9) };
+    let error = MetadataMachine::check_form(&Command::RegisterBroker(guest)).unwrap_err();
+    assert!(encode(&error).len() < 1_500);
+}

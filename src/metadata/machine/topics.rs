@@ -10,6 +10,7 @@ use super::replicas::check_replicas;
 use crate::controller::{Candidate, place};
 use crate::metadata::{
     AdminError, Done, Image, NewPartitions, NewTopic, PartitionInfo, Reply, Topic, TopicConfigs,
+    quote,
 };
 
 /// Kafka's limit: names became directory names there, and clients check it.
@@ -43,7 +44,7 @@ pub(super) fn add_partitions(image: &mut Image, request: NewPartitions) -> Reply
     let topic = image
         .topic(&request.topic)
         .cloned()
-        .ok_or_else(|| AdminError::UnknownTopic(request.topic.clone()))?;
+        .ok_or_else(|| AdminError::UnknownTopic(quote(&request.topic)))?;
     let (now, total) = (topic.partitions.len(), request.total);
     check_count(total)?;
     let added = (total as usize).checked_sub(now).filter(|added| *added > 0).ok_or_else(|| {
@@ -84,8 +85,18 @@ pub(super) fn alter_configs(
     Ok(Done::Changed)
 }
 
-fn check_name(image: &Image, name: &str) -> Result<(), AdminError> {
-    let invalid = |why: &str| Err(AdminError::InvalidName(format!("{name:?} {why}")));
+/// Refuses a topic that no image would take.
+pub(super) fn check_form(request: &NewTopic) -> Result<(), AdminError> {
+    check_name_form(&request.name)?;
+    // How many replicas there will be is not known yet.
+    TopicConfigs::new(request.configs.clone(), usize::MAX).map(drop)
+}
+
+fn invalid_name(name: &str, why: &str) -> AdminError {
+    AdminError::InvalidName(format!("{:?} {why}", quote(name)))
+}
+
+fn check_name_form(name: &str) -> Result<(), AdminError> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         return Err(AdminError::InvalidName(format!(
             "it has {} bytes, 1 to {NAME_BYTES_MAX} are possible",
@@ -93,11 +104,17 @@ fn check_name(image: &Image, name: &str) -> Result<(), AdminError> {
         )));
     }
     if name == "." || name == ".." {
-        return invalid("is a path");
+        return Err(invalid_name(name, "is a path"));
     }
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
-        return invalid("has other characters than letters, digits, '.', '_' and '-'");
+        let why = "has other characters than letters, digits, '.', '_' and '-'";
+        return Err(invalid_name(name, why));
     }
+    Ok(())
+}
+
+fn check_name(image: &Image, name: &str) -> Result<(), AdminError> {
+    check_name_form(name)?;
     if image.topic(name).is_some() {
         return Err(AdminError::TopicExists(name.to_owned()));
     }
@@ -106,7 +123,8 @@ fn check_name(image: &Image, name: &str) -> Result<(), AdminError> {
     if name.contains(['.', '_']) {
         let ours = folded(name);
         if let Some(twin) = image.topics.keys().find(|other| folded(other) == ours) {
-            return invalid(&format!("differs from topic {twin:?} only in '.' and '_'"));
+            let why = format!("differs from topic {twin:?} only in '.' and '_'");
+            return Err(invalid_name(name, &why));
         }
     }
     Ok(())
