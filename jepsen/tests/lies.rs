@@ -10,7 +10,7 @@ use quorate_jepsen::admin::wait;
 use quorate_jepsen::checker::{self, Verdict};
 use quorate_jepsen::history::{Body, Kind, Op, Recorder};
 use quorate_jepsen::sandbox::{Cluster, DiskKind, Shim, Spec, within};
-use quorate_jepsen::workload::{self, Env, Phase, Settings, Worker, };
+use quorate_jepsen::workload::{self, Env, Phase, Settings, Worker};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 

@@ -53,7 +53,8 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, Closing> for Builder {
         let log = db.log(GroupId(1));
         let shared = Arc::new(Shared::new(GroupId(1), 1, vec![1], log.clone(), 1 << 20, None));
         let machine = Arc::new(RwLock::new(Counter::default()));
-        let machine = StateMachine::load(shared, machine, Arc::new(Wanted::default())).unwrap();
+        let running = tokio::sync::watch::Sender::new(());
+        let machine = StateMachine::load(shared, machine, Arc::default(), running).unwrap();
         Ok((Closing { db, _dir: dir }, LogStore::new(log, 1 << 20, Some(1)), machine))
     }
 }
