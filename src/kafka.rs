@@ -23,6 +23,6 @@ mod socket;
 mod table;
 
 pub use error::ErrorCode;
-pub use frame::{FrameError, decode_request};
+pub use frame::{Captured, FrameError, decode_request, request_memory_max};
 pub use listener::Listener;
 pub use table::{Api, TABLE};

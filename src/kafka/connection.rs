@@ -30,7 +30,7 @@ use super::face::{Face, LIGHT_BYTES_MAX, Room, stopped};
 use super::frame::{self, Call, FrameError};
 use super::pipeline::Pipeline;
 use super::socket::{self, Reader};
-use super::table::{Api, Work};
+use super::table::{Accepted, Api, Work};
 use crate::telemetry::{self, metrics};
 
 /// An answer ready to be written.
@@ -151,12 +151,13 @@ impl Requests {
         let (bytes, room) = self.socket.frame(&head, &self.face).await?;
         let (call, body) = frame::open(&head, bytes, &self.pipeline)?;
         let (api, received) = (call.api, call.received);
-        let work = match api.serves(call.version) {
+        let Accepted { work, held } = match api.serves(call.version) {
             true => (api.begin)(Arc::clone(&self.face), call, body).await?,
             false => told_the_versions(call)?,
         };
         // A light request may wait for records; thousands of such must not keep others out.
-        let room = room.filter(|_| api.overlaps || head.cost() > LIGHT_BYTES_MAX);
+        let mut room = room.filter(|_| api.overlaps || held > LIGHT_BYTES_MAX);
+        room.iter_mut().for_each(|room| room.shrink(held));
         let pending = Pending { api, received, work, room, slots };
         self.queue.send(pending).await.map_err(|_| Closed::ByPeer)
     }
@@ -182,10 +183,10 @@ impl Requests {
 }
 
 /// Answers an ApiVersions of a version that is not known, in the form every client knows.
-fn told_the_versions(call: Call) -> Result<Work, Closed> {
+fn told_the_versions(call: Call) -> Result<Accepted, Closed> {
     let call = Call { version: 0, ..call };
     let frame = frame::encode(&call, &api_versions::unsupported(&call))?;
-    Ok(Box::pin(std::future::ready(Ok(Answer::of(frame)))))
+    Ok(Accepted { work: Box::pin(std::future::ready(Ok(Answer::of(frame)))), held: 0 })
 }
 
 /// The writing side: ends when the reader is gone and everything begun is answered.

@@ -17,7 +17,7 @@ use kafka_wire_core::{ApiVersion, DecodeError, Decoder};
 use super::api;
 use super::connection::{Answer, Closed};
 use super::face::Face;
-use super::frame::{self, Call};
+use super::frame::{self, Body, Call};
 
 /// The key of the one API of which several requests of a connection may be under way.
 const PRODUCE: i16 = 0;
@@ -26,10 +26,19 @@ pub(super) const API_VERSIONS: i16 = 18;
 
 /// The answer that is being made: polled to its end by the connection, in the order of the requests.
 pub(crate) type Work = BoxFuture<'static, Result<Answer, Closed>>;
+/// What decoding a request comes to.
+type Decoded = Result<Box<dyn Body>, DecodeError>;
 /// What beginning a request comes to.
-type Begun = BoxFuture<'static, Result<Work, Closed>>;
+type Beginning = BoxFuture<'static, Result<Accepted, Closed>>;
 /// Returns about how many bytes making the answer to a request of that version takes.
 type Weigh<Q> = fn(&Face, i16, &Q) -> usize;
+
+/// A request that was begun: the work that is left of it.
+pub(crate) struct Accepted {
+    pub(super) work: Work,
+    /// Bytes that the decoded request takes; the work may hold on to them.
+    pub(super) held: usize,
+}
 
 /// One API: what it is called, which versions are told to clients, and who serves it.
 pub struct Api {
@@ -47,8 +56,8 @@ pub struct Api {
     /// its effects keep the order of requests; of no other API is that so.
     pub(super) overlaps: bool,
     flexible: fn(i16) -> bool,
-    pub(super) decode: fn(&mut Decoder, i16) -> Result<(), DecodeError>,
-    pub(super) begin: fn(Arc<Face>, Call, Decoder) -> Begun,
+    pub(super) decode: fn(&mut Decoder, i16) -> Decoded,
+    pub(super) begin: fn(Arc<Face>, Call, Decoder) -> Beginning,
 }
 
 impl Api {
@@ -90,7 +99,7 @@ macro_rules! table {
             served_from: $from,
             overlaps: $key == PRODUCE,
             flexible: flexible::<kafka_wire::$request>,
-            decode: |decoder, version| frame::decode::<kafka_wire::$request>(decoder, version).map(drop),
+            decode: decoded::<kafka_wire::$request>,
             begin: table!(@begin $request, $module $(, $how)?),
         },)*];
     };
@@ -121,6 +130,10 @@ fn flexible<Q: KafkaRequest>(version: i16) -> bool {
     Q::is_flexible(ApiVersion::new(version))
 }
 
+fn decoded<Q: KafkaRequest + 'static>(decoder: &mut Decoder, version: i16) -> Decoded {
+    Ok(Box::new(frame::decode::<Q>(decoder, version)?.0))
+}
+
 /// Serves an API that is one function from a request to an answer.
 ///
 /// A large answer waits for room before it is made, since a few bytes of a request may ask for all there is.
@@ -130,22 +143,24 @@ async fn answered<Q, R, F, Fut>(
     mut body: Decoder,
     weigh: Weigh<Q>,
     handle: F,
-) -> Result<Work, Closed>
+) -> Result<Accepted, Closed>
 where
     Q: KafkaRequest + Send + 'static,
     R: KafkaResponse + Send,
     F: FnOnce(Arc<Face>, Call, Q) -> Fut + Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
-    let request = frame::decode::<Q>(&mut body, call.version).map_err(frame::FrameError::from)?;
+    let (request, held) =
+        frame::decode::<Q>(&mut body, call.version).map_err(frame::FrameError::from)?;
     drop(body);
-    Ok(Box::pin(async move {
+    let work = Box::pin(async move {
         let mut room = face.whole_answer_room(weigh(&face, call.version, &request)).await;
         let answer = handle(face, call.clone(), request).await;
         let frame = frame::encode(&call, &answer)?;
         room.iter_mut().for_each(|room| room.shrink(frame.len()));
         Ok(Answer::holding(frame, room))
-    }))
+    });
+    Ok(Accepted { work, held })
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use super::LogStore;
 use crate::apply::StateMachine;
 use crate::error::DecodeError;
 use crate::machine::{Committed, Effects, Machine};
-use crate::maintenance::Wanted;
 use crate::replica::Shared;
 use crate::types::TypeConfig;
 

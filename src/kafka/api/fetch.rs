@@ -22,7 +22,7 @@ use crate::kafka::face::Face;
 use crate::kafka::frame::{self, Call, FrameError};
 use crate::kafka::route::{self, PartitionKey, TopicKey};
 use crate::kafka::sessions::{self, Plan, Wanted};
-use crate::kafka::table::Work;
+use crate::kafka::table::Accepted;
 use crate::metadata::Leader;
 
 mod look;
@@ -55,10 +55,10 @@ pub(in crate::kafka) async fn begin(
     face: Arc<Face>,
     call: Call,
     mut body: Decoder,
-) -> Result<Work, Closed> {
-    let request =
+) -> Result<Accepted, Closed> {
+    let (request, held) =
         frame::decode::<FetchRequest>(&mut body, call.version).map_err(FrameError::from)?;
-    Ok(Box::pin(fetch(face, call, request)))
+    Ok(Accepted { work: Box::pin(fetch(face, call, request)), held })
 }
 
 async fn fetch(face: Arc<Face>, call: Call, request: FetchRequest) -> Result<Answer, Closed> {

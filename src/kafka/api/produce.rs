@@ -22,7 +22,7 @@ use crate::kafka::face::{Face, now_ms};
 use crate::kafka::frame::{self, Call, FrameError};
 use crate::kafka::pipeline::Ticket;
 use crate::kafka::route::{self, Refused, TopicKey};
-use crate::kafka::table::Work;
+use crate::kafka::table::{Accepted, Work};
 use crate::metadata::{self, Image, Leader, PartitionInfo, TimestampType, TopicConfigs};
 use crate::partition::{AppendError, Appended, PendingAppend};
 use crate::record::{
@@ -75,8 +75,8 @@ pub(in crate::kafka) async fn begin(
     face: Arc<Face>,
     call: Call,
     mut body: Decoder,
-) -> Result<Work, Closed> {
-    let request =
+) -> Result<Accepted, Closed> {
+    let (request, held) =
         frame::decode::<ProduceRequest>(&mut body, call.version).map_err(FrameError::from)?;
     drop(body);
     let deadline = Instant::now() + wait_of(request.timeout_ms);
@@ -98,10 +98,11 @@ pub(in crate::kafka) async fn begin(
         }
         topics.push(Topic { name: data.name, id: data.topic_id, partitions });
     }
-    Ok(match acks {
+    let work: Work = match acks {
         0 => Box::pin(unanswered(topics)),
         _ => Box::pin(answer::when_committed(face, call, topics, deadline)),
-    })
+    };
+    Ok(Accepted { work, held })
 }
 
 fn refused_as_a_whole(request: &ProduceRequest) -> Option<ErrorCode> {

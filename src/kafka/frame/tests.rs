@@ -26,7 +26,7 @@ fn request<Q: KafkaEncode>(key: i16, version: i16, body: &Q) -> Vec<u8> {
 #[test]
 fn a_request_is_known_by_its_first_bytes_and_then_decoded() {
     let frame = request(3, 12, &MetadataRequest::default());
-    assert_eq!(decode_request(&frame).unwrap(), "Metadata");
+    assert_eq!(decode_request(&frame).unwrap().api.name, "Metadata");
     let head = Head::read(&frame, 1 << 20).unwrap();
     let (call, _) = open(&head, Bytes::from(frame).slice(LENGTH_BYTES..), &Arc::default()).unwrap();
     assert_eq!((call.correlation, call.version), (77, 12));
@@ -63,11 +63,59 @@ fn an_array_of_two_billion_topics_is_an_error_and_not_an_allocation() {
     assert!(matches!(decode_request(&frame), Err(FrameError::Malformed(_))));
 }
 
+/// A Produce of version 9, of one topic: as many partitions, each with as many bytes of records.
+fn produce_of(partitions: u8, record_bytes: u8) -> Vec<u8> {
+    let mut frame = request(0, 9, &ProduceRequest::default());
+    // Behind acks and timeout: the topics, counted one higher, and the tagged fields.
+    frame.truncate(frame.len() - 2);
+    frame.extend_from_slice(&[2, 2, b't', partitions + 1]);
+    for _ in 0..partitions {
+        frame.extend_from_slice(&[0, 0, 0, 0, record_bytes + 1]);
+        frame.extend(std::iter::repeat_n(7, usize::from(record_bytes)));
+        frame.push(0);
+    }
+    frame.extend_from_slice(&[0, 0]);
+    let length = i32::try_from(frame.len() - LENGTH_BYTES).unwrap();
+    frame[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+    frame
+}
+
+#[test]
+fn a_produce_of_many_partitions_without_records_is_refused() {
+    let small = decode_request(&produce_of(100, 68)).unwrap();
+    assert_eq!(small.api.name, "Produce", "the smallest batches there are");
+    assert!(decode_request(&produce_of(5, 0)).is_ok(), "a few are nobody's harm");
+    let refused = decode_request(&produce_of(100, 0));
+    assert!(matches!(refused, Err(FrameError::Malformed(DecodeError::LimitExceeded { .. }))));
+}
+
+#[test]
+fn what_a_request_takes_is_bounded_by_what_was_set_aside_for_it() {
+    // A thousand topics without names, each with an unknown tagged field: the most memory for the least bytes.
+    let mut frame = request(3, 9, &MetadataRequest::default());
+    let tail = frame.split_off(frame.len() - 4);
+    assert_eq!(tail[3], 0, "three flags and no tagged fields");
+    // In the place of the empty array a count of 1,000, one higher, as a varint.
+    frame.pop();
+    frame.extend_from_slice(&[0xe9, 0x07]);
+    frame.extend(std::iter::repeat_n([1, 1, 9, 0], 1_000).flatten());
+    frame.extend_from_slice(&tail);
+    let length = i32::try_from(frame.len() - LENGTH_BYTES).unwrap();
+    frame[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+    let head = Head::read(&frame, 1 << 20).unwrap();
+    let bytes = Bytes::from(frame).slice(LENGTH_BYTES..);
+    let (call, mut body) = open(&head, bytes, &Arc::default()).unwrap();
+    let (request, held) = decode::<MetadataRequest>(&mut body, call.version).unwrap();
+    assert_eq!(request.topics.map(|topics| topics.len()), Some(1_000));
+    assert!(held <= head.cost(), "{held} bytes, {} set aside", head.cost());
+    assert!(held > 40 * head.length, "the case is a bad one");
+}
+
 #[test]
 fn an_api_versions_from_the_future_is_let_through_to_be_told_so() {
     let mut frame = request(18, 4, &kafka_wire::ApiVersionsRequest::default());
     frame[7] = 99;
-    assert_eq!(decode_request(&frame).unwrap(), "ApiVersions");
+    assert_eq!(decode_request(&frame).unwrap().api.name, "ApiVersions");
 }
 
 #[test]
