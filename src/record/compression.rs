@@ -21,6 +21,8 @@ const SNAPPY_GROWTH_MAX: usize = 24;
 /// Java's snappy stream: this magic, two version numbers, then length-prefixed blocks.
 const XERIAL_MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
 const XERIAL_HEADER_BYTES: usize = 16;
+/// How an LZ4 frame begins: 0x184D2204, little endian.
+const LZ4_MAGIC: &[u8; 4] = b"\x04\x22\x4d\x18";
 /// Block size that Java's stream uses; the size only matters for compression here.
 const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
 /// 2^27 = 128 MiB, zstd's own default bound for streams and what its highest level needs.
@@ -66,7 +68,7 @@ impl Codec {
     }
 
     /// Compresses `plain` the way clients of this codec do.
-    pub(super) fn deflate(self, plain: &[u8]) -> io::Result<Vec<u8>> {
+    pub fn deflate(self, plain: &[u8]) -> io::Result<Vec<u8>> {
         match self {
             Codec::None => Ok(plain.to_vec()),
             Codec::Gzip => {
@@ -113,6 +115,10 @@ impl<'a> Inflated<'a> {
             }
             Codec::Snappy => Source::Snappy(SnappyBlocks::open(bytes)?),
             Codec::Lz4 => {
+                // The decoder also knows the format before frames, which no client of Kafka reads.
+                if !bytes.starts_with(LZ4_MAGIC) {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
                 let decoder = lz4_flex::frame::FrameDecoder::new(bytes);
                 Source::Lz4(Box::new(BufReader::new(decoder)))
             }

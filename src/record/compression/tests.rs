@@ -57,6 +57,14 @@ fn under_a_small_bound_zstd_takes_no_large_window() {
 }
 
 #[test]
+fn lz4_of_the_time_before_frames_is_refused_as_consumers_would() {
+    // Magic 0x184C2102, then one block: five literals.
+    let legacy = b"\x02\x21\x4c\x18\x06\0\0\0\x50hello";
+    let error = inflate(Codec::Lz4, legacy, 100).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+}
+
+#[test]
 fn cut_streams_are_errors_or_shorter_but_never_panics() {
     let plain: Vec<u8> = (0..5_000_u32).flat_map(u32::to_be_bytes).collect();
     for codec in Codec::ALL {
