@@ -7,10 +7,12 @@ export TEST_CLIENTS := $(CACHE)/clients
 CARGO := cargo --locked
 # Defects compile only with debug assertions, which these turn on for our crates alone.
 ASSERTIONS := $(foreach crate,quorate quorate-raft quorate-storage,--config profile.release.package.$(crate).debug-assertions=true)
+# What libFuzzer looks into is compiled once more for it, see tests/fuzz/instrument; RocksDB is not.
+FUZZED := $(foreach crate,quorate quorate-fuzz kafka-wire kafka-wire-core flate2 miniz_oxide lz4_flex snap,--config profile.release.package.$(crate).overflow-checks=true)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -o Dpkg::Use-Pty=0
 PIP := $(TEST_CLIENTS)/python/bin/pip --disable-pip-version-check
-.PHONY: help run build test test-storage test-broker test-simulation test-faults lint bench jepsen simulate mutants harness tools packages clients sandbox-tools
+.PHONY: help run build test test-storage test-broker test-simulation test-fuzz test-faults lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutants harness tools packages clients sandbox-tools
 .DEFAULT_GOAL := help
 
 help: ## this menu
@@ -26,7 +28,7 @@ build: tools ## compile bin/quorate
 
 test: clients lint build harness ## everything a change must pass: format, lints, all tests with real clients, crashes, faults
 	@echo "==> tests (three-broker clusters, kcat, Python, Java and Rust clients; a quarter of an hour on two cores, most of it compiling)"
-	@$(MAKE) --no-print-directory --keep-going test-storage test-broker test-simulation test-faults
+	@$(MAKE) --no-print-directory --keep-going test-storage test-broker test-simulation test-fuzz test-faults
 
 test-storage:
 	$(CARGO) test --release --no-fail-fast -p quorate-storage
@@ -38,6 +40,9 @@ test-simulation:
 	@echo "==> simulation: 20 seeds, each a process"
 	$(CARGO) test --release --no-fail-fast -p quorate-sim
 	$(CARGO) test --release --no-fail-fast -p quorate-raft --features simulation --lib store
+
+test-fuzz:
+	@$(MAKE) --no-print-directory fuzz ARGS='-max_total_time=12'
 
 test-faults:
 	@echo "==> fault injection: the harness's own tests, then a minute of faults"
@@ -58,6 +63,19 @@ jepsen: build harness ## every scenario of faults, ten minutes (flags: make jeps
 simulate: tools ## seeds of the deterministic simulation (flags: make simulate ARGS='--from 1 --count 2000')
 	$(CARGO) build --release -p quorate-sim
 	@$(CARGO_TARGET_DIR)/release/quorate-sim sweep $(or $(ARGS),--count 200)
+
+fuzz: tools ## coverage-guided fuzzing of requests and record batches (flags: make fuzz ARGS='-max_total_time=600')
+	RUSTC_WRAPPER=$(CURDIR)/tests/fuzz/instrument $(CARGO) build --release $(FUZZED) -p quorate-fuzz
+	@$(MAKE) --no-print-directory --keep-going fuzz-requests fuzz-batches
+
+# What was once found is tried first, so a finding fails every run until it is mended.
+fuzz-requests fuzz-batches: fuzz-%:
+	@echo "==> fuzzing $* (log: $(CACHE)/fuzz/$*/log)"
+	@mkdir -p $(CACHE)/fuzz/$*/corpus $(CACHE)/fuzz/$*/found
+	@cd $(CACHE)/fuzz/$* && fuzz=$(CARGO_TARGET_DIR)/release/quorate-fuzz-$* \
+	  && if $$fuzz -max_len=4096 -timeout=20 -rss_limit_mb=1024 -artifact_prefix=found/ $(or $(ARGS),-max_total_time=60) corpus found >log 2>&1; \
+	  then grep -E 'INITED|DONE' log; \
+	  else tail -n 60 log; echo "==> found something; to see it again: $$fuzz $$PWD/$$(ls -t found/* | head -n 1)"; exit 1; fi
 
 mutants: harness ## build brokers with known defects and show that the scenarios find them; renews jepsen/README.md
 	@echo "==> building the broker with defects"

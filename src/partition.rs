@@ -24,6 +24,7 @@ mod disk;
 mod epochs;
 mod hints;
 mod index;
+mod logged;
 mod machine;
 #[cfg(feature = "mutants")]
 mod mutants;
@@ -53,6 +54,7 @@ use crate::metadata::Leader;
 
 pub use append::{AppendError, Appended, PendingAppend};
 pub use changes::{Changes, Closed};
+pub use logged::{Illegible, Logged, logged};
 pub use machine::{PartitionMachine, Refusal, Reply};
 pub use read::{ReadError, Records, Unreadable};
 pub use replicas::{OpenError, Partitions, Replica};

@@ -1,0 +1,216 @@
+//! What must hold for everything that a producer may send as a record batch.
+//!
+//! A checksum keeps random changes out, and a compressed stream does so nearly as well. So the first byte of an
+//! input says how much of it is made right before it is judged: nothing, length and checksum, also the compression, or
+//! everything, and the input is but a recipe for records. The second byte says what the topic allows.
+
+use bytes::Bytes;
+use quorate::partition::{Reply, logged};
+use quorate::record::{
+    BatchBuilder, BatchError, Batches, CheckedBatch, Codec, HEADER_BYTES, Header, Limits, Record,
+    Records, TimestampRule, Want, check, stamp,
+};
+
+use crate::memory::peak_of;
+
+/// The broker's clock, milliseconds since 1970.
+pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
+/// Bytes in front of the batch in an input.
+const CONTROL_BYTES: usize = 2;
+/// Where length, checksum and attributes stand in a batch.
+const LENGTH_AT: usize = 8;
+const CRC_AT: usize = 17;
+const ATTRIBUTES_AT: usize = 21;
+
+/// Memory for one batch: the largest block that the LZ4 decoder knows is 8 MiB, once packed and once unpacked.
+const FIXED_BYTES: usize = 20 * 1024 * 1024;
+/// A block of snappy is unpacked as a whole.
+const GROWTH: usize = 32;
+
+/// More would say nothing new and take longer.
+const COMPOSED_RECORDS_MAX: usize = 6;
+
+/// How much is made right before a batch is judged.
+#[derive(Clone, Copy)]
+pub(crate) enum Repair {
+    Nothing,
+    Seal,
+    PackAndSeal,
+    Compose,
+}
+
+impl Repair {
+    pub(crate) const ALL: [Repair; 4] =
+        [Repair::Nothing, Repair::Seal, Repair::PackAndSeal, Repair::Compose];
+}
+
+/// Judges the batch that an input stands for.
+pub fn judge(input: &[u8]) {
+    let Some(([repair, rule], batch)) = input.split_first_chunk::<CONTROL_BYTES>() else { return };
+    let repair = Repair::ALL[usize::from(*repair) % Repair::ALL.len()];
+    let limits = limits(*rule);
+    let batch = match repair {
+        Repair::Compose => composed(batch),
+        Repair::Nothing | Repair::Seal | Repair::PackAndSeal => repaired(batch, repair),
+    };
+    let before = batch.clone();
+    let (checked, peak) = peak_of(|| check(batch, &limits));
+    let bound = FIXED_BYTES + before.len() * GROWTH;
+    assert!(peak <= bound, "{peak} bytes of memory for a batch of {}", before.len());
+    match checked {
+        Ok(checked) => judge_accepted(&checked, &before, &limits),
+        Err(error) => judge_refusal(&error, &before, &limits),
+    }
+}
+
+/// What the topic allows, so that every rule is met by some input.
+fn limits(rule: u8) -> Limits {
+    let timestamps = match rule % 3 {
+        0 => TimestampRule::Create { before_ms_max: i64::MAX, after_ms_max: i64::MAX },
+        1 => TimestampRule::Create { before_ms_max: 1_000, after_ms_max: 1_000 },
+        _ => TimestampRule::LogAppend,
+    };
+    let bytes_max = if rule & 0x40 == 0 { 1_048_588 } else { 100 };
+    Limits { bytes_max, now_ms: NOW_MS, timestamps, zstd: rule & 0x80 == 0 }
+}
+
+fn repaired(batch: &[u8], repair: Repair) -> Bytes {
+    let Some(header) = Header::parse(batch) else { return Bytes::copy_from_slice(batch) };
+    let mut made = batch.to_vec();
+    if let (Repair::PackAndSeal, Some(codec)) = (repair, header.codec()) {
+        let packed = codec.deflate(&batch[HEADER_BYTES..]);
+        made.truncate(HEADER_BYTES);
+        made.extend(packed.expect("compressing into memory does not fail"));
+    }
+    if !matches!(repair, Repair::Nothing) {
+        let length = i32::try_from(made.len() - LENGTH_AT - 4).expect("inputs are small");
+        made[LENGTH_AT..LENGTH_AT + 4].copy_from_slice(&length.to_be_bytes());
+        let crc = crc32c::crc32c(&made[ATTRIBUTES_AT..]);
+        made[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
+    }
+    Bytes::from(made)
+}
+
+/// Builds the batch of a recipe: codec and producer, then four bytes for each record.
+fn composed(recipe: &[u8]) -> Bytes {
+    let Some(([codec, producer], records)) = recipe.split_first_chunk() else {
+        return Bytes::new();
+    };
+    let mut batch = BatchBuilder::new().codec(Codec::ALL[usize::from(*codec) % Codec::ALL.len()]);
+    if *producer > 0 {
+        // Near the end of the sequence numbers, which then begin again.
+        batch = batch.producer(i64::from(*producer), 0, i32::MAX - i32::from(*producer));
+    }
+    let blob = |bytes: u8| bytes.checked_sub(1).map(|length| vec![length; usize::from(length)]);
+    for [time, key, value, headers] in records.as_chunks().0.iter().take(COMPOSED_RECORDS_MAX) {
+        let timestamp = NOW_MS + i64::from(time.cast_signed());
+        batch = batch.record(timestamp, blob(*key).as_deref(), blob(*value).as_deref());
+        for number in 0..headers % 5 {
+            batch = batch.header("name", blob(number * (headers / 5)).as_deref());
+        }
+    }
+    batch.build()
+}
+
+/// What passed the gate may be believed by everybody behind it.
+fn judge_accepted(checked: &CheckedBatch, sent: &Bytes, limits: &Limits) {
+    let (header, bytes) = (checked.header(), checked.bytes());
+    assert_eq!(Header::parse(bytes).as_ref(), Some(header));
+    assert_eq!(header.crc, crc32c::crc32c(&bytes[ATTRIBUTES_AT..]));
+    assert_eq!(bytes[HEADER_BYTES..], sent[HEADER_BYTES..], "records are kept as sent");
+    assert!(bytes.len() <= limits.bytes_max && checked.record_count() >= 1);
+    judge_records(checked, limits);
+    judge_log(checked);
+    judge_served(checked);
+    let again = check(bytes.clone(), limits).expect("what passed once passes again");
+    // With the broker's time the first pass put it in.
+    assert_eq!(again.bytes(), bytes);
+}
+
+/// Everybody reads the same records, as many as offsets are taken.
+fn judge_records(checked: &CheckedBatch, limits: &Limits) {
+    let mut newest = -1;
+    let mut count = 0;
+    let open = |want| Records::open(checked.bytes(), want).expect("the gate opened it");
+    let heads = open(Want::Heads).zip(open(Want::Keys)).zip(open(Want::Everything));
+    for ((head, keyed), whole) in heads {
+        let read = |record: Result<Record, _>| record.expect("the gate read it");
+        let (head, keyed, whole) = (read(head), read(keyed), read(whole));
+        let of = |it: &Record| (it.offset_delta, it.timestamp, it.key_bytes, it.value_bytes);
+        assert!(of(&head) == of(&keyed) && of(&keyed) == of(&whole));
+        assert_eq!(head.offset_delta, count);
+        assert_eq!(keyed.key, whole.key);
+        assert_eq!(size(whole.key.as_ref()), whole.key_bytes);
+        assert_eq!(size(whole.value.as_ref()), whole.value_bytes);
+        newest = newest.max(head.timestamp);
+        count += 1;
+    }
+    assert_eq!(count, checked.record_count());
+    assert_eq!(open(Want::Everything).count(), open(Want::Heads).count());
+    assert_eq!(checked.header().max_timestamp, newest, "time lookups believe the header");
+    if limits.timestamps == TimestampRule::LogAppend {
+        assert_eq!(newest, limits.now_ms);
+    }
+}
+
+fn size(blob: Option<&Bytes>) -> i32 {
+    blob.map_or(-1, |blob| i32::try_from(blob.len()).expect("a batch is small"))
+}
+
+/// The machine and every walk count as many offsets as there are records.
+fn judge_log(checked: &CheckedBatch) {
+    let logged = logged(checked, NOW_MS).expect("an accepted batch is readable in the log");
+    let count = i64::from(checked.record_count());
+    assert_eq!((logged.offsets, logged.next_offsets[0]), (count, count));
+    assert_eq!(&logged.bytes, checked.bytes());
+    let Reply::Appended { base_offset: 0, duplicate: false, .. } = logged.replies[0] else {
+        panic!("the first batch of an empty log: {:?}", logged.replies[0]);
+    };
+    let repeated = checked.header().is_idempotent();
+    let second = if repeated { (0, true, count) } else { (count, false, 2 * count) };
+    let Reply::Appended { base_offset, duplicate, .. } = logged.replies[1] else {
+        panic!("the same batch again: {:?}", logged.replies[1]);
+    };
+    assert_eq!((base_offset, duplicate, logged.next_offsets[1]), second);
+}
+
+/// With offset and epoch stamped in, a consumer finds whole batches with valid checksums.
+fn judge_served(checked: &CheckedBatch) {
+    let mut one = checked.bytes().to_vec();
+    stamp(&mut one, i64::MAX / 2, 7);
+    let two = [one.as_slice(), one.as_slice()].concat();
+    let found: Vec<_> = Batches::new(&two).collect();
+    assert_eq!(found.len(), 2);
+    for (header, batch) in found {
+        assert_eq!((batch, header.crc), (one.as_slice(), checked.header().crc));
+        let last = i64::MAX / 2 + i64::from(checked.record_count()) - 1;
+        assert_eq!((header.base_offset, header.last_offset()), (i64::MAX / 2, last));
+    }
+}
+
+/// A refusal says what is the case.
+fn judge_refusal(error: &BatchError, sent: &Bytes, limits: &Limits) {
+    let header = Header::parse(sent);
+    match error {
+        BatchError::NotOne => {
+            assert!(header.is_none_or(|it| it.total_bytes() != Some(sent.len())));
+        }
+        BatchError::Magic { magic } => assert!(*magic != 2 && sent[16].cast_signed() == *magic),
+        BatchError::Checksum => {
+            assert!(header.is_some_and(|it| it.crc != crc32c::crc32c(&sent[ATTRIBUTES_AT..])));
+        }
+        BatchError::TooLarge { bytes, bytes_max } => assert!(bytes > bytes_max),
+        BatchError::Count { records, offsets } => {
+            assert!(*records <= 0 || i64::from(*records) != *offsets);
+        }
+        BatchError::Control => assert!(header.is_some_and(|it| it.is_control())),
+        BatchError::Producer => assert!(header.is_some_and(|it| it.is_idempotent())),
+        BatchError::Codec { .. } => {
+            let codec = header.and_then(|it| it.codec());
+            assert!(codec.is_none() || (codec == Some(Codec::Zstd) && !limits.zstd));
+        }
+        BatchError::Timestamp { .. } => assert_ne!(limits.timestamps, TimestampRule::LogAppend),
+        BatchError::OffsetDelta { index, found } => assert_ne!(index, found),
+        BatchError::Records(_) => {}
+    }
+}
