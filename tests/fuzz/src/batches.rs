@@ -7,8 +7,8 @@
 use bytes::Bytes;
 use quorate::partition::{Reply, logged};
 use quorate::record::{
-    BatchBuilder, BatchError, Batches, CheckedBatch, Codec, HEADER_BYTES, Header, Limits, Record,
-    Records, TimestampRule, Want, check, stamp,
+    BatchBuilder, BatchError, Batches, CheckedBatch, Codec, HEADER_BYTES, Header,
+    INFLATED_BYTES_MAX, Limits, Record, Records, TimestampRule, Want, check, stamp,
 };
 
 use crate::memory::peak_of;
@@ -71,7 +71,8 @@ fn limits(rule: u8) -> Limits {
         _ => TimestampRule::LogAppend,
     };
     let bytes_max = if rule & 0x40 == 0 { 1_048_588 } else { 100 };
-    Limits { bytes_max, now_ms: NOW_MS, timestamps, zstd: rule & 0x80 == 0 }
+    let zstd = rule & 0x80 == 0;
+    Limits { bytes_max, inflated_bytes_max: INFLATED_BYTES_MAX, now_ms: NOW_MS, timestamps, zstd }
 }
 
 fn repaired(batch: &[u8], repair: Repair) -> Bytes {
