@@ -118,6 +118,8 @@ fn row(outcome: Result<Arc<Topic>, AdminError>, call: &Call) -> CreatableTopicRe
     let mut row = CreatableTopicResult::default();
     match outcome {
         Ok(topic) => {
+            // The codec's own default is an empty text, which reads like an error without words.
+            row.error_message = None;
             row.topic_id = WireUuid::from_bytes(*topic.id.as_bytes());
             row.num_partitions = i32::try_from(topic.partitions.len()).unwrap_or(-1);
             row.replication_factor = i16::try_from(topic.replication()).unwrap_or(-1);

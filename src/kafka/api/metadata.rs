@@ -157,9 +157,14 @@ fn asked<'i>(
     let Some(name) = &wanted.name else {
         return find(wanted, image).ok_or(ErrorCode::UnknownTopicId);
     };
-    let by_id = !Uuid::from_bytes(wanted.topic_id.to_bytes()).is_nil();
-    if by_id && version < NULL_NAME_FROM {
-        return Err(ErrorCode::InvalidRequest);
+    let id = Uuid::from_bytes(wanted.topic_id.to_bytes());
+    if !id.is_nil() {
+        // A topic of that name made anew is not the one asked for.
+        let topic = match version >= NULL_NAME_FROM {
+            true => image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)?,
+            false => return Err(ErrorCode::InvalidRequest),
+        };
+        return Some(topic).filter(|it| it.name == name.as_str()).ok_or(ErrorCode::InvalidRequest);
     }
     find(wanted, image).ok_or_else(|| match refused.get(name.as_str()) {
         Some(code) => *code,
@@ -255,6 +260,7 @@ mod tests {
         assert_eq!(ask(Some("a/b"), Uuid::nil(), 9), ErrorCode::InvalidTopic);
         assert_eq!(ask(None, Uuid::from_u128(5), 12), ErrorCode::UnknownTopicId);
         assert_eq!(ask(Some("t"), Uuid::from_u128(5), 11), ErrorCode::InvalidRequest);
+        assert_eq!(ask(Some("t"), Uuid::from_u128(5), 12), ErrorCode::UnknownTopicId);
         let refused = HashMap::from([("t".to_owned(), ErrorCode::InvalidReplicationFactor)]);
         let code = asked(&wanted(Some("t"), Uuid::nil()), &image, &refused, 9).unwrap_err();
         assert_eq!(code, ErrorCode::InvalidReplicationFactor);
