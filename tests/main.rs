@@ -22,4 +22,6 @@ mod produce_fetch;
 mod producers;
 mod recovery;
 mod retention;
+mod semantics;
+mod stopping;
 mod tidy;

@@ -146,6 +146,26 @@ fn a_move_to_a_dead_broker_waits_can_be_cancelled_and_leaves_the_partition_writa
 }
 
 #[test]
+fn moves_to_a_dead_broker_hold_up_neither_others_nor_their_own_cancellation() {
+    let fenced_never = [("QUORATE_RAFT_FENCE_AFTER_MS", "600000")];
+    let cluster = Cluster::start_with("move-stuck", 4, &fenced_never);
+    let stuck: Vec<String> = (0..8).map(|n| format!("stuck-{n}")).collect();
+    stuck.iter().for_each(|topic| create_on(&cluster, topic, &[1, 2]));
+    create_on(&cluster, "free", &[1, 2]);
+    cluster.broker(4).kill9();
+    stuck.iter().for_each(|topic| move_to(&cluster, topic, &[1, 4]));
+    let last = stuck.last().unwrap();
+    let cancelled = cluster.request("DELETE", &replicas_path(last), None);
+    assert_eq!(cancelled.status, 202, "{cancelled:?}");
+    settled(&cluster, last, &[1, 2]);
+    move_to(&cluster, "free", &[1, 3]);
+    settled(&cluster, "free", &[1, 3]);
+    assert_eq!(partition(&cluster, &stuck[0])["target"], json!([1, 4]), "it still waits");
+    cluster.broker(4).start();
+    stuck[..7].iter().for_each(|topic| settled(&cluster, topic, &[1, 4]));
+}
+
+#[test]
 fn leaders_move_on_request_without_an_error_to_the_client() {
     let cluster = Cluster::start("lead", 3);
     create_on(&cluster, "led", &[1, 2, 3]);

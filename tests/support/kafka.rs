@@ -10,9 +10,13 @@ pub const LIST_OFFSETS: i16 = 2;
 pub const METADATA: i16 = 3;
 pub const API_VERSIONS: i16 = 18;
 pub const CREATE_TOPICS: i16 = 19;
+pub const DELETE_TOPICS: i16 = 20;
 pub const DELETE_RECORDS: i16 = 21;
 pub const INIT_PRODUCER_ID: i16 = 22;
 pub const OFFSET_FOR_LEADER_EPOCH: i16 = 23;
+pub const DESCRIBE_CONFIGS: i16 = 32;
+pub const CREATE_PARTITIONS: i16 = 37;
+pub const DESCRIBE_CLUSTER: i16 = 60;
 
 pub const NONE: i16 = 0;
 pub const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -20,17 +24,25 @@ pub const CORRUPT_MESSAGE: i16 = 2;
 pub const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 pub const NOT_LEADER: i16 = 6;
 pub const MESSAGE_TOO_LARGE: i16 = 10;
+pub const COORDINATOR_LOADING: i16 = 14;
 pub const INVALID_TOPIC: i16 = 17;
 pub const INVALID_REQUIRED_ACKS: i16 = 21;
 pub const INVALID_TIMESTAMP: i16 = 32;
+pub const UNSUPPORTED_VERSION: i16 = 35;
 pub const TOPIC_EXISTS: i16 = 36;
+pub const INVALID_PARTITIONS: i16 = 37;
+pub const INVALID_ASSIGNMENT: i16 = 39;
+pub const INVALID_REQUEST: i16 = 42;
 pub const OUT_OF_ORDER_SEQUENCE: i16 = 45;
 pub const INVALID_PRODUCER_EPOCH: i16 = 47;
 pub const UNKNOWN_FETCH_SESSION: i16 = 70;
 pub const WRONG_FETCH_SESSION_EPOCH: i16 = 71;
 pub const FENCED_LEADER_EPOCH: i16 = 74;
 pub const UNKNOWN_LEADER_EPOCH: i16 = 75;
+pub const UNSUPPORTED_COMPRESSION: i16 = 76;
 pub const INVALID_RECORD: i16 = 87;
+pub const UNKNOWN_TOPIC_ID: i16 = 100;
+pub const UNSUPPORTED_ENDPOINT: i16 = 115;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartitionState {
@@ -84,6 +96,32 @@ pub fn metadata(wire: &mut Wire, topics: Option<&[&str]>, create: bool) -> Clust
     });
     eye.end();
     Cluster7 { brokers, cluster_id, controller, topics }
+}
+
+/// The id of a topic, once the broker asked knows it: Metadata version 12.
+pub fn topic_id(wire: &mut Wire, name: &str) -> Option<[u8; 16]> {
+    let body = Pen::default().count(1).id([0; 16]).text(name).zero().zero().zero();
+    let mut eye = wire.call_flexible(METADATA, 12, body);
+    eye.i32();
+    eye.rows(|eye| (eye.i32(), eye.text(), eye.i32(), eye.text()));
+    eye.text();
+    eye.i32();
+    let topics = eye.rows(|eye| {
+        let (error, _, id) = (eye.i16(), eye.text(), eye.id());
+        eye.i8();
+        eye.rows(|eye| {
+            eye.i16();
+            eye.i32();
+            eye.i32();
+            eye.i32();
+            eye.numbers();
+            eye.numbers();
+            eye.numbers();
+        });
+        eye.i32();
+        (error == NONE).then_some(id)
+    });
+    topics.unwrap().remove(0)
 }
 
 /// What a running broker says of a partition; `None` while it knows no leader.

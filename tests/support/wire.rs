@@ -1,6 +1,8 @@
 //! A pen and an eye for raw Kafka frames, so that a test can say what no client would say and see
-//! what a client would hide. Only versions without flexible encoding, written by hand from the
-//! protocol's definition: a mistake of the broker's codec cannot cancel itself out here.
+//! what a client would hide. Written by hand from the protocol's definition: a mistake of the broker's
+//! codec cannot cancel itself out here.
+
+mod compact;
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;

@@ -1,0 +1,20 @@
+//! What Kafka's protocol promises in its corners, asked by hand, request by request: the cases that clients
+//! rely on without saying so.
+
+mod admin;
+mod fetching;
+mod naming;
+mod records;
+
+use crate::support::cluster::Cluster;
+use crate::support::kafka;
+
+/// A topic whose partitions are all led by broker 1.
+fn create_on_first(cluster: &Cluster, topic: &str, partitions: usize) {
+    let replicas = vec![[1]; partitions];
+    let body = serde_json::json!({ "name": topic, "replicas": replicas }).to_string();
+    cluster.request("POST", "/v1/topics", Some(&body)).ok();
+    for index in 0..partitions {
+        kafka::leader(cluster, topic, index as i32);
+    }
+}

@@ -1,0 +1,223 @@
+//! Creating, growing, deleting and describing, in the forms that command line tools do not use.
+
+use crate::support::cluster::Cluster;
+use crate::support::kafka::{
+    CREATE_PARTITIONS, CREATE_TOPICS, DELETE_TOPICS, DESCRIBE_CLUSTER, DESCRIBE_CONFIGS,
+    INVALID_ASSIGNMENT, INVALID_PARTITIONS, INVALID_REQUEST, NONE, UNKNOWN_TOPIC_ID,
+    UNKNOWN_TOPIC_OR_PARTITION, UNSUPPORTED_ENDPOINT, metadata, topic_id,
+};
+use crate::support::wire::{Eye, Pen, Wire};
+
+/// A topic of CreateTopics: name, partitions, replication factor, replicas by partition.
+type New<'a> = (&'a str, i32, i16, &'a [(i32, &'a [i32])]);
+
+/// CreateTopics version 4: each topic's name and error.
+fn create(wire: &mut Wire, topics: &[New<'_>]) -> Vec<(String, i16)> {
+    let mut body = Pen::default().i32(topics.len() as i32);
+    for (name, partitions, replication, assignment) in topics {
+        body = body.string(name).i32(*partitions).i16(*replication).i32(assignment.len() as i32);
+        for (index, replicas) in *assignment {
+            body = body.i32(*index).i32(replicas.len() as i32);
+            body = replicas.iter().fold(body, |body, replica| body.i32(*replica));
+        }
+        body = body.i32(0);
+    }
+    let mut eye = wire.call(CREATE_TOPICS, 4, &body.i32(30_000).i8(0));
+    eye.i32();
+    let rows = eye.list(|eye| {
+        let row = (eye.string().unwrap(), eye.i16());
+        assert_eq!(eye.string().is_none(), row.1 == NONE, "an error says why: {row:?}");
+        row
+    });
+    eye.end();
+    rows
+}
+
+fn partitions(wire: &mut Wire, topic: &str) -> Vec<Vec<i32>> {
+    let mut seen = metadata(wire, Some(&[topic]), false).topics.remove(0).partitions;
+    seen.sort_by_key(|partition| partition.index);
+    seen.into_iter().map(|partition| partition.replicas).collect()
+}
+
+#[test]
+fn topics_are_created_each_on_its_own_with_replicas_named_or_by_default() {
+    let cluster = Cluster::shared();
+    let mut wire = Wire::connect(cluster.broker(2).kafka);
+    let named: &[(i32, &[i32])] = &[(1, &[2, 3]), (0, &[3, 1])];
+    let topics: [New<'_>; 7] = [
+        ("c-named", -1, -1, named),
+        ("c-default", -1, -1, &[]),
+        ("c-both", 2, 2, named),
+        ("c-gap", -1, -1, &[(1, &[1])]),
+        ("c-nobody", -1, -1, &[(0, &[77])]),
+        ("c-twice", 1, 1, &[]),
+        ("c-twice", 1, 1, &[]),
+    ];
+    let errors = create(&mut wire, &topics);
+    let expected = [
+        NONE,
+        NONE,
+        INVALID_REQUEST,
+        INVALID_ASSIGNMENT,
+        INVALID_ASSIGNMENT,
+        INVALID_REQUEST,
+        INVALID_REQUEST,
+    ];
+    let expected: Vec<_> =
+        topics.iter().zip(expected).map(|(topic, error)| (topic.0.to_owned(), error)).collect();
+    assert_eq!(errors, expected);
+    assert_eq!(partitions(&mut wire, "c-named"), [[3, 1], [2, 3]]);
+    let default = partitions(&mut wire, "c-default");
+    assert!(!default.is_empty() && default.iter().all(|replicas| replicas.len() == 3));
+    let twice = metadata(&mut wire, Some(&["c-twice"]), false);
+    assert_eq!(twice.topics[0].error, UNKNOWN_TOPIC_OR_PARTITION, "neither of the two is made");
+}
+
+#[test]
+fn topics_are_deleted_by_id_and_an_unknown_id_is_told_from_an_unknown_name() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("d-id", 1, 1);
+    cluster.create_topic("d-name", 1, 1);
+    let mut wire = Wire::connect(cluster.broker(1).kafka);
+    let id = cluster.wait("the topic is known", || topic_id(&mut wire, "d-id"));
+    cluster.wait("the other one too", || topic_id(&mut wire, "d-name"));
+    let body = Pen::default().count(4);
+    let body = body.zero().id(id).zero().zero().id([0xcd; 16]).zero();
+    let body = body.text("d-name").id([0; 16]).zero().text("d-none").id([0; 16]).zero();
+    let mut eye = wire.call_flexible(DELETE_TOPICS, 6, body.i32(30_000));
+    eye.i32();
+    let rows = eye.rows(|eye| {
+        let row = (eye.text(), eye.id() == id, eye.i16());
+        eye.text();
+        row
+    });
+    eye.tags();
+    eye.end();
+    let named = |name: &str| Some(name.to_owned());
+    let expected = vec![
+        (named("d-id"), true, NONE),
+        (None, false, UNKNOWN_TOPIC_ID),
+        (named("d-name"), false, NONE),
+        (named("d-none"), false, UNKNOWN_TOPIC_OR_PARTITION),
+    ];
+    assert_eq!(rows.unwrap(), expected);
+    for name in ["d-id", "d-name"] {
+        let seen = metadata(&mut wire, Some(&[name]), false);
+        assert_eq!(seen.topics[0].error, UNKNOWN_TOPIC_OR_PARTITION, "{name} is gone");
+    }
+}
+
+#[test]
+fn every_topic_that_is_to_grow_has_its_answer_and_checking_grows_none() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("grows", 2, 1);
+    cluster.create_topic("grows-not", 2, 1);
+    let mut wire = Wire::connect(cluster.broker(1).kafka);
+    cluster.wait("the topics are known", || topic_id(&mut wire, "grows-not"));
+    let topics = [
+        ("grows", 4, NONE),
+        ("grows-not", 2, INVALID_PARTITIONS),
+        ("grows-nowhere", 4, UNKNOWN_TOPIC_OR_PARTITION),
+        ("grows-not", -1, INVALID_PARTITIONS),
+    ];
+    let expected: Vec<_> = topics.iter().map(|it| (it.0.to_owned(), it.2)).collect();
+    for (check, after) in [(1, 2), (0, 4)] {
+        let body = Pen::default().i32(topics.len() as i32);
+        let grow = |body: Pen, it: &(&str, i32, i16)| body.string(it.0).i32(it.1).i32(-1);
+        let body = topics.iter().fold(body, grow);
+        let mut eye = wire.call(CREATE_PARTITIONS, 1, &body.i32(30_000).i8(check));
+        eye.i32();
+        let rows = eye.list(|eye| {
+            let row = (eye.string().unwrap(), eye.i16());
+            eye.string();
+            row
+        });
+        eye.end();
+        assert_eq!(rows, expected);
+        assert_eq!(partitions(&mut wire, "grows").len(), after);
+    }
+}
+
+/// DescribeConfigs version 1 of one resource: its error and configs; `keys` of `None` is null.
+fn configs(
+    wire: &mut Wire,
+    kind: i8,
+    name: &str,
+    keys: Option<&[&str]>,
+) -> (i16, Vec<(String, Option<String>)>) {
+    let body = Pen::default().i32(1).i8(kind).string(name);
+    let body = body.i32(keys.map_or(-1, |keys| keys.len() as i32));
+    let body = keys.unwrap_or_default().iter().fold(body, |body, key| body.string(key));
+    let mut eye = wire.call(DESCRIBE_CONFIGS, 1, &body.i8(0));
+    eye.i32();
+    let mut results = eye.list(|eye| {
+        let error = eye.i16();
+        eye.string();
+        assert_eq!((eye.i8(), eye.string().as_deref()), (kind, Some(name)));
+        let configs = eye.list(|eye| {
+            let config = (eye.string().unwrap(), eye.string());
+            eye.i8();
+            eye.i8();
+            eye.i8();
+            eye.list(|eye| (eye.string(), eye.string(), eye.i8()));
+            config
+        });
+        (error, configs)
+    });
+    eye.end();
+    results.remove(0)
+}
+
+#[test]
+fn configs_are_told_of_topics_and_of_the_broker_asked_and_only_those_wanted() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("configured", 1, 1);
+    let mut wire = Wire::connect(cluster.broker(2).kafka);
+    cluster.wait("the topic is known", || topic_id(&mut wire, "configured"));
+    let (topic, broker) = (2, 4);
+    assert_eq!(configs(&mut wire, topic, "nobody", None), (UNKNOWN_TOPIC_OR_PARTITION, vec![]));
+    let (error, all) = configs(&mut wire, topic, "configured", None);
+    assert!(error == NONE && all.len() > 3, "{all:?}");
+    assert!(all.iter().all(|(_, value)| value.is_some()), "{all:?}");
+    assert_eq!(configs(&mut wire, topic, "configured", Some(&[])), (NONE, vec![]));
+    let (error, some) = configs(&mut wire, topic, "configured", Some(&["retention.ms", "nothing"]));
+    let names: Vec<_> = some.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!((error, names), (NONE, vec!["retention.ms"]));
+    let (error, own) = configs(&mut wire, broker, "2", Some(&["advertised.listeners"]));
+    assert_eq!((error, own.len()), (NONE, 1));
+    assert!(own[0].1.as_ref().unwrap().ends_with(&cluster.broker(2).kafka.to_string()));
+    assert_eq!(configs(&mut wire, broker, "1", None), (INVALID_REQUEST, vec![]), "ask it itself");
+    assert_eq!(configs(&mut wire, 77, "x", None), (INVALID_REQUEST, vec![]));
+}
+
+#[test]
+fn the_cluster_is_described_by_its_brokers_and_by_nothing_else() {
+    let cluster = Cluster::shared();
+    let mut wire = Wire::connect(cluster.broker(3).kafka);
+    let known = metadata(&mut wire, Some(&[]), false);
+    for (endpoints, expected) in [(1, NONE), (2, UNSUPPORTED_ENDPOINT), (0, UNSUPPORTED_ENDPOINT)] {
+        let body = Pen::default().i8(0).i8(endpoints);
+        let mut eye = wire.call_flexible(DESCRIBE_CLUSTER, 1, body);
+        eye.i32();
+        assert_eq!(eye.i16(), expected, "endpoints of type {endpoints}");
+        assert_eq!(eye.text().is_none(), expected == NONE);
+        eye.i8();
+        let (id, _) = (eye.text().unwrap(), eye.i32());
+        let brokers = eye.rows(|eye: &mut Eye| {
+            let (id, _, port) = (eye.i32(), eye.text(), eye.i32());
+            eye.text();
+            (id, port)
+        });
+        assert_eq!(eye.i32(), i32::MIN, "operations that were not asked for");
+        eye.tags();
+        eye.end();
+        let mut brokers = brokers.unwrap();
+        brokers.sort_unstable();
+        let mut all = known.brokers.clone();
+        all.sort_unstable();
+        match expected {
+            NONE => assert_eq!((id, brokers), (known.cluster_id.clone(), all)),
+            _ => assert!(brokers.is_empty(), "{brokers:?}"),
+        }
+    }
+}

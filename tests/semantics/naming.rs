@@ -1,0 +1,171 @@
+//! Topics by name, by id, all of them and none.
+
+use crate::support::cluster::Cluster;
+use crate::support::kafka::{
+    self, FETCH, INVALID_REQUEST, METADATA, NONE, PRODUCE, UNKNOWN_TOPIC_ID,
+    UNKNOWN_TOPIC_OR_PARTITION, metadata, topic_id,
+};
+use crate::support::wire::{Batch, Eye, Pen, Wire};
+
+const NOBODY: [u8; 16] = [0xab; 16];
+
+/// How a request names a topic: Metadata versions 10 to 13.
+#[derive(Clone, Copy, Debug)]
+struct Asked<'a>(Option<&'a str>, [u8; 16]);
+
+/// Metadata of a flexible version: per topic its error, name and whether an id is there.
+fn described(
+    wire: &mut Wire,
+    version: i16,
+    asked: Option<&[Asked<'_>]>,
+) -> Vec<(i16, Option<String>)> {
+    let mut body = asked.map_or(Pen::default().zero(), |asked| Pen::default().count(asked.len()));
+    for Asked(name, id) in asked.unwrap_or_default() {
+        body = body.id(*id);
+        body = name.map_or(body.clone().zero(), |name| body.text(name)).zero();
+    }
+    // Neither creation nor authorized operations, of the cluster (only in version 10) and of topics.
+    body = if version == 10 { body.zero().zero().zero() } else { body.zero().zero() };
+    let mut eye = wire.call_flexible(METADATA, version, body);
+    eye.i32();
+    eye.rows(|eye| (eye.i32(), eye.text(), eye.i32(), eye.text())).unwrap();
+    eye.text().unwrap();
+    eye.i32();
+    let topics = eye.rows(|eye| {
+        let (error, name, _) = (eye.i16(), eye.text(), eye.id());
+        eye.i8();
+        eye.rows(|eye| {
+            eye.i16();
+            eye.i32();
+            eye.i32();
+            eye.i32();
+            eye.numbers();
+            eye.numbers();
+            eye.numbers();
+        });
+        assert_eq!(eye.i32(), i32::MIN, "operations that were not asked for");
+        (error, name)
+    });
+    match version {
+        10 => assert_eq!(eye.i32(), i32::MIN, "operations that were not asked for"),
+        13 => assert_eq!(eye.i16(), NONE, "of the request as a whole"),
+        _ => {}
+    }
+    eye.tags();
+    eye.end();
+    topics.unwrap()
+}
+
+#[test]
+fn an_empty_list_of_topics_is_all_in_version_0_and_none_since_and_null_is_all() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("listed", 1, 1);
+    kafka::leader(&cluster, "listed", 0);
+    let mut wire = Wire::connect(cluster.broker(2).kafka);
+    let mut eye = wire.call(METADATA, 0, &Pen::default().i32(0));
+    eye.list(|eye| (eye.i32(), eye.string(), eye.i32()));
+    let topics = eye.list(|eye| {
+        let (error, name) = (eye.i16(), eye.string().unwrap());
+        eye.list(|eye| {
+            eye.i16();
+            eye.i32();
+            eye.i32();
+            (eye.list(Eye::i32), eye.list(Eye::i32))
+        });
+        (error, name)
+    });
+    eye.end();
+    assert!(topics.contains(&(NONE, "listed".into())), "{topics:?}");
+    for version in [10, 12, 13] {
+        assert_eq!(described(&mut wire, version, Some(&[])), [], "version {version}");
+        let all = described(&mut wire, version, None);
+        assert!(all.contains(&(NONE, Some("listed".into()))), "version {version}: {all:?}");
+    }
+}
+
+#[test]
+fn metadata_by_id_finds_the_topic_or_says_that_there_is_none() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("by-id", 1, 1);
+    let mut wire = Wire::connect(cluster.broker(3).kafka);
+    let id = cluster.wait("the topic is known", || topic_id(&mut wire, "by-id"));
+    let named = |name: &str| Some(name.to_owned());
+    for (version, asked, expected) in [
+        (12, Asked(None, id), (NONE, named("by-id"))),
+        (12, Asked(Some("by-id"), id), (NONE, named("by-id"))),
+        (12, Asked(None, NOBODY), (UNKNOWN_TOPIC_ID, None)),
+        (12, Asked(Some("by-id"), NOBODY), (UNKNOWN_TOPIC_ID, named("by-id"))),
+        (12, Asked(Some("another"), id), (INVALID_REQUEST, named("another"))),
+        (10, Asked(Some("by-id"), id), (INVALID_REQUEST, named("by-id"))),
+        (10, Asked(Some("by-id"), [0; 16]), (NONE, named("by-id"))),
+        (10, Asked(Some("nobody"), [0; 16]), (UNKNOWN_TOPIC_OR_PARTITION, named("nobody"))),
+    ] {
+        let answer = described(&mut wire, version, Some(&[asked]));
+        assert_eq!(answer, [expected], "version {version}, {asked:?}");
+    }
+}
+
+#[test]
+fn a_topic_is_not_created_for_a_client_that_does_not_want_it() {
+    let cluster = Cluster::shared();
+    let mut wire = Wire::connect(cluster.broker(1).kafka);
+    for _ in 0..2 {
+        let seen = metadata(&mut wire, Some(&["unwanted"]), false);
+        assert_eq!(seen.topics[0].error, UNKNOWN_TOPIC_OR_PARTITION);
+    }
+    let all = metadata(&mut wire, None, true);
+    assert!(all.topics.iter().all(|topic| topic.name != "unwanted"), "asking for all makes none");
+}
+
+#[test]
+fn records_go_to_and_come_from_a_topic_by_id_and_to_no_other() {
+    let cluster = Cluster::shared();
+    super::create_on_first(&cluster, "ids", 1);
+    let mut wire = kafka::at_leader(&cluster, "ids", 0);
+    let id = topic_id(&mut wire, "ids").unwrap();
+    let batch = Batch::of(&["x"]).bytes();
+    let body = Pen::default().zero().i16(-1).i32(30_000).count(2);
+    let topic = |pen: Pen, id| pen.id(id).count(1).i32(0).blob(&batch).zero().zero();
+    let mut eye = wire.call_flexible(PRODUCE, 13, topic(topic(body, NOBODY), id));
+    let produced = eye.rows(|eye| {
+        let id = eye.id();
+        let partitions = eye.rows(|eye| {
+            let row = (eye.i32(), eye.i16(), eye.i64(), eye.i64(), eye.i64());
+            eye.rows(|eye| (eye.i32(), eye.text()));
+            eye.text();
+            (row.0, row.1, row.2)
+        });
+        (id, partitions.unwrap())
+    });
+    eye.i32();
+    eye.tags();
+    eye.end();
+    let expected = vec![(NOBODY, vec![(0, UNKNOWN_TOPIC_ID, -1)]), (id, vec![(0, NONE, 0)])];
+    assert_eq!(produced.unwrap(), expected);
+
+    let body = Pen::default().i32(-1).i32(0).i32(1).i32(1 << 20).i8(0).i32(0).i32(-1).count(2);
+    let topic = |pen: Pen, id| {
+        let pen = pen.id(id).count(1).i32(0).i32(-1).i64(0).i32(-1).i64(-1);
+        pen.i32(1 << 20).zero().zero()
+    };
+    let mut eye = wire.call_flexible(FETCH, 13, topic(topic(body, NOBODY), id).count(0).text(""));
+    eye.i32();
+    assert_eq!((eye.i16(), eye.i32()), (NONE, 0));
+    let fetched = eye.rows(|eye| {
+        let id = eye.id();
+        let partitions = eye.rows(|eye| {
+            let (index, error, high_watermark) = (eye.i32(), eye.i16(), eye.i64());
+            eye.i64();
+            eye.i64();
+            eye.rows(|eye| (eye.i64(), eye.i64()));
+            eye.i32();
+            (index, error, high_watermark, eye.blob().unwrap().is_empty())
+        });
+        (id, partitions.unwrap())
+    });
+    eye.tags();
+    eye.end();
+    let expected =
+        vec![(NOBODY, vec![(0, UNKNOWN_TOPIC_ID, -1, true)]), (id, vec![(0, NONE, 1, false)])];
+    assert_eq!(fetched.unwrap(), expected);
+}

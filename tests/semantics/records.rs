@@ -1,0 +1,147 @@
+//! Produce, and the requests about what was produced: several partitions at once, and arguments at the edge.
+
+use super::create_on_first;
+use crate::support::cluster::Cluster;
+use crate::support::kafka::{
+    self, CORRUPT_MESSAGE, DELETE_RECORDS, INIT_PRODUCER_ID, INVALID_RECORD, INVALID_REQUEST,
+    LIST_OFFSETS, NONE, NOT_LEADER, OFFSET_OUT_OF_RANGE, PRODUCE, UNKNOWN_TOPIC_OR_PARTITION,
+    UNSUPPORTED_VERSION, end_of_epoch, leader, list_offset,
+};
+use crate::support::wire::{Batch, Pen, Wire};
+
+#[test]
+fn the_partitions_of_a_produce_fail_one_by_one() {
+    let cluster = Cluster::shared();
+    create_on_first(&cluster, "one-by-one", 3);
+    let mut wire = kafka::at_leader(&cluster, "one-by-one", 0);
+    let good = Batch::of(&["x"]).bytes();
+    let rows: [(&str, i32, Vec<u8>, i16, i64); 6] = [
+        ("one-by-one", 0, good.clone(), NONE, 0),
+        ("one-by-one", 1, Batch { crc_error: 1, ..Batch::of(&["x"]) }.bytes(), CORRUPT_MESSAGE, -1),
+        ("one-by-one", 2, good.clone(), NONE, 0),
+        ("one-by-one", 3, good.clone(), UNKNOWN_TOPIC_OR_PARTITION, -1),
+        ("nowhere", 0, good.clone(), UNKNOWN_TOPIC_OR_PARTITION, -1),
+        ("one-by-one", 1, Vec::new(), INVALID_RECORD, -1),
+    ];
+    let mut body = Pen::default().null().i16(-1).i32(30_000).i32(rows.len() as i32);
+    for (topic, index, records, _, _) in &rows {
+        body = body.string(topic).i32(1).i32(*index).bytes(records);
+    }
+    let mut eye = wire.call(PRODUCE, 7, &body);
+    let produced = eye.list(|eye| {
+        let topic = eye.string().unwrap();
+        let partition = eye.list(|eye| {
+            let row = (eye.i32(), eye.i16(), eye.i64());
+            assert_eq!(eye.i64(), -1, "the records' own time counts");
+            assert_eq!(eye.i64(), if row.1 == NONE { 0 } else { -1 }, "log start of {row:?}");
+            row
+        });
+        (topic, partition)
+    });
+    eye.i32();
+    eye.end();
+    let expected =
+        rows.map(|(topic, index, _, error, base)| (topic.to_owned(), vec![(index, error, base)]));
+    assert_eq!(produced, expected);
+}
+
+#[test]
+fn offsets_are_listed_per_partition_and_a_partition_named_twice_is_refused() {
+    let cluster = Cluster::shared();
+    create_on_first(&cluster, "twice", 2);
+    let mut wire = kafka::at_leader(&cluster, "twice", 0);
+    kafka::produce(&mut wire, "twice", 1, &Batch::of(&["x", "y"]).bytes());
+    let body = Pen::default().i32(-1).i8(0).i32(1).string("twice").i32(4);
+    let body = [0, 1, 0, 9].into_iter().fold(body, |body, index| body.i32(index).i32(-1).i64(-1));
+    let mut eye = wire.call(LIST_OFFSETS, 5, &body);
+    eye.i32();
+    let mut topics = eye.list(|eye| {
+        eye.string();
+        eye.list(|eye| {
+            let (index, error, _) = (eye.i32(), eye.i16(), eye.i64());
+            let offset = eye.i64();
+            eye.i32();
+            (index, error, offset)
+        })
+    });
+    eye.end();
+    let twice = (0, INVALID_REQUEST, -1);
+    let expected = [twice, (1, NONE, 2), twice, (9, UNKNOWN_TOPIC_OR_PARTITION, -1)];
+    assert_eq!(topics.remove(0), expected);
+}
+
+#[test]
+fn special_times_mean_what_kafka_says_and_others_below_zero_nothing() {
+    let cluster = Cluster::shared();
+    create_on_first(&cluster, "special", 1);
+    let mut wire = kafka::at_leader(&cluster, "special", 0);
+    for (timestamp, value) in [(5_000, "a"), (9_000, "b"), (7_000, "c")] {
+        let batch = Batch { timestamp, ..Batch::of(&[value]) };
+        assert_eq!(kafka::produce(&mut wire, "special", 0, &batch.bytes()).error, NONE);
+    }
+    assert_eq!(kafka::delete_records(&mut wire, "special", 0, 1), (1, NONE));
+    for (time, error, timestamp, offset) in [
+        (-1, NONE, -1, 3),
+        (-2, NONE, -1, 1),
+        (-3, NONE, 9_000, 1),
+        // Nothing is kept elsewhere: the local log starts where the log does, and nothing is tiered.
+        (-4, NONE, -1, 1),
+        (-5, NONE, -1, -1),
+        (-99, UNSUPPORTED_VERSION, -1, -1),
+        (i64::MIN, UNSUPPORTED_VERSION, -1, -1),
+    ] {
+        let found = list_offset(&mut wire, "special", 0, -1, time);
+        let found = (found.error, found.timestamp, found.offset);
+        assert_eq!(found, (error, timestamp, offset), "time {time}");
+    }
+}
+
+#[test]
+fn a_follower_answers_for_no_partition() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("followed", 1, 3);
+    let state = leader(&cluster, "followed", 0);
+    let follower = state.replicas.iter().find(|id| **id != state.leader).unwrap();
+    let mut wire = Wire::connect(cluster.broker(*follower as u64).kafka);
+    assert_eq!(end_of_epoch(&mut wire, "followed", 0, -1, state.epoch), (NOT_LEADER, -1, -1));
+    assert_eq!(list_offset(&mut wire, "followed", 0, -1, -2).error, NOT_LEADER);
+    assert_eq!(kafka::delete_records(&mut wire, "followed", 0, -1), (-1, NOT_LEADER));
+}
+
+#[test]
+fn records_are_deleted_from_each_partition_on_its_own() {
+    let cluster = Cluster::shared();
+    create_on_first(&cluster, "trimmed", 3);
+    let mut wire = kafka::at_leader(&cluster, "trimmed", 0);
+    for index in 0..3 {
+        kafka::produce(&mut wire, "trimmed", index, &Batch::of(&["a", "b", "c"]).bytes());
+    }
+    let wanted = [(0, 2), (1, -1), (2, 4), (2, -2), (9, 0)];
+    let body = Pen::default().i32(1).string("trimmed").i32(wanted.len() as i32);
+    let body = wanted.iter().fold(body, |body, (index, before)| body.i32(*index).i64(*before));
+    let mut eye = wire.call(DELETE_RECORDS, 1, &body.i32(30_000));
+    eye.i32();
+    let topics =
+        eye.list(|eye| (eye.string().unwrap(), eye.list(|eye| (eye.i32(), eye.i64(), eye.i16()))));
+    eye.end();
+    let expected = vec![
+        (0, 2, NONE),
+        (1, 3, NONE),
+        (2, -1, OFFSET_OUT_OF_RANGE),
+        (2, -1, OFFSET_OUT_OF_RANGE),
+        (9, -1, UNKNOWN_TOPIC_OR_PARTITION),
+    ];
+    assert_eq!(topics, [("trimmed".to_owned(), expected)]);
+}
+
+#[test]
+fn a_producer_with_a_transactional_id_is_refused_for_good() {
+    let cluster = Cluster::shared();
+    let mut wire = Wire::connect(cluster.broker(1).kafka);
+    for id in ["tx", ""] {
+        let mut eye = wire.call(INIT_PRODUCER_ID, 1, &Pen::default().string(id).i32(60_000));
+        eye.i32();
+        assert_eq!((eye.i16(), eye.i64(), eye.i16()), (INVALID_REQUEST, -1, -1), "id {id:?}");
+        eye.end();
+    }
+}

@@ -1,0 +1,103 @@
+//! The flexible encoding (KIP-482): lengths are varints and one too large, so that null is 0, and every
+//! structure ends with tagged fields. Topic ids exist only in versions that have it.
+
+use super::{Eye, Pen, Wire};
+
+impl Pen {
+    /// A length of the flexible encoding: of a string, bytes or an array.
+    pub fn count(mut self, count: usize) -> Pen {
+        let mut rest = count + 1;
+        while rest >= 0x80 {
+            self.0.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        self.0.push(rest as u8);
+        self
+    }
+
+    /// Null of any kind, and the end of a structure without tagged fields: both are one zero.
+    pub fn zero(self) -> Pen {
+        self.i8(0)
+    }
+
+    pub fn text(self, value: &str) -> Pen {
+        self.blob(value.as_bytes())
+    }
+
+    pub fn blob(self, value: &[u8]) -> Pen {
+        let mut pen = self.count(value.len());
+        pen.0.extend(value);
+        pen
+    }
+
+    pub fn id(mut self, id: [u8; 16]) -> Pen {
+        self.0.extend(id);
+        self
+    }
+}
+
+impl Eye {
+    fn varint(&mut self) -> usize {
+        let mut value = 0;
+        for shift in (0..).step_by(7) {
+            let byte = self.i8() as u8;
+            value |= usize::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        value
+    }
+
+    /// `None` for null.
+    pub fn blob(&mut self) -> Option<Vec<u8>> {
+        let length = self.varint().checked_sub(1)?;
+        self.at += length;
+        Some(self.bytes[self.at - length..self.at].to_vec())
+    }
+
+    pub fn text(&mut self) -> Option<String> {
+        self.blob().map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    pub fn id(&mut self) -> [u8; 16] {
+        self.take()
+    }
+
+    /// Each element with its tagged fields; `None` for null.
+    pub fn rows<T>(&mut self, mut element: impl FnMut(&mut Eye) -> T) -> Option<Vec<T>> {
+        let count = self.varint().checked_sub(1)?;
+        let row = |_| {
+            let row = element(self);
+            self.tags();
+            row
+        };
+        Some((0..count).map(row).collect())
+    }
+
+    /// An array of numbers, which have no tagged fields.
+    pub fn numbers(&mut self) -> Vec<i32> {
+        let count = self.varint().saturating_sub(1);
+        (0..count).map(|_| self.i32()).collect()
+    }
+
+    /// Skips the tagged fields at the end of a structure.
+    pub fn tags(&mut self) {
+        for _ in 0..self.varint() {
+            self.varint();
+            let length = self.varint();
+            self.at += length;
+        }
+    }
+}
+
+impl Wire {
+    /// A call of a flexible version; `body` ends before its tagged fields, and so does what is given back end.
+    pub fn call_flexible(&mut self, api: i16, version: i16, body: Pen) -> Eye {
+        let mut tagged = Pen::default().zero();
+        tagged.0.extend(body.0);
+        let mut eye = self.call(api, version, &tagged.zero());
+        eye.tags();
+        eye
+    }
+}
