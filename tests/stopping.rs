@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::cluster::{Broker, Cluster};
 use crate::support::kafka::{
     self, COORDINATOR_LOADING, Fetch, INIT_PRODUCER_ID, NONE, NOT_LEADER, OFFSET_OUT_OF_RANGE,
-    leader, produce, producer_id,
+    end_of_epoch, leader, produce, producer_id,
 };
 use crate::support::wire::{Batch, Pen, Wire};
 
@@ -49,7 +49,7 @@ fn a_stopping_broker_hands_its_partitions_over_before_its_clients_are_done() {
 }
 
 #[test]
-fn a_leader_that_hears_no_majority_calls_no_offset_out_of_range() {
+fn a_leader_that_hears_no_majority_does_not_say_where_the_log_ends() {
     let cluster = Cluster::start("unsure", 3);
     cluster.create_topic("t", 1, 3);
     let state = leader(&cluster, "t", 0);
@@ -57,10 +57,12 @@ fn a_leader_that_hears_no_majority_calls_no_offset_out_of_range() {
     produce(&mut wire, "t", 0, &Batch::of(&["x"]).bytes());
     let beyond = Fetch::of("t", 0, 50);
     assert_eq!(beyond.one(&mut wire).error, OFFSET_OUT_OF_RANGE);
+    assert_eq!(end_of_epoch(&mut wire, "t", 0, -1, state.epoch), (NONE, state.epoch, 1));
     let others = || cluster.brokers().iter().filter(|broker| broker.id != state.leader as u64);
     others().for_each(Broker::pause);
     // For all it knows they have a leader of their own by now, which took more.
     assert_eq!(beyond.one(&mut wire).error, NOT_LEADER);
+    assert_eq!(end_of_epoch(&mut wire, "t", 0, -1, state.epoch).0, NOT_LEADER);
     others().for_each(Broker::unpause);
     cluster.wait("who leads can tell again", || {
         let mut wire = kafka::at_leader(&cluster, "t", 0);

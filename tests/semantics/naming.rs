@@ -2,8 +2,8 @@
 
 use crate::support::cluster::Cluster;
 use crate::support::kafka::{
-    self, FETCH, INVALID_REQUEST, METADATA, NONE, PRODUCE, UNKNOWN_TOPIC_ID,
-    UNKNOWN_TOPIC_OR_PARTITION, metadata, topic_id,
+    self, FETCH, INVALID_REQUEST, METADATA, NONE, PRODUCE, TopicRow, UNKNOWN_TOPIC_ID,
+    UNKNOWN_TOPIC_OR_PARTITION, metadata, topic_id, topic_rows,
 };
 use crate::support::wire::{Batch, Eye, Pen, Wire};
 
@@ -27,25 +27,9 @@ fn described(
     // Neither creation nor authorized operations, of the cluster (only in version 10) and of topics.
     body = if version == 10 { body.zero().zero().zero() } else { body.zero().zero() };
     let mut eye = wire.call_flexible(METADATA, version, body);
-    eye.i32();
-    eye.rows(|eye| (eye.i32(), eye.text(), eye.i32(), eye.text())).unwrap();
-    eye.text().unwrap();
-    eye.i32();
-    let topics = eye.rows(|eye| {
-        let (error, name, _) = (eye.i16(), eye.text(), eye.id());
-        eye.i8();
-        eye.rows(|eye| {
-            eye.i16();
-            eye.i32();
-            eye.i32();
-            eye.i32();
-            eye.numbers();
-            eye.numbers();
-            eye.numbers();
-        });
-        assert_eq!(eye.i32(), i32::MIN, "operations that were not asked for");
-        (error, name)
-    });
+    let topics = topic_rows(&mut eye);
+    let not_asked = |topic: &TopicRow| topic.operations == i32::MIN;
+    assert!(topics.iter().all(not_asked), "operations that were not asked for");
     match version {
         10 => assert_eq!(eye.i32(), i32::MIN, "operations that were not asked for"),
         13 => assert_eq!(eye.i16(), NONE, "of the request as a whole"),
@@ -53,7 +37,7 @@ fn described(
     }
     eye.tags();
     eye.end();
-    topics.unwrap()
+    topics.into_iter().map(|topic| (topic.error, topic.name)).collect()
 }
 
 #[test]

@@ -98,16 +98,22 @@ pub fn metadata(wire: &mut Wire, topics: Option<&[&str]>, create: bool) -> Clust
     Cluster7 { brokers, cluster_id, controller, topics }
 }
 
-/// The id of a topic, once the broker asked knows it: Metadata version 12.
-pub fn topic_id(wire: &mut Wire, name: &str) -> Option<[u8; 16]> {
-    let body = Pen::default().count(1).id([0; 16]).text(name).zero().zero().zero();
-    let mut eye = wire.call_flexible(METADATA, 12, body);
+/// A topic in a Metadata answer of versions 10 to 13.
+pub struct TopicRow {
+    pub error: i16,
+    pub name: Option<String>,
+    pub id: [u8; 16],
+    pub operations: i32,
+}
+
+/// Reads such an answer up to its topics.
+pub fn topic_rows(eye: &mut Eye) -> Vec<TopicRow> {
     eye.i32();
-    eye.rows(|eye| (eye.i32(), eye.text(), eye.i32(), eye.text()));
-    eye.text();
+    eye.rows(|eye| (eye.i32(), eye.text(), eye.i32(), eye.text())).unwrap();
+    eye.text().unwrap();
     eye.i32();
     let topics = eye.rows(|eye| {
-        let (error, _, id) = (eye.i16(), eye.text(), eye.id());
+        let (error, name, id) = (eye.i16(), eye.text(), eye.id());
         eye.i8();
         eye.rows(|eye| {
             eye.i16();
@@ -118,10 +124,16 @@ pub fn topic_id(wire: &mut Wire, name: &str) -> Option<[u8; 16]> {
             eye.numbers();
             eye.numbers();
         });
-        eye.i32();
-        (error == NONE).then_some(id)
+        TopicRow { error, name, id, operations: eye.i32() }
     });
-    topics.unwrap().remove(0)
+    topics.unwrap()
+}
+
+/// The id of a topic, once the broker asked knows it: Metadata version 12.
+pub fn topic_id(wire: &mut Wire, name: &str) -> Option<[u8; 16]> {
+    let body = Pen::default().count(1).id([0; 16]).text(name).zero().zero().zero();
+    let topic = topic_rows(&mut wire.call_flexible(METADATA, 12, body)).remove(0);
+    (topic.error == NONE).then_some(topic.id)
 }
 
 /// What a running broker says of a partition; `None` while it knows no leader.
