@@ -96,11 +96,6 @@ impl Log {
         self.peek(|group| read::read_cached(group, from, to, bytes_max))
     }
 
-    /// Always true.
-    pub fn cached(&self, _from: u64) -> bool {
-        true
-    }
-
     /// The id of the entry at `index`, also of the newest purged one; None outside the log.
     pub fn id_at(&self, index: u64) -> Result<Option<EntryId>, Error> {
         Ok(self.peek(|group| group.id_at(index)))

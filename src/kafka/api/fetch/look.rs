@@ -131,13 +131,14 @@ async fn find(
     let led = route::lead_soon(face, info, wanted.leader_epoch, ready_by).await;
     let led = led.map_err(Seen::Refused)?;
     let partition = &led.partition;
-    if partition.high_watermark() < wanted.offset || parting(partition, wanted).is_some() {
-        // A leader that was deposed unheard ends before what its successor acknowledged; told that its place
-        // is beyond the end, a consumer would start over.
-        match timeout_at(confirm_by, partition.read_barrier()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return Err(ErrorCode::NotLeaderOrFollower.into()),
-        }
+    if partition.high_watermark() >= wanted.offset && parting(partition, wanted).is_none() {
+        return Ok(led);
+    }
+    // A leader that was deposed unheard ends before what its successor acknowledged; told that its place
+    // is beyond the end, a consumer would start over.
+    match timeout_at(confirm_by, partition.read_barrier()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) | Err(_) => return Err(ErrorCode::NotLeaderOrFollower.into()),
     }
     parting(partition, wanted).map_or(Ok(led), Err)
 }
