@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
-use openraft::StorageError;
+use openraft::entry::RaftEntry;
+use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::{RaftLogReader, StorageError};
 use parking_lot::RwLock;
-use quorate_storage::{Db, GroupId, Options};
+use quorate_storage::{Db, EntryId, GroupId, Options};
 use tempfile::TempDir;
 
 use super::LogStore;
@@ -14,7 +16,7 @@ use crate::apply::StateMachine;
 use crate::error::DecodeError;
 use crate::machine::{Committed, Effects, Machine};
 use crate::replica::Shared;
-use crate::types::TypeConfig;
+use crate::types::{Entry, TypeConfig, log_id};
 
 /// Counts, which is all the suite needs.
 #[derive(Default)]
@@ -72,4 +74,16 @@ impl Drop for Closing {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_suite_of_the_consensus_core_passes() {
     Suite::test_all(Builder).await.unwrap();
+}
+
+/// A leader that is deposed purges what it was about to send; an error here would end the process.
+#[tokio::test(flavor = "multi_thread")]
+async fn replication_that_reads_what_is_purged_finds_nothing() {
+    let (_closing, mut store, _) = Builder.build().await.unwrap();
+    let entry = |index| Entry::new_blank(log_id(EntryId { term: 1, index }));
+    store.append((0..3).map(entry), IOFlushed::noop()).await.unwrap();
+    store.purge(log_id(EntryId { term: 1, index: 1 })).await.unwrap();
+    let mut reader = store.get_log_reader().await;
+    assert!(reader.limited_get_log_entries(0, 3).await.unwrap().is_empty());
+    assert_eq!(reader.limited_get_log_entries(2, 3).await.unwrap().len(), 1);
 }
