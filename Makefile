@@ -1,18 +1,21 @@
 # The menu. Each target is one thing a person does here; the work itself is Rust.
-# RocksDB takes about twenty minutes of a two-core machine, once: the target directory lies outside
-# the checkout so that the next clone finds it there.
+# RocksDB takes most of the first build: the target directory lies outside the checkout so that the next
+# clone finds it there.
 CACHE := $(HOME)/.cache/quorate
 export CARGO_TARGET_DIR := $(CACHE)/target
 export TEST_CLIENTS := $(CACHE)/clients
+# Every cargo must name the same compiler, or RocksDB is compiled again; install/c++ says what it is.
+export CXX := $(CACHE)/bin/c++
+# This make's standard error, past cargo, which keeps to itself what build scripts say.
+export BUILD_PROGRESS := /proc/$(shell echo $$PPID)/fd/2
 CARGO := cargo --locked
 # Defects compile only with debug assertions, which these turn on for our crates alone.
 ASSERTIONS := $(foreach crate,quorate quorate-raft quorate-storage,--config profile.release.package.$(crate).debug-assertions=true)
 # What libFuzzer looks into is compiled once more for it, see tests/fuzz/instrument; RocksDB is not.
 FUZZED := $(foreach crate,quorate quorate-fuzz kafka-wire kafka-wire-core flate2 miniz_oxide lz4_flex snap,--config profile.release.package.$(crate).overflow-checks=true)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -o Dpkg::Use-Pty=0
 PIP := $(TEST_CLIENTS)/python/bin/pip --disable-pip-version-check
-.PHONY: help run build test test-storage test-broker test-simulation test-fuzz test-faults lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutants harness tools packages clients sandbox-tools
+.PHONY: help run build test test-install test-storage test-broker test-simulation test-fuzz test-faults lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutants harness tools packages clients sandbox-tools root-tools
 .DEFAULT_GOAL := help
 
 help: ## this menu
@@ -22,13 +25,18 @@ run: build ## build, then run three brokers on this machine until Ctrl-C (flags:
 	@bin/quorate demo $(ARGS)
 
 build: tools ## compile bin/quorate
-	@echo "==> building (the first build on a machine compiles RocksDB: about 20 minutes on two cores)"
+	@echo "==> building (the first build on a machine compiles RocksDB: about 13 minutes on two cores)"
 	$(CARGO) build --release
 	@install -D -m 755 $(CARGO_TARGET_DIR)/release/quorate bin/quorate
 
 test: clients lint build harness ## everything a change must pass: format, lints, all tests with real clients, crashes, faults
 	@echo "==> tests (three-broker clusters, kcat, Python, Java and Rust clients; a quarter of an hour on two cores, most of it compiling)"
-	@$(MAKE) --no-print-directory --keep-going test-storage test-broker test-simulation test-fuzz test-faults
+	@$(MAKE) --no-print-directory --keep-going test-install test-storage test-broker test-simulation test-fuzz test-faults
+
+test-install: tools root-tools
+	@echo "==> installing on a new machine (a few minutes; the first time it fetches a Debian)"
+	install/test-c++
+	@$(SUDO:sudo=sudo -E) env HOME="$(HOME)" PATH="$(PATH)" install/clean-root $(CACHE)/install "$$(rustc --print sysroot)"
 
 test-storage:
 	$(CARGO) test --release --no-fail-fast -p quorate-storage
@@ -88,22 +96,28 @@ harness: sandbox-tools
 	@install -D -m 755 $(CARGO_TARGET_DIR)/release/quorate-jepsen bin/quorate-jepsen
 	@install -D -m 644 $(CARGO_TARGET_DIR)/release/libquorate_jepsen_shim.so bin/libquorate_jepsen_shim.so
 
-# What the build needs beside cargo: a C++ compiler for RocksDB, libclang for its bindings.
-tools:
-	@command -v c++ >/dev/null && find /usr/lib/llvm-*/lib -name 'libclang*.so*' 2>/dev/null | grep -q . \
-	  || { echo "==> installing a C++ compiler and libclang"; $(APT) -qq update && $(APT) -qq -y install build-essential libclang-dev; }
+# What the build needs beside cargo: C and C++ compilers for RocksDB, libclang for its bindings.
+tools: $(CXX)
+	@install/need tools
+
+# Only when it changed, and whole at once: another build may be calling it.
+$(CXX): install/c++
+	@mkdir -p $(@D)
+	@cmp -s $< $@ || { install -m 755 $< $@.$$$$ && mv $@.$$$$ $@; }
+	@touch $@
 
 # Network namespaces, loop devices and ext4 for the sandboxes of the harness.
 sandbox-tools:
-	@(for tool in ip unshare mkfs.ext4 losetup; do command -v $$tool || exit 1; done) >/dev/null \
-	  || { echo "==> installing iproute2, util-linux and e2fsprogs"; $(APT) -qq update && $(APT) -qq -y install iproute2 util-linux mount e2fsprogs; }
+	@install/need sandbox
+
+root-tools:
+	@install/need root
 
 # What the tests need: one client of each family, none of them ours.
 clients: $(TEST_CLIENTS)/python/.installed $(TEST_CLIENTS)/java/.installed
 
 packages: tools
-	@command -v kcat >/dev/null && command -v javac >/dev/null && command -v mvn >/dev/null && python3 -c 'import ensurepip' && [ -f /usr/include/zlib.h ] \
-	  || { echo "==> installing kcat, a JDK, Maven and Python's venv"; $(APT) -qq update && $(APT) -qq -y install kcat default-jdk-headless maven python3-venv zlib1g-dev; }
+	@install/need clients
 
 $(TEST_CLIENTS)/python/.installed: tests/clients/requirements.txt | packages
 	@echo "==> installing the Python client"
