@@ -42,7 +42,7 @@ settings! {
         /// The address to accept Kafka clients on; port 0 takes any free port.
         listen: SocketAddr = local(9092), Allowed::Form("an IP address and port, such as 127.0.0.1:9092 or [::]:9092");
         /// The address clients are told to connect to. Unset: the listen address.
-        advertised: Option<HostPort> = None, Allowed::Form("a host name or IP address and port");
+        advertised: Option<HostPort> = None, Allowed::Form("a host name or IP address that others can reach, and a port from 1 to 65535");
         /// The most client connections at a time; further ones are closed at once.
         connections_max: usize = 10_000, Allowed::Between(1, 1_000_000);
         /// The largest request taken from a client; a larger one closes the connection.
@@ -65,8 +65,8 @@ settings! {
         /// The address to accept HTTP on; port 0 takes any free port.
         listen: SocketAddr = local(8080), Allowed::Form("an IP address and port, such as 127.0.0.1:8080 or [::]:8080");
         /// The address people and other brokers are told to reach HTTP on. Unset: the listen address.
-        advertised: Option<HostPort> = None, Allowed::Form("a host name or IP address and port");
-        /// The most HTTP connections at a time; further ones wait to be accepted.
+        advertised: Option<HostPort> = None, Allowed::Form("a host name or IP address that others can reach, and a port from 1 to 65535");
+        /// The most HTTP connections at a time; on further ones only /livez and /readyz are answered.
         connections_max: usize = 1_000, Allowed::Between(1, 100_000);
         /// The largest request body.
         body_bytes_max: usize = MIB, Allowed::Between(1_024, 104_857_600);
@@ -78,9 +78,9 @@ settings! {
         /// The address to accept other brokers on; port 0 takes any free port.
         listen: SocketAddr = local(9192), Allowed::Form("an IP address and port, such as 127.0.0.1:9192 or [::]:9192");
         /// The address other brokers are told to reach this one on. Unset: the listen address.
-        advertised: Option<HostPort> = None, Allowed::Form("a host name or IP address and port");
+        advertised: Option<HostPort> = None, Allowed::Form("a host name or IP address that others can reach, and a port from 1 to 65535");
         /// Members of the cluster to join. Empty: an empty data directory forms a new cluster of one broker.
-        join: Vec<HostPort> = Vec::new(), Allowed::Form("peer addresses, such as 10.0.0.1:9192,10.0.0.2:9192");
+        join: Vec<HostPort> = Vec::new(), Allowed::Form("peer addresses with ports from 1 to 65535, such as 10.0.0.1:9192,10.0.0.2:9192");
     }
     /// What a topic is when its creator does not say otherwise.
     topics: Topics {

@@ -173,7 +173,7 @@ fn load_environment(
     for (variable, value) in environment {
         if !variable.starts_with("QUORATE_")
             || OTHER_VARIABLES.contains(&variable.as_str())
-            || made_by_orchestrator(&variable)
+            || made_by_orchestrator(&variable, &value)
         {
             continue;
         }
@@ -191,14 +191,27 @@ fn load_environment(
     Ok(())
 }
 
-/// Kubernetes and old Docker links announce a service called `quorate` to every container as `QUORATE_PORT`,
-/// `QUORATE_SERVICE_HOST`, `QUORATE_PORT_9092_TCP_ADDR` and so on; these are not meant for us.
-fn made_by_orchestrator(variable: &str) -> bool {
-    variable.ends_with("_SERVICE_HOST")
-        || variable.contains("_SERVICE_PORT")
-        || variable.ends_with("_PORT")
-        || variable.contains("_TCP_")
-        || variable.ends_with("_TCP")
+/// Kubernetes services and Docker links called `quorate`, `quorate-http` and so on are announced to every container
+/// by variables that begin like ours; these are not meant for us. Only their exact shapes are passed over, so that
+/// a person who writes `QUORATE_KAFKA_PORT=9092` is told that there is no such setting.
+fn made_by_orchestrator(variable: &str, value: &str) -> bool {
+    let service = variable.ends_with("_SERVICE_HOST")
+        || variable.ends_with("_SERVICE_PORT")
+        || variable.contains("_SERVICE_PORT_");
+    // `QUORATE_PORT=tcp://10.0.0.1:9092`, `QUORATE_NAME=/web/quorate`, `QUORATE_ENV_PATH=/bin`.
+    let link = (variable.ends_with("_PORT") && value.contains("://"))
+        || (variable.ends_with("_NAME") && value.starts_with('/'))
+        || variable.contains("_ENV_");
+    service || link || variable.split("_PORT_").skip(1).any(is_linked_port)
+}
+
+/// What follows `_PORT_` in the names made for one port: `9092_TCP`, `53_UDP_ADDR`, `9092_TCP_PORT_END`.
+fn is_linked_port(rest: &str) -> bool {
+    let Some((number, rest)) = rest.split_once('_') else { return false };
+    let (protocol, part) = rest.split_once('_').unwrap_or((rest, ""));
+    number.parse::<u16>().is_ok()
+        && ["TCP", "UDP", "SCTP"].contains(&protocol)
+        && ["", "ADDR", "PORT", "PROTO", "START", "END", "PORT_START", "PORT_END"].contains(&part)
 }
 
 fn check_together(resolved: &Resolved) -> Result<(), ConfigError> {
@@ -209,12 +222,17 @@ fn check_together(resolved: &Resolved) -> Result<(), ConfigError> {
         Err(ConfigError::Conflict { first: described(first), second: described(second), reason })
     };
     let faces = [
-        ("kafka", config.kafka.listen, config.kafka.advertised.is_some()),
-        ("http", config.http.listen, config.http.advertised.is_some()),
-        ("peer", config.peer.listen, config.peer.advertised.is_some()),
+        ("kafka", config.kafka.listen, config.kafka.advertised.as_ref()),
+        ("http", config.http.listen, config.http.advertised.as_ref()),
+        ("peer", config.peer.listen, config.peer.advertised.as_ref()),
     ];
     for (name, listen, advertised) in faces {
-        if listen.ip().is_unspecified() && !advertised {
+        if let Some(told) = advertised.filter(|told| told.is_unspecified()) {
+            let name = format!("{name}.advertised");
+            let setting = find(&name).ok_or_else(|| unknown(&name, &Source::Default))?;
+            return Err(bad(setting, &told.to_string(), resolved.source(&name)));
+        }
+        if listen.ip().is_unspecified() && advertised.is_none() {
             return conflict(
                 &format!("{name}.listen"),
                 &format!("{name}.advertised"),
@@ -225,6 +243,10 @@ fn check_together(resolved: &Resolved) -> Result<(), ConfigError> {
     for (one, other) in [(0, 1), (0, 2), (1, 2)] {
         if faces[one].1 == faces[other].1 && faces[one].1.port() != 0 {
             let name = |face: usize| format!("{}.listen", faces[face].0);
+            return conflict(&name(one), &name(other), "two faces cannot share one address");
+        }
+        if faces[one].2.is_some() && faces[one].2 == faces[other].2 {
+            let name = |face: usize| format!("{}.advertised", faces[face].0);
             return conflict(&name(one), &name(other), "two faces cannot share one address");
         }
     }

@@ -115,20 +115,64 @@ fn settings_that_contradict_each_other_are_refused_with_both_places() {
 fn variables_an_orchestrator_makes_for_a_service_of_our_name_are_not_settings() {
     let environment = [
         ("QUORATE_SERVICE_HOST", "10.0.0.1"),
+        ("QUORATE_SERVICE_PORT", "9092"),
+        ("QUORATE_HTTP_SERVICE_PORT_HTTP_ADMIN", "8080"),
         ("QUORATE_PORT", "tcp://10.0.0.1:9092"),
+        ("QUORATE_KAFKA_PORT", "tcp://10.0.0.1:9092"),
+        ("QUORATE_PORT_9092_TCP", "tcp://10.0.0.1:9092"),
         ("QUORATE_KAFKA_PORT_9092_TCP_ADDR", "10.0.0.1"),
+        ("QUORATE_PORT_9092_UDP_ADDR", "10.0.0.1"),
+        ("QUORATE_PORT_9092_UDP_PROTO", "udp"),
+        ("QUORATE_PORT_9092_SCTP_PORT", "9092"),
+        ("QUORATE_PORT_9092_TCP_PORT_START", "9092"),
+        ("QUORATE_PORT_9092_TCP_END", "9094"),
+        ("QUORATE_NAME", "/web/quorate"),
+        ("QUORATE_ENV_PATH", "/bin"),
+        ("QUORATE_1_ENV_GOSU_VERSION", "1.17"),
     ];
-    assert_eq!(load("", &environment, &[]).unwrap().config, Config::default());
+    for variable in environment {
+        let loaded = load("", &[variable], &[]);
+        assert_eq!(loaded.unwrap_or_else(|e| panic!("{e}")).config, Config::default());
+    }
+}
+
+#[test]
+fn what_only_looks_like_a_variable_of_an_orchestrator_is_refused() {
+    for (variable, value) in [
+        ("QUORATE_KAFKA_PORT", "9092"),
+        ("QUORATE_BROKER_NAME", "one"),
+        ("QUORATE_PORT_MAX_TCP_ADDR", "10.0.0.1"),
+        ("QUORATE_PORT_9092_TCP_LISTEN", "10.0.0.1"),
+        ("QUORATE_TCP_LISTEN", "10.0.0.1:9092"),
+    ] {
+        assert!(refusal("", &[(variable, value)], &[]).contains(variable));
+    }
 }
 
 #[test]
 fn addresses_read_back_as_they_are_printed() {
-    for text in ["broker-1.example:9092", "127.0.0.1:0", "[::1]:9092"] {
+    for text in ["broker-1.example:9092", "127.0.0.1:1", "[::1]:65535"] {
         assert_eq!(text.parse::<HostPort>().unwrap().to_string(), text);
     }
-    for text in ["", "host", ":1", "host:", "host:70000", "::1:9", "a b:1", "http://a:1"] {
+    for text in ["", "host", ":1", "host:", "host:70000", "::1:9", "a b:1", "http://a:1", "a:0"] {
         assert!(text.parse::<HostPort>().is_err(), "{text}");
     }
+}
+
+#[test]
+fn an_address_that_nobody_can_connect_to_is_not_told_to_others() {
+    for face in ["kafka", "http", "peer"] {
+        for address in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:9", "[::]:9"] {
+            let text = refusal(&format!("[{face}]\nadvertised = '{address}'\n"), &[], &[]);
+            let named = format!("{face}.advertised = {address}");
+            assert!(text.contains(&named) && text.contains("from 1 to 65535"), "{text}");
+        }
+    }
+    let text = refusal("[peer]\njoin = ['10.0.0.1:9192', '10.0.0.2:0']\n", &[], &[]);
+    assert!(text.contains("peer.join") && text.contains("from 1 to 65535"), "{text}");
+    let both = "[kafka]\nadvertised = 'a:9'\n[http]\nadvertised = 'a:9'\n";
+    let text = refusal(both, &[], &[]);
+    assert!(text.contains("kafka.advertised") && text.contains("cannot share"), "{text}");
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! refused with the same words wherever it stands.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -130,6 +131,11 @@ impl HostPort {
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         Self { host: host.into(), port }
     }
+
+    /// Whether this is 0.0.0.0 or [::]: one can listen there, and nobody else can connect to it.
+    pub(super) fn is_unspecified(&self) -> bool {
+        self.host.parse().is_ok_and(|address: IpAddr| address.is_unspecified())
+    }
 }
 
 impl From<SocketAddr> for HostPort {
@@ -148,9 +154,9 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// The text is not `HOST:PORT`.
+/// The text is not `HOST:PORT`, or names port 0, which nobody can connect to.
 #[derive(Debug, thiserror::Error)]
-#[error("expected HOST:PORT, such as 127.0.0.1:9092 or [::1]:9092")]
+#[error("expected HOST:PORT with a port from 1 to 65535, such as 127.0.0.1:9092 or [::1]:9092")]
 pub struct NotHostPort;
 
 impl FromStr for HostPort {
@@ -166,7 +172,8 @@ impl FromStr for HostPort {
         if host.is_empty() || host.len() > 253 || host.contains(unfit) {
             return Err(NotHostPort);
         }
-        Ok(Self::new(host, port.parse().map_err(|_| NotHostPort)?))
+        let port: NonZeroU16 = port.parse().map_err(|_| NotHostPort)?;
+        Ok(Self::new(host, port.get()))
     }
 }
 
