@@ -66,16 +66,23 @@ impl Common {
 
     /// Creates a topic for this run and waits until the cluster is healthy with it.
     async fn create_topic(&self, kind: &str, partitions: u32) -> Result<String, Failure> {
-        let name = format!("bench-{kind}-{}", std::process::id());
-        self.create_named(&name, partitions).await?;
-        Ok(name)
+        self.create_topic_with(kind, partitions, json!({})).await
     }
 
-    async fn create_named(&self, name: &str, partitions: u32) -> Result<(), Failure> {
-        let admin = self.admin();
-        let body = json!({ "name": name, "partitions": partitions, "replication_factor": self.replication });
-        admin.post("/v1/topics", &body).await?;
-        self.wait_until_healthy().await
+    /// The same with topic configs.
+    async fn create_topic_with(
+        &self,
+        kind: &str,
+        partitions: u32,
+        configs: serde_json::Value,
+    ) -> Result<String, Failure> {
+        let name = format!("bench-{kind}-{}", std::process::id());
+        let body = json!({
+            "name": name, "partitions": partitions, "replication_factor": self.replication, "configs": configs,
+        });
+        self.admin().post("/v1/topics", &body).await?;
+        self.wait_until_healthy().await?;
+        Ok(name)
     }
 
     async fn wait_until_healthy(&self) -> Result<(), Failure> {

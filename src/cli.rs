@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use admin::Admin;
 pub use failure::Failure;
-pub(crate) use output::{Format, Table, line, print_json};
+pub(crate) use output::{Format, Table, line, note, print_json};
 
 use crate::bench::BenchCommand;
 use crate::config::HostPort;

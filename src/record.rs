@@ -12,7 +12,7 @@ mod compression;
 mod iter;
 
 pub use batch::{Batches, HEADER_BYTES, Header, stamp};
-pub use build::BatchBuilder;
+pub use build::{BatchBuilder, batch_bytes_max};
 pub use check::{BatchError, CheckedBatch, Limits, TimestampRule, check};
 pub use compression::{Codec, INFLATED_BYTES_LITTLE, INFLATED_BYTES_MAX};
-pub use iter::{Record, RecordError, Records, Want};
+pub use iter::{Headers, Record, RecordError, Records, Want};

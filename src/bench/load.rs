@@ -7,6 +7,7 @@ use clap::Args;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use rand::RngCore;
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -17,7 +18,7 @@ use crate::cli::Failure;
 use crate::client::{
     Client, ClientConfig, ClientError, NewRecord, PendingBatch, Producer, ProducerConfig,
 };
-use crate::record::Codec;
+use crate::record::{Codec, batch_bytes_max};
 
 /// Samples kept; a longer run at a higher rate is refused.
 const SAMPLES_MAX: u64 = 20_000_000;
@@ -32,7 +33,7 @@ pub(crate) struct ProduceOptions {
     /// Bytes of a record's value.
     #[arg(long, default_value_t = 1_024)]
     record_bytes: usize,
-    /// Without --rate: record bytes in a batch.
+    /// Without --rate: bytes of a batch at most, with what the format adds to each record.
     #[arg(long, default_value_t = 16_384)]
     batch_bytes: usize,
     #[arg(long, short, default_value_t = 1)]
@@ -47,8 +48,25 @@ pub(crate) struct ProduceOptions {
     common: Common,
 }
 
+/// What a topic takes when nobody says otherwise.
+const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
 /// Not measured: connections, caches and the brokers' own start.
 const WARM_UP: Duration = Duration::from_secs(2);
+
+impl ProduceOptions {
+    /// As many as fit, and one at least.
+    fn records_per_batch(&self) -> usize {
+        let (mut fit, mut more) = (1, self.batch_bytes.max(1) + 1);
+        while more - fit > 1 {
+            let middle = fit + (more - fit) / 2;
+            match batch_bytes_max(middle, self.record_bytes) <= self.batch_bytes {
+                true => fit = middle,
+                false => more = middle,
+            }
+        }
+        fit
+    }
+}
 
 pub(super) async fn run(options: ProduceOptions) -> Result<(), Failure> {
     if u64::from(options.rate.unwrap_or(0)) * options.seconds > SAMPLES_MAX {
@@ -59,7 +77,9 @@ pub(super) async fn run(options: ProduceOptions) -> Result<(), Failure> {
     if options.partitions == 0 || options.seconds == 0 || options.rate == Some(0) {
         return Err(Failure::usage("partitions, seconds and rate are at least 1"));
     }
-    let topic = options.common.create_topic("produce", options.partitions).await?;
+    let batch = batch_bytes_max(options.records_per_batch(), options.record_bytes);
+    let configs = json!({ "max.message.bytes": batch.max(MESSAGE_BYTES_DEFAULT).to_string() });
+    let topic = options.common.create_topic_with("produce", options.partitions, configs).await?;
     let mut report = Report::new(&options.common).await?;
     report.condition("partitions written to", options.partitions);
     report.condition("acks", "all, idempotent");
@@ -154,7 +174,7 @@ async fn throughput(
     topic: &str,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let records = (options.batch_bytes / options.record_bytes.max(1)).max(1);
+    let records = options.records_per_batch();
     report.condition("record bytes per batch", records * options.record_bytes);
     report.condition("batches in flight per partition", ProducerConfig::default().in_flight);
     // Batches of exactly this size: nothing is joined.

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde::{Serialize, Serializer};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::time::{Duration, Instant, timeout_at};
 
@@ -16,6 +16,7 @@ use crate::client::{
     Client, ClientConfig, Consumer, Delivery, NewRecord, PendingBatch, Producer, ProducerConfig,
     Start, partition_for_key,
 };
+use crate::record::Headers;
 
 /// The longest line taken as a record; a broker's default limit for a batch is 1 MiB.
 const LINE_BYTES_MAX: u64 = 1_000_000;
@@ -286,18 +287,35 @@ fn print(out: &mut impl Write, delivery: &Delivery, format: RecordFormat) -> std
             writeln!(out, "{partition}\t{offset}\t{timestamp_ms}\t{key}\t{value}")
         }
         RecordFormat::Json => {
-            let header = |(name, value): &(Bytes, Option<Bytes>)| {
-                json!([String::from_utf8_lossy(name), shown(value)])
+            let record = Shown {
+                partition: *partition,
+                offset: *offset,
+                timestamp_ms: *timestamp_ms,
+                key: shown(key),
+                value: shown(value),
+                headers,
             };
-            let record = json!({
-                "partition": partition,
-                "offset": offset,
-                "timestamp_ms": timestamp_ms,
-                "key": shown(key),
-                "value": shown(value),
-                "headers": headers.iter().map(header).collect::<Vec<_>>(),
-            });
-            writeln!(out, "{record}")
+            serde_json::to_writer(&mut *out, &record)?;
+            writeln!(out)
         }
     }
+}
+
+/// A record as a JSON object.
+#[derive(Serialize)]
+struct Shown<'a> {
+    partition: i32,
+    offset: i64,
+    timestamp_ms: i64,
+    key: Option<String>,
+    value: Option<String>,
+    #[serde(serialize_with = "pairs")]
+    headers: &'a Headers,
+}
+
+/// Writes headers one after the other; together they may be many times as large as the record.
+fn pairs<S: Serializer>(headers: &&Headers, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+    serializer
+        .collect_seq(headers.iter().map(|(name, value)| (text(&name), value.as_ref().map(text))))
 }

@@ -2,6 +2,8 @@
 //!
 //! All partitions led by one broker are asked for in one fetch, because answers on a connection come in order: a
 //! fetch that waits for records would hold up the next one. There are no consumer groups here.
+//!
+//! What was fetched stays as it came and is taken apart record by record: a megabyte may unfold to millions of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -16,7 +18,7 @@ use kafka_wire::{FetchRequest, FetchResponse, ListOffsetsRequest};
 use tokio::time::{Instant, sleep};
 
 use super::{Client, ClientError, ErrorCode};
-use crate::record::{Batches, Records, Want};
+use crate::record::{Batches, Header, Headers, RecordError, Records, Want};
 
 const FETCH: i16 = 12;
 const LIST_OFFSETS: i16 = 7;
@@ -42,7 +44,7 @@ pub struct Delivery {
     pub timestamp_ms: i64,
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
-    pub headers: Vec<(Bytes, Option<Bytes>)>,
+    pub headers: Headers,
 }
 
 /// A reader of some partitions of one topic.
@@ -51,10 +53,54 @@ pub struct Consumer {
     topic: String,
     /// The next offset wanted of each partition.
     positions: BTreeMap<i32, i64>,
-    ready: VecDeque<Delivery>,
+    fetched: VecDeque<Batch>,
+    /// The one being taken apart; only one is open, for decompression takes memory.
+    reading: Option<(Batch, Records<Bytes>)>,
     asked: FuturesUnordered<BoxFuture<'static, Fetched>>,
     asked_of: HashMap<i32, Vec<i32>>,
     failing_since: Option<Instant>,
+}
+
+/// A batch as it came.
+struct Batch {
+    partition: i32,
+    /// The first offset wanted: a fetch begins with the batch that holds an offset, not with the offset.
+    from: i64,
+    header: Header,
+    bytes: Bytes,
+}
+
+impl Batch {
+    fn open(&self) -> Result<Records<Bytes>, ClientError> {
+        Records::open(self.bytes.clone(), Want::Everything).map_err(|error| self.unreadable(&error))
+    }
+
+    /// Returns the next record at or above `from`; none at the end.
+    fn next(&self, records: &mut Records<Bytes>) -> Result<Option<Delivery>, ClientError> {
+        for record in records {
+            let record = record.map_err(|error| self.unreadable(&error))?;
+            let offset = self.header.base_offset + i64::from(record.offset_delta);
+            if offset >= self.from {
+                return Ok(Some(Delivery {
+                    partition: self.partition,
+                    offset,
+                    timestamp_ms: record.timestamp,
+                    key: record.key,
+                    value: record.value,
+                    headers: record.headers,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn unreadable(&self, error: &RecordError) -> ClientError {
+        ClientError::Unreadable {
+            partition: self.partition,
+            offset: self.header.base_offset,
+            reason: error.to_string(),
+        }
+    }
 }
 
 struct Fetched {
@@ -94,7 +140,8 @@ impl Consumer {
             client,
             topic: topic.to_owned(),
             positions,
-            ready: VecDeque::new(),
+            fetched: VecDeque::new(),
+            reading: None,
             asked: FuturesUnordered::new(),
             asked_of: HashMap::new(),
             failing_since: None,
@@ -112,7 +159,7 @@ impl Consumer {
 
     /// Returns whether everything before these offsets has been returned by [`Consumer::next`].
     pub fn reached(&self, ends: &BTreeMap<i32, i64>) -> bool {
-        self.ready.is_empty()
+        !self.has_ready()
             && self
                 .positions
                 .iter()
@@ -121,15 +168,39 @@ impl Consumer {
 
     /// Returns whether the next record is here already.
     pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+        self.reading.is_some() || !self.fetched.is_empty()
     }
 
     /// Returns the next record, waiting for one; None when a round of waiting brought none. Cancel-safe.
     pub async fn next(&mut self) -> Result<Option<Delivery>, ClientError> {
-        if self.ready.is_empty() {
-            self.round().await?;
+        if let Some(delivery) = self.take_next()? {
+            return Ok(Some(delivery));
         }
-        Ok(self.ready.pop_front())
+        self.round().await?;
+        self.take_next()
+    }
+
+    /// Takes a record of what was fetched, and lets go of each batch with its last one.
+    fn take_next(&mut self) -> Result<Option<Delivery>, ClientError> {
+        loop {
+            let (batch, mut records) = match self.reading.take() {
+                Some(reading) => reading,
+                None => match self.fetched.pop_front() {
+                    Some(batch) => {
+                        let records = batch.open()?;
+                        (batch, records)
+                    }
+                    None => return Ok(None),
+                },
+            };
+            let delivery = batch.next(&mut records)?;
+            if records.has_more() {
+                self.reading = Some((batch, records));
+            }
+            if delivery.is_some() {
+                return Ok(delivery);
+            }
+        }
     }
 
     async fn round(&mut self) -> Result<(), ClientError> {
@@ -228,7 +299,7 @@ impl Consumer {
         for data in response.responses.into_iter().flat_map(|topic| topic.partitions) {
             let partition = data.partition_index;
             match ErrorCode::check(data.error_code, "fetch") {
-                Ok(()) => self.read(partition, &data.records.unwrap_or_default())?,
+                Ok(()) => self.keep(partition, &data.records.unwrap_or_default()),
                 Err(error) => {
                     self.forget(&[partition]);
                     trouble = Err(error);
@@ -238,34 +309,15 @@ impl Consumer {
         trouble
     }
 
-    fn read(&mut self, partition: i32, bytes: &[u8]) -> Result<(), ClientError> {
-        let Some(position) = self.positions.get_mut(&partition) else { return Ok(()) };
+    fn keep(&mut self, partition: i32, bytes: &Bytes) {
+        let Some(position) = self.positions.get_mut(&partition) else { return };
         for (header, batch) in Batches::new(bytes) {
-            let unreadable = |error: crate::record::RecordError| ClientError::Unreadable {
-                partition,
-                offset: header.base_offset,
-                reason: error.to_string(),
-            };
-            if !header.is_control() {
-                for record in Records::open(batch, Want::Everything).map_err(unreadable)? {
-                    let record = record.map_err(unreadable)?;
-                    let offset = header.base_offset + i64::from(record.offset_delta);
-                    // A fetch begins with the batch that holds the offset, not with the offset.
-                    if offset >= *position {
-                        self.ready.push_back(Delivery {
-                            partition,
-                            offset,
-                            timestamp_ms: record.timestamp,
-                            key: record.key,
-                            value: record.value,
-                            headers: record.headers,
-                        });
-                    }
-                }
+            if !header.is_control() && header.last_offset() >= *position {
+                let (from, bytes) = (*position, bytes.slice_ref(batch));
+                self.fetched.push_back(Batch { partition, from, header, bytes });
             }
             *position = (*position).max(header.last_offset() + 1);
         }
-        Ok(())
     }
 
     fn forget(&self, partitions: &[i32]) {

@@ -5,6 +5,20 @@ use bytes::Bytes;
 use super::batch::{ATTRIBUTES_AT, CRC_AT, HEADER_BYTES, MAGIC, PREFIX_BYTES, checksum};
 use super::compression::Codec;
 
+/// Returns what a batch of `records` records takes at most, header included, when each has a value of `value_bytes`,
+/// no key and no headers, and their times are within a quarter of an hour.
+pub fn batch_bytes_max(records: usize, value_bytes: usize) -> usize {
+    // Attributes, time, offset, no key, the value, no headers; and before all that its length.
+    let body = 1 + 3 + varint_bytes(records) + 1 + varint_bytes(value_bytes) + value_bytes + 1;
+    records.saturating_mul(varint_bytes(body) + body).saturating_add(HEADER_BYTES)
+}
+
+/// How long a length is written: zigzag takes one bit, and each byte holds seven.
+fn varint_bytes(length: usize) -> usize {
+    let bits = usize::BITS - length.leading_zeros() + 1;
+    bits.div_ceil(7) as usize
+}
+
 /// Collects records and returns them as one batch v2 with a valid checksum.
 #[derive(Clone, Debug)]
 pub struct BatchBuilder {
@@ -149,4 +163,26 @@ fn long(out: &mut Vec<u8>, value: i64) {
         rest >>= 7;
     }
     out.push(u8::try_from(rest).expect("seven bits"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_as_large_as_was_said_and_little_smaller() {
+        for (records, value_bytes) in
+            [(1, 0), (1, 63), (1, 64), (64, 100), (9_000, 100), (3, 900_000)]
+        {
+            let value = vec![7; value_bytes];
+            let builder = (0..records).fold(BatchBuilder::new(), |builder, index| {
+                builder.record(1_000 + i64::try_from(index).unwrap() % 900_000, None, Some(&value))
+            });
+            let (bytes, max) = (builder.build().len(), batch_bytes_max(records, value_bytes));
+            assert!(
+                bytes <= max && max <= bytes + 4 * records,
+                "{records} {value_bytes}: {bytes} {max}"
+            );
+        }
+    }
 }

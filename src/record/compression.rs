@@ -5,7 +5,8 @@
 //! Snappy has no streaming form; its blocks are unfolded one by one, and a block that claims more than
 //! its format can express, or than the bound leaves, is refused before memory is taken for it.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -88,42 +89,45 @@ impl Codec {
     }
 }
 
-/// The records of a batch, decompressed as they are read.
+/// The records of a batch, decompressed as they are read, out of bytes that are borrowed or owned.
 ///
 /// An error of kind `FileTooLarge` means that the bound was passed; every other error, that the compressed
 /// bytes are not what their codec says.
-pub(super) struct Inflated<'a> {
-    source: Source<'a>,
+pub(super) struct Inflated<B: AsRef<[u8]>> {
+    source: Source<B>,
     left: u64,
 }
 
-enum Source<'a> {
-    Plain(&'a [u8]),
-    Gzip(Box<BufReader<flate2::bufread::MultiGzDecoder<&'a [u8]>>>),
-    Snappy(SnappyBlocks<'a>),
-    Lz4(Box<BufReader<lz4_flex::frame::FrameDecoder<&'a [u8]>>>),
-    Zstd(Box<BufReader<zstd::Decoder<'static, &'a [u8]>>>),
+enum Source<B: AsRef<[u8]>> {
+    Plain(Cursor<B>),
+    Gzip(Box<BufReader<flate2::bufread::MultiGzDecoder<Cursor<B>>>>),
+    Snappy(SnappyBlocks<B>),
+    Lz4(Box<BufReader<lz4_flex::frame::FrameDecoder<Cursor<B>>>>),
+    Zstd(Box<BufReader<zstd::Decoder<'static, Cursor<B>>>>),
 }
 
-impl<'a> Inflated<'a> {
-    pub(super) fn open(codec: Codec, bytes: &'a [u8], limit: u64) -> io::Result<Inflated<'a>> {
+impl<B: AsRef<[u8]>> Inflated<B> {
+    /// Opens what follows `at` in `bytes`.
+    pub(super) fn open(codec: Codec, bytes: B, at: usize, limit: u64) -> io::Result<Inflated<B>> {
+        let mut packed = Cursor::new(bytes);
+        packed.set_position(at as u64);
         let source = match codec {
-            Codec::None => Source::Plain(bytes),
+            Codec::None => Source::Plain(packed),
             Codec::Gzip => {
-                let decoder = flate2::bufread::MultiGzDecoder::new(bytes);
+                let decoder = flate2::bufread::MultiGzDecoder::new(packed);
                 Source::Gzip(Box::new(BufReader::new(decoder)))
             }
-            Codec::Snappy => Source::Snappy(SnappyBlocks::open(bytes)?),
+            Codec::Snappy => Source::Snappy(SnappyBlocks::open(packed.into_inner(), at)?),
             Codec::Lz4 => {
                 // The decoder also knows the format before frames, which no client of Kafka reads.
-                if !bytes.starts_with(LZ4_MAGIC) {
+                if !packed.fill_buf()?.starts_with(LZ4_MAGIC) {
                     return Err(io::ErrorKind::InvalidData.into());
                 }
-                let decoder = lz4_flex::frame::FrameDecoder::new(bytes);
+                let decoder = lz4_flex::frame::FrameDecoder::new(packed);
                 Source::Lz4(Box::new(BufReader::new(decoder)))
             }
             Codec::Zstd => {
-                let mut decoder = zstd::Decoder::with_buffer(bytes)?;
+                let mut decoder = zstd::Decoder::with_buffer(packed)?;
                 // The window is taken as announced, before anything is unfolded.
                 let little = limit <= INFLATED_BYTES_LITTLE;
                 let window = if little { ZSTD_WINDOW_LOG_LITTLE } else { ZSTD_WINDOW_LOG_MAX };
@@ -136,7 +140,7 @@ impl<'a> Inflated<'a> {
     }
 }
 
-impl Read for Inflated<'_> {
+impl<B: AsRef<[u8]>> Read for Inflated<B> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let ready = self.fill_buf()?;
         let taken = ready.len().min(into.len());
@@ -146,13 +150,13 @@ impl Read for Inflated<'_> {
     }
 }
 
-impl BufRead for Inflated<'_> {
+impl<B: AsRef<[u8]>> BufRead for Inflated<B> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.left == 0 {
             return Err(too_large());
         }
         let ready = match &mut self.source {
-            Source::Plain(rest) => rest,
+            Source::Plain(rest) => rest.fill_buf()?,
             Source::Gzip(reader) => reader.fill_buf()?,
             Source::Snappy(blocks) => blocks.fill_buf(self.left)?,
             Source::Lz4(reader) => reader.fill_buf()?,
@@ -165,7 +169,7 @@ impl BufRead for Inflated<'_> {
     fn consume(&mut self, bytes: usize) {
         self.left = self.left.saturating_sub(bytes as u64);
         match &mut self.source {
-            Source::Plain(rest) => *rest = &rest[bytes..],
+            Source::Plain(rest) => rest.consume(bytes),
             Source::Gzip(reader) => reader.consume(bytes),
             Source::Snappy(blocks) => blocks.consume(bytes),
             Source::Lz4(reader) => reader.consume(bytes),
@@ -175,27 +179,32 @@ impl BufRead for Inflated<'_> {
 }
 
 /// Snappy as clients send it: Java writes blocks behind a magic, librdkafka one bare block.
-struct SnappyBlocks<'a> {
-    rest: &'a [u8],
+struct SnappyBlocks<B> {
+    packed: B,
+    /// Where in `packed` the next block begins.
+    rest: usize,
     framed: bool,
     block: Vec<u8>,
     at: usize,
 }
 
-impl<'a> SnappyBlocks<'a> {
-    fn open(bytes: &'a [u8]) -> io::Result<SnappyBlocks<'a>> {
+impl<B: AsRef<[u8]>> SnappyBlocks<B> {
+    fn open(packed: B, begin: usize) -> io::Result<SnappyBlocks<B>> {
+        let bytes = packed.as_ref().get(begin..).ok_or_else(cut_short)?;
         let framed = bytes.starts_with(XERIAL_MAGIC);
-        let rest = match framed {
-            true => bytes.get(XERIAL_HEADER_BYTES..).ok_or_else(cut_short)?,
-            false => bytes,
-        };
-        Ok(SnappyBlocks { rest, framed, block: Vec::new(), at: 0 })
+        if framed && bytes.len() < XERIAL_HEADER_BYTES {
+            return Err(cut_short());
+        }
+        let rest = if framed { begin + XERIAL_HEADER_BYTES } else { begin };
+        Ok(SnappyBlocks { packed, rest, framed, block: Vec::new(), at: 0 })
     }
 
     /// Unfolds the next block if there is one; `left` is what all that follow may come to.
     fn fill_buf(&mut self, left: u64) -> io::Result<&[u8]> {
-        while self.at == self.block.len() && !self.rest.is_empty() {
-            let packed = self.next_block()?;
+        while self.at == self.block.len() && self.rest < self.packed.as_ref().len() {
+            let next = self.next_block()?;
+            self.rest = next.end;
+            let packed = &self.packed.as_ref()[next];
             let length = snap::raw::decompress_len(packed).map_err(io::Error::other)?;
             if length > packed.len().saturating_mul(SNAPPY_GROWTH_MAX) || length as u64 > left {
                 return Err(too_large());
@@ -209,15 +218,18 @@ impl<'a> SnappyBlocks<'a> {
         Ok(&self.block[self.at..])
     }
 
-    fn next_block(&mut self) -> io::Result<&'a [u8]> {
+    fn next_block(&self) -> io::Result<Range<usize>> {
+        let all = self.packed.as_ref();
         if !self.framed {
-            return Ok(std::mem::take(&mut self.rest));
+            return Ok(self.rest..all.len());
         }
-        let (length, rest) = self.rest.split_first_chunk().ok_or_else(cut_short)?;
+        let (length, after) = all[self.rest..].split_first_chunk().ok_or_else(cut_short)?;
         let length = usize::try_from(u32::from_be_bytes(*length)).map_err(io::Error::other)?;
-        let (packed, rest) = rest.split_at_checked(length).ok_or_else(cut_short)?;
-        self.rest = rest;
-        Ok(packed)
+        if length > after.len() {
+            return Err(cut_short());
+        }
+        let begin = all.len() - after.len();
+        Ok(begin..begin + length)
     }
 
     fn consume(&mut self, bytes: usize) {

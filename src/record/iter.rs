@@ -6,7 +6,7 @@
 
 use std::io::{self, BufRead};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::batch::{HEADER_BYTES, Header};
 use super::compression::{INFLATED_BYTES_MAX, Inflated, skip, take};
@@ -34,8 +34,36 @@ pub struct Record {
     pub value_bytes: i32,
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
-    /// In the order sent; a name may come more than once.
-    pub headers: Vec<(Bytes, Option<Bytes>)>,
+    pub headers: Headers,
+}
+
+/// The headers of one record, each seen to be whole, as the bytes they came in.
+///
+/// A header may be two bytes long, and a record of a hundred megabytes of such is valid; taken apart, it would take
+/// gigabytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Bytes);
+
+impl Headers {
+    /// Names and values in the order sent; a name may come more than once.
+    pub fn iter(&self) -> impl Iterator<Item = (Bytes, Option<Bytes>)> + use<> {
+        let mut rest = self.0.clone();
+        std::iter::from_fn(move || {
+            let name = next_blob(&mut rest)??;
+            Some((name, next_blob(&mut rest)?))
+        })
+    }
+}
+
+/// Takes a length and so many bytes off the front; nothing for the length -1.
+fn next_blob(rest: &mut Bytes) -> Option<Option<Bytes>> {
+    let mut unread: &[u8] = rest;
+    let length = Body { left: unread.len(), source: &mut unread, index: 0 }.int().ok()?;
+    rest.advance(rest.len() - unread.len());
+    match usize::try_from(length) {
+        Ok(length) => (length <= rest.len()).then(|| Some(rest.split_to(length))),
+        Err(_) => Some(None),
+    }
 }
 
 /// Why the records of a batch cannot be read.
@@ -57,33 +85,38 @@ pub enum RecordError {
     Trailing,
 }
 
-/// Iterator over the records of one batch; ends after the first error.
-pub struct Records<'a> {
-    source: Inflated<'a>,
+/// Iterator over the records of one batch, in bytes that are borrowed or owned; ends after the first error.
+pub struct Records<B: AsRef<[u8]>> {
+    source: Inflated<B>,
     header: Header,
     want: Want,
     index: i32,
     done: bool,
 }
 
-impl<'a> Records<'a> {
+impl<B: AsRef<[u8]>> Records<B> {
     /// Opens the records of `batch`, which starts with its header and ends with its last byte.
-    pub fn open(batch: &'a [u8], want: Want) -> Result<Records<'a>, RecordError> {
+    pub fn open(batch: B, want: Want) -> Result<Records<B>, RecordError> {
         Records::open_within(batch, want, INFLATED_BYTES_MAX)
     }
 
     /// The same with a bound of its own on the size after decompression.
     pub(super) fn open_within(
-        batch: &'a [u8],
+        batch: B,
         want: Want,
         inflated_bytes_max: u64,
-    ) -> Result<Records<'a>, RecordError> {
-        let header = Header::parse(batch).ok_or(RecordError::NoHeader)?;
+    ) -> Result<Records<B>, RecordError> {
+        let header = Header::parse(batch.as_ref()).ok_or(RecordError::NoHeader)?;
         let id = header.attributes & super::batch::CODEC_BITS;
         let codec = header.codec().ok_or(RecordError::UnknownCodec { id })?;
-        let source = Inflated::open(codec, &batch[HEADER_BYTES..], inflated_bytes_max)
+        let source = Inflated::open(codec, batch, HEADER_BYTES, inflated_bytes_max)
             .map_err(RecordError::Decompress)?;
         Ok(Records { source, header, want, index: 0, done: false })
+    }
+
+    /// Whether records are left.
+    pub fn has_more(&self) -> bool {
+        !self.done && self.index < self.header.record_count
     }
 
     fn read(&mut self) -> Result<Record, RecordError> {
@@ -121,7 +154,7 @@ impl<'a> Records<'a> {
     }
 }
 
-impl Iterator for Records<'_> {
+impl<B: AsRef<[u8]>> Iterator for Records<B> {
     type Item = Result<Record, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -140,13 +173,13 @@ impl Iterator for Records<'_> {
 }
 
 /// One record being read: `left` is what its length still allows.
-struct Body<'r, 'a> {
-    source: &'r mut Inflated<'a>,
+struct Body<'r, S> {
+    source: &'r mut S,
     left: usize,
     index: i32,
 }
 
-impl Body<'_, '_> {
+impl<S: BufRead> Body<'_, S> {
     fn byte(&mut self) -> Result<u8, RecordError> {
         self.spend(1)?;
         let ready = self.source.fill_buf().map_err(classify)?;
@@ -196,25 +229,35 @@ impl Body<'_, '_> {
         Ok((length, taken.map_err(classify)?))
     }
 
-    fn headers(&mut self, wanted: bool) -> Result<Vec<(Bytes, Option<Bytes>)>, RecordError> {
+    /// The headers come last in a record.
+    fn headers(&mut self, wanted: bool) -> Result<Headers, RecordError> {
         let count = usize::try_from(self.int()?)
             .map_err(|_| self.malformed("negative number of headers"))?;
         // A header takes two bytes at least, so a larger count is a lie and ends here.
         if count > self.left / 2 {
             return Err(self.malformed("more headers than bytes"));
         }
-        let mut headers = Vec::new();
+        if !wanted {
+            self.pass_headers(count)?;
+            return Ok(Headers::default());
+        }
+        let bytes = take(self.source, self.left).map_err(classify)?;
+        let mut unread: &[u8] = &bytes;
+        let mut body = Body { source: &mut unread, left: self.left, index: self.index };
+        body.pass_headers(count)?;
+        self.left = body.left;
+        Ok(Headers(bytes))
+    }
+
+    fn pass_headers(&mut self, count: usize) -> Result<(), RecordError> {
         for _ in 0..count {
-            let (name_bytes, name) = self.blob(wanted)?;
+            let (name_bytes, _) = self.blob(false)?;
             if name_bytes < 0 {
                 return Err(self.malformed("a header without a name"));
             }
-            let (_, value) = self.blob(wanted)?;
-            if let Some(name) = name {
-                headers.push((name, value));
-            }
+            self.blob(false)?;
         }
-        Ok(headers)
+        Ok(())
     }
 
     fn spend(&mut self, bytes: usize) -> Result<(), RecordError> {
@@ -256,7 +299,10 @@ mod tests {
             assert_eq!(records[0].key.as_deref(), Some(b"k".as_slice()));
             assert_eq!((records[0].timestamp, records[1].timestamp), (100, 90));
             assert_eq!((records[1].key_bytes, records[1].value_bytes), (-1, -1));
-            assert_eq!(records[1].headers.len(), 2, "a header name may repeat");
+            let headers: Vec<_> = records[1].headers.iter().collect();
+            let name = Bytes::from_static(b"trace");
+            let value = Some(Bytes::from_static(b"1"));
+            assert_eq!(headers, [(name.clone(), value), (name, None)], "a header name may repeat");
         }
     }
 }

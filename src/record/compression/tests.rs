@@ -2,7 +2,7 @@ use super::*;
 
 fn inflate(codec: Codec, packed: &[u8], limit: u64) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
-    Inflated::open(codec, packed, limit)?.read_to_end(&mut out)?;
+    Inflated::open(codec, packed, 0, limit)?.read_to_end(&mut out)?;
     Ok(out)
 }
 
@@ -43,7 +43,7 @@ fn a_snappy_block_that_claims_gigabytes_takes_no_memory() {
 fn a_snappy_block_above_what_is_left_is_not_unfolded() {
     // A block that is what it says, so that only the bound can refuse it before memory is taken.
     let packed = snap::raw::Encoder::new().compress_vec(&vec![0; 1 << 20]).unwrap();
-    let mut blocks = SnappyBlocks::open(&packed).unwrap();
+    let mut blocks = SnappyBlocks::open(&packed, 0).unwrap();
     let error = blocks.fill_buf(1 << 19).unwrap_err();
     assert_eq!((error.kind(), blocks.block.capacity()), (io::ErrorKind::FileTooLarge, 0));
 }
