@@ -6,6 +6,7 @@
 //! the handlers; a route cannot be mounted without being described.
 
 mod cluster;
+mod description;
 mod extract;
 mod forward;
 mod health;
@@ -17,6 +18,7 @@ mod raft;
 mod scrape;
 mod server;
 mod topics;
+mod whole;
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +31,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use server::serve;
+pub use server::{Routers, serve};
 
 use crate::broker::Context;
 use crate::telemetry::{HttpRequest, HttpRoute, metrics};
@@ -51,9 +53,12 @@ use problem::Problem;
 )]
 struct Description;
 
+/// What is answered even when all places for connections are taken.
+const HEALTH_PATHS: [&str; 2] = ["/livez", "/readyz"];
+
 /// Returns the router of all routes and their description.
 fn routes() -> (Router<Context>, utoipa::openapi::OpenApi) {
-    OpenApiRouter::with_openapi(Description::openapi())
+    let (router, described) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(scrape::metrics_text))
@@ -70,30 +75,39 @@ fn routes() -> (Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(raft::summary))
         .routes(routes!(log::get_level, log::put_level))
         .routes(routes!(openapi))
-        .split_for_parts()
+        .split_for_parts();
+    (router, description::complete(described))
 }
 
 /// Returns the whole HTTP face of a broker.
-pub fn router(context: Context) -> Router {
-    let limit = DefaultBodyLimit::max(context.config.http.body_bytes_max);
-    let (router, _) = routes();
-    router
-        .fallback(no_such_route)
-        .method_not_allowed_fallback(no_such_method)
-        .layer(limit)
-        .layer(middleware::from_fn_with_state(context.clone(), answer_in_time))
-        .with_state(context)
+pub fn routers(context: Context) -> Routers {
+    let finish = |router: Router<Context>| {
+        router
+            .method_not_allowed_fallback(no_such_method)
+            .layer(DefaultBodyLimit::max(context.config.http.body_bytes_max))
+            .layer(middleware::from_fn_with_state(context.clone(), answer_in_time))
+            .with_state(context.clone())
+    };
+    let health =
+        OpenApiRouter::new().routes(routes!(health::livez)).routes(routes!(health::readyz));
+    Routers {
+        all: finish(routes().0.fallback(no_such_route)),
+        health: finish(Router::from(health).fallback(no_place)),
+    }
 }
 
 /// Returns the OpenAPI description of every route.
-pub fn description() -> utoipa::openapi::OpenApi {
+pub fn describe() -> utoipa::openapi::OpenApi {
     routes().1
 }
 
 /// This description, in OpenAPI 3.1.
-#[utoipa::path(get, path = "/openapi.json", tag = "health", responses((status = 200, description = "The description")))]
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "health",
+    responses((status = 200, description = "The description", body = serde_json::Value))
+)]
 async fn openapi() -> Json<utoipa::openapi::OpenApi> {
-    Json(description())
+    Json(describe())
 }
 
 async fn no_such_route(request: Request) -> Problem {
@@ -103,6 +117,16 @@ async fn no_such_route(request: Request) -> Problem {
         format!("there is no {}", request.uri().path()),
     )
     .hint("GET /openapi.json lists what there is")
+}
+
+/// The answer where only health has places left.
+async fn no_place(State(context): State<Context>) -> Problem {
+    let detail = format!(
+        "all {} connections are taken; only /livez and /readyz are answered on further ones",
+        context.config.http.connections_max
+    );
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", detail)
+        .hint("ask another broker, close connections that are idle, or raise http.connections_max")
 }
 
 async fn no_such_method(request: Request) -> Problem {

@@ -2,11 +2,12 @@
 //! is complete.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::cluster::Cluster;
-use crate::support::http;
+use crate::support::{clients, http, process};
 
 #[test]
 fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_broker() {
@@ -59,14 +60,25 @@ fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_brok
 fn errors_are_problem_documents_with_stable_codes() {
     let cluster = Cluster::shared();
     cluster.create_topic("problems", 1, 3);
-    let cases: [(&str, &str, Option<Value>, u16, &str); 14] = [
+    let cases: [(&str, &str, Option<Value>, u16, &str); 19] = [
         ("GET", "/v1/topics/none", None, 404, "unknown_topic"),
         ("GET", "/v1/topics/problems/partitions/9", None, 404, "unknown_partition"),
         ("GET", "/v1/topics/problems/partitions/x", None, 400, "malformed_path"),
         ("GET", "/v1/raft/groups/999999", None, 404, "unknown_group"),
         ("POST", "/v1/topics", Some(json!({"name": "problems"})), 409, "topic_exists"),
         ("POST", "/v1/topics", Some(json!({"name": "a b"})), 422, "invalid_name"),
-        ("POST", "/v1/topics", Some(json!({"name": "x", "nmae": 1})), 422, "invalid_body"),
+        ("POST", "/v1/topics", Some(json!({"name": "x", "nmae": 1})), 400, "invalid_body"),
+        ("POST", "/v1/topics?leader_wait=1", Some(json!({"name": "x"})), 400, "malformed_query"),
+        (
+            "POST",
+            "/v1/topics?leader_wait_ms=600001",
+            Some(json!({"name": "x"})),
+            400,
+            "malformed_query",
+        ),
+        ("GET", "/v1/topics?limit=0", None, 400, "malformed_query"),
+        ("GET", "/v1/topics?limit=1001", None, 400, "malformed_query"),
+        ("DELETE", "/v1/topics/problems?dry_run=true", None, 400, "malformed_query"),
         (
             "POST",
             "/v1/topics",
@@ -127,6 +139,47 @@ fn a_body_too_large_is_refused_and_the_client_gets_to_read_why() {
             _ => assert_eq!(answer.problem(404), "no_such_route"),
         }
     }
+}
+
+#[test]
+fn a_topic_is_created_with_its_leaders_and_who_has_none_is_told() {
+    // A broker that is gone stays on the list, so that it is given replicas.
+    let settings = [("QUORATE_RAFT_FENCE_AFTER_MS", "600000")];
+    let cluster = Cluster::start_with("leaders", 3, &settings);
+    for n in 0..10 {
+        let body = json!({"name": format!("led-{n}"), "partitions": 12, "replication_factor": 3});
+        let made = cluster.request("POST", "/v1/topics", Some(&body.to_string())).ok();
+        assert_eq!(made["leaderless"], 0, "{made}");
+        let partitions = made["partitions"].as_array().unwrap();
+        assert!(partitions.iter().all(|partition| partition["leader"].is_u64()), "{made}");
+    }
+    let made = cluster.cli(&["topic", "create", "typed-led", "--partitions", "12"], "");
+    assert_eq!(made.stderr, "");
+    assert!(
+        !made.ok("create").lines().skip(2).any(|row| row.split_whitespace().nth(1) == Some("-"))
+    );
+
+    let gone = cluster.broker(3);
+    gone.kill9();
+    cluster.wait("the others notice", || {
+        let brokers = cluster.get("/v1/brokers");
+        let rows = brokers["brokers"].as_array()?;
+        rows.iter().any(|row| row["id"] == 3 && row["alive"] == false).then_some(())
+    });
+    let body = json!({"name": "half", "replicas": [[1], [3], [2], [3]]}).to_string();
+    for (name, wait) in [("half", "?leader_wait_ms=300"), ("none", "?leader_wait_ms=0")] {
+        let body = body.replace("half", name);
+        let made = cluster.request("POST", &format!("/v1/topics{wait}"), Some(&body));
+        assert_eq!(made.status, 201, "{made:?}");
+        let leaderless = made.json()["leaderless"].as_u64().unwrap();
+        assert!(leaderless >= 2 && (wait.ends_with("=0") || leaderless == 2), "{made:?}");
+    }
+    let flags = ["--partitions", "3", "--replication", "1", "--wait", "1"];
+    let made = cluster.cli(&[&["topic", "create", "typed-half"][..], &flags[..]].concat(), "");
+    assert!(made.stderr.contains("1 of its partitions have no leader yet"), "{}", made.stderr);
+    made.ok("create");
+    gone.start();
+    cluster.wait_whole();
 }
 
 #[test]
@@ -195,4 +248,19 @@ fn the_log_level_changes_while_the_broker_runs() {
     cluster.wait("debug lines", || broker.log_text().contains("DEBUG").then_some(()));
     assert!(level("PUT", Some(r#"{"level": "loud"}"#)).status >= 400);
     assert_eq!(level("GET", None).json()["level"], "debug");
+}
+
+/// Schemathesis knows nothing of the broker but its description: it sends what the description allows, and what it
+/// does not, and compares every answer with it.
+#[test]
+fn the_openapi_document_is_true() {
+    let cluster = Cluster::start("described-truly", 1);
+    let url = cluster.broker(1).url("/openapi.json");
+    let output = process::run(clients::schemathesis(&url), Duration::from_secs(600));
+    let report = format!("{}{}", output.stdout, output.stderr);
+    assert_eq!(output.code, Some(0), "{report}");
+    let cases = report.split("test cases:").nth(1).and_then(|rest| {
+        rest.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok()
+    });
+    assert!(cases > Some(500), "{cases:?} cases: {report}");
 }

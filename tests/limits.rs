@@ -8,10 +8,10 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::support::clients::Client;
-use crate::support::cluster::{Broker, Cluster, fresh_dir};
+use crate::support::cluster::{Broker, Cluster, SOON, fresh_dir};
 use crate::support::kafka::{self, Fetch, INVALID_RECORD, NONE, produce};
-use crate::support::records;
 use crate::support::wire::{Batch, Pen, Wire};
+use crate::support::{process, records};
 
 const MIB: u64 = 1 << 20;
 
@@ -124,6 +124,111 @@ fn truncated_and_lying_requests_are_refused_without_allocating_what_they_claim()
     serves(&cluster, "after-lies");
 }
 
+/// A batch that claims so many records, with a right checksum.
+fn zstd_batch(records: i32, packed: &[u8]) -> Vec<u8> {
+    let mut bytes = Batch { attributes: 4, ..Batch::of(&[]) }.bytes();
+    bytes.extend(packed);
+    let length = bytes.len() as i32 - 12;
+    bytes[8..12].copy_from_slice(&length.to_be_bytes());
+    bytes[23..27].copy_from_slice(&(records - 1).to_be_bytes());
+    bytes[57..61].copy_from_slice(&records.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+/// A length as records have it: zigzag, seven bits a byte.
+fn length(number: usize) -> Vec<u8> {
+    let mut rest = number << 1;
+    let mut out = Vec::new();
+    while rest >= 0x80 {
+        out.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+    out
+}
+
+#[test]
+fn valid_batches_that_unfold_to_millions_of_parts_cost_a_consumer_no_gigabytes() {
+    const RECORDS: usize = 8_000_000;
+    const HEADERS: usize = 40_000_000;
+    let cluster = Cluster::start("unfold", 1);
+    cluster.create_topic("unfolding", 1, 1);
+    let mut wire = kafka::at_leader(&cluster, "unfolding", 0);
+    // Millions of records without anything in them: attributes, time, offset, no key, no value, no headers.
+    let mut plain = Vec::new();
+    for index in 0..RECORDS {
+        let offset = length(index);
+        plain.extend(length(5 + offset.len()));
+        plain.extend([0, 0]);
+        plain.extend(offset);
+        plain.extend([1, 1, 0]);
+    }
+    let packed = zstd::encode_all(&plain[..], 1).unwrap();
+    // One record with millions of headers of an empty name and an empty value.
+    let mut body = vec![0, 0, 0, 1, 1];
+    body.extend(length(HEADERS));
+    body.resize(body.len() + 2 * HEADERS, 0);
+    let mut plain = length(body.len());
+    plain.extend(body);
+    let headers = zstd::encode_all(&plain[..], 1).unwrap();
+    for batch in [zstd_batch(RECORDS as i32, &packed), zstd_batch(1, &headers)] {
+        assert!(batch.len() < 48 << 20, "{}", batch.len());
+        let answer = produce(&mut wire, "unfolding", 0, &batch);
+        assert_eq!(answer.error, NONE, "{answer:?}");
+    }
+    let last = RECORDS.to_string();
+    for (from, count) in [("0", "3"), (last.as_str(), "1")] {
+        let mut command = process::command("prlimit");
+        let bootstrap = cluster.bootstrap();
+        command.arg("--as=1073741824").arg(env!("CARGO_BIN_EXE_quorate"));
+        command.args(["consume", "unfolding", "--from", from, "-n", count, "--format", "full"]);
+        command.args(["--server", &bootstrap]);
+        let output = process::run(command, SOON);
+        let lines = output.ok("consume").lines().count();
+        assert_eq!(lines.to_string(), count, "from {from}");
+    }
+}
+
+#[test]
+fn health_is_answered_while_silent_and_half_sent_requests_hold_every_place() {
+    let settings = [("QUORATE_HTTP_REQUEST_TIMEOUT_MS", "600000")];
+    let cluster = Cluster::start_with("places", 1, &settings);
+    let broker = cluster.broker(1);
+    raise_open_files();
+    let half = b"POST /v1/topics HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+        content-length: 100\r\n\r\n{";
+    for (what, start) in [("half-sent", &half[..]), ("silent", &[])] {
+        let strangers: Vec<TcpStream> = (0..1_200)
+            .map(|_| {
+                let mut stream = TcpStream::connect(("127.0.0.1", broker.http)).unwrap();
+                stream.write_all(start).unwrap();
+                stream.set_nonblocking(true).unwrap();
+                stream
+            })
+            .collect();
+        // More often than there are places for it.
+        for _ in 0..100 {
+            assert_eq!(broker.get("/livez").unwrap().text, "ok\n", "{what}");
+            assert!(broker.ready(), "{what}");
+        }
+        let refused = broker.get("/v1/cluster").unwrap();
+        assert_eq!(refused.problem(503), "too_many_connections", "{what}");
+        // It was not that the strangers had to go first.
+        let waits = |mut stream: &TcpStream| {
+            let read = stream.read(&mut [0]).map_err(|error| error.kind());
+            read == Err(std::io::ErrorKind::WouldBlock)
+        };
+        let held = strangers.iter().filter(|stream| waits(stream)).count();
+        assert!(held >= 1_000, "{what}: {held}");
+        drop(strangers);
+        cluster.wait("places are free again", || {
+            broker.get("/v1/cluster").filter(|answer| answer.status == 200)
+        });
+    }
+}
+
 #[test]
 fn a_compression_bomb_is_refused_within_bounded_memory() {
     let cluster = Cluster::start("bomb", 1);
@@ -138,14 +243,7 @@ fn a_compression_bomb_is_refused_within_bounded_memory() {
     }
     let packed = encoder.finish().unwrap();
     assert!(packed.len() < 1_000_000, "{}", packed.len());
-    let mut bytes = Batch { attributes: 4, ..Batch::of(&[]) }.bytes();
-    bytes.extend(&packed);
-    let length = bytes.len() as i32 - 12;
-    bytes[8..12].copy_from_slice(&length.to_be_bytes());
-    bytes[23..27].copy_from_slice(&0_i32.to_be_bytes());
-    bytes[57..61].copy_from_slice(&1_i32.to_be_bytes());
-    let crc = crc32c::crc32c(&bytes[21..]);
-    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    let bytes = zstd_batch(1, &packed);
     for _ in 0..5 {
         let mut wire = Wire::connect(broker.kafka);
         let answer = produce(&mut wire, "bombed", 0, &bytes);

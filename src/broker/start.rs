@@ -164,7 +164,7 @@ async fn serve_http(
     let stop = async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    http::serve(listener, http::router(context), settings, stop).await;
+    http::serve(listener, http::routers(context), settings, stop).await;
 }
 
 /// Before the image is current, this broker would deny topics that exist.

@@ -97,11 +97,42 @@ fn verdict(status: u16, answer: Value) -> Result<Value, Failure> {
     if (200..300).contains(&status) {
         return Ok(answer);
     }
-    let detail = answer["detail"].as_str().unwrap_or("the broker gave no reason");
-    let code = answer["code"].as_str().unwrap_or("unknown");
-    let failure = Failure::error(format!("{detail} ({code}, status {status})"));
+    let failure = Failure::error(reason(status, &answer));
     Err(match answer["hint"].as_str() {
         Some(hint) => failure.hint(hint),
         None => failure,
     })
+}
+
+/// Says why: in the words of a problem document, of a readiness answer, or of whatever else stands in between.
+fn reason(status: u16, answer: &Value) -> String {
+    const WORDS_MAX: usize = 500;
+    if let (Some(detail), Some(code)) = (answer["detail"].as_str(), answer["code"].as_str()) {
+        return format!("{detail} ({code}, status {status})");
+    }
+    let listed = answer["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let listed = listed.collect::<Vec<_>>().join("; ");
+    let said = if listed.is_empty() { answer.as_str().unwrap_or_default().trim() } else { &listed };
+    match said.chars().take(WORDS_MAX).collect::<String>() {
+        words if words.is_empty() => format!("status {status} without a reason"),
+        words => format!("{words} (status {status})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whatever_form_a_refusal_has_its_reason_is_told() {
+        let said = |status, answer: Value| verdict(status, answer).unwrap_err().to_string();
+        let problem = json!({"detail": "there is no topic x", "code": "unknown_topic"});
+        assert!(said(404, problem).contains("there is no topic x (unknown_topic, status 404)"));
+        let unready = json!({"ready": false, "reasons": ["3 of 5 replicas run", "fenced"]});
+        assert!(said(503, unready).contains("3 of 5 replicas run; fenced (status 503)"));
+        assert!(said(502, json!("<p>Bad Gateway</p>\n")).contains("Bad Gateway</p> (status 502)"));
+        assert!(said(500, json!("")).contains("status 500 without a reason"));
+    }
 }

@@ -21,6 +21,11 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
+/// Prints a remark to standard error, beside what programs read.
+pub(crate) fn note(text: &str) -> Result<(), Failure> {
+    Ok(writeln!(std::io::stderr().lock(), "note: {text}")?)
+}
+
 /// Prints a value as indented JSON.
 pub(crate) fn print_json<T: Serialize>(value: &T) -> Result<(), Failure> {
     let text =

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::{Admin, Failure, Format, HttpServers, Table, line, print_json};
+use super::{Admin, Failure, Format, HttpServers, Table, line, note, print_json};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TopicCommand {
@@ -51,6 +51,9 @@ pub(super) struct CreateOptions {
     /// A topic config by Kafka's name; may be given several times.
     #[arg(long = "config", short = 'c', value_name = "NAME=VALUE", value_parser = super::serve::pair)]
     configs: Vec<(String, String)>,
+    /// How many seconds to wait until every partition has a leader; 0 does not wait.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=30))]
+    wait: u32,
     /// Only check, and show what would be created.
     #[arg(long)]
     dry_run: bool,
@@ -77,8 +80,17 @@ async fn create(wanted: CreateOptions) -> Result<(), Failure> {
         "configs": configs,
         "dry_run": wanted.dry_run,
     });
-    let topic = Admin::new(wanted.options.servers.http).post("/v1/topics", &body).await?;
-    show(&topic, wanted.options.format)
+    let path = format!("/v1/topics?leader_wait_ms={}", u64::from(wanted.wait) * 1_000);
+    let topic = Admin::new(wanted.options.servers.http).post(&path, &body).await?;
+    show(&topic, wanted.options.format)?;
+    let leaderless = topic["leaderless"].as_u64().unwrap_or(0);
+    if leaderless > 0 && wanted.wait > 0 && !wanted.dry_run {
+        note(&format!(
+            "the topic is created, but {leaderless} of its partitions have no leader yet; \
+             `quorate cluster status` says why"
+        ))?;
+    }
+    Ok(())
 }
 
 async fn list(options: Options) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::extract::Parameters;
+use super::extract::{Nothing, Options, Parameters};
 use super::problem::Problem;
 use super::topics::patience;
 use super::{forward, raft};
@@ -196,7 +196,7 @@ pub(super) async fn brokers(State(context): State<Context>) -> Json<Brokers> {
 /// group's voters; the answer usually waits until the broker's own vote there is gone and a live broker has it.
 #[utoipa::path(
     delete, path = "/v1/brokers/{broker}", tag = "cluster",
-    params(("broker" = u64, Path, description = "Its id")),
+    params(("broker" = u64, Path, description = "Its id", maximum = 2_147_483_647)),
     responses(
         (status = 200, description = "Removed, and nothing counts on it any more", body = Removed),
         (status = 202, description = "Removed for good; the metadata group is still doing without its vote", body = Removed),
@@ -208,6 +208,7 @@ pub(super) async fn brokers(State(context): State<Context>) -> Json<Brokers> {
 )]
 pub(super) async fn remove_broker(
     State(context): State<Context>,
+    Options(Nothing {}): Options<Nothing>,
     Parameters(broker): Parameters<u64>,
 ) -> Result<(StatusCode, Json<Removed>), Problem> {
     let removal = context.controller.remove_broker(broker, patience(&context)).await?;

@@ -5,6 +5,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
@@ -15,8 +16,13 @@ pub(super) struct Body<T>(pub(super) T);
 /// The variable parts of a path.
 pub(super) struct Parameters<T>(pub(super) T);
 
-/// The part after the question mark.
+/// The part after the question mark. As in a body, an unknown option is refused.
 pub(super) struct Options<T>(pub(super) T);
+
+/// Of a change that takes no options: one that is given is a misunderstanding, and the change is not made.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
@@ -31,7 +37,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
 fn refuse(rejection: &JsonRejection) -> Problem {
     let (status, code) = match rejection {
-        JsonRejection::JsonDataError(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_body"),
+        // 422 is for what is described well and cannot be done.
+        JsonRejection::JsonDataError(_) => (StatusCode::BAD_REQUEST, "invalid_body"),
         JsonRejection::MissingJsonContentType(_) => {
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json")
         }

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::Body;
+use super::extract::{Body, Nothing, Options};
 use super::problem::Problem;
 use crate::config::{LogFilter, NotLogFilter};
 use crate::telemetry;
@@ -34,7 +34,10 @@ pub(super) async fn get_level() -> Result<Json<Level>, Problem> {
     put, path = "/v1/log/level", tag = "log", request_body = Level,
     responses((status = 200, body = Level), (status = 422, description = "Not a level", body = Problem))
 )]
-pub(super) async fn put_level(Body(wanted): Body<Level>) -> Result<Json<Level>, Problem> {
+pub(super) async fn put_level(
+    Options(Nothing {}): Options<Nothing>,
+    Body(wanted): Body<Level>,
+) -> Result<Json<Level>, Problem> {
     let filter: LogFilter = wanted.level.parse().map_err(|error: NotLogFilter| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_log_level", error.to_string())
     })?;

@@ -6,9 +6,10 @@ use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::{Body, Parameters};
+use super::extract::{Body, Nothing, Options, Parameters};
 use super::problem::Problem;
 use super::topics::patience;
+use super::whole::{BrokerIds, Whole};
 use super::{forward, raft};
 use crate::broker::Context;
 use crate::metadata::{AdminError, Metadata, PartitionInfo, quote};
@@ -46,9 +47,7 @@ pub(super) struct Detailed {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Replicas {
-    /// First the preferred leader.
-    #[schema(example = json!([1, 2, 4]))]
-    brokers: Vec<u64>,
+    brokers: BrokerIds,
 }
 
 /// The broker that shall lead a partition.
@@ -56,14 +55,17 @@ pub(super) struct Replicas {
 #[serde(deny_unknown_fields)]
 pub(super) struct NewLeader {
     /// One of its replicas, alive and caught up.
-    #[schema(example = 2)]
-    broker: u64,
+    #[schema(value_type = u64, example = 2, maximum = 2_147_483_647)]
+    broker: Whole<u64>,
 }
 
 /// Returns a partition: replicas, leader, offsets and the state of its Raft group.
 #[utoipa::path(
     get, path = "/v1/topics/{topic}/partitions/{partition}", tag = "topics",
-    params(("topic" = String, Path), ("partition" = i32, Path)),
+    params(
+        ("topic" = String, Path, description = "Its name"),
+        ("partition" = i32, Path, description = "Its number", minimum = 0, maximum = 2_147_483_647)
+    ),
     responses((status = 200, body = Detailed), (status = 404, description = "There is none", body = Problem))
 )]
 pub(super) async fn describe(
@@ -100,7 +102,10 @@ pub(super) async fn describe(
 /// crashes of any broker, and another wish or a cancellation replaces it.
 #[utoipa::path(
     put, path = "/v1/topics/{topic}/partitions/{partition}/replicas", tag = "topics", request_body = Replicas,
-    params(("topic" = String, Path), ("partition" = i32, Path)),
+    params(
+        ("topic" = String, Path, description = "Its name"),
+        ("partition" = i32, Path, description = "Its number", minimum = 0, maximum = 2_147_483_647)
+    ),
     responses(
         (status = 202, description = "Agreed; under way", body = Partition),
         (status = 404, description = "There is no such partition", body = Problem),
@@ -111,18 +116,24 @@ pub(super) async fn describe(
 )]
 pub(super) async fn set_replicas(
     State(context): State<Context>,
+    Options(Nothing {}): Options<Nothing>,
     Parameters((topic, index)): Parameters<(String, i32)>,
     Body(wanted): Body<Replicas>,
 ) -> Result<(StatusCode, Json<Partition>), Problem> {
-    let info =
-        context.controller.set_replicas(&topic, index, wanted.brokers, patience(&context)).await?;
+    let info = context
+        .controller
+        .set_replicas(&topic, index, wanted.brokers.into(), patience(&context))
+        .await?;
     Ok((StatusCode::ACCEPTED, Json(brief(&context.metadata, index, &info))))
 }
 
 /// Cancels a change of replicas under way: the ones before it are wanted again.
 #[utoipa::path(
     delete, path = "/v1/topics/{topic}/partitions/{partition}/replicas", tag = "topics",
-    params(("topic" = String, Path), ("partition" = i32, Path)),
+    params(
+        ("topic" = String, Path, description = "Its name"),
+        ("partition" = i32, Path, description = "Its number", minimum = 0, maximum = 2_147_483_647)
+    ),
     responses(
         (status = 202, description = "Agreed; going back", body = Partition),
         (status = 404, description = "There is no such partition", body = Problem),
@@ -133,6 +144,7 @@ pub(super) async fn set_replicas(
 )]
 pub(super) async fn cancel_replicas(
     State(context): State<Context>,
+    Options(Nothing {}): Options<Nothing>,
     Parameters((topic, index)): Parameters<(String, i32)>,
 ) -> Result<(StatusCode, Json<Partition>), Problem> {
     let info = context.controller.cancel_replicas(&topic, index, patience(&context)).await?;
@@ -142,7 +154,10 @@ pub(super) async fn cancel_replicas(
 /// Hands the leadership to another replica, without a gap that clients notice.
 #[utoipa::path(
     put, path = "/v1/topics/{topic}/partitions/{partition}/leader", tag = "topics", request_body = NewLeader,
-    params(("topic" = String, Path), ("partition" = i32, Path)),
+    params(
+        ("topic" = String, Path, description = "Its name"),
+        ("partition" = i32, Path, description = "Its number", minimum = 0, maximum = 2_147_483_647)
+    ),
     responses(
         (status = 200, description = "It leads", body = Partition),
         (status = 404, description = "There is no such partition", body = Problem),
@@ -153,10 +168,11 @@ pub(super) async fn cancel_replicas(
 )]
 pub(super) async fn set_leader(
     State(context): State<Context>,
+    Options(Nothing {}): Options<Nothing>,
     Parameters((topic, index)): Parameters<(String, i32)>,
     Body(wanted): Body<NewLeader>,
 ) -> Result<Json<Partition>, Problem> {
-    context.controller.set_leader(&topic, index, wanted.broker, patience(&context)).await?;
+    context.controller.set_leader(&topic, index, wanted.broker.0, patience(&context)).await?;
     let image = context.metadata.image();
     let info = image.topic(&topic).and_then(|topic| topic.partition(index));
     let info = info.ok_or(AdminError::UnknownPartition { topic, partition: index })?;

@@ -81,6 +81,7 @@ const LAG_ORDINARY: u64 = 1_000;
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
     /// The broker whose groups are wanted; this one if left out.
+    #[param(maximum = 2_147_483_647)]
     broker: Option<u64>,
 }
 
@@ -115,7 +116,10 @@ pub(super) async fn groups(
 /// The answer names the broker that gave it.
 #[utoipa::path(
     get, path = "/v1/raft/groups/{group}", tag = "raft",
-    params(("group" = u64, Path, description = "0 is the group that holds the cluster's metadata")),
+    params((
+        "group" = u64, Path, description = "0 is the group that holds the cluster's metadata",
+        maximum = 9_223_372_036_854_775_807_i64
+    )),
     responses(
         (status = 200, body = Group),
         (status = 404, description = "There is no such group", body = Problem),
@@ -146,6 +150,7 @@ pub(super) async fn group(
     get, path = "/v1/raft/summary", tag = "raft", params(Which),
     responses(
         (status = 200, body = Summary),
+        (status = 404, description = "There is no such broker", body = Problem),
         (status = 503, description = "That broker does not answer", body = Problem)
     )
 )]

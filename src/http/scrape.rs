@@ -16,7 +16,10 @@ use crate::telemetry::{BrokerState, RaftRole, Seconds, State as BrokerIs, metric
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Returns this broker's metrics in the OpenMetrics text format, which Prometheus reads.
-#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "The metrics", body = String)))]
+#[utoipa::path(
+    get, path = "/metrics", tag = "health",
+    responses((status = 200, description = "The metrics", body = String, content_type = "application/openmetrics-text"))
+)]
 pub(super) async fn metrics_text(State(context): State<Context>) -> impl IntoResponse {
     read_cluster(&context);
     read_groups(&context);

@@ -18,7 +18,7 @@ const SOURCES: [&str; 8] = [
 
 /// The operations of the specification, such as `get /v1/topics`.
 fn operations() -> Vec<String> {
-    let document = serde_json::to_value(description()).unwrap();
+    let document = serde_json::to_value(describe()).unwrap();
     let paths = document["paths"].as_object().unwrap();
     paths
         .iter()

@@ -1,7 +1,11 @@
 //! Topics: list, create, describe, delete.
+//!
+//! A topic is created when the cluster has agreed on it; its leaders are elected after that. Who creates one wants to
+//! use it, so the answer waits for the leaders, for a while, and says how many are missing.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::fmt::Display;
+use std::ops::{Bound, RangeInclusive};
 use std::time::Duration;
 
 use axum::Json;
@@ -9,16 +13,20 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::extract::{Body, Options, Parameters};
+use super::extract::{Body, Nothing, Options, Parameters};
 use super::partitions::{self, Partition};
 use super::problem::Problem;
+use super::whole::{BrokerIds, Whole};
 use crate::broker::Context;
 use crate::controller::TopicRef;
 use crate::metadata::{AdminError, Metadata, NewTopic, Topic, quote};
 
 const PAGE_MAX: usize = 1_000;
+/// How long the answer to a creation waits for leaders when nobody says otherwise.
+const LEADER_WAIT: Duration = Duration::from_secs(10);
 
 /// Some topics, by name.
 #[derive(Debug, Serialize, ToSchema)]
@@ -46,6 +54,8 @@ pub(super) struct Described {
     name: String,
     id: String,
     replication_factor: usize,
+    /// Partitions without a leader.
+    leaderless: usize,
     /// What was set explicitly; the rest are defaults.
     configs: BTreeMap<String, String>,
     partitions: Vec<Partition>,
@@ -55,17 +65,19 @@ pub(super) struct Described {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
-    #[schema(example = "orders")]
+    /// Not `.` or `..`.
+    #[schema(example = "orders", pattern = "^[a-zA-Z0-9._-]+$", min_length = 1, max_length = 249)]
     name: String,
     /// Default: `topics.partitions` of the broker asked.
-    #[schema(example = 6)]
-    partitions: Option<u32>,
+    #[schema(value_type = Option<u32>, example = 6, minimum = 1, maximum = 10_000)]
+    partitions: Option<Whole<u32>>,
     /// Default: three, or as many as there are live brokers.
-    #[schema(example = 3)]
-    replication_factor: Option<u16>,
+    #[schema(value_type = Option<u16>, example = 3, minimum = 1, maximum = 15)]
+    replication_factor: Option<Whole<u16>>,
     /// The brokers of each partition, first the preferred leader; instead of the two numbers.
     #[serde(default)]
-    replicas: Vec<Vec<u64>>,
+    #[schema(value_type = Vec<BrokerIds>, max_items = 10_000)]
+    replicas: Vec<BrokerIds>,
     /// Topic configs by Kafka's names, such as `retention.ms`.
     #[serde(default)]
     configs: BTreeMap<String, String>,
@@ -77,10 +89,21 @@ pub(super) struct Wanted {
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
+pub(super) struct Creation {
+    /// How many milliseconds the answer waits until every partition has a leader, 10000 if left out; 0 does not wait,
+    /// and http.request_timeout_ms bounds it. The answer tells how many are `leaderless` then.
+    #[param(minimum = 0, maximum = 600_000)]
+    leader_wait_ms: Option<u64>,
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Page {
     /// Begin after this name.
     after: Option<String>,
-    /// At most so many topics, up to 1000.
+    /// At most so many topics; 1000 if left out.
+    #[param(minimum = 1, maximum = 1_000)]
     limit: Option<usize>,
 }
 
@@ -89,20 +112,20 @@ pub(super) struct Page {
 pub(super) async fn list(
     State(context): State<Context>,
     Options(page): Options<Page>,
-) -> Json<Topics> {
+) -> Result<Json<Topics>, Problem> {
     let image = context.metadata.image();
-    let limit = page.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+    let limit = within("limit", page.limit.unwrap_or(PAGE_MAX), 1..=PAGE_MAX)?;
     let from = page.after.map_or(Bound::Unbounded, Bound::Excluded);
     let mut found = image.topics.range((from, Bound::Unbounded));
     let topics: Vec<Brief> =
         found.by_ref().take(limit).map(|(_, topic)| brief(&context.metadata, topic)).collect();
     let next = found.next().and_then(|_| topics.last().map(|topic| topic.name.clone()));
-    Json(Topics { topics, next })
+    Ok(Json(Topics { topics, next }))
 }
 
-/// Creates a topic. The answer comes when the topic is agreed on; leaders follow within a second.
+/// Creates a topic. The answer comes when every partition has a leader, or says how many have none yet.
 #[utoipa::path(
-    post, path = "/v1/topics", tag = "topics", request_body = Wanted,
+    post, path = "/v1/topics", tag = "topics", params(Creation), request_body = Wanted,
     responses(
         (status = 201, description = "Created", body = Described),
         (status = 200, description = "What a dry run would create", body = Described),
@@ -114,24 +137,47 @@ pub(super) async fn list(
 )]
 pub(super) async fn create(
     State(context): State<Context>,
+    Options(creation): Options<Creation>,
     Body(wanted): Body<Wanted>,
 ) -> Result<Response, Problem> {
+    let wait = creation.leader_wait_ms.map_or(LEADER_WAIT, Duration::from_millis);
+    within("leader_wait_ms", wait.as_millis(), 0..=600_000)?;
+    let end = Instant::now() + patience(&context);
     let topic = NewTopic {
         name: wanted.name,
-        partitions: wanted.partitions,
-        replication: wanted.replication_factor,
-        assignment: wanted.replicas,
+        partitions: wanted.partitions.map(|count| count.0),
+        replication: wanted.replication_factor.map(|count| count.0),
+        assignment: wanted.replicas.into_iter().map(BrokerIds::into).collect(),
         configs: wanted.configs,
     };
     let created =
         context.controller.create_topics(vec![topic], wanted.dry_run, patience(&context)).await;
     let topic = created.into_iter().next().unwrap_or(Err(AdminError::Timeout))?;
+    if wanted.dry_run {
+        return Ok(Json(full(&context, &topic)).into_response());
+    }
+    led(&context.metadata, &topic, end.min(Instant::now() + wait)).await;
     let place = format!("/v1/topics/{}", topic.name);
     let described = Json(full(&context, &topic));
-    match wanted.dry_run {
-        true => Ok(described.into_response()),
-        false => Ok((StatusCode::CREATED, [(header::LOCATION, place)], described).into_response()),
-    }
+    Ok((StatusCode::CREATED, [(header::LOCATION, place)], described).into_response())
+}
+
+/// Waits until every partition was seen with a leader, or the topic is gone, or `end`.
+async fn led(metadata: &Metadata, topic: &Topic, end: Instant) {
+    let mut changes = metadata.leaders().changes();
+    let mut without = topic.partitions.iter().peekable();
+    let all = async {
+        loop {
+            changes.borrow_and_update();
+            while without.next_if(|it| metadata.leader(it.group).is_some()).is_some() {}
+            let exists = metadata.image().topic_by_id(topic.id).is_some();
+            if without.peek().is_none() || !exists || changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    // What is missing then, the answer tells.
+    let _ = tokio::time::timeout_at(end, all).await;
 }
 
 /// Returns a topic with its partitions.
@@ -160,6 +206,7 @@ pub(super) async fn describe(
 )]
 pub(super) async fn delete(
     State(context): State<Context>,
+    Options(Nothing {}): Options<Nothing>,
     Parameters(name): Parameters<String>,
 ) -> Result<StatusCode, Problem> {
     let deleted =
@@ -168,20 +215,35 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Refuses a number of a query that is out of its bounds.
+fn within<T: PartialOrd + Display>(
+    name: &str,
+    number: T,
+    bounds: RangeInclusive<T>,
+) -> Result<T, Problem> {
+    if bounds.contains(&number) {
+        return Ok(number);
+    }
+    let detail = format!("{name} is {number}, {} to {} is possible", bounds.start(), bounds.end());
+    Err(Problem::new(StatusCode::BAD_REQUEST, "malformed_query", detail))
+}
+
 /// A change gives up a little before the request does, so that the answer can say what is known.
 pub(super) fn patience(context: &Context) -> Duration {
     Duration::from_millis(context.config.http.request_timeout_ms).mul_f32(0.9)
 }
 
+fn leaderless(metadata: &Metadata, topic: &Topic) -> usize {
+    topic.partitions.iter().filter(|it| metadata.leader(it.group).is_none()).count()
+}
+
 fn brief(metadata: &Metadata, topic: &Topic) -> Brief {
-    let leaderless =
-        topic.partitions.iter().filter(|partition| metadata.leader(partition.group).is_none());
     Brief {
         name: topic.name.clone(),
         id: topic.id.to_string(),
         partitions: topic.partitions.len(),
         replication_factor: topic.replication(),
-        leaderless: leaderless.count(),
+        leaderless: leaderless(metadata, topic),
     }
 }
 
@@ -190,6 +252,7 @@ fn full(context: &Context, topic: &Topic) -> Described {
         name: topic.name.clone(),
         id: topic.id.to_string(),
         replication_factor: topic.replication(),
+        leaderless: leaderless(&context.metadata, topic),
         configs: topic.configs.explicit().clone(),
         partitions: topic
             .numbered()

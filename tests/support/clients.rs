@@ -106,6 +106,17 @@ pub fn java(args: &[&str]) -> Command {
     command
 }
 
+/// Schemathesis over the description at `url`, as `tests/clients/schemathesis.toml` says.
+pub fn schemathesis(url: &str) -> Command {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+    let mut command = process::command(installed("python/bin/st"));
+    // It keeps what it found in the directory it runs in.
+    command.current_dir(super::cluster::fresh_dir("schemathesis")).env("NO_COLOR", "1");
+    command.env("SCHEMATHESIS_HOOKS", "schemathesis_hooks").env("PYTHONPATH", &folder);
+    command.arg("--config-file").arg(folder.join("schemathesis.toml")).args(["run", url]);
+    command
+}
+
 /// A producer of this process: idempotent, so acks=all.
 pub fn producer(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();

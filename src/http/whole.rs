@@ -1,0 +1,115 @@
+//! Whole numbers in a body, as JSON Schema has them: `3.0` is one too, and serde's own integers refuse it.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Unexpected, Visitor};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+/// A number that is not negative and fits `T`, written with or without a fraction of zero.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Whole<T>(pub(super) T);
+
+impl<'de, T: TryFrom<u64>> Deserialize<'de> for Whole<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number<T>(PhantomData<T>);
+
+        impl<T: TryFrom<u64>> Visitor<'_> for Number<T> {
+            type Value = T;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(out, "a whole number from 0 to {}", max::<T>())
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
+                T::try_from(number)
+                    .map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+                match u64::try_from(number) {
+                    Ok(number) => self.visit_u64(number),
+                    Err(_) => Err(E::invalid_value(Unexpected::Signed(number), &self)),
+                }
+            }
+
+            fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
+                // Up to 2^53 every whole number is a float of its own; above, it is not known which was meant.
+                let exact =
+                    number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);
+                if !exact {
+                    return Err(E::invalid_value(Unexpected::Float(number), &self));
+                }
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "checked above"
+                )]
+                self.visit_u64(number as u64)
+            }
+        }
+
+        deserializer.deserialize_u64(Number(PhantomData)).map(Self)
+    }
+}
+
+/// Some brokers, each once, first the preferred leader.
+#[derive(Debug, Deserialize)]
+pub(super) struct BrokerIds(Vec<Whole<u64>>);
+
+impl PartialSchema for BrokerIds {
+    fn schema() -> RefOr<Schema> {
+        let id = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(0))
+            .maximum(Some(2_147_483_647));
+        let ids = ArrayBuilder::new()
+            .description(Some("Some brokers, each once, first the preferred leader."))
+            .items(id)
+            .min_items(Some(1))
+            .max_items(Some(15))
+            .examples([serde_json::json!([1, 2, 4])]);
+        ids.build().into()
+    }
+}
+
+impl ToSchema for BrokerIds {}
+
+impl From<BrokerIds> for Vec<u64> {
+    fn from(ids: BrokerIds) -> Self {
+        ids.0.into_iter().map(|id| id.0).collect()
+    }
+}
+
+/// The largest number `T` holds, of the unsigned types there are.
+fn max<T: TryFrom<u64>>() -> u64 {
+    [u64::MAX, u64::from(u32::MAX), u64::from(u16::MAX), u64::from(u8::MAX)]
+        .into_iter()
+        .find(|bound| T::try_from(*bound).is_ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+        serde_json::from_str::<Whole<T>>(text).map(|whole| whole.0).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_fraction_of_zero_is_a_whole_number_and_nothing_else_is() {
+        assert_eq!(read::<u32>("448410.0"), Ok(448_410));
+        assert_eq!(read::<u16>("65535"), Ok(65_535));
+        assert_eq!(read::<u64>("0.0"), Ok(0));
+        assert_eq!(read::<u64>("18446744073709551615"), Ok(u64::MAX));
+        for text in ["0.5", "-1", "-1.0", "1e300", "18446744073709551616", "\"1\"", "null", "[1]"] {
+            assert!(read::<u64>(text).is_err(), "{text}");
+        }
+        let error = read::<u16>("65536").unwrap_err();
+        assert!(error.contains("a whole number from 0 to 65535"), "{error}");
+    }
+}
