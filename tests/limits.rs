@@ -154,7 +154,9 @@ fn valid_batches_that_unfold_to_millions_of_parts_cost_a_consumer_no_gigabytes()
     const RECORDS: usize = 8_000_000;
     const HEADERS: usize = 40_000_000;
     let cluster = Cluster::start("unfold", 1);
-    cluster.create_topic("unfolding", 1, 1);
+    let topic =
+        r#"{"name": "unfolding", "partitions": 1, "configs": {"max.message.bytes": "50331648"}}"#;
+    cluster.request("POST", "/v1/topics", Some(topic)).ok();
     let mut wire = kafka::at_leader(&cluster, "unfolding", 0);
     // Millions of records without anything in them: attributes, time, offset, no key, no value, no headers.
     let mut plain = Vec::new();

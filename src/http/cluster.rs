@@ -196,7 +196,7 @@ pub(super) async fn brokers(State(context): State<Context>) -> Json<Brokers> {
 /// group's voters; the answer usually waits until the broker's own vote there is gone and a live broker has it.
 #[utoipa::path(
     delete, path = "/v1/brokers/{broker}", tag = "cluster",
-    params(("broker" = u64, Path, description = "Its id", maximum = 2_147_483_647)),
+    params(("broker" = u64, Path, description = "Its id", example = 1, maximum = 2_147_483_647)),
     responses(
         (status = 200, description = "Removed, and nothing counts on it any more", body = Removed),
         (status = 202, description = "Removed for good; the metadata group is still doing without its vote", body = Removed),

@@ -63,8 +63,8 @@ pub(super) struct NewLeader {
 #[utoipa::path(
     get, path = "/v1/topics/{topic}/partitions/{partition}", tag = "topics",
     params(
-        ("topic" = String, Path, description = "Its name"),
-        ("partition" = i32, Path, description = "Its number", minimum = 0, maximum = 2_147_483_647)
+        ("topic" = String, Path, description = "Its name", example = "orders"),
+        ("partition" = i32, Path, description = "Its number", example = 0, minimum = 0, maximum = 2_147_483_647)
     ),
     responses((status = 200, body = Detailed), (status = 404, description = "There is none", body = Problem))
 )]
@@ -103,8 +103,8 @@ pub(super) async fn describe(
 #[utoipa::path(
     put, path = "/v1/topics/{topic}/partitions/{partition}/replicas", tag = "topics", request_body = Replicas,
     params(
-        ("topic" = String, Path, description = "Its name"),
-        ("partition" = i32, Path, description = "Its number", minimum = 0, maximum = 2_147_483_647)
+        ("topic" = String, Path, description = "Its name", example = "orders"),
+        ("partition" = i32, Path, description = "Its number", example = 0, minimum = 0, maximum = 2_147_483_647)
     ),
     responses(
         (status = 202, description = "Agreed; under way", body = Partition),
@@ -131,8 +131,8 @@ pub(super) async fn set_replicas(
 #[utoipa::path(
     delete, path = "/v1/topics/{topic}/partitions/{partition}/replicas", tag = "topics",
     params(
-        ("topic" = String, Path, description = "Its name"),
-        ("partition" = i32, Path, description = "Its number", minimum = 0, maximum = 2_147_483_647)
+        ("topic" = String, Path, description = "Its name", example = "orders"),
+        ("partition" = i32, Path, description = "Its number", example = 0, minimum = 0, maximum = 2_147_483_647)
     ),
     responses(
         (status = 202, description = "Agreed; going back", body = Partition),
@@ -155,8 +155,8 @@ pub(super) async fn cancel_replicas(
 #[utoipa::path(
     put, path = "/v1/topics/{topic}/partitions/{partition}/leader", tag = "topics", request_body = NewLeader,
     params(
-        ("topic" = String, Path, description = "Its name"),
-        ("partition" = i32, Path, description = "Its number", minimum = 0, maximum = 2_147_483_647)
+        ("topic" = String, Path, description = "Its name", example = "orders"),
+        ("partition" = i32, Path, description = "Its number", example = 0, minimum = 0, maximum = 2_147_483_647)
     ),
     responses(
         (status = 200, description = "It leads", body = Partition),

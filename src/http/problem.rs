@@ -101,7 +101,7 @@ impl From<AdminError> for Problem {
             AdminError::ChangeSuperseded => of(S::CONFLICT, "change_superseded"),
             AdminError::NoLeader => of(S::SERVICE_UNAVAILABLE, "no_leader"),
             AdminError::TransferFailed { .. } => of(S::SERVICE_UNAVAILABLE, "transfer_failed"),
-            AdminError::InvalidRequest(_) => of(S::BAD_REQUEST, "invalid_request"),
+            AdminError::InvalidRequest(_) => of(S::UNPROCESSABLE_ENTITY, "invalid_request"),
             AdminError::NoController => of(S::SERVICE_UNAVAILABLE, "no_controller")
                 .hint("a majority of the brokers must be running; GET /v1/brokers shows which are"),
             AdminError::Timeout => of(S::GATEWAY_TIMEOUT, "timeout_unknown_outcome")

@@ -117,7 +117,7 @@ pub(super) async fn groups(
 #[utoipa::path(
     get, path = "/v1/raft/groups/{group}", tag = "raft",
     params((
-        "group" = u64, Path, description = "0 is the group that holds the cluster's metadata",
+        "group" = u64, Path, example = 0, description = "0 is the group that holds the cluster's metadata",
         maximum = 9_223_372_036_854_775_807_i64
     )),
     responses(

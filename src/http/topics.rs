@@ -182,7 +182,7 @@ async fn led(metadata: &Metadata, topic: &Topic, end: Instant) {
 
 /// Returns a topic with its partitions.
 #[utoipa::path(
-    get, path = "/v1/topics/{topic}", tag = "topics", params(("topic" = String, Path, description = "Its name")),
+    get, path = "/v1/topics/{topic}", tag = "topics", params(("topic" = String, Path, description = "Its name", example = "orders")),
     responses((status = 200, body = Described), (status = 404, description = "There is none", body = Problem))
 )]
 pub(super) async fn describe(
@@ -196,7 +196,7 @@ pub(super) async fn describe(
 
 /// Deletes a topic and all its records.
 #[utoipa::path(
-    delete, path = "/v1/topics/{topic}", tag = "topics", params(("topic" = String, Path, description = "Its name")),
+    delete, path = "/v1/topics/{topic}", tag = "topics", params(("topic" = String, Path, description = "Its name", example = "orders")),
     responses(
         (status = 204, description = "Deleted"),
         (status = 404, description = "There is none", body = Problem),
