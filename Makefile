@@ -4,7 +4,7 @@
 CACHE := $(HOME)/.cache/quorate
 export CARGO_TARGET_DIR := $(CACHE)/target
 export TEST_CLIENTS := $(CACHE)/clients
-# Every cargo must name the same compiler, or RocksDB is compiled again; install/c++ says what it is.
+# Every cargo must name the same compiler, or RocksDB is compiled again; tests/install/c++ says what it is.
 export CXX := $(CACHE)/bin/c++
 # This make's standard error, past cargo, which keeps to itself what build scripts say.
 export BUILD_PROGRESS := /proc/$(shell echo $$PPID)/fd/2
@@ -35,8 +35,8 @@ test: clients lint build harness ## everything a change must pass: format, lints
 
 test-install: tools root-tools
 	@echo "==> installing on a new machine (a few minutes; the first time it fetches a Debian)"
-	install/test-c++
-	@$(SUDO:sudo=sudo -E) env HOME="$(HOME)" PATH="$(PATH)" install/clean-root $(CACHE)/install "$$(rustc --print sysroot)"
+	tests/install/test-c++
+	@$(SUDO:sudo=sudo -E) env HOME="$(HOME)" PATH="$(PATH)" tests/install/clean-root $(CACHE)/install "$$(rustc --print sysroot)"
 
 test-storage:
 	$(CARGO) test --release --no-fail-fast -p quorate-storage
@@ -98,26 +98,26 @@ harness: sandbox-tools
 
 # What the build needs beside cargo: C and C++ compilers for RocksDB, libclang for its bindings.
 tools: $(CXX)
-	@install/need tools
+	@tests/install/need tools
 
 # Only when it changed, and whole at once: another build may be calling it.
-$(CXX): install/c++
+$(CXX): tests/install/c++
 	@mkdir -p $(@D)
 	@cmp -s $< $@ || { install -m 755 $< $@.$$$$ && mv $@.$$$$ $@; }
 	@touch $@
 
 # Network namespaces, loop devices and ext4 for the sandboxes of the harness.
 sandbox-tools:
-	@install/need sandbox
+	@tests/install/need sandbox
 
 root-tools:
-	@install/need root
+	@tests/install/need root
 
 # What the tests need: one client of each family, none of them ours.
 clients: $(TEST_CLIENTS)/python/.installed $(TEST_CLIENTS)/java/.installed
 
 packages: tools
-	@install/need clients
+	@tests/install/need clients
 
 $(TEST_CLIENTS)/python/.installed: tests/clients/requirements.txt | packages
 	@echo "==> installing the Python client"
