@@ -299,6 +299,12 @@ impl Node {
         self.core.peers.turn_away()
     }
 
+    /// How far a peer's wall clock is ahead of this node's, in milliseconds, as its last answer to a ping
+    /// tells; `None` while there is no connection.
+    pub fn clock_ahead_ms(&self, id: u64) -> Option<i64> {
+        self.core.peers.get(id)?.link()?.clock_ahead_ms()
+    }
+
     /// The failure detector's verdict on a node; this one is alive.
     pub fn alive(&self, id: u64) -> bool {
         self.core.alive(id)

@@ -15,6 +15,7 @@ use openraft::{LogIdOptionExt, ServerState};
 use parking_lot::{Mutex, RwLock};
 use quorate_storage::{GroupId, Log};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
 use crate::elections::Suspects;
 use crate::status::{FollowerStatus, GroupStatus, Leadership, Role};
@@ -210,7 +211,9 @@ impl Shared {
             let view = self.view.read();
             let term = view.vote.leader_id.term;
             let ready = view.state == ServerState::Leader && applied_term == Some(term);
-            let now = Leadership { leader: view.leader(), term, ready };
+            let since = current.ready_since.filter(|_| current.term == term);
+            let ready_since = ready.then(|| since.unwrap_or_else(Instant::now));
+            let now = Leadership { leader: view.leader(), term, ready, ready_since };
             let changed = *current != now;
             *current = now;
             changed

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use quorate_storage::GroupId;
+use tokio::time::Instant;
 
 /// Who leads a group, as this node knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,6 +14,8 @@ pub struct Leadership {
     pub term: u64,
     /// This node leads `term` and has applied an entry of it, so its state is current.
     pub ready: bool,
+    /// Since when it is ready; `None` while it is not.
+    pub ready_since: Option<Instant>,
 }
 
 /// Role of a replica.

@@ -133,7 +133,8 @@ mod tests {
     use super::*;
 
     fn local(term: u64, leader: Option<u64>) -> Option<Leadership> {
-        Some(Leadership { leader, term, ready: leader.is_some() })
+        let ready = leader.is_some();
+        Some(Leadership { leader, term, ready, ready_since: None })
     }
 
     fn heard(term: u64, leader: u64) -> Option<Claim> {
@@ -183,10 +184,10 @@ mod tests {
     fn only_a_ready_leader_claims() {
         let leaders = Leaders::default();
         let (told, leadership) =
-            watch::channel(Leadership { leader: Some(1), term: 2, ready: false });
+            watch::channel(Leadership { leader: Some(1), term: 2, ..Leadership::default() });
         leaders.watch_local(GroupId(9), leadership);
         assert_eq!(leaders.led_by(1), []);
-        told.send_replace(Leadership { leader: Some(1), term: 2, ready: true });
+        told.send_modify(|leadership| leadership.ready = true);
         assert_eq!(leaders.led_by(1), [Claim { group: 9, term: 2, leader: 1 }]);
         assert_eq!(leaders.led_by(2), []);
     }

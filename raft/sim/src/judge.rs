@@ -164,7 +164,11 @@ impl Judge {
         let seen = self.seen.entry((node, id)).or_default();
         let leadership = *group.leadership().borrow();
         if leadership != seen.leadership {
-            trace.line(format_args!("node {node} group {id} {leadership:?}"));
+            // Not the time: it is a reading of the machine's clock, however the simulation counts on from there.
+            let Leadership { leader, term, ready, .. } = leadership;
+            trace.line(format_args!(
+                "node {node} group {id} leader {leader:?} term {term} ready {ready}"
+            ));
             if leadership.term < seen.leadership.term {
                 return Err(format!("term went back from {}", seen.leadership.term));
             }

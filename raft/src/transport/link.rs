@@ -7,22 +7,27 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::io::BufReader;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::frame::{self, Frame};
 use super::message::{self, Failed, Failure, HeartbeatReplies};
 use crate::error::DecodeError;
-use crate::platform::{OwnedReadHalf, TcpStream};
+use crate::platform::{OwnedReadHalf, TcpStream, wall_ms};
 use crate::types::AppendResult;
 
 /// Frames that may wait for the socket. Appends are bounded by credits in bytes besides.
 const OUT_FRAMES: usize = 1024;
 /// Requests that may wait for their answer.
 const PENDING_MAX: usize = 16_384;
+
+/// An answer to a ping that took longer says nothing about the other clock: it, or this process, stood still.
+const CLOCK_READ_MAX: Duration = Duration::from_secs(2);
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -49,6 +54,16 @@ pub(crate) struct Link {
     heard: AtomicBool,
     closed: watch::Sender<bool>,
     waiting: Mutex<Waiting>,
+    clock: Mutex<Clock>,
+}
+
+/// What is known of the peer's wall clock.
+#[derive(Default)]
+struct Clock {
+    /// Nonce and time of the last ping.
+    pinged: Option<(u64, Instant)>,
+    /// How far the peer's clock is ahead of this node's, in milliseconds.
+    ahead_ms: Option<i64>,
 }
 
 /// Who waits for what. Emptied when the connection ends.
@@ -71,6 +86,7 @@ impl Link {
             heard: AtomicBool::new(true),
             closed: watch::Sender::new(false),
             waiting: Mutex::default(),
+            clock: Mutex::default(),
         });
         let (writer, reader) = (Arc::clone(&link), Arc::clone(&link));
         tokio::spawn(async move {
@@ -104,7 +120,10 @@ impl Link {
     /// Hands an answer to whoever waits for it; one nobody waits for any more is dropped.
     fn dispatch(&self, kind: u8, body: Bytes) -> Result<(), DecodeError> {
         match kind {
-            message::PONG => {}
+            message::PONG => {
+                let (nonce, wall) = message::read_pong(body)?;
+                self.compare_clock(nonce, wall);
+            }
             message::REPLY => {
                 let (id, answer) = message::read_reply(body)?;
                 if let Some(waiter) = self.waiting.lock().requests.remove(&id) {
@@ -167,7 +186,21 @@ impl Link {
     /// A ping that does not wait: if the socket is stuck, silence is the answer anyway.
     pub fn ping(&self) {
         let nonce = self.next.fetch_add(1, Ordering::Relaxed);
+        self.clock.lock().pinged = Some((nonce, Instant::now()));
         drop(self.out.try_send(message::number(message::PING, nonce)));
+    }
+
+    fn compare_clock(&self, nonce: u64, theirs: i64) {
+        let mut clock = self.clock.lock();
+        if clock.pinged.is_some_and(|(sent, at)| sent == nonce && at.elapsed() < CLOCK_READ_MAX) {
+            clock.ahead_ms = Some(theirs.saturating_sub(wall_ms()));
+        }
+    }
+
+    /// How far the peer's wall clock was ahead of this node's at the last ping, in milliseconds, give or
+    /// take the way there and back; `None` before the first answer.
+    pub fn clock_ahead_ms(&self) -> Option<i64> {
+        self.clock.lock().ahead_ms
     }
 
     /// Queues a frame, waiting for room. False if the connection is over.

@@ -211,7 +211,7 @@ pub(crate) fn append_end(stream: u64) -> Frame {
     frame::finish(head, Vec::new())
 }
 
-/// A frame that carries one number: pings, their answers, ends of streams.
+/// A frame that carries one number: pings, ends of streams.
 pub(crate) fn number(kind: u8, value: u64) -> Frame {
     let mut head = frame::start(kind);
     head.u64(value);
@@ -223,6 +223,22 @@ pub(crate) fn read_number(body: Bytes) -> Result<u64, DecodeError> {
     let value = input.u64()?;
     input.end()?;
     Ok(value)
+}
+
+/// Answers a ping with this node's wall clock, in milliseconds since 1970.
+pub(crate) fn pong(nonce: u64, wall_ms: i64) -> Frame {
+    let mut head = frame::start(PONG);
+    head.u64(nonce);
+    head.u64(wall_ms.cast_unsigned());
+    frame::finish(head, Vec::new())
+}
+
+/// Nonce and wall clock of a [`PONG`] frame.
+pub(crate) fn read_pong(body: Bytes) -> Result<(u64, i64), DecodeError> {
+    let mut input = Get::new(body);
+    let (nonce, wall_ms) = (input.u64()?, input.u64()?.cast_signed());
+    input.end()?;
+    Ok((nonce, wall_ms))
 }
 
 /// Most heartbeats in one frame.

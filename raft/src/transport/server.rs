@@ -22,7 +22,7 @@ use super::serve_request;
 use crate::calls::Caller;
 use crate::error::DecodeError;
 use crate::node::Core;
-use crate::platform::{OwnedReadHalf, TcpListener, TcpStream};
+use crate::platform::{OwnedReadHalf, TcpListener, TcpStream, wall_ms};
 
 /// Answers that may wait for the socket.
 const OUT_FRAMES: usize = 4096;
@@ -169,7 +169,7 @@ async fn member_frame(
     match kind {
         message::PING => {
             let nonce = message::read_number(body).map_err(invalid)?;
-            session.answer(message::number(message::PONG, nonce))
+            session.answer(message::pong(nonce, wall_ms()))
         }
         message::APPEND => streams.append(session, body).await,
         message::APPEND_END => {
