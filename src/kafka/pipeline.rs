@@ -16,7 +16,7 @@
 //!
 //! Invariant: on one connection no batch of a producer enters a partition's log after a later one of the same epoch.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -25,8 +25,9 @@ use quorate_storage::GroupId;
 use super::error::ErrorCode;
 use crate::record::Header;
 
-/// Producers and partitions remembered per connection; only those with batches under way or a gap.
-const STANDS_MAX: usize = 10_000;
+/// Gaps remembered per connection of producers that have nothing under way; beyond that the oldest are forgotten.
+/// What is under way is bounded by the memory for requests.
+const GAPS_MAX: usize = 10_000;
 /// Sequence numbers go from 2^31 - 1 on to 0.
 const SEQUENCES: i64 = 1 << 31;
 
@@ -34,7 +35,16 @@ const SEQUENCES: i64 = 1 << 31;
 #[derive(Debug, Default)]
 pub(crate) struct Pipeline {
     /// Under a lock because the reading and the writing task of the connection both come here.
-    stands: Mutex<HashMap<Key, Stand>>,
+    stands: Mutex<Stands>,
+}
+
+/// The producers that have batches under way or a gap.
+#[derive(Debug, Default)]
+struct Stands {
+    by_key: HashMap<Key, Stand>,
+    /// Those of them with a gap and nothing under way, the longest so first.
+    idle: BTreeMap<u64, Key>,
+    last_idle: u64,
 }
 
 type Key = (GroupId, i64);
@@ -46,6 +56,8 @@ struct Stand {
     leader_epoch: i32,
     in_flight: u32,
     gap: Option<Gap>,
+    /// Its number among the idle; 0 while it is not among them.
+    idle: u64,
 }
 
 /// A batch that failed and was not sent again.
@@ -84,21 +96,10 @@ impl Pipeline {
         let key = (group, header.producer_id);
         let sequence = header.base_sequence;
         let mut stands = self.stands.lock();
-        let stand = stand(&mut stands, key, leader_epoch, header.producer_epoch);
-        stand.gap = stand.gap.filter(|gap| !known && !gap.was_given_up(sequence));
-        if stand.gap.is_some_and(|gap| is_after(sequence, gap.at)) {
-            stand.miss(sequence);
-            return Err(ErrorCode::NotLeaderOrFollower);
-        }
-        // What is under way belongs to a leadership that is over; how it ends is not known yet.
-        if !known && stand.in_flight > 0 && stand.leader_epoch != leader_epoch {
-            stand.miss(sequence);
-            return Err(ErrorCode::NotLeaderOrFollower);
-        }
-        stand.leader_epoch = leader_epoch;
-        stand.in_flight += 1;
-        stand.gap = stand.gap.filter(|gap| gap.at != sequence);
-        Ok(Some(Ticket { pipeline: Arc::clone(self), key, sequence }))
+        let stand = stands.stand(key, leader_epoch, header.producer_epoch);
+        let entered = stand.enter(sequence, leader_epoch, known);
+        stands.settle(key);
+        entered.map(|()| Some(Ticket { pipeline: Arc::clone(self), key, sequence }))
     }
 
     /// Notes that a batch was refused before it could enter.
@@ -106,19 +107,51 @@ impl Pipeline {
         if header.is_idempotent() {
             let key = (group, header.producer_id);
             let mut stands = self.stands.lock();
-            stand(&mut stands, key, -1, header.producer_epoch).miss(header.base_sequence);
+            stands.stand(key, -1, header.producer_epoch).miss(header.base_sequence);
+            stands.settle(key);
         }
     }
 
     fn end(&self, key: Key, missed: Option<i32>) {
         let mut stands = self.stands.lock();
-        let Some(stand) = stands.get_mut(&key) else { return };
+        let Some(stand) = stands.by_key.get_mut(&key) else { return };
         stand.in_flight = stand.in_flight.saturating_sub(1);
         if let Some(sequence) = missed {
             stand.miss(sequence);
         }
+        stands.settle(key);
+    }
+}
+
+impl Stands {
+    fn stand(&mut self, key: Key, leader_epoch: i32, producer_epoch: i16) -> &mut Stand {
+        let new = Stand { producer_epoch, leader_epoch, in_flight: 0, gap: None, idle: 0 };
+        let stand = self.by_key.entry(key).or_insert(new);
+        if stand.producer_epoch != producer_epoch {
+            // A new epoch begins at 0 again and owes nothing to the old one.
+            (stand.producer_epoch, stand.gap) = (producer_epoch, None);
+        }
+        stand
+    }
+
+    /// Keeps to the bounds after a producer's stand has changed.
+    fn settle(&mut self, key: Key) {
+        let Some(stand) = self.by_key.get_mut(&key) else { return };
+        let is_idle = stand.in_flight == 0 && stand.gap.is_some();
+        if is_idle && stand.idle == 0 {
+            self.last_idle += 1;
+            stand.idle = self.last_idle;
+            self.idle.insert(stand.idle, key);
+        } else if !is_idle {
+            self.idle.remove(&std::mem::take(&mut stand.idle));
+        }
         if stand.in_flight == 0 && stand.gap.is_none() {
-            stands.remove(&key);
+            self.by_key.remove(&key);
+        }
+        if self.idle.len() > GAPS_MAX
+            && let Some((_, longest)) = self.idle.pop_first()
+        {
+            self.by_key.remove(&longest);
         }
     }
 }
@@ -136,6 +169,21 @@ impl Ticket {
 }
 
 impl Stand {
+    fn enter(&mut self, sequence: i32, leader_epoch: i32, known: bool) -> Result<(), ErrorCode> {
+        self.gap = self.gap.filter(|gap| !known && !gap.was_given_up(sequence));
+        let misses_one = self.gap.is_some_and(|gap| is_after(sequence, gap.at));
+        // What is under way belongs to a leadership that is over; how it ends is not known yet.
+        let is_unsure = !known && self.in_flight > 0 && self.leader_epoch != leader_epoch;
+        if misses_one || is_unsure {
+            self.miss(sequence);
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        self.leader_epoch = leader_epoch;
+        self.in_flight += 1;
+        self.gap = self.gap.filter(|gap| gap.at != sequence);
+        Ok(())
+    }
+
     fn miss(&mut self, sequence: i32) {
         match &mut self.gap {
             Some(gap) if is_after(sequence, gap.at) => {
@@ -151,24 +199,6 @@ impl Gap {
     fn was_given_up(&self, sequence: i32) -> bool {
         is_after(sequence, self.at) && self.told.is_some_and(|told| !is_after(sequence, told))
     }
-}
-
-fn stand(
-    stands: &mut HashMap<Key, Stand>,
-    key: Key,
-    leader_epoch: i32,
-    producer_epoch: i16,
-) -> &mut Stand {
-    if stands.len() >= STANDS_MAX && !stands.contains_key(&key) {
-        stands.retain(|_, stand| stand.in_flight > 0);
-    }
-    let new = Stand { producer_epoch, leader_epoch, in_flight: 0, gap: None };
-    let stand = stands.entry(key).or_insert(new);
-    if stand.producer_epoch != producer_epoch {
-        // A new epoch begins at 0 again and owes nothing to the old one.
-        (stand.producer_epoch, stand.gap) = (producer_epoch, None);
-    }
-    stand
 }
 
 fn is_after(sequence: i32, other: i32) -> bool {
@@ -203,7 +233,7 @@ mod tests {
         for sequence in 0..5 {
             pipeline.enter(GROUP, 1, &batch(0, sequence), false).unwrap().unwrap().passed();
         }
-        assert!(pipeline.stands.lock().is_empty());
+        assert!(pipeline.stands.lock().by_key.is_empty());
     }
 
     #[test]
@@ -217,7 +247,7 @@ mod tests {
         for sequence in 1..4 {
             pipeline.enter(GROUP, 1, &batch(0, sequence), false).unwrap().unwrap().passed();
         }
-        assert!(pipeline.stands.lock().is_empty());
+        assert!(pipeline.stands.lock().by_key.is_empty());
     }
 
     #[test]
@@ -255,6 +285,39 @@ mod tests {
         assert!(is_after(0, i32::MAX) && !is_after(i32::MAX, 0));
     }
 
+    fn batch_of(producer: i64, sequence: i32) -> Header {
+        let batch =
+            BatchBuilder::new().producer(producer, 0, sequence).record(0, None, None).build();
+        Header::parse(&batch).unwrap()
+    }
+
+    #[test]
+    fn gaps_are_forgotten_one_by_one_the_oldest_first() {
+        let pipeline = Arc::new(Pipeline::default());
+        let count = i64::try_from(GAPS_MAX).unwrap();
+        for producer in 0..count + 2 {
+            pipeline.refused(GROUP, &batch_of(producer, 0));
+        }
+        assert_eq!(pipeline.stands.lock().by_key.len(), GAPS_MAX);
+        assert!(pipeline.enter(GROUP, 1, &batch_of(1, 1), false).is_ok(), "forgotten");
+        let kept = pipeline.enter(GROUP, 1, &batch_of(2, 1), false);
+        assert_eq!(kept.unwrap_err(), ErrorCode::NotLeaderOrFollower);
+    }
+
+    /// Looking at all of them for each further one would take minutes.
+    #[test]
+    fn many_producers_under_way_cost_each_of_them_nothing() {
+        let pipeline = Arc::new(Pipeline::default());
+        let headers: Vec<Header> = (0..200_000).map(|id| batch_of(id, 0)).collect();
+        let begun = std::time::Instant::now();
+        let enter = |header| pipeline.enter(GROUP, 1, header, false).unwrap().unwrap();
+        let tickets: Vec<Ticket> = headers.iter().map(enter).collect();
+        assert_eq!(pipeline.stands.lock().by_key.len(), tickets.len());
+        tickets.into_iter().for_each(Ticket::passed);
+        assert!(pipeline.stands.lock().by_key.is_empty());
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
+
     #[test]
     fn producers_without_sequences_are_not_remembered() {
         let pipeline = Arc::new(Pipeline::default());
@@ -262,6 +325,6 @@ mod tests {
         let plain = Header::parse(&plain).unwrap();
         pipeline.refused(GROUP, &plain);
         assert!(pipeline.enter(GROUP, 1, &plain, false).unwrap().is_none());
-        assert!(pipeline.stands.lock().is_empty());
+        assert!(pipeline.stands.lock().by_key.is_empty());
     }
 }
