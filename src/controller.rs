@@ -7,6 +7,8 @@
 //! what should be, takes one step, and looks again; none keeps a plan that a crash could lose.
 
 mod calls;
+mod clock;
+mod current;
 mod forward;
 mod gossip;
 mod leadership;
@@ -30,7 +32,11 @@ use crate::config::Topics;
 use crate::metadata::{Metadata, MetadataMachine};
 use crate::partition::Partitions;
 
+use current::Barrier;
+
 pub(crate) use calls::{Calls, JOIN, JoinAnswer, JoinRequest, Peer};
+pub(crate) use clock::Clocks;
+pub use clock::{BrokerClock, Judgement};
 pub(crate) use gossip::Gossip;
 pub(crate) use members::Members;
 pub(crate) use peers::follow_peers;
@@ -52,6 +58,8 @@ pub struct Controller {
     metadata: Arc<Metadata>,
     partitions: Arc<Partitions>,
     defaults: Topics,
+    clock: Arc<BrokerClock>,
+    barrier: Barrier,
 }
 
 impl Controller {
@@ -62,8 +70,10 @@ impl Controller {
         metadata: Arc<Metadata>,
         partitions: Arc<Partitions>,
         defaults: Topics,
+        clock: Arc<BrokerClock>,
     ) -> Arc<Self> {
-        Arc::new(Self { node, group, metadata, partitions, defaults })
+        let barrier = Barrier::default();
+        Arc::new(Self { node, group, metadata, partitions, defaults, clock, barrier })
     }
 
     /// Returns the local view of the cluster.
@@ -74,6 +84,11 @@ impl Controller {
     /// Returns the metadata group as it runs here.
     pub fn group(&self) -> &Group<MetadataMachine> {
         &self.group
+    }
+
+    /// Returns this broker's wall clock.
+    pub fn clock(&self) -> &Arc<BrokerClock> {
+        &self.clock
     }
 
     pub(crate) fn node(&self) -> &Arc<Node> {

@@ -65,6 +65,7 @@ fn routes() -> (Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(cluster::cluster))
         .routes(routes!(cluster::brokers))
         .routes(routes!(cluster::remove_broker))
+        .routes(routes!(cluster::confirm_clock))
         .routes(routes!(topics::list, topics::create))
         .routes(routes!(topics::describe, topics::delete))
         .routes(routes!(partitions::describe))

@@ -24,6 +24,7 @@ mod disk;
 mod epochs;
 mod hints;
 mod index;
+mod log_time;
 mod logged;
 mod machine;
 #[cfg(feature = "mutants")]
@@ -49,6 +50,7 @@ use parking_lot::RwLock;
 use quorate_raft::{Group, Leadership};
 use quorate_storage::GroupId;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
 use crate::metadata::Leader;
 
@@ -59,12 +61,14 @@ pub use machine::{PartitionMachine, Refusal, Reply};
 pub use read::{ReadError, Records, Unreadable};
 pub use replicas::{OpenError, Partitions, Replica};
 pub use retention::{RetentionPace, run as run_retention};
-pub use settings::{Clock, PartitionSettings};
+pub use settings::{Clock, PartitionSettings, WallClock};
 pub use timestamps::{OffsetAt, OffsetSpec};
 pub use trim::TrimError;
 
 use changes::Closing;
+use command::Times;
 use hints::Hints;
+use log_time::LogTime;
 
 /// How long a leader may take to hear from a majority before a read is refused.
 const BARRIER_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -72,7 +76,7 @@ const BARRIER_WAIT_MAX: Duration = Duration::from_secs(2);
 /// A replica of one partition on this broker.
 ///
 /// Everything that changes lives in the Raft group; what is kept here are the bounds and caches of this
-/// broker's readers. An idle partition costs one of these, about 300 bytes, and no task.
+/// broker's readers. An idle partition costs one of these, about 300 bytes, and the tasks of its group.
 pub struct Partition {
     group: Group<PartitionMachine>,
     topic: String,
@@ -83,6 +87,7 @@ pub struct Partition {
     /// Shared by all partitions: how many reads may wait for the disk at once.
     disk_reads: Arc<Semaphore>,
     hints: Hints,
+    log_time: LogTime,
     clock: Clock,
 }
 
@@ -201,8 +206,12 @@ impl Partition {
         self.closing.is_closed()
     }
 
-    fn now_ms(&self) -> i64 {
-        (self.clock)()
+    /// Returns the times of a command proposed now; `wall_ms`: the leader's wall clock.
+    fn times(&self, wall_ms: i64) -> Times {
+        let leadership = *self.leadership.borrow();
+        let applied = || self.group.machine().log_ms();
+        let log_ms = self.log_time.at(Instant::now(), &leadership, applied);
+        Times { wall_ms, log_ms }
     }
 }
 

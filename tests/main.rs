@@ -13,6 +13,7 @@ mod behaviours;
 mod broker_removal;
 mod catch_up;
 mod cli;
+mod clocks;
 mod fetch_sessions;
 mod http_api;
 mod identity;

@@ -2,9 +2,10 @@
 
 use crate::support::cluster::Cluster;
 use crate::support::kafka::{
-    self, CORRUPT_MESSAGE, Fetch, INVALID_PRODUCER_EPOCH, INVALID_RECORD, INVALID_REQUIRED_ACKS,
-    INVALID_TIMESTAMP, MESSAGE_TOO_LARGE, NONE, OUT_OF_ORDER_SEQUENCE, Produced,
-    UNKNOWN_TOPIC_OR_PARTITION, leader, produce, produce_body, produced, producer_id,
+    self, CORRUPT_MESSAGE, DUPLICATE_SEQUENCE, Fetch, INVALID_PRODUCER_EPOCH, INVALID_RECORD,
+    INVALID_REQUIRED_ACKS, INVALID_TIMESTAMP, MESSAGE_TOO_LARGE, NONE, OUT_OF_ORDER_SEQUENCE,
+    Produced, UNKNOWN_PRODUCER, UNKNOWN_TOPIC_OR_PARTITION, leader, produce, produce_body,
+    produced, producer_id,
 };
 use crate::support::wire::{self, Batch, Wire};
 
@@ -136,7 +137,7 @@ fn a_repeated_batch_gets_its_first_offset_and_a_gap_is_refused() {
     for n in 1..6 {
         assert_eq!(send(2 * n), (NONE, 2 * i64::from(n)), "one of the last five");
     }
-    assert_eq!(send(0).1, -1, "older than the last five is no longer known");
+    assert_eq!(send(0), (DUPLICATE_SEQUENCE, -1), "there, but where is no longer known");
     assert_eq!(send(14), (OUT_OF_ORDER_SEQUENCE, -1), "12 is missing");
     assert_eq!(send(12), (NONE, 12), "the log goes on where it was");
 }
@@ -172,4 +173,55 @@ fn repeated_batches_are_known_to_the_next_leader_too() {
     let again = produce(&mut wire, "moved-sequences", 0, &batch);
     assert_eq!((again.error, again.base), (NONE, 0));
     assert_eq!(kafka::list_offset(&mut wire, "moved-sequences", 0, -1, -1).offset, 1);
+}
+
+#[test]
+fn producer_ids_that_were_never_given_out_are_refused_and_new_ones_known_everywhere() {
+    let (cluster, mut wire) = created("made-up");
+    for id in [1 << 40, i64::MAX] {
+        let batch = Batch::of(&["x"]).from((id, 0), 0);
+        let refused = produce(&mut wire, "made-up", 0, &batch.bytes());
+        assert_eq!((refused.error, refused.base), (UNKNOWN_PRODUCER, -1), "{id}");
+    }
+    // Blocks of a thousand: the leader of the partition often has not heard yet that one was given out.
+    let mut brokers: Vec<Wire> =
+        cluster.brokers().iter().map(|broker| Wire::connect(broker.kafka)).collect();
+    for n in 0..3_300 {
+        let id = producer_id(&mut brokers[n % 3]);
+        if n % 400 < 3 {
+            let batch = Batch::of(&["x"]).from(id, 0);
+            assert_eq!(produce(&mut wire, "made-up", 0, &batch.bytes()).error, NONE, "{id:?}");
+        }
+    }
+}
+
+#[test]
+fn a_record_from_the_future_is_refused_and_named() {
+    let (_cluster, mut wire) = created("future");
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let hour = 3_600_000;
+    for (timestamp, refused) in
+        [(now * 1_000, true), (now + 2 * hour, true), (now + hour / 2, false)]
+    {
+        let batch = Batch { timestamp, ..Batch::of(&["x", "y", "z"]) };
+        let mut eye = wire.call(kafka::PRODUCE, 8, &produce_body("future", 0, -1, &batch.bytes()));
+        let mut topics = eye.list(|eye| {
+            eye.string();
+            eye.list(|eye| {
+                let (_, error, _) = (eye.i32(), eye.i16(), eye.i64());
+                eye.i64();
+                eye.i64();
+                let records = eye.list(|eye| (eye.i32(), eye.string().is_some()));
+                (error, records, eye.string().is_some())
+            })
+        });
+        let (error, records, message) = topics.remove(0).remove(0);
+        match refused {
+            true => {
+                assert_eq!((error, message), (INVALID_TIMESTAMP, true), "{timestamp}");
+                assert_eq!(records, [(0, true), (1, true), (2, true)]);
+            }
+            false => assert_eq!((error, records, message), (NONE, Vec::new(), false)),
+        }
+    }
 }

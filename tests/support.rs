@@ -2,6 +2,7 @@
 //! logs, the clients, and a pen for raw frames. Nothing here knows the broker's code.
 
 pub mod clients;
+pub mod clock;
 pub mod cluster;
 pub mod http;
 pub mod kafka;

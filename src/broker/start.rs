@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use quorate_raft::{FailureConfig, Node, NodeConfig, TransportLimits};
 use quorate_storage::{Db, EXIT_STORAGE, Options};
@@ -16,7 +16,8 @@ use super::sockets::{Addresses, Sockets};
 use super::{Broker, Context, Identity, Readiness, identity, join};
 use crate::config::Config;
 use crate::controller::{
-    Calls, Controller, Gossip, Members, Moves, Peer, Progress, Rebalance, Reconciler, follow_peers,
+    BrokerClock, Calls, Clocks, Controller, Gossip, Members, Moves, Peer, Progress, Rebalance,
+    Reconciler, follow_peers,
 };
 use crate::metadata::{AdminError, METADATA_GROUP, Metadata, MetadataMachine};
 use crate::partition::{Clock, Partitions, RetentionPace, run_retention};
@@ -90,13 +91,15 @@ impl Broker {
         let image = group.machine().image();
         let metadata = Metadata::new(image.as_ref().clone());
         metadata.leaders().watch_local(METADATA_GROUP, group.leadership());
-        let partitions = Partitions::new(Arc::clone(&node), wall_clock());
+        let clock = BrokerClock::new();
+        let partitions = Partitions::new(Arc::clone(&node), Arc::clone(&clock) as Clock);
         let controller = Controller::new(
             Arc::clone(&node),
             group.clone(),
             Arc::clone(&metadata),
             Arc::clone(&partitions),
             config.topics.clone(),
+            clock,
         );
         node.serve_calls(Calls::new(Arc::clone(&controller), rand::random()));
         if identity.founder {
@@ -135,6 +138,8 @@ fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
     drivers.spawn(Gossip { node, metadata }.run());
     drivers.spawn(Moves::new(Arc::clone(&controller)).run());
     drivers.spawn(Rebalance { controller: Arc::clone(&controller) }.run());
+    let clock = Arc::clone(controller.clock());
+    drivers.spawn(Clocks { controller: Arc::clone(&controller), clock }.run());
     let fence_after = Duration::from_millis(config.raft.fence_after_ms);
     drivers.spawn(Members { controller: Arc::clone(&controller), fence_after }.run());
     let pace = RetentionPace { interval: Duration::from_millis(config.topics.retention_check_ms) };
@@ -234,11 +239,4 @@ async fn start_node(
         limits: TransportLimits { frame_bytes: FRAME_BYTES, ..TransportLimits::default() },
     };
     Ok(Node::start(node, Arc::clone(db)).await?)
-}
-
-fn wall_clock() -> Clock {
-    Arc::new(|| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    })
 }

@@ -24,6 +24,15 @@ pub(super) enum ClusterCommand {
         -H 'content-type: application/json' -d '{\"brokers\": [1, 2, 4]}'\n  \
         quorate cluster remove-broker 3")]
     RemoveBroker(RemoveOptions),
+    /// Take the clock of a lone broker as right, after it was set: until then it deletes no records for their age.
+    #[command(after_help = "Example:\n  quorate cluster confirm-clock")]
+    ConfirmClock(ConfirmOptions),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConfirmOptions {
+    #[command(flatten)]
+    servers: HttpServers,
 }
 
 #[derive(Debug, Args)]
@@ -54,7 +63,13 @@ pub(super) async fn run(command: ClusterCommand) -> Result<(), Failure> {
     match command {
         ClusterCommand::Status(options) => status(options).await,
         ClusterCommand::RemoveBroker(options) => remove(options).await,
+        ClusterCommand::ConfirmClock(options) => confirm_clock(options).await,
     }
+}
+
+async fn confirm_clock(options: ConfirmOptions) -> Result<(), Failure> {
+    Admin::new(options.servers.http).post("/v1/clock/confirm", &json!({})).await?;
+    line("the clock is taken as right")
 }
 
 async fn remove(options: RemoveOptions) -> Result<(), Failure> {

@@ -131,16 +131,6 @@ impl Controller {
         });
         Ok(JoinAnswer { cluster_id: image.cluster_id, node_id, peers: peers.collect() })
     }
-
-    /// Returns the metadata index that everything acknowledged before this call lies at or below;
-    /// `None` when this broker does not lead the metadata group.
-    pub(super) async fn current_index(&self) -> Option<u64> {
-        if !self.leads() {
-            return None;
-        }
-        tokio::time::timeout(STEP, self.group.read_barrier()).await.ok()?.ok()?;
-        Some(*self.group.applied().borrow())
-    }
 }
 
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, CallError> {

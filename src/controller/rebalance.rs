@@ -61,7 +61,7 @@ impl Rebalance {
         let (_, _, info) = image.partition_of(group)?;
         let to = info.preferred().filter(|to| *to != me && info.target.is_none())?;
         let live = image.brokers.get(&to).is_some_and(|broker| !broker.fenced);
-        if !live || !self.controller.node().alive(to) {
+        if !live || !self.controller.node().alive(to) || self.controller.clock().is_off(to) {
             return None;
         }
         let status = self.controller.node().status(group)?;

@@ -28,9 +28,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::calls::CURRENT;
 use super::{Controller, STEP};
-use crate::metadata::{Image, Topic, decode};
+use crate::metadata::{Image, Topic};
 use crate::partition::PartitionSettings;
 use changes::changed_groups;
 use steps::{Held, next_step};
@@ -273,22 +272,9 @@ pub(super) fn settings(topic: &Topic) -> PartitionSettings {
 /// Returns once the local image shows everything that was acknowledged before the call.
 async fn become_current(controller: Arc<Controller>) {
     loop {
-        if let Some(index) = leaders_index(&controller).await {
-            let mut images = controller.metadata().watch();
-            if images.wait_for(|image| image.applied >= index).await.is_ok() {
-                return;
-            }
+        if controller.catch_up(Instant::now() + STEP).await.is_ok() {
+            return;
         }
         sleep(ASK).await;
     }
-}
-
-async fn leaders_index(controller: &Controller) -> Option<u64> {
-    let leader = controller.group().leadership().borrow().leader?;
-    if leader == controller.node().id() {
-        return controller.current_index().await;
-    }
-    let body = bytes::Bytes::from(crate::metadata::encode(&()));
-    let answer = controller.node().call(leader, CURRENT, body, STEP).await.ok()?;
-    decode(&answer).ok()?
 }

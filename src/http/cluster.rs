@@ -12,6 +12,7 @@ use super::problem::Problem;
 use super::topics::patience;
 use super::{forward, raft};
 use crate::broker::Context;
+use crate::controller::Judgement;
 use crate::metadata::{Image, METADATA_GROUP, cluster_id_text};
 
 /// How many partitions without a leader are named among the reasons.
@@ -57,6 +58,9 @@ pub(super) struct Broker {
     alive: bool,
     /// Out of service, because the cluster has not heard from it for a while.
     fenced: bool,
+    /// Milliseconds by which its clock is ahead of a majority's, as the answering broker sees it; null while it
+    /// hears of too few clocks that agree.
+    clock_ahead_ms: Option<i64>,
     /// Names its data directory: the same id with another one is refused.
     directory_id: String,
     /// Partition replicas it keeps.
@@ -89,6 +93,7 @@ pub(super) async fn cluster(State(context): State<Context>, headers: HeaderMap) 
         );
     }
     reasons.extend(unwell_brokers(&context, &image));
+    reasons.extend(wrong_clocks(&context, &image));
     reasons.extend(leaderless(&context, &image));
     if !image.moving.is_empty() {
         reasons
@@ -123,6 +128,21 @@ fn unwell_brokers(context: &Context, image: &Image) -> Vec<String> {
         }
     });
     unwell.collect()
+}
+
+fn wrong_clocks(context: &Context, image: &Image) -> Vec<String> {
+    let (clock, me) = (context.controller.clock(), context.node.id());
+    let doubt = clock.judgement().filter(|judgement| *judgement != Judgement::Right);
+    let own = doubt.map(|judgement| format!("broker {me} does not trust its clock: {judgement}"));
+    let others = image.brokers.keys().filter(|broker| **broker != me && clock.is_off(**broker));
+    let others = others.filter_map(|broker| Some((broker, clock.ahead_ms(*broker)?)));
+    let others = others.map(|(broker, ahead_ms)| {
+        format!(
+            "the clock of broker {broker} is {} s off a majority's, set it right",
+            ahead_ms / 1000
+        )
+    });
+    own.into_iter().chain(others).collect()
 }
 
 fn leaderless(context: &Context, image: &Image) -> Option<String> {
@@ -182,11 +202,36 @@ pub(super) async fn brokers(State(context): State<Context>) -> Json<Brokers> {
         peer: broker.peer.to_string(),
         alive: broker.id == me || context.node.alive(broker.id),
         fenced: broker.fenced,
+        clock_ahead_ms: context.controller.clock().ahead_ms(broker.id),
         directory_id: format!("{:032x}", broker.directory_id),
         replicas: image.load.get(&broker.id).map_or(0, |load| load.replicas),
         leading: leading.get(&broker.id).copied().unwrap_or(0),
     });
     Json(Brokers { brokers: brokers.collect() })
+}
+
+/// Takes the clock of this broker as right, after it was set. Only a broker that is alone in its cluster needs the
+/// word: others compare their clocks. It deletes nothing for its age from when its clock jumps until an hour later,
+/// or until this.
+#[utoipa::path(
+    post, path = "/v1/clock/confirm", tag = "cluster",
+    responses(
+        (status = 204, description = "The clock is taken as right"),
+        (status = 409, description = "There are other brokers, whose clocks decide", body = Problem)
+    )
+)]
+pub(super) async fn confirm_clock(State(context): State<Context>) -> Result<StatusCode, Problem> {
+    let brokers = context.metadata.image().brokers.len();
+    if brokers != 1 {
+        let detail = format!(
+            "the clocks of all {brokers} brokers are compared, so none is taken on your word"
+        );
+        return Err(Problem::new(StatusCode::CONFLICT, "clocks_are_compared", detail)
+            .hint("set the clock right; GET /v1/brokers shows whose is off"));
+    }
+    tracing::info!("an operator says that the clock is right");
+    context.controller.clock().confirm();
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Removes a broker that is gone for good. It cannot come back, and its id is never given out again.

@@ -51,9 +51,11 @@ codes! {
     NotController = 41,
     InvalidRequest = 42,
     OutOfOrderSequenceNumber = 45,
+    DuplicateSequenceNumber = 46,
     InvalidProducerEpoch = 47,
     InvalidTxnState = 48,
     StorageError = 56,
+    UnknownProducerId = 59,
     ReassignmentInProgress = 60,
     FetchSessionIdNotFound = 70,
     InvalidFetchSessionEpoch = 71,
@@ -92,7 +94,7 @@ impl From<&BatchError> for ErrorCode {
             BatchError::Codec { .. } | BatchError::Records(RecordError::UnknownCodec { .. }) => {
                 ErrorCode::UnsupportedCompressionType
             }
-            BatchError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
+            BatchError::Timestamps { .. } => ErrorCode::InvalidTimestamp,
             BatchError::NotOne
             | BatchError::Magic { .. }
             | BatchError::Count { .. }
@@ -121,6 +123,8 @@ impl From<&AppendError> for ErrorCode {
             AppendError::Refused(Refusal::InvalidProducerEpoch { .. }) => {
                 ErrorCode::InvalidProducerEpoch
             }
+            // Clients take it for a success without an offset.
+            AppendError::Refused(Refusal::DuplicateSequence) => ErrorCode::DuplicateSequenceNumber,
             AppendError::Indeterminate => ErrorCode::RequestTimedOut,
         }
     }

@@ -65,7 +65,7 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
     ConfigEntry {
         name: TIMESTAMP_AFTER_MAX_MS,
         kind: ConfigKind::Long,
-        default: "9223372036854775807",
+        default: "3600000",
         allowed: Allowed::Between(0, i64::MAX),
         doc: "How far in the future a record's timestamp may lie, in milliseconds.",
     },

@@ -16,12 +16,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use quorate_raft::{Outcome, Pending, ProposeError};
+use quorate_storage::mutant;
 use tokio::sync::watch;
 
 use super::command::append_payload;
 use super::machine::{Refusal, Reply};
 use super::producers::Sequence;
-use super::{NotReady, Partition, known_leader};
+use super::{NotReady, Partition, epochs, known_leader};
 use crate::metadata::Leader;
 use crate::record::CheckedBatch;
 
@@ -78,18 +79,23 @@ pub(super) struct Proposal {
 impl Partition {
     /// Hands `batch` to the log; the future returned by this future says what became of it.
     ///
-    /// `now_ms`: the time the log keeps of it. Waits for room a few seconds at most. If dropped before it
+    /// `leader_epoch`: that in which this replica was found to lead, before the batch was checked. `now_ms`: the
+    /// wall clock. Waits for room a few seconds at most. If dropped before it
     /// returns the outcome is unknown.
     pub async fn append(
         &self,
         batch: CheckedBatch,
         now_ms: i64,
+        leader_epoch: i32,
     ) -> Result<PendingAppend, AppendError> {
         let term = self.fence()?;
+        if epochs::of_term(term) != leader_epoch && !mutant::on("append-any-term") {
+            return Err(AppendError::NotLeader { leader: self.leader() });
+        }
         if let Some(appended) = self.known_duplicate(&batch) {
             return Ok(PendingAppend(State::Known(appended)));
         }
-        let payload = Bytes::from(append_payload(now_ms, batch.bytes()));
+        let payload = Bytes::from(append_payload(self.times(now_ms), batch.bytes()));
         drop(batch);
         let append = PendingAppend(State::Proposed(self.propose(payload, term).await?));
         #[cfg(feature = "mutants")]
@@ -97,7 +103,7 @@ impl Partition {
         Ok(append)
     }
 
-    /// Returns the term in which this replica may propose.
+    /// Returns the term in which this replica leads and may propose.
     pub(super) fn fence(&self) -> Result<u64, NotReady> {
         let leadership = self.leadership.borrow();
         if leadership.ready {

@@ -19,7 +19,7 @@ pub(super) enum CodecError {
     Short,
     #[error("{0} bytes follow the value")]
     Trailing(usize),
-    #[error("version {0} is newer than this broker knows")]
+    #[error("version {0} is not one this broker knows")]
     Version(u8),
     #[error("kind {0} is unknown")]
     Kind(u8),

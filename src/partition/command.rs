@@ -1,12 +1,15 @@
 //! What a partition's Raft entries say. The bytes are replicated and kept, so they are frozen.
 //!
 //! ```text
-//!  version u8 = 1 │ kind u8 │ now_ms i64 │ Append: one record batch v2, as sent
-//!                                        │ Trim:   log_start i64, offset i64, index u64, bytes u64
+//!  version u8 = 2 │ kind u8 │ wall_ms i64 │ log_ms i64 │ Append: one record batch v2, as sent
+//!                                                      │ Trim:   log_start i64, offset i64, index u64, bytes u64
 //! ```
 //!
-//! Every command carries its proposer's time, so that what depends on time (forgetting producers) is
-//! decided alike by all replicas. A command of a newer version cannot be skipped, only refused.
+//! Every command carries its proposer's times, so that what depends on time is decided alike by all
+//! replicas. A command of another version cannot be skipped, only refused.
+//!
+//! Log time is carried as the time reached, not as what passed since the command before: commands under way
+//! at once would each count the same wait, and one that is lost with its leader would lose its share.
 
 use bytes::Bytes;
 
@@ -14,17 +17,26 @@ use super::codec::{CodecError, Reader, Writer};
 use super::position::Position;
 use crate::record::Header;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const APPEND: u8 = 1;
 const TRIM: u8 = 2;
 /// Bytes before the batch of an append.
-pub(super) const PREFIX_BYTES: usize = 10;
+pub(super) const PREFIX_BYTES: usize = 18;
 const TRIM_BYTES: usize = PREFIX_BYTES + 32;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Command {
-    Append { now_ms: i64, batch: Batch },
-    Trim { now_ms: i64, trim: Trim },
+    Append { times: Times, batch: Batch },
+    Trim { times: Times, trim: Trim },
+}
+
+/// When a command was proposed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Times {
+    /// The leader's wall clock, in milliseconds since 1970: the age of what carries no time of its own.
+    pub(super) wall_ms: i64,
+    /// The partition's log time, in milliseconds during which a leader was in office; see `log_time.rs`.
+    pub(super) log_ms: i64,
 }
 
 /// Moves the log start.
@@ -54,9 +66,9 @@ impl Command {
             return Err(CodecError::Version(version));
         }
         let kind = reader.u8()?;
-        let now_ms = reader.i64()?;
+        let times = Times { wall_ms: reader.i64()?, log_ms: reader.i64()? };
         match kind {
-            APPEND => Ok(Command::Append { now_ms, batch: Batch::of(reader.rest())? }),
+            APPEND => Ok(Command::Append { times, batch: Batch::of(reader.rest())? }),
             TRIM => {
                 let trim = Trim {
                     log_start: reader.i64()?,
@@ -67,7 +79,7 @@ impl Command {
                     },
                 };
                 reader.end()?;
-                Ok(Command::Trim { now_ms, trim })
+                Ok(Command::Trim { times, trim })
             }
             kind => Err(CodecError::Kind(kind)),
         }
@@ -80,26 +92,29 @@ impl Command {
 }
 
 /// Starts the payload of an append; the batch follows in the same buffer, copied once.
-pub(super) fn append_payload(now_ms: i64, batch: &[u8]) -> Vec<u8> {
-    let mut writer = Writer::with_capacity(PREFIX_BYTES + batch.len());
-    writer.u8(VERSION);
-    writer.u8(APPEND);
-    writer.i64(now_ms);
+pub(super) fn append_payload(times: Times, batch: &[u8]) -> Vec<u8> {
+    let mut writer = start(APPEND, times, PREFIX_BYTES + batch.len());
     writer.bytes(batch);
     writer.finish()
 }
 
 /// Encodes a trim.
-pub(super) fn trim_payload(now_ms: i64, trim: &Trim) -> Vec<u8> {
-    let mut writer = Writer::with_capacity(TRIM_BYTES);
-    writer.u8(VERSION);
-    writer.u8(TRIM);
-    writer.i64(now_ms);
+pub(super) fn trim_payload(times: Times, trim: &Trim) -> Vec<u8> {
+    let mut writer = start(TRIM, times, TRIM_BYTES);
     writer.i64(trim.log_start);
     writer.i64(trim.start.offset);
     writer.u64(trim.start.index);
     writer.u64(trim.start.bytes);
     writer.finish()
+}
+
+fn start(kind: u8, times: Times, bytes: usize) -> Writer {
+    let mut writer = Writer::with_capacity(bytes);
+    writer.u8(VERSION);
+    writer.u8(kind);
+    writer.i64(times.wall_ms);
+    writer.i64(times.log_ms);
+    writer
 }
 
 impl Batch {

@@ -1,11 +1,14 @@
 //! Sparse points into the log: where a batch stands, and what lies before it.
 //!
 //! The machine cuts a point when enough has passed since the last; a seek finds the point at or before
-//! its goal and the rest is a short walk. All that is sought by (offset, time, size) grows along the log,
-//! so points are keyed by offset only and the other two are found by bisection: twenty reads of a few
-//! bytes, where a key per measure would triple what is written for every point.
+//! its goal and the rest is a short walk. All that is sought by offset, time or size is found by the one
+//! key, the offset, where a key per measure would triple what is written for every point.
 //!
 //! A span is what lies between two neighbouring points. A point tells of the span that ends at it.
+//!
+//! Times do not grow along the log: producers' clocks differ, and a single record from the far future would
+//! make "the largest so far" say nothing about all that follows. So a search by time skips what is too old, in
+//! steps of 64: every 64 spans a block tells their largest time, and so does a block of 64 blocks.
 
 use bytes::Bytes;
 use quorate_storage::{Error as StorageError, Log, StateDelete, StatePut};
@@ -22,16 +25,26 @@ pub(super) const SPAN_MS: i64 = 3_600_000;
 
 /// First byte of the keys of points; the rest is the offset, so that keys sort as offsets do.
 const PREFIX: u8 = b'o';
-const VERSION: u8 = 1;
-/// Points looked at per read when many have to be.
-const PAGE: usize = 512;
+/// First bytes of the keys of blocks, by level: of spans, and of blocks of spans.
+const BLOCK_PREFIXES: [u8; LEVELS] = [b'p', b'q'];
+pub(super) const LEVELS: usize = 2;
+/// Spans of a block, and blocks of a block of blocks: 16 MiB and 1 GiB of log.
+pub(super) const BLOCK_SPANS: u32 = 64;
+const VERSION: u8 = 2;
+/// Points looked at per read when many have to be; the first read is short, for often one is enough.
+const PAGES: std::ops::RangeInclusive<usize> = 8..=512;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Point {
     pub(super) at: Position,
-    /// Largest timestamp of any batch before, those long trimmed included; bisected by.
-    pub(super) timestamp_before: i64,
     pub(super) span: Span,
+}
+
+/// Many neighbouring spans; `at` is where the last of them ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Block {
+    pub(super) at: Position,
+    pub(super) timestamp_max: i64,
 }
 
 /// What a span holds at most.
@@ -41,16 +54,22 @@ pub(super) struct Span {
     pub(super) timestamp_max: i64,
     /// The same for retention: a batch without a timestamp counts with the time it was appended.
     pub(super) age_max: i64,
+    /// When the last of its batches was appended, by its leader's wall clock: its age where `age_max` lies in
+    /// the future.
+    pub(super) appended_max: i64,
 }
 
 impl Span {
     /// A span that was not told about may hold anything.
-    pub(super) const UNKNOWN: Span = Span { timestamp_max: i64::MAX, age_max: i64::MAX };
-    pub(super) const EMPTY: Span = Span { timestamp_max: i64::MIN, age_max: i64::MIN };
+    pub(super) const UNKNOWN: Span =
+        Span { timestamp_max: i64::MAX, age_max: i64::MAX, appended_max: i64::MAX };
+    pub(super) const EMPTY: Span =
+        Span { timestamp_max: i64::MIN, age_max: i64::MIN, appended_max: i64::MIN };
 
-    pub(super) fn add(&mut self, timestamp: i64, now_ms: i64) {
+    pub(super) fn add(&mut self, timestamp: i64, wall_ms: i64) {
         self.timestamp_max = self.timestamp_max.max(timestamp);
-        self.age_max = self.age_max.max(if timestamp < 0 { now_ms } else { timestamp });
+        self.age_max = self.age_max.max(if timestamp < 0 { wall_ms } else { timestamp });
+        self.appended_max = self.appended_max.max(wall_ms);
     }
 }
 
@@ -60,107 +79,266 @@ impl Point {
         writer.u8(VERSION);
         writer.u64(self.at.index);
         writer.u64(self.at.bytes);
-        writer.i64(self.timestamp_before);
         writer.i64(self.span.timestamp_max);
         writer.i64(self.span.age_max);
-        StatePut { key: key(self.at.offset), value: Bytes::from(writer.finish()) }
+        writer.i64(self.span.appended_max);
+        let key = key(PREFIX, self.at.offset);
+        StatePut { key, value: Bytes::from(writer.finish()) }
     }
 
     fn decode(key: &[u8], value: &[u8]) -> Result<Self, CodecError> {
-        let mut reader = Reader::new(key);
-        if reader.u8()? != PREFIX {
-            return Err(CodecError::Range("a point's key"));
-        }
-        let offset = reader.i64()?;
-        reader.end()?;
         let mut reader = Reader::new(value);
-        let version = reader.u8()?;
-        if version != VERSION {
-            return Err(CodecError::Version(version));
-        }
         let point = Self {
-            at: Position { offset, index: reader.u64()?, bytes: reader.u64()? },
-            timestamp_before: reader.i64()?,
-            span: Span { timestamp_max: reader.i64()?, age_max: reader.i64()? },
+            at: take_position(PREFIX, key, &mut reader)?,
+            span: Span {
+                timestamp_max: reader.i64()?,
+                age_max: reader.i64()?,
+                appended_max: reader.i64()?,
+            },
         };
         reader.end()?;
         Ok(point)
     }
 }
 
-/// Returns the deletion of the points at `from..to`.
-pub(super) fn delete(from: i64, to: i64) -> StateDelete {
-    StateDelete { from: key(from), to: key(to) }
+impl Block {
+    fn put(&self, level: usize) -> StatePut {
+        let mut writer = Writer::with_capacity(25);
+        writer.u8(VERSION);
+        writer.u64(self.at.index);
+        writer.u64(self.at.bytes);
+        writer.i64(self.timestamp_max);
+        let key = key(BLOCK_PREFIXES[level], self.at.offset);
+        StatePut { key, value: Bytes::from(writer.finish()) }
+    }
+
+    fn decode(level: usize, key: &[u8], value: &[u8]) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(value);
+        let at = take_position(BLOCK_PREFIXES[level], key, &mut reader)?;
+        let block = Self { at, timestamp_max: reader.i64()? };
+        reader.end()?;
+        Ok(block)
+    }
+}
+
+/// Reads where a point or a block stands.
+fn take_position(prefix: u8, key: &[u8], value: &mut Reader<'_>) -> Result<Position, CodecError> {
+    let mut reader = Reader::new(key);
+    if reader.u8()? != prefix {
+        return Err(CodecError::Range("a point's key"));
+    }
+    let offset = reader.i64()?;
+    reader.end()?;
+    let version = value.u8()?;
+    if version != VERSION {
+        return Err(CodecError::Version(version));
+    }
+    Ok(Position { offset, index: value.u64()?, bytes: value.u64()? })
+}
+
+/// The blocks that are not full yet, one of each level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OpenBlocks([OpenBlock; LEVELS]);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct OpenBlock {
+    count: u32,
+    timestamp_max: i64,
+}
+
+impl Default for OpenBlocks {
+    fn default() -> Self {
+        Self([OpenBlock { count: 0, timestamp_max: i64::MIN }; LEVELS])
+    }
+}
+
+impl OpenBlocks {
+    /// Adds a span that ends at `point`; returns the blocks that are full with it.
+    pub(super) fn add(&mut self, point: &Point) -> Vec<StatePut> {
+        let mut puts = Vec::new();
+        let mut timestamp_max = point.span.timestamp_max;
+        for (level, open) in self.0.iter_mut().enumerate() {
+            open.count += 1;
+            open.timestamp_max = open.timestamp_max.max(timestamp_max);
+            if open.count < BLOCK_SPANS {
+                break;
+            }
+            timestamp_max = open.timestamp_max;
+            puts.push(Block { at: point.at, timestamp_max }.put(level));
+            *open = OpenBlock { count: 0, timestamp_max: i64::MIN };
+        }
+        puts
+    }
+
+    pub(super) fn encode(&self, writer: &mut Writer) {
+        for open in &self.0 {
+            writer.u32(open.count);
+            writer.i64(open.timestamp_max);
+        }
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let mut blocks = Self::default();
+        for open in &mut blocks.0 {
+            *open = OpenBlock { count: reader.u32()?, timestamp_max: reader.i64()? };
+            if open.count >= BLOCK_SPANS {
+                return Err(CodecError::Range("the spans of an open block"));
+            }
+        }
+        Ok(blocks)
+    }
+}
+
+/// Returns the deletions that a log start moving from `from` to `to` brings. Blocks are few, so they stay until
+/// it has passed as much of the log as one of them tells of at most.
+pub(super) fn deletes(from: Position, to: Position) -> Vec<StateDelete> {
+    let mut deletes =
+        vec![StateDelete { from: key(PREFIX, from.offset), to: key(PREFIX, to.offset) }];
+    let mut bytes = SPAN_BYTES;
+    for prefix in BLOCK_PREFIXES {
+        bytes *= u64::from(BLOCK_SPANS);
+        if from.bytes / bytes != to.bytes / bytes {
+            deletes.push(StateDelete { from: key(prefix, 0), to: key(prefix, to.offset) });
+        }
+    }
+    deletes
 }
 
 /// Returns the last point at or before `offset`. Reads the disk.
 pub(super) fn at_or_before(log: &Log, offset: i64) -> Result<Option<Point>, IndexError> {
-    let found = log.state_at_or_before(PREFIX, &key(offset))?;
+    let found = log.state_at_or_before(PREFIX, &key(PREFIX, offset))?;
     Ok(found.map(|(key, value)| Point::decode(&key, &value)).transpose()?)
 }
 
-/// Returns the last point in `from..to` that `before` holds for, given that it holds up to some point
-/// and for none after. Reads the disk some forty times at most.
-pub(super) fn bisect(
+/// Returns the furthest place at or after `from`, a point's or the start of the log, up to which no batch of
+/// `timestamp` or later stands, as far as blocks tell. Reads the disk.
+pub(super) fn skip_older(
     log: &Log,
-    from: i64,
+    from: Position,
     to: i64,
-    before: impl Fn(&Point) -> bool,
-) -> Result<Option<Point>, IndexError> {
-    let (mut low, mut high) = (from, to);
-    let mut found = None;
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match at_or_before(log, middle)?.filter(|point| point.at.offset >= low) {
-            // Nothing in low..=middle; what is left lies above.
-            None => low = middle + 1,
-            Some(point) if before(&point) => {
-                found = Some(point);
-                low = middle + 1;
+    timestamp: i64,
+) -> Result<Position, IndexError> {
+    let mut at = from;
+    for level in (0..LEVELS).rev() {
+        for block in blocks_after(log, level, at.offset, to) {
+            let block = block?;
+            if block.timestamp_max >= timestamp {
+                break;
             }
-            Some(point) => high = point.at.offset,
+            at = block.at;
         }
     }
-    Ok(found)
+    Ok(at)
 }
 
-/// Returns the points after `offset`, in order, reading a page at a time.
-pub(super) fn after(log: &Log, offset: i64) -> PointsAfter<'_> {
-    PointsAfter { log, next: offset.saturating_add(1), page: Vec::new().into_iter(), done: false }
+/// Returns the largest timestamp of the spans between the points at `from` and `to`, and up to which point it
+/// is told: the newest may still be on their way to the disk. Reads the disk.
+pub(super) fn largest(log: &Log, from: Position, to: i64) -> Result<(i64, Position), IndexError> {
+    let (mut at, mut largest) = (from, i64::MIN);
+    let mut pass = |at: &mut Position, end: Position, timestamp_max: i64| {
+        *at = end;
+        largest = largest.max(timestamp_max);
+    };
+    // Fine to coarse, each as far as the next block of the next level begins; then coarse to fine.
+    for point in after(log, at.offset) {
+        let point = point?;
+        if point.at.offset > to || is_block(log, 0, at.offset)? {
+            break;
+        }
+        pass(&mut at, point.at, point.span.timestamp_max);
+    }
+    for block in blocks_after(log, 0, at.offset, to) {
+        let block = block?;
+        if is_block(log, 1, at.offset)? {
+            break;
+        }
+        pass(&mut at, block.at, block.timestamp_max);
+    }
+    for level in (0..LEVELS).rev() {
+        for block in blocks_after(log, level, at.offset, to) {
+            let block = block?;
+            pass(&mut at, block.at, block.timestamp_max);
+        }
+    }
+    for point in after(log, at.offset) {
+        let point = point?;
+        if point.at.offset > to {
+            break;
+        }
+        pass(&mut at, point.at, point.span.timestamp_max);
+    }
+    Ok((largest, at))
 }
 
-pub(super) struct PointsAfter<'a> {
+/// Returns whether a block of this level ends at `offset`.
+fn is_block(log: &Log, level: usize, offset: i64) -> Result<bool, IndexError> {
+    Ok(log.state_get(&key(BLOCK_PREFIXES[level], offset))?.is_some())
+}
+
+/// Returns the blocks of a level that end after `after` and at `to` at the latest.
+fn blocks_after(
+    log: &Log,
+    level: usize,
+    after: i64,
+    to: i64,
+) -> impl Iterator<Item = Result<Block, IndexError>> + '_ {
+    let mut pages = Pages::new(log, BLOCK_PREFIXES[level], after);
+    std::iter::from_fn(move || {
+        let next = pages.advance().transpose()?;
+        let block = next.and_then(|(key, value)| Ok(Block::decode(level, &key, &value)?));
+        Some(block)
+    })
+    .take_while(move |block| block.as_ref().map_or(true, |block| block.at.offset <= to))
+}
+
+/// Returns the points after `offset`, in order.
+pub(super) fn after(
+    log: &Log,
+    offset: i64,
+) -> impl Iterator<Item = Result<Point, IndexError>> + '_ {
+    let mut pages = Pages::new(log, PREFIX, offset);
+    std::iter::from_fn(move || {
+        let next = pages.advance().transpose()?;
+        Some(next.and_then(|(key, value)| Ok(Point::decode(&key, &value)?)))
+    })
+}
+
+/// The records of one prefix after an offset, read a page at a time.
+struct Pages<'a> {
     log: &'a Log,
-    next: i64,
+    prefix: u8,
+    next: Vec<u8>,
     page: std::vec::IntoIter<(Vec<u8>, Bytes)>,
+    page_len: usize,
     done: bool,
 }
 
-impl PointsAfter<'_> {
-    fn advance(&mut self) -> Result<Option<Point>, IndexError> {
+impl<'a> Pages<'a> {
+    fn new(log: &'a Log, prefix: u8, offset: i64) -> Self {
+        let next = key(prefix, offset.saturating_add(1));
+        let page_len = *PAGES.start();
+        Self { log, prefix, next, page: Vec::new().into_iter(), page_len, done: false }
+    }
+
+    fn advance(&mut self) -> Result<Option<(Vec<u8>, Bytes)>, IndexError> {
         if self.page.as_slice().is_empty() && !self.done {
-            let page = self.log.state_range(&key(self.next), &[PREFIX + 1], PAGE)?;
-            self.done = page.len() < PAGE;
+            let page = self.log.state_range(&self.next, &[self.prefix + 1], self.page_len)?;
+            self.done = page.len() < self.page_len;
+            self.page_len = (self.page_len * 4).min(*PAGES.end());
+            if let Some((last, _)) = page.last() {
+                self.next.clone_from(last);
+                // The least key above it.
+                self.next.push(0);
+            }
             self.page = page.into_iter();
         }
-        let Some((key, value)) = self.page.next() else { return Ok(None) };
-        let point = Point::decode(&key, &value)?;
-        self.next = point.at.offset.saturating_add(1);
-        Ok(Some(point))
+        Ok(self.page.next())
     }
 }
 
-impl Iterator for PointsAfter<'_> {
-    type Item = Result<Point, IndexError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.advance().transpose()
-    }
-}
-
-fn key(offset: i64) -> Vec<u8> {
+fn key(prefix: u8, offset: i64) -> Vec<u8> {
     let mut key = Vec::with_capacity(9);
-    key.push(PREFIX);
+    key.push(prefix);
     key.extend_from_slice(&offset.to_be_bytes());
     key
 }

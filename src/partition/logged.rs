@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quorate_raft::{Committed, Effects, Machine};
 
 use super::codec::CodecError;
-use super::command::{Batch, Command, append_payload};
+use super::command::{Batch, Command, Times, append_payload};
 use super::machine::{PartitionMachine, Reply};
 use crate::record::CheckedBatch;
 
@@ -30,9 +30,10 @@ pub struct Logged {
 #[error(transparent)]
 pub struct Illegible(#[from] CodecError);
 
-/// Applies a batch to an empty partition, twice, and walks past it. `now_ms`: milliseconds since 1970.
-pub fn logged(batch: &CheckedBatch, now_ms: i64) -> Result<Logged, Illegible> {
-    let payload = Bytes::from(append_payload(now_ms, batch.bytes()));
+/// Applies a batch to an empty partition, twice, and walks past it. `wall_ms`: milliseconds since 1970.
+pub fn logged(batch: &CheckedBatch, wall_ms: i64) -> Result<Logged, Illegible> {
+    let times = Times { wall_ms, log_ms: 0 };
+    let payload = Bytes::from(append_payload(times, batch.bytes()));
     // Applied, a damaged entry would end the process.
     Command::decode(&payload)?;
     let mut machine = PartitionMachine::default();

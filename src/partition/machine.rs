@@ -12,11 +12,12 @@ mod checkpoint;
 mod recent;
 
 use quorate_raft::{Committed, DecodeError, Effects, Machine};
+use quorate_storage::mutant;
 
 use super::Summary;
-use super::command::{Batch, Command, Trim};
+use super::command::{Batch, Command, Times, Trim};
 use super::epochs::{self, Epochs};
-use super::index::{self, Point, SPAN_BYTES, SPAN_ENTRIES, SPAN_MS, Span};
+use super::index::{self, OpenBlocks, Point, SPAN_BYTES, SPAN_ENTRIES, SPAN_MS, Span};
 use super::position::Position;
 use super::producers::{Producers, Sequence, Stored, Verdict};
 use super::rejected::Rejected;
@@ -32,11 +33,12 @@ pub struct PartitionMachine {
     /// Behind the last applied entry: the next offset and index, and all bytes ever.
     end: Position,
     epochs: Epochs,
+    /// How long the partition was led, in milliseconds, as of the last command; it never goes back.
+    log_ms: i64,
     producers: Producers,
     rejected: Rejected,
     open: OpenSpan,
-    /// Largest timestamp of any batch ever.
-    timestamp_max: i64,
+    blocks: OpenBlocks,
     /// The first batch with the largest timestamp, for `ListOffsets` -3.
     newest: Option<Newest>,
     /// A cache; in no checkpoint.
@@ -47,7 +49,7 @@ pub struct PartitionMachine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct OpenSpan {
     start: Position,
-    /// The time of the command that opened it.
+    /// The wall clock of the command that opened it.
     opened_ms: i64,
     /// Entries since, rejected and blank ones too: what a walk passes.
     entries: u32,
@@ -82,6 +84,8 @@ pub enum Refusal {
     OutOfOrderSequence { expected: i32 },
     #[error("the producer's epoch is {current} by now")]
     InvalidProducerEpoch { current: i16 },
+    #[error("the batch is in the log already, where exactly is not remembered")]
+    DuplicateSequence,
 }
 
 /// What a reader needs of the machine, taken in one look.
@@ -123,16 +127,24 @@ impl PartitionMachine {
         }
     }
 
-    /// Returns where a batch stands that is in the log already, if it is remembered.
+    /// Returns how long the partition was led, in milliseconds, as of the last command.
+    pub(super) fn log_ms(&self) -> i64 {
+        self.log_ms
+    }
+
     /// Returns whether a gap in this producer's sequence numbers would be noticed.
     pub fn knows_producer(&self, producer_id: i64) -> bool {
         self.producers.knows(producer_id)
     }
 
+    /// Returns where a batch stands that is in the log already, if it is remembered.
     pub(super) fn duplicate(&self, claim: &Sequence) -> Option<Stored> {
         match self.producers.judge(claim) {
             Verdict::Duplicate(stored) => Some(stored),
-            Verdict::Accept | Verdict::OutOfOrder { .. } | Verdict::Fenced { .. } => None,
+            Verdict::Accept
+            | Verdict::Outdated
+            | Verdict::OutOfOrder { .. }
+            | Verdict::Fenced { .. } => None,
         }
     }
 
@@ -157,13 +169,23 @@ impl PartitionMachine {
         self.newest.filter(|newest| newest.end_offset > self.log_start)
     }
 
-    fn append(&mut self, now_ms: i64, batch: &Batch, effects: &mut Effects) -> Reply {
-        self.producers.sweep(now_ms);
+    /// Log time passes, and with it who was silent too long.
+    fn pass(&mut self, times: Times) {
+        self.log_ms = match mutant::on("clock-expiry") {
+            true => times.wall_ms,
+            // Of two that were under way at once the later may carry less, were its leader's clock read first.
+            false => self.log_ms.max(times.log_ms),
+        };
+        self.producers.expire(self.log_ms);
+    }
+
+    fn append(&mut self, wall_ms: i64, batch: &Batch, effects: &mut Effects) -> Reply {
         let claim = Sequence::of(&batch.header);
         let verdict = claim.map_or(Verdict::Accept, |claim| self.producers.judge(&claim));
         let refusal = match verdict {
-            Verdict::Accept => return self.accept(now_ms, batch, claim, effects),
+            Verdict::Accept => return self.accept(wall_ms, batch, claim, effects),
             Verdict::Duplicate(stored) => self.stored(stored, true),
+            Verdict::Outdated => Reply::Refused(Refusal::DuplicateSequence),
             Verdict::OutOfOrder { expected } => {
                 Reply::Refused(Refusal::OutOfOrderSequence { expected })
             }
@@ -177,7 +199,7 @@ impl PartitionMachine {
 
     fn accept(
         &mut self,
-        now_ms: i64,
+        wall_ms: i64,
         batch: &Batch,
         claim: Option<Sequence>,
         effects: &mut Effects,
@@ -185,15 +207,15 @@ impl PartitionMachine {
         let at = self.end;
         if self.open.is_empty(at) {
             // Only ever the first: what Raft wrote before it need not be walked again.
-            self.open = OpenSpan::starting(at, now_ms);
-        } else if self.open.is_full(at, now_ms) {
-            let closed = Point { at, timestamp_before: self.timestamp_max, span: self.open.span };
+            self.open = OpenSpan::starting(at, wall_ms);
+        } else if self.open.is_full(at, wall_ms) {
+            let closed = Point { at, span: self.open.span };
             effects.puts.push(closed.put());
-            self.open = OpenSpan::starting(at, now_ms);
+            effects.puts.extend(self.blocks.add(&closed));
+            self.open = OpenSpan::starting(at, wall_ms);
         }
         let timestamp = batch.header.max_timestamp;
-        self.open.span.add(timestamp, now_ms);
-        self.timestamp_max = self.timestamp_max.max(timestamp);
+        self.open.span.add(timestamp, wall_ms);
         self.end.offset = at
             .offset
             .checked_add(batch.offsets())
@@ -205,7 +227,7 @@ impl PartitionMachine {
         self.recent.push(at);
         let stored = Stored { base_offset: at.offset, log_append_time: batch.log_append_time() };
         if let Some(claim) = claim {
-            self.producers.remember(&claim, stored, now_ms);
+            self.producers.remember(&claim, stored, self.log_ms);
         }
         self.stored(stored, false)
     }
@@ -230,7 +252,7 @@ impl PartitionMachine {
             && (self.start.bytes..=self.end.bytes).contains(&trim.start.bytes);
         if forward && sane {
             if trim.start.offset > self.start.offset {
-                effects.deletes.push(index::delete(self.start.offset, trim.start.offset));
+                effects.deletes.extend(index::deletes(self.start, trim.start));
             }
             self.log_start = trim.log_start;
             self.start = trim.start;
@@ -251,9 +273,12 @@ impl Machine for PartitionMachine {
         self.epochs.observe(epochs::of_term(entry.term), self.end.offset);
         let reply = match entry.payload.map(|payload| Command::decode(payload)) {
             None => Reply::Nothing,
-            Some(Ok(Command::Append { now_ms, batch })) => self.append(now_ms, &batch, effects),
-            Some(Ok(Command::Trim { now_ms, trim })) => {
-                self.producers.sweep(now_ms);
+            Some(Ok(Command::Append { times, batch })) => {
+                self.pass(times);
+                self.append(times.wall_ms, &batch, effects)
+            }
+            Some(Ok(Command::Trim { times, trim })) => {
+                self.pass(times);
                 self.trim(&trim, effects)
             }
             // Going on would make this replica's offsets differ from the others' for ever.
@@ -277,9 +302,9 @@ impl Machine for PartitionMachine {
 }
 
 impl OpenSpan {
-    fn starting(start: Position, now_ms: i64) -> Self {
+    fn starting(start: Position, wall_ms: i64) -> Self {
         // The entry that opens it is the first to pass.
-        Self { start, opened_ms: now_ms, entries: 1, span: Span::EMPTY }
+        Self { start, opened_ms: wall_ms, entries: 1, span: Span::EMPTY }
     }
 
     fn is_empty(&self, end: Position) -> bool {
@@ -287,10 +312,11 @@ impl OpenSpan {
     }
 
     /// Returns whether a batch at `end` should begin the next span.
-    fn is_full(&self, end: Position, now_ms: i64) -> bool {
+    fn is_full(&self, end: Position, wall_ms: i64) -> bool {
         end.bytes - self.start.bytes >= SPAN_BYTES
             || self.entries > SPAN_ENTRIES
-            || now_ms.saturating_sub(self.opened_ms) >= SPAN_MS
+            // Also when a clock was set back: a span too many costs a point, one too long keeps old records.
+            || wall_ms.abs_diff(self.opened_ms) >= SPAN_MS.unsigned_abs()
     }
 }
 

@@ -52,6 +52,30 @@ pub enum ReadError {
 #[error(transparent)]
 pub struct Unreadable(WalkError);
 
+/// Why a try to read ended.
+enum Failed {
+    Walk(WalkError),
+    Other(ReadError),
+}
+
+impl From<WalkError> for Failed {
+    fn from(error: WalkError) -> Self {
+        Self::Walk(error)
+    }
+}
+
+impl From<ReadError> for Failed {
+    fn from(error: ReadError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Closed> for Failed {
+    fn from(_: Closed) -> Self {
+        Self::Other(ReadError::Closed)
+    }
+}
+
 impl From<Closed> for ReadError {
     fn from(_: Closed) -> Self {
         Self::Closed
@@ -70,10 +94,30 @@ impl Partition {
         bytes_max: usize,
         at_least_one: bool,
     ) -> Result<Records, ReadError> {
-        let (view, recent) = {
-            let machine = self.group.machine();
-            (machine.view(), machine.recent(offset))
-        };
+        loop {
+            let (view, recent) = {
+                let machine = self.group.machine();
+                (machine.view(), machine.recent(offset))
+            };
+            let start = view.start;
+            match self.read_of(view, recent, offset, bytes_max, at_least_one).await {
+                // The walk began before what was deleted meanwhile, and found it gone; the offset is still there.
+                Err(Failed::Walk(_)) if self.was_trimmed_since(start) => {}
+                Err(Failed::Walk(error)) => return Err(self.unreadable(error, offset)),
+                Err(Failed::Other(error)) => return Err(error),
+                Ok(records) => return Ok(records),
+            }
+        }
+    }
+
+    async fn read_of(
+        &self,
+        view: View,
+        recent: Option<Position>,
+        offset: i64,
+        bytes_max: usize,
+        at_least_one: bool,
+    ) -> Result<Records, Failed> {
         #[cfg(feature = "mutants")]
         let view = super::mutants::with_uncommitted(view, self.group.log());
         view.check(offset)?;
@@ -86,7 +130,7 @@ impl Partition {
             known.or_else(|| (offset >= view.open_start.offset).then(|| view.nearest(offset)));
         let mut walk = known.map(|from| gather.walk(self, &view, from));
         if let Some(walk) = &mut walk
-            && gather.run(walk, Source::Memory).map_err(|error| self.unreadable(error, offset))?
+            && gather.run(walk, Source::Memory)?
         {
             return Ok(self.answer(gather, &view));
         }
@@ -99,18 +143,18 @@ impl Partition {
         mut gather: Gather,
         walk: Option<Walk>,
         view: View,
-    ) -> Result<(Gather, View), ReadError> {
+    ) -> Result<(Gather, View), Failed> {
         let offset = gather.offset;
         let log = self.group.log().clone();
-        let done = on_disk(&self.disk_reads, move || {
+        let read = move || -> Result<_, WalkError> {
             let mut walk = match walk {
                 Some(walk) => walk,
                 None => Walk::new(&log, &view, view.seek(&log, offset)?, gather.bytes_max),
             };
             gather.run(&mut walk, Source::Disk)?;
             Ok((gather, view))
-        });
-        done.await?.map_err(|error| self.unreadable(error, offset))
+        };
+        Ok(on_disk(&self.disk_reads, read).await??)
     }
 
     fn answer(&self, gather: Gather, view: &View) -> Records {
@@ -122,7 +166,12 @@ impl Partition {
         gather.finish(view)
     }
 
-    /// Says what a failed walk means: usually that the log was trimmed or closed under it.
+    /// Returns whether the log began at `start` and does so no more: what lay there may be gone.
+    pub(super) fn was_trimmed_since(&self, start: Position) -> bool {
+        self.group.machine().view().start != start
+    }
+
+    /// Says what a failed walk means that was not disturbed by a trim: at best that the log was closed under it.
     pub(super) fn unreadable(&self, error: WalkError, offset: i64) -> ReadError {
         if self.is_closed() || error.is_closed() {
             return ReadError::Closed;

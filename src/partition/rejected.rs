@@ -30,14 +30,17 @@ pub(super) struct Run {
     end: u64,
 }
 
-/// The rejected entries. A clone costs two pointers; readers take one and let the machine go on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The rejected entries. A clone costs a few pointers; readers take one and let the machine go on.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Rejected {
     runs: Arc<Vec<Run>>,
     /// First index of each block that moved out.
     blocks: Arc<Vec<u64>>,
     /// Everything below stands in blocks, the rest in `runs`.
     moved: u64,
+    /// The block that moved out last: a reader may come before it is written. The next moves out a thousand
+    /// entries later, and by then the effects of these entries were written. A cache; in no checkpoint.
+    leaving: Arc<Vec<Run>>,
 }
 
 /// The runs around one index, good for indexes below `valid_below`.
@@ -60,6 +63,7 @@ impl Rejected {
             Arc::make_mut(&mut self.blocks).push(block[0].first);
             self.moved = block[BLOCK_RUNS - 1].end;
             effects.puts.push(StatePut { key: key(block[0].first), value: encode_runs(&block) });
+            self.leaving = Arc::new(block);
         }
     }
 
@@ -90,6 +94,9 @@ impl Rejected {
         let Some(first) = next.checked_sub(1).map(|at| self.blocks[at]) else {
             return Ok(Page { runs: Arc::default(), valid_below });
         };
+        if self.is_leaving(first) {
+            return Ok(Page { runs: Arc::clone(&self.leaving), valid_below });
+        }
         let bytes = log.state_get(&key(first))?.ok_or(RejectedError::Missing { first })?;
         let runs = Arc::new(decode_runs(&mut Reader::new(&bytes))?);
         Ok(Page { runs, valid_below })
@@ -97,7 +104,11 @@ impl Rejected {
 
     /// Returns whether looking at `index` may read the disk.
     pub(super) fn needs_disk(&self, index: u64) -> bool {
-        index < self.moved
+        index < self.moved && self.leaving.first().is_none_or(|run| index < run.first)
+    }
+
+    fn is_leaving(&self, first: u64) -> bool {
+        self.leaving.first().is_some_and(|run| run.first == first)
     }
 
     pub(super) fn encode(&self, writer: &mut Writer) {
@@ -115,7 +126,8 @@ impl Rejected {
         for _ in 0..reader.count(BLOCKS_MAX, 8)? {
             blocks.push(reader.u64()?);
         }
-        Ok(Self { runs, blocks: Arc::new(blocks), moved: reader.u64()? })
+        let moved = reader.u64()?;
+        Ok(Self { runs, blocks: Arc::new(blocks), moved, leaving: Arc::default() })
     }
 }
 

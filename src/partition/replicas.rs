@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::disk::DISK_READS_MAX;
 use super::hints::Hints;
+use super::log_time::LogTime;
 use super::{Clock, Partition, PartitionMachine, PartitionSettings};
 
 /// All replicas of one broker.
@@ -91,6 +92,7 @@ impl Partitions {
             settings: RwLock::new(settings),
             disk_reads: Arc::clone(&self.disk_reads),
             hints: Hints::default(),
+            log_time: LogTime::default(),
             closing: Arc::default(),
             clock: Arc::clone(&self.clock),
         });

@@ -5,8 +5,10 @@
 //! (leadership lost, no majority) is found again by whoever leads at the next. Brokers look at different
 //! moments, so that the deletions of a cluster do not fall together.
 //!
+//! Time is the leader's wall clock, and while that is not trusted nothing is deleted for its age.
+//!
 //! The log is cut at points only, so up to a span (256 KiB, 128 entries or an hour) stays longer than
-//! asked; never is anything deleted early.
+//! asked. Never is anything deleted early.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use super::command::Trim;
 use super::disk::on_disk;
-use super::index;
+use super::index::{self, Span};
 use super::machine::View;
 use super::position::Position;
 use super::{Partition, PartitionSettings, Partitions, TrimError};
@@ -26,6 +28,10 @@ use super::{Partition, PartitionSettings, Partitions, TrimError};
 const TRIM_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Entries without records (of elections, of refused batches) that an empty log may hold.
 const EMPTY_ENTRIES_MAX: u64 = 4096;
+
+/// How far a producer's clock may be ahead of its leader's. A record stamped later than that does not keep its span
+/// for longer than the span's last batch would.
+const AHEAD_MS: i64 = 3_600_000;
 
 /// How often to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,15 +75,20 @@ impl Partition {
     pub async fn enforce_retention(&self) -> Result<Option<i64>, TrimError> {
         let Ok(term) = self.fence() else { return Ok(None) };
         let view = self.group.machine().view();
-        let Some(limits) = Limits::of(self.settings(), self.now_ms(), &view) else {
+        let Some(limits) = Limits::of(self.settings(), self.clock.trusted_ms(), &view) else {
             return Ok(None);
         };
-        let log_start = view.log_start;
+        let (log_start, before) = (view.log_start, view.start);
         let log = self.group.log().clone();
         let found = on_disk(&self.disk_reads, move || limits.find(&log, &view)).await?;
-        let found =
-            found.map_err(|error| TrimError::Read(self.unreadable(error.into(), log_start)))?;
-        let Some(start) = found else { return Ok(None) };
+        let start = match found {
+            Ok(None) => return Ok(None),
+            Ok(Some(start)) => start,
+            Err(_) if self.was_trimmed_since(before) => return Err(TrimError::Busy),
+            Err(error) => {
+                return Err(TrimError::Read(self.unreadable(error.into(), log_start)));
+            }
+        };
         let trim = Trim { log_start: start.offset.max(log_start), start };
         self.propose_trim(trim, term).await.map(Some)
     }
@@ -88,25 +99,34 @@ impl Partition {
 struct Limits {
     /// Spans whose newest record is older go.
     oldest_ms: i64,
+    /// Later records cannot be: then their age is that of their span's last batch.
+    newest_ms: i64,
     /// Spans go while this much remains.
     bytes_min: u64,
 }
 
 impl Limits {
     /// Returns `None` when nothing can be past its retention, as far as memory tells.
-    fn of(settings: PartitionSettings, now_ms: i64, view: &View) -> Option<Self> {
+    /// `now_ms`: the time, if it is certain.
+    fn of(settings: PartitionSettings, now_ms: Option<i64>, view: &View) -> Option<Self> {
+        let aged = now_ms.zip(settings.retention_ms);
         let limits = Self {
-            oldest_ms: settings.retention_ms.map_or(i64::MIN, |ms| now_ms.saturating_sub(ms)),
+            oldest_ms: aged.map_or(i64::MIN, |(now_ms, ms)| now_ms.saturating_sub(ms)),
+            newest_ms: now_ms.map_or(i64::MAX, |now_ms| now_ms.saturating_add(AHEAD_MS)),
             bytes_min: settings.retention_bytes.unwrap_or(u64::MAX),
         };
         let is_empty = view.log_start == view.end.offset;
         let sheds = is_empty && view.end.index - view.start.index > EMPTY_ENTRIES_MAX;
-        let limited = settings.retention_ms.is_some() || settings.retention_bytes.is_some();
+        let limited = aged.is_some() || settings.retention_bytes.is_some();
         (sheds || (limited && !is_empty)).then_some(limits)
     }
 
-    fn is_over(&self, view: &View, to: Position, age_max: i64) -> bool {
-        let expired = age_max < self.oldest_ms;
+    fn is_over(&self, view: &View, to: Position, span: &Span) -> bool {
+        let newest = match span.age_max > self.newest_ms {
+            true => span.appended_max.saturating_add(AHEAD_MS),
+            false => span.age_max,
+        };
+        let expired = newest < self.oldest_ms;
         let remaining = view.end.bytes - to.bytes;
         expired || remaining >= self.bytes_min
     }
@@ -117,7 +137,7 @@ impl Limits {
         for point in index::after(log, view.start.offset) {
             let point = point?;
             if point.at.offset > view.open_start.offset
-                || !self.is_over(view, point.at, point.span.age_max)
+                || !self.is_over(view, point.at, &point.span)
             {
                 break;
             }
@@ -127,7 +147,7 @@ impl Limits {
         // The open span is known from memory; all before it must have gone, or there is nothing before.
         let at_open = reached.offset >= view.open_start.offset;
         let is_empty = view.log_start == view.end.offset;
-        if at_open && (is_empty || self.is_over(view, view.end, view.open.age_max)) {
+        if at_open && (is_empty || self.is_over(view, view.end, &view.open)) {
             keep_from = Some(view.end);
         }
         Ok(keep_from)

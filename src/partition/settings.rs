@@ -5,8 +5,17 @@
 
 use std::sync::Arc;
 
-/// Tells the time in milliseconds since 1970, UTC. Handed in so that tests tell it.
-pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+/// The wall clock. Handed in so that tests tell it.
+pub trait WallClock: Send + Sync {
+    /// Returns the time in milliseconds since 1970, UTC.
+    fn now_ms(&self) -> i64;
+
+    /// Returns the same, unless the clock may be wrong: nothing is deleted for being old by such a time.
+    fn trusted_ms(&self) -> Option<i64>;
+}
+
+/// A wall clock shared by all partitions of a broker.
+pub type Clock = Arc<dyn WallClock>;
 
 /// The settings of one partition. The default keeps everything forever.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

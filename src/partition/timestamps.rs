@@ -1,17 +1,15 @@
 //! Time to offset, as `ListOffsets` asks for it: the record, not the batch.
 //!
-//! Batch headers say how new the newest record of a batch is, points say it of spans. A search by time
-//! bisects the points, then goes from span to span, and looks into records only where an answer can be.
-//! Two things keep it from being a plain bisection: producers' times go back and forth, and a single
-//! record from the future makes "largest time so far" useless for all that come after it. Then the
-//! search reads the points one by one, 60 bytes for each 256 KiB of log.
+//! Batch headers say how new the newest record of a batch is, points say it of spans, blocks of many spans.
+//! A search by time skips what is too old as a whole, block by block and span by span, and looks into records
+//! only where an answer can be. It is no bisection, because producers' times go back and forth.
 
 use std::ops::ControlFlow;
 
 use quorate_storage::Log;
 
 use super::disk::on_disk;
-use super::index::{self, SPAN_BYTES, Span};
+use super::index::{self, BLOCK_SPANS, SPAN_BYTES, Span};
 use super::machine::View;
 use super::position::Position;
 use super::walk::{Located, Source, Step, Walk, WalkError};
@@ -66,37 +64,38 @@ impl Partition {
         &self,
         spec: OffsetSpec,
     ) -> Result<Option<OffsetAt>, ReadError> {
-        let (view, newest) = {
-            let machine = self.group.machine();
-            (machine.view(), machine.newest())
-        };
-        let (log_start, end) = (view.log_start, view.end.offset);
-        let log = self.group.log().clone();
-        let search = move || match spec {
-            OffsetSpec::AtOrAfter(timestamp) => first_at_or_after(&log, &view, timestamp),
-            OffsetSpec::MaxTimestamp => newest_record(&log, &view, newest.map(|newest| newest.at)),
-            OffsetSpec::Latest | OffsetSpec::Earliest => Ok(None),
-        };
-        let found = match spec {
-            OffsetSpec::Latest => return Ok(Some(self.end_of_log(end))),
-            OffsetSpec::Earliest => return Ok(Some(self.end_of_log(log_start))),
-            _ if log_start == end => return Ok(None),
-            OffsetSpec::MaxTimestamp if newest.is_some_and(|newest| newest.timestamp < 0) => {
-                return Ok(None);
+        loop {
+            let (view, newest) = {
+                let machine = self.group.machine();
+                (machine.view(), machine.newest())
+            };
+            let (log_start, start, end) = (view.log_start, view.start, view.end.offset);
+            let log = self.group.log().clone();
+            let search = move || match spec {
+                OffsetSpec::AtOrAfter(timestamp) => first_at_or_after(&log, &view, timestamp),
+                OffsetSpec::MaxTimestamp => newest_record(&log, &view, newest.map(|it| it.at)),
+                OffsetSpec::Latest | OffsetSpec::Earliest => Ok(None),
+            };
+            let found = match spec {
+                OffsetSpec::Latest => return Ok(Some(self.end_of_log(end))),
+                OffsetSpec::Earliest => return Ok(Some(self.end_of_log(log_start))),
+                _ if log_start == end => return Ok(None),
+                OffsetSpec::MaxTimestamp if newest.is_some_and(|it| it.timestamp < 0) => {
+                    return Ok(None);
+                }
+                OffsetSpec::AtOrAfter(wanted) if newest.is_some_and(|it| it.timestamp < wanted) => {
+                    return Ok(None);
+                }
+                OffsetSpec::MaxTimestamp | OffsetSpec::AtOrAfter(_) => {
+                    on_disk(&self.disk_reads, search).await?
+                }
+            };
+            match found {
+                Ok(found) => return Ok(found.filter(|found| found.timestamp >= 0)),
+                Err(_) if self.was_trimmed_since(start) => {}
+                Err(error) => return Err(self.unreadable(error, log_start)),
             }
-            OffsetSpec::AtOrAfter(wanted)
-                if newest.is_some_and(|newest| newest.timestamp < wanted) =>
-            {
-                return Ok(None);
-            }
-            OffsetSpec::MaxTimestamp | OffsetSpec::AtOrAfter(_) => {
-                on_disk(&self.disk_reads, search).await?
-            }
-        };
-        found
-            .map(|found| found.filter(|found| found.timestamp >= 0))
-            // A log trimmed meanwhile is asked again by the client; its start is the offset to name.
-            .map_err(|error| self.unreadable(error, log_start))
+        }
     }
 
     fn end_of_log(&self, offset: i64) -> OffsetAt {
@@ -142,29 +141,39 @@ fn first_at_or_after(
     view: &View,
     timestamp: i64,
 ) -> Result<Option<OffsetAt>, WalkError> {
-    let older = |point: &index::Point| point.timestamp_before < timestamp;
-    let found = index::bisect(log, view.start.offset, view.open_start.offset + 1, older)?;
-    let from = found.map_or(view.start, |point| view.start.nearer(point.at, i64::MAX));
-    for stretch in stretches(log, view, from) {
-        let stretch = stretch?;
-        if stretch.span.timestamp_max < timestamp {
-            continue;
-        }
-        let found = search(log, view, &stretch, |batch| {
-            let mut first = None;
-            if batch.batch.header.max_timestamp >= timestamp {
-                records(batch, view.log_start, |found| {
-                    first = (found.timestamp >= timestamp).then_some(found);
-                    if first.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                })?;
+    let mut from = view.start;
+    while from.offset < view.end.offset {
+        from = index::skip_older(log, from, view.open_start.offset, timestamp)?;
+        // The block that ends the skip may owe its time to what lies before; then the next is skipped to.
+        for stretch in stretches(log, view, from).take(BLOCK_SPANS as usize) {
+            let stretch = stretch?;
+            from = stretch.to;
+            if stretch.span.timestamp_max >= timestamp
+                && let Some(found) = first_in(log, view, &stretch, timestamp)?
+            {
+                return Ok(Some(found));
             }
-            Ok(first)
-        })?;
-        if found.is_some() {
-            return Ok(found);
         }
     }
     Ok(None)
+}
+
+fn first_in(
+    log: &Log,
+    view: &View,
+    stretch: &Stretch,
+    timestamp: i64,
+) -> Result<Option<OffsetAt>, WalkError> {
+    search(log, view, stretch, |batch| {
+        let mut first = None;
+        if batch.batch.header.max_timestamp >= timestamp {
+            records(batch, view.log_start, |found| {
+                first = (found.timestamp >= timestamp).then_some(found);
+                if first.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+        }
+        Ok(first)
+    })
 }
 
 /// `known`: the batch that was the newest when it was applied. Some of it may be trimmed.
@@ -183,23 +192,19 @@ fn newest_record(
         }
     }
     let mut best = None;
-    let mut newest_span: Option<Stretch> = None;
-    for stretch in stretches(log, view, view.start) {
-        let stretch = stretch?;
-        let newest = newest_span.as_ref().map_or(i64::MIN, |newest| newest.span.timestamp_max);
-        if stretch.span.timestamp_max > newest {
-            newest_span = Some(stretch);
-        }
+    // What the first span had at most may be trimmed; of the others what is told is there.
+    let Some(first) = stretches(log, view, view.start).next().transpose()? else { return Ok(None) };
+    newest_in(log, view, &first, &mut best)?;
+    if first.to.offset >= view.end.offset {
+        return Ok(best);
     }
-    if let Some(stretch) = newest_span {
-        newest_in(log, view, &stretch, &mut best)?;
+    let (closed, told) = index::largest(log, first.to, view.open_start.offset)?;
+    for stretch in stretches(log, view, told).filter(|_| told.offset < view.open_start.offset) {
+        newest_in(log, view, &stretch?, &mut best)?;
     }
-    // What a span had at most may be trimmed; then others can be newer than what was found.
-    for stretch in stretches(log, view, view.start) {
-        let stretch = stretch?;
-        if best.is_none_or(|best: OffsetAt| stretch.span.timestamp_max > best.timestamp) {
-            newest_in(log, view, &stretch, &mut best)?;
-        }
+    let largest = closed.max(view.open.timestamp_max);
+    if best.is_none_or(|best: OffsetAt| largest > best.timestamp) {
+        best = first_at_or_after(log, view, largest)?.or(best);
     }
     Ok(best)
 }

@@ -58,7 +58,7 @@ impl Partition {
         if offset == view.end.offset {
             return Ok(view.end);
         }
-        let log = self.group.log().clone();
+        let (log, start) = (self.group.log().clone(), view.start);
         let located = on_disk(&self.disk_reads, move || {
             let mut walk = Walk::new(&log, &view, view.seek(&log, offset)?, usize::MAX);
             while let Step::Batch(batch) = walk.step(Source::Disk)? {
@@ -68,12 +68,16 @@ impl Partition {
             }
             Err(WalkError::Miscounted { found: walk.position().offset, expected: offset })
         });
-        located.await?.map_err(|error| TrimError::Read(self.unreadable(error, offset)))
+        match located.await? {
+            // Another trim was first. Asking again is harmless.
+            Err(_) if self.was_trimmed_since(start) => Err(TrimError::Busy),
+            located => located.map_err(|error| TrimError::Read(self.unreadable(error, offset))),
+        }
     }
 
     /// Proposes a trim as the leader of `term` and waits until it is applied here.
     pub(super) async fn propose_trim(&self, trim: Trim, term: u64) -> Result<i64, TrimError> {
-        let payload = trim_payload(self.now_ms(), &trim);
+        let payload = trim_payload(self.times(self.clock.now_ms()), &trim);
         match self.propose(payload.into(), term).await?.await {
             Ok(Reply::Trimmed { log_start }) => Ok(log_start),
             // A trim is answered as a trim; anything else comes of another command.

@@ -19,6 +19,8 @@ use super::iter::{RecordError, Records, Want};
 
 /// A record without a time of its own.
 const NO_TIMESTAMP: i64 = -1;
+/// Records of a batch whose timestamps are refused by name; clients take the rest for refused with them.
+const TIMESTAMPS_NAMED_MAX: usize = 100;
 
 /// What a batch must keep to in the topic it is for.
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +64,9 @@ pub enum BatchError {
     Producer,
     #[error("compression type {id} is not supported by this version of the request")]
     Codec { id: i16 },
-    #[error("record {index} has the timestamp {timestamp}, outside of what the topic accepts")]
-    Timestamp { index: i32, timestamp: i64 },
+    /// `records`: the first [`TIMESTAMPS_NAMED_MAX`] records that have such a timestamp.
+    #[error("record {first} has the timestamp {timestamp}, outside of what the topic accepts")]
+    Timestamps { first: i32, timestamp: i64, records: Vec<i32> },
     #[error("record {index} has offset {found} inside the batch, expected {index}")]
     OffsetDelta { index: i32, found: i32 },
     #[error(transparent)]
@@ -166,6 +169,7 @@ fn check_header(header: &Header, limits: &Limits) -> Result<(), BatchError> {
 /// Reads every record and returns the largest timestamp among them.
 fn walk(bytes: &Bytes, header: &Header, limits: &Limits) -> Result<i64, BatchError> {
     let mut newest = NO_TIMESTAMP;
+    let mut refused: Option<(i64, Vec<i32>)> = None;
     for (index, record) in
         (0..).zip(Records::open_within(bytes, Want::Heads, limits.inflated_bytes_max)?)
     {
@@ -173,19 +177,42 @@ fn walk(bytes: &Bytes, header: &Header, limits: &Limits) -> Result<i64, BatchErr
         if record.offset_delta != index {
             return Err(BatchError::OffsetDelta { index, found: record.offset_delta });
         }
-        if let TimestampRule::Create { before_ms_max, after_ms_max } = limits.timestamps {
-            let timestamp = record.timestamp;
-            let oldest_allowed = limits.now_ms.saturating_sub(before_ms_max);
-            let newest_allowed = limits.now_ms.saturating_add(after_ms_max);
-            let allowed =
-                (oldest_allowed..=newest_allowed).contains(&timestamp) || timestamp == NO_TIMESTAMP;
-            if !allowed || header.is_log_append_time() {
-                return Err(BatchError::Timestamp { index, timestamp });
+        if !limits.allow(record.timestamp, header) {
+            let (_, records) = refused.get_or_insert((record.timestamp, Vec::new()));
+            if records.len() < TIMESTAMPS_NAMED_MAX {
+                records.push(index);
             }
         }
         newest = newest.max(record.timestamp);
     }
-    Ok(newest)
+    match refused {
+        None => Ok(newest),
+        Some((timestamp, records)) => {
+            Err(BatchError::Timestamps { first: records[0], timestamp, records })
+        }
+    }
+}
+
+impl Limits {
+    fn allow(&self, timestamp: i64, header: &Header) -> bool {
+        let TimestampRule::Create { before_ms_max, after_ms_max } = self.timestamps else {
+            return true;
+        };
+        let oldest = self.now_ms.saturating_sub(before_ms_max);
+        let newest = self.now_ms.saturating_add(after_ms_max);
+        let fits = (oldest..=newest).contains(&timestamp) || timestamp == NO_TIMESTAMP;
+        fits && !header.is_log_append_time()
+    }
+}
+
+impl TimestampRule {
+    /// Returns the rule of a broker that does not know the time: every time may be.
+    pub fn unbounded(self) -> Self {
+        match self {
+            Self::LogAppend => Self::LogAppend,
+            Self::Create { .. } => Self::Create { before_ms_max: i64::MAX, after_ms_max: i64::MAX },
+        }
+    }
 }
 
 fn rewritten(bytes: &Bytes, attributes: i16, max_timestamp: i64) -> CheckedBatch {

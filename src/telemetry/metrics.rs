@@ -108,6 +108,10 @@ metrics! {
     /// Time to answer an HTTP request, by path pattern.
     http_request_seconds: Latencies<HttpRoute> = Family::new_with_constructor(latencies);
 
+    /// How far this broker's wall clock is ahead of a majority's; 0 while that is not known.
+    clock_ahead_seconds: Fraction = Fraction::default();
+    /// Whether this broker's wall clock is trusted, 1 or 0; while it is not, nothing is deleted for its age.
+    clock_trusted: Gauge = Gauge::default();
     /// Brokers of the cluster, by whether they are live or fenced, as this broker knows it.
     cluster_brokers: Family<BrokerState, Gauge> = Family::default();
     /// Topics of the cluster.

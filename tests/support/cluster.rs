@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::http::{self, Answer};
 use super::process::{self, Output, Process};
-use super::{logs, ports, wait};
+use super::{clock, logs, ports, wait};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_quorate");
 
@@ -67,6 +67,13 @@ impl Broker {
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         let mut command = process::command(BINARY);
         command.args(self.args()).envs(self.env.iter().cloned()).stdin(Stdio::null());
+        if self.env.iter().any(|(name, _)| name == clock::PRELOAD) {
+            let file = clock::file(self);
+            if !file.exists() {
+                clock::set(self, Duration::ZERO, false);
+            }
+            command.env(clock::AHEAD, file);
+        }
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let mut process = self.process();
         assert!(process.is_none(), "broker {} runs already", self.id);

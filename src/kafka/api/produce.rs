@@ -24,7 +24,7 @@ use crate::kafka::pipeline::Ticket;
 use crate::kafka::route::{self, Refused, TopicKey};
 use crate::kafka::table::{Accepted, Work};
 use crate::metadata::{self, Image, Leader, PartitionInfo, TimestampType, TopicConfigs};
-use crate::partition::{AppendError, Appended, PendingAppend};
+use crate::partition::{AppendError, Appended, PendingAppend, WallClock};
 use crate::record::{
     self, BatchError, CheckedBatch, Codec, Header, INFLATED_BYTES_LITTLE, INFLATED_BYTES_MAX,
     Limits, TimestampRule,
@@ -45,8 +45,8 @@ const INLINE_COMPRESSED_BYTES_MAX: usize = 16 * 1024;
 pub(super) struct Failure {
     code: ErrorCode,
     message: Option<String>,
-    /// The record at fault, when it is one (KIP-467).
-    record: Option<i32>,
+    /// The records at fault, when it is some of them (KIP-467).
+    records: Vec<i32>,
     /// Who leads instead (KIP-951).
     leader: Option<Leader>,
 }
@@ -128,7 +128,7 @@ async fn append(
     let records = data.records.unwrap_or_default();
     // As far as it can be read; whether it may be believed is checked later.
     let header = Header::parse(&records);
-    let appended = append_to(face, call, topic, info, records, ready_by).await;
+    let appended = append_to(face, call, image, (topic, info), records, ready_by).await;
     if let (Err(_), Some(header)) = (&appended, header) {
         call.pipeline.refused(info.group, &header);
     }
@@ -138,21 +138,29 @@ async fn append(
 async fn append_to(
     face: &Face,
     call: &Call,
-    topic: &metadata::Topic,
-    info: &PartitionInfo,
+    image: &Image,
+    (topic, info): (&metadata::Topic, &PartitionInfo),
     records: Bytes,
     ready_by: Instant,
 ) -> Result<UnderWay, Failure> {
     let led = route::lead_soon(face, info, -1, ready_by).await?;
-    let now_ms = now_ms();
-    let limits = limits_of(&topic.configs, now_ms, call.version);
+    let trusted_ms = face.context.controller.clock().trusted_ms();
+    let now_ms = trusted_ms.unwrap_or_else(now_ms);
+    let mut limits = limits_of(&topic.configs, now_ms, call.version);
+    if trusted_ms.is_none() {
+        limits.timestamps = limits.timestamps.unbounded();
+    }
     let batch = check(face, records, limits).await?;
     if batch.header().is_transactional() {
         return Err(ErrorCode::InvalidTxnState.into());
     }
-    let known = led.partition.group().machine().knows_producer(batch.header().producer_id);
-    let ticket = call.pipeline.enter(info.group, led.epoch, batch.header(), known)?;
-    match led.partition.append(batch, now_ms).await {
+    let producer_id = batch.header().producer_id;
+    let knows = || led.partition.group().machine().knows_producer(producer_id);
+    if !knows() {
+        check_allocated(face, image, producer_id, ready_by).await?;
+    }
+    let ticket = call.pipeline.enter(info.group, led.epoch, batch.header(), knows())?;
+    match led.partition.append(batch, now_ms, led.epoch).await {
         Ok(append) => Ok(UnderWay { append, ticket }),
         Err(error) => {
             if let Some(ticket) = ticket {
@@ -160,6 +168,40 @@ async fn append_to(
             }
             Err(Failure::of_append(face, error))
         }
+    }
+}
+
+/// Refuses a producer id that the cluster never gave out: a partition remembers so many producers and no more, and
+/// made-up ones would make it forget others.
+///
+/// Refused with UNKNOWN_PRODUCER_ID, upon which librdkafka and franz-go ask for a new id; an id of before the
+/// cluster was made anew is refused as well.
+async fn check_allocated(
+    face: &Face,
+    image: &Image,
+    producer_id: i64,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    if producer_id < image.next_producer_id {
+        return Ok(());
+    }
+    // Given out by another broker a moment ago, perhaps, and this image lags.
+    if face.context.controller.catch_up(deadline).await.is_err() {
+        return Err(Failure {
+            message: Some(format!(
+                "whether producer id {producer_id} was given out cannot be found out now"
+            )),
+            ..ErrorCode::NotEnoughReplicas.into()
+        });
+    }
+    match producer_id < face.context.metadata.image().next_producer_id {
+        true => Ok(()),
+        false => Err(Failure {
+            message: Some(format!(
+                "producer id {producer_id} was never given out by this cluster; ask for one with InitProducerId"
+            )),
+            ..ErrorCode::UnknownProducerId.into()
+        }),
     }
 }
 
@@ -258,13 +300,18 @@ impl Failure {
             | AppendError::Indeterminate
             | AppendError::Closed => None,
         };
-        Failure { code: (&error).into(), message: Some(error.to_string()), record: None, leader }
+        Failure {
+            code: (&error).into(),
+            message: Some(error.to_string()),
+            records: Vec::new(),
+            leader,
+        }
     }
 }
 
 impl From<ErrorCode> for Failure {
     fn from(code: ErrorCode) -> Failure {
-        Failure { code, message: None, record: None, leader: None }
+        Failure { code, message: None, records: Vec::new(), leader: None }
     }
 }
 
@@ -276,14 +323,13 @@ impl From<Refused> for Failure {
 
 impl From<BatchError> for Failure {
     fn from(error: BatchError) -> Failure {
-        let record = match &error {
-            BatchError::Timestamp { index, .. } | BatchError::OffsetDelta { index, .. } => {
-                Some(*index)
-            }
-            _ => None,
+        let (code, message) = ((&error).into(), Some(error.to_string()));
+        let records = match error {
+            BatchError::Timestamps { records, .. } => records,
+            BatchError::OffsetDelta { index, .. } => vec![index],
+            _ => Vec::new(),
         };
-        let code = (&error).into();
-        Failure { code, message: Some(error.to_string()), record, leader: None }
+        Failure { code, message, records, leader: None }
     }
 }
 

@@ -28,7 +28,7 @@ fn defaults_hold_where_nothing_is_set() {
     assert_eq!(defaults.max_message_bytes(), 1_048_588);
     assert_eq!(defaults.timestamp_type(), TimestampType::CreateTime);
     assert_eq!(defaults.timestamp_before_max_ms(), i64::MAX);
-    assert_eq!(defaults.timestamp_after_max_ms(), i64::MAX);
+    assert_eq!(defaults.timestamp_after_max_ms(), 3_600_000);
     assert_eq!(defaults.min_insync_replicas(), 1);
     assert_eq!(defaults.get("cleanup.policy"), Some("delete"));
     assert_eq!(defaults.get("flush.ms"), None);

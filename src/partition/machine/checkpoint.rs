@@ -6,15 +6,15 @@
 use super::{Newest, OpenSpan, PartitionMachine};
 use crate::partition::codec::{CodecError, Reader, Writer};
 use crate::partition::epochs::Epochs;
-use crate::partition::index::Span;
+use crate::partition::index::{OpenBlocks, Span};
 use crate::partition::position::Position;
 use crate::partition::producers::Producers;
 use crate::partition::rejected::Rejected;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 pub(super) fn encode(machine: &PartitionMachine) -> Vec<u8> {
-    let mut writer = Writer::with_capacity(256 + machine.producers.len() * 64);
+    let mut writer = Writer::with_capacity(256 + machine.producers.encoded_bytes());
     writer.u8(VERSION);
     writer.i64(machine.log_start);
     put_position(&mut writer, machine.start);
@@ -24,7 +24,9 @@ pub(super) fn encode(machine: &PartitionMachine) -> Vec<u8> {
     writer.u32(machine.open.entries);
     writer.i64(machine.open.span.timestamp_max);
     writer.i64(machine.open.span.age_max);
-    writer.i64(machine.timestamp_max);
+    writer.i64(machine.open.span.appended_max);
+    machine.blocks.encode(&mut writer);
+    writer.i64(machine.log_ms);
     writer.u8(u8::from(machine.newest.is_some()));
     if let Some(newest) = machine.newest {
         writer.i64(newest.timestamp);
@@ -47,7 +49,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<PartitionMachine, CodecError> {
     let start = take_position(&mut reader)?;
     let end = take_position(&mut reader)?;
     let open = take_open(&mut reader)?;
-    let timestamp_max = reader.i64()?;
+    let blocks = OpenBlocks::decode(&mut reader)?;
+    let log_ms = reader.i64()?;
     let newest = match reader.u8()? {
         0 => None,
         1 => Some(Newest {
@@ -62,7 +65,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<PartitionMachine, CodecError> {
         start,
         end,
         open,
-        timestamp_max,
+        blocks,
+        log_ms,
         newest,
         epochs: Epochs::decode(&mut reader)?,
         rejected: Rejected::decode(&mut reader)?,
@@ -95,7 +99,11 @@ fn take_open(reader: &mut Reader<'_>) -> Result<OpenSpan, CodecError> {
         start: take_position(reader)?,
         opened_ms: reader.i64()?,
         entries: reader.u32()?,
-        span: Span { timestamp_max: reader.i64()?, age_max: reader.i64()? },
+        span: Span {
+            timestamp_max: reader.i64()?,
+            age_max: reader.i64()?,
+            appended_max: reader.i64()?,
+        },
     })
 }
 

@@ -3,7 +3,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::partition::command::{append_payload, trim_payload};
+use crate::partition::command::{Times, append_payload, trim_payload};
 use crate::record::BatchBuilder;
 
 /// A machine and the log it was fed, as a replica sees them.
@@ -23,11 +23,15 @@ impl Replica {
     }
 
     fn append(&mut self, now_ms: i64, batch: &BatchBuilder) -> Reply {
-        self.apply(Some(&append_payload(now_ms, &batch.build()).into()))
+        self.append_at(Times { wall_ms: now_ms, log_ms: 0 }, batch)
+    }
+
+    fn append_at(&mut self, times: Times, batch: &BatchBuilder) -> Reply {
+        self.apply(Some(&append_payload(times, &batch.build()).into()))
     }
 
     fn trim(&mut self, log_start: i64, start: Position) -> Reply {
-        self.apply(Some(&trim_payload(0, &Trim { log_start, start }).into()))
+        self.apply(Some(&trim_payload(Times::default(), &Trim { log_start, start }).into()))
     }
 
     /// Appends until the machine has cut a point; returns it.
@@ -185,7 +189,8 @@ fn a_trim_moves_the_log_start_and_what_is_needed() {
     assert_eq!(replica.machine.log_start(), log_start);
     assert_eq!(replica.machine.needed_from(), point.index);
     assert_eq!(replica.machine.summary().bytes, before - point.bytes);
-    assert_eq!(replica.effects.deletes, [index::delete(0, log_start)]);
+    assert_eq!(replica.effects.deletes, index::deletes(Position::default(), point));
+    assert_eq!(replica.effects.deletes.len(), 1, "blocks stay");
 }
 
 #[test]
@@ -248,6 +253,27 @@ fn recent_batches_are_found_without_a_walk() {
 }
 
 #[test]
+fn producers_are_forgotten_by_log_time_alone() {
+    const DAY_MS: i64 = 86_400_000;
+    let mut replica = Replica::default();
+    let batch = records(1, 0).producer(1, 0, 0);
+    base_offset(replica.append_at(Times { wall_ms: 0, log_ms: 5 }, &batch));
+    for days in [8, -8, 0] {
+        let times = Times { wall_ms: days * DAY_MS, log_ms: 5 + DAY_MS };
+        base_offset(replica.append_at(times, &records(1, 0)));
+        assert!(replica.machine.knows_producer(1), "{days} days by the wall clock");
+    }
+    // A leader that began to count earlier, or whose command was overtaken.
+    base_offset(replica.append_at(Times { wall_ms: 0, log_ms: 3 }, &records(1, 0)));
+    assert_eq!(replica.machine.log_ms(), 5 + DAY_MS, "it does not go back");
+    replica.machine = PartitionMachine::decode(&replica.machine.encode()).unwrap();
+    assert_eq!(replica.machine.log_ms(), 5 + DAY_MS);
+    let times = Times { wall_ms: 0, log_ms: 6 + DAY_MS };
+    base_offset(replica.append_at(times, &batch));
+    assert_eq!(replica.machine.summary().producers, 1);
+}
+
+#[test]
 fn the_bytes_of_a_checkpoint_are_frozen() {
     let mut replica = Replica { term: 2, ..Replica::default() };
     replica.apply(None);
@@ -255,22 +281,24 @@ fn the_bytes_of_a_checkpoint_are_frozen() {
     replica.append(8, &records(1, 5).producer(3, 1, 0));
     let hex: String = replica.machine.encode().iter().map(|byte| format!("{byte:02x}")).collect();
     let expected = concat!(
-        "01",                                                       // version
+        "02",                                                       // version
         "0000000000000000",                                         // log start
         "000000000000000000000000000000000000000000000000",         // start
         "000000000000000100000000000000030000000000000049",         // end
         "000000000000000000000000000000010000000000000000",         // open span: start
         "00000000000000070000000200000000000000050000000000000005", // opened, entries, ages
-        "0000000000000005",                                         // largest timestamp
+        "0000000000000007",                                         // ... last append
+        "000000008000000000000000000000008000000000000000",         // open blocks
+        "0000000000000000",                                         // log time
         "0100000000000000050000000000000001",                       // newest: time, end offset
         "000000000000000000000000000000010000000000000000",         // ... where
         "00000001000000020000000000000000",                         // epochs
         "0000000100000000000000020000000000000003",                 // rejected: runs
         "000000000000000000000000",                                 // ... blocks
-        "0000000000000000",                                         // producers: swept
-        "000000010000000000000003",                                 // ... one, its id
-        "0001000000000000000701",                                   // ... epoch, seen, batches
+        "000000010000000000000003",                                 // producers: one, its id
+        "0001000000000000000000000001",                             // ... epoch, seen, unbroken
         "00000000000000000000000000000000ffffffffffffffff",         // ... sequence, offset, time
+        "00",                                                       // ... older batches
     );
     assert_eq!(hex, expected);
 }
@@ -285,7 +313,7 @@ fn damaged_checkpoints_are_refused() {
     }
     assert!(PartitionMachine::decode(&[&bytes[..], b"x"].concat()).is_err());
     let mut newer = bytes.clone();
-    newer[0] = 2;
+    newer[0] = 3;
     assert!(PartitionMachine::decode(&newer).is_err());
     let mut beyond = bytes;
     beyond[1] = 1;
@@ -294,12 +322,15 @@ fn damaged_checkpoints_are_refused() {
 
 /// What a log may contain, chosen by `rng`.
 fn any_command(rng: &mut StdRng, places: &[(i64, Position)]) -> Option<Bytes> {
-    let now_ms = rng.random_range(0..4) * SPAN_MS / 2;
+    let times = Times {
+        wall_ms: rng.random_range(0..4) * SPAN_MS / 2,
+        log_ms: rng.random_range(0..4) * 40_000_000,
+    };
     match rng.random_range(0..100) {
         0..5 => None,
         5..8 if !places.is_empty() => {
             let (log_start, start) = places[rng.random_range(0..places.len())];
-            Some(trim_payload(now_ms, &Trim { log_start, start }).into())
+            Some(trim_payload(times, &Trim { log_start, start }).into())
         }
         choice => {
             let count = rng.random_range(1..4);
@@ -311,7 +342,7 @@ fn any_command(rng: &mut StdRng, places: &[(i64, Position)]) -> Option<Bytes> {
                 let (id, epoch) = (rng.random_range(0..4), rng.random_range(0..3));
                 batch = batch.producer(id, epoch, sequence);
             }
-            Some(append_payload(now_ms, &batch.build()).into())
+            Some(append_payload(times, &batch.build()).into())
         }
     }
 }

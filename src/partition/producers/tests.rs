@@ -34,15 +34,31 @@ fn an_unknown_producer_may_begin_anywhere() {
 }
 
 #[test]
-fn a_gap_and_a_step_back_are_out_of_order() {
+fn a_gap_is_out_of_order() {
     let producers = after(&[claim(0, 0, 3)]);
     assert_eq!(producers.judge(&claim(0, 4, 1)), Verdict::OutOfOrder { expected: 3 });
-    assert_eq!(producers.judge(&claim(0, 1, 1)), Verdict::OutOfOrder { expected: 3 });
     assert_eq!(
-        producers.judge(&claim(0, 0, 2)),
+        producers.judge(&claim(0, 2, 2)),
         Verdict::OutOfOrder { expected: 3 },
-        "the same beginning with another end is no duplicate"
+        "half of it would be stored twice"
     );
+}
+
+#[test]
+fn a_step_back_is_in_the_log_already() {
+    let producers = after(&[claim(0, 0, 3)]);
+    for part in [claim(0, 1, 1), claim(0, 0, 2), claim(0, 1, 2)] {
+        assert_eq!(producers.judge(&part), Verdict::Outdated, "{part:?}");
+    }
+}
+
+#[test]
+fn what_was_never_seen_is_not_taken_for_stored() {
+    // The producer was forgotten and went on; what comes from before may never have arrived.
+    let producers = after(&[claim(0, 1000, 5), claim(0, 1005, 5)]);
+    assert_eq!(producers.judge(&claim(0, 999, 1)), Verdict::OutOfOrder { expected: 1010 });
+    assert_eq!(producers.judge(&claim(0, 998, 4)), Verdict::OutOfOrder { expected: 1010 });
+    assert_eq!(producers.judge(&claim(0, 1000, 7)), Verdict::Outdated);
 }
 
 #[test]
@@ -53,7 +69,7 @@ fn the_last_five_batches_are_known_again() {
         assert_eq!(producers.judge(batch), Verdict::Duplicate(stored(n as i64)));
     }
     for batch in &batches[..2] {
-        assert_eq!(producers.judge(batch), Verdict::OutOfOrder { expected: 14 });
+        assert_eq!(producers.judge(batch), Verdict::Outdated, "in the log, but where?");
     }
 }
 
@@ -90,52 +106,144 @@ fn a_new_epoch_begins_at_zero() {
 fn producers_do_not_mix() {
     let producers = after(&[of(1, 0, 0, 5), of(2, 0, 0, 1)]);
     assert_eq!(producers.judge(&of(2, 0, 1, 1)), Verdict::Accept);
-    assert_eq!(producers.judge(&of(1, 0, 1, 1)), Verdict::OutOfOrder { expected: 5 });
+    assert_eq!(producers.judge(&of(1, 0, 6, 1)), Verdict::OutOfOrder { expected: 5 });
 }
 
 #[test]
 fn a_producer_silent_for_a_day_is_forgotten() {
     let mut producers = Producers::default();
-    producers.remember(&of(1, 0, 0, 1), stored(0), 1_000_000);
-    producers.remember(&of(2, 0, 0, 1), stored(1), 1_000_000 + EXPIRATION_MS);
-    producers.sweep(1_000_000 + EXPIRATION_MS);
+    producers.remember(&of(1, 0, 0, 1), stored(0), 1_000);
+    producers.remember(&of(2, 0, 0, 1), stored(1), 1_000 + EXPIRATION_MS);
+    producers.expire(1_000 + EXPIRATION_MS);
     assert_eq!(producers.len(), 2, "a day to the millisecond is not too long");
-    producers.sweep(1_000_001 + EXPIRATION_MS);
-    assert_eq!(producers.len(), 2, "not looked for again so soon");
-    producers.sweep(1_000_000 + EXPIRATION_MS + SWEEP_MS);
-    assert_eq!(producers.len(), 1);
+    producers.expire(1_001 + EXPIRATION_MS);
+    assert!(!producers.knows(1) && producers.knows(2));
     assert_eq!(producers.judge(&of(1, 0, 9, 1)), Verdict::Accept, "it may go on where it is");
 }
 
 #[test]
-fn a_clock_that_goes_back_forgets_nobody() {
+fn who_writes_is_not_silent() {
     let mut producers = Producers::default();
-    producers.sweep(10 * EXPIRATION_MS);
-    producers.remember(&of(1, 0, 0, 1), stored(0), 10 * EXPIRATION_MS);
-    producers.sweep(0);
-    producers.sweep(SWEEP_MS);
-    assert_eq!(producers.len(), 1);
+    for hour in 0..72 {
+        let hour_ms = 3_600_000;
+        producers.expire(i64::from(hour) * hour_ms);
+        producers.remember(&of(1, 0, hour, 1), stored(i64::from(hour)), i64::from(hour) * hour_ms);
+    }
+    assert_eq!(producers.judge(&of(1, 0, 72, 1)), Verdict::Accept);
+    assert_eq!(producers.judge(&of(1, 0, 0, 1)), Verdict::Outdated);
+}
+
+/// `count` producers, each with the batches 0..2 and 2..4; ids and offsets count up.
+fn many(count: i64) -> Producers {
+    let mut producers = Producers::default();
+    for id in 0..count {
+        producers.remember(&of(id, 0, 0, 2), stored(id * 4), 0);
+        producers.remember(&of(id, 0, 2, 2), stored(id * 4 + 2), 0);
+    }
+    producers
 }
 
 #[test]
-fn beyond_the_bound_the_longest_silent_are_forgotten() {
-    let mut producers = Producers::default();
-    let count = i64::try_from(PRODUCERS_MAX).unwrap();
-    for id in 0..count {
-        producers.remember(&of(id, 0, 0, 1), stored(id), 0);
+fn of_the_longer_silent_the_last_batch_is_remembered_and_no_older_one_is_stored_again() {
+    let recent = i64::try_from(RECENT_MAX).unwrap();
+    let mut producers = many(recent + 1);
+    assert_eq!(producers.len(), RECENT_MAX + 1, "nobody is forgotten");
+    assert_eq!(producers.judge(&of(0, 0, 2, 2)), Verdict::Duplicate(stored(2)), "the last batch");
+    assert_eq!(producers.judge(&of(0, 0, 0, 2)), Verdict::Outdated, "stored, where is forgotten");
+    assert_eq!(producers.judge(&of(0, 0, 4, 1)), Verdict::Accept);
+    assert_eq!(producers.judge(&of(0, 0, 5, 1)), Verdict::OutOfOrder { expected: 4 });
+    for id in 1..=recent {
+        assert_eq!(producers.judge(&of(id, 0, 0, 2)), Verdict::Duplicate(stored(id * 4)), "{id}");
     }
-    producers.remember(&of(0, 0, 1, 1), stored(count), 0);
-    producers.remember(&of(count, 0, 0, 1), stored(count + 1), 0);
-    assert_eq!(producers.len(), PRODUCERS_MAX - EVICTED + 1);
-    assert!(producers.known.contains_key(&0), "it has just written");
-    assert!(!producers.known.contains_key(&1));
-    assert!(producers.known.contains_key(&count));
+    // It writes again, and is one of those that wrote last.
+    producers.remember(&of(0, 0, 4, 1), stored(recent * 5), 0);
+    assert_eq!(producers.judge(&of(0, 0, 2, 2)), Verdict::Duplicate(stored(2)));
+    assert_eq!(producers.judge(&of(1, 0, 0, 2)), Verdict::Outdated);
+}
+
+#[test]
+fn beyond_the_bound_the_longest_silent_is_forgotten_and_nobody_else() {
+    let count = i64::try_from(PRODUCERS_MAX).unwrap();
+    let mut producers = many(count);
+    assert_eq!(producers.len(), PRODUCERS_MAX);
+    producers.remember(&of(0, 0, 4, 1), stored(count * 4), 0);
+    producers.remember(&of(count, 0, 0, 1), stored(count * 4 + 1), 0);
+    assert_eq!(producers.len(), PRODUCERS_MAX);
+    assert!(producers.knows(0), "it has just written");
+    assert!(!producers.knows(1), "nobody was silent for longer");
+    for id in 2..=count {
+        assert!(producers.knows(id), "{id}");
+    }
+    assert_eq!(producers.by_silence.len(), PRODUCERS_MAX);
+    assert_eq!(producers.recent.len(), RECENT_MAX);
+}
+
+/// A producer as it sees itself.
+struct Honest {
+    next: i32,
+    /// What it stored since it was last forgotten.
+    stored: Vec<(Sequence, Stored)>,
+}
+
+/// Whatever producers do and whenever they are forgotten: a batch in the log of a producer that is known is
+/// never accepted again, and one that is not is never taken for stored.
+#[test]
+fn a_batch_is_stored_once_and_never_denied() {
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    for seed in 0..50 {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let mut producers = Producers::default();
+        let mut honest: Vec<Honest> =
+            (0..8).map(|_| Honest { next: i32::MAX - 40, stored: Vec::new() }).collect();
+        let (mut offset, mut log_ms) = (0, 0);
+        for _ in 0..2_000 {
+            if rng.random_range(0..20) == 0 {
+                log_ms += rng.random_range(0..EXPIRATION_MS / 2);
+            }
+            producers.expire(log_ms);
+            let id = rng.random_range(0..honest.len());
+            let known = producers.knows(id as i64);
+            if !known {
+                honest[id].stored.clear();
+            }
+            let claim = match honest[id].stored.len() {
+                len if len > 0 && rng.random_range(0..3) == 0 => {
+                    honest[id].stored[rng.random_range(len.saturating_sub(9)..len)].0
+                }
+                _ => {
+                    let skipped = i32::from(rng.random_range(0..10) == 0);
+                    let first = honest[id].next.checked_add(skipped).unwrap_or(0);
+                    of(id as i64, 0, first, rng.random_range(1..4))
+                }
+            };
+            let is_stored = honest[id].stored.iter().find(|(it, _)| *it == claim);
+            match producers.judge(&claim) {
+                Verdict::Accept => {
+                    assert!(is_stored.is_none(), "seed {seed}: {claim:?} twice");
+                    let at = stored(offset);
+                    offset += 1;
+                    producers.remember(&claim, at, log_ms);
+                    honest[id].stored.push((claim, at));
+                    honest[id].next = following(claim.last);
+                }
+                Verdict::Duplicate(at) => assert!(honest[id].stored.contains(&(claim, at))),
+                Verdict::Outdated => assert!(is_stored.is_some(), "seed {seed}: {claim:?} is not"),
+                Verdict::OutOfOrder { .. } => assert!(known),
+                Verdict::Fenced { .. } => panic!("there is one epoch"),
+            }
+            let mut writer = Writer::default();
+            producers.encode(&mut writer);
+            let restored = Producers::decode(&mut Reader::new(&writer.finish())).unwrap();
+            assert_eq!(restored, producers, "seed {seed}");
+        }
+    }
 }
 
 #[test]
 fn all_of_it_survives_encoding() {
-    let mut producers = after(&[of(1, 0, 0, 5), of(2, 7, i32::MAX, 2), of(1, 0, 5, 1)]);
-    producers.sweep(77);
+    let producers = after(&[of(1, 0, 0, 5), of(2, 7, i32::MAX, 2), of(1, 0, 5, 1)]);
     let mut writer = Writer::default();
     producers.encode(&mut writer);
     let bytes = writer.finish();

@@ -5,13 +5,17 @@ fn at(offset: i64, index: u64, bytes: u64) -> Position {
     Position { offset, index, bytes }
 }
 
+fn aged(age_max: i64, appended_max: i64) -> Span {
+    Span { timestamp_max: age_max, age_max, appended_max }
+}
+
 /// A log of the given extent.
 fn view(start: Position, end: Position) -> View {
     View { log_start: start.offset, start, end, ..PartitionMachine::default().view() }
 }
 
 fn limits(retention_ms: Option<i64>, retention_bytes: Option<u64>, view: &View) -> Option<Limits> {
-    Limits::of(PartitionSettings { retention_ms, retention_bytes }, 1_000, view)
+    Limits::of(PartitionSettings { retention_ms, retention_bytes }, Some(1_000), view)
 }
 
 #[test]
@@ -34,21 +38,49 @@ fn an_empty_log_is_looked_at_only_for_what_piled_up_in_it() {
 fn a_span_goes_when_all_of_it_is_too_old() {
     let view = view(at(0, 0, 0), at(10, 10, 1_000));
     let limits = limits(Some(300), None, &view).unwrap();
-    assert!(limits.is_over(&view, at(5, 5, 500), 699));
-    assert!(!limits.is_over(&view, at(5, 5, 500), 700), "300 ms old is not older than 300 ms");
+    assert!(limits.is_over(&view, at(5, 5, 500), &aged(699, 0)));
+    assert!(
+        !limits.is_over(&view, at(5, 5, 500), &aged(700, 0)),
+        "300 ms old is not older than 300 ms"
+    );
 }
 
 #[test]
 fn a_span_goes_when_enough_remains_without_it() {
     let view = view(at(0, 0, 0), at(10, 10, 1_000));
     let limits = limits(None, Some(500), &view).unwrap();
-    assert!(limits.is_over(&view, at(5, 5, 500), i64::MAX));
-    assert!(!limits.is_over(&view, at(5, 5, 501), i64::MIN + 1));
+    assert!(limits.is_over(&view, at(5, 5, 500), &Span::UNKNOWN));
+    assert!(!limits.is_over(&view, at(5, 5, 501), &aged(i64::MIN + 1, 0)));
+}
+
+#[test]
+fn a_record_from_the_future_keeps_its_span_no_longer_than_its_last_append() {
+    let view = view(at(0, 0, 0), at(10, 10, 1_000));
+    let settings = PartitionSettings { retention_ms: Some(300), retention_bytes: None };
+    let now_ms = 10 * AHEAD_MS;
+    let limits = Limits::of(settings, Some(now_ms), &view).unwrap();
+    let is_over =
+        |age_max, appended_max| limits.is_over(&view, at(5, 5, 500), &aged(age_max, appended_max));
+    let micros = 1_700_000_000_000_000;
+    assert!(!is_over(micros, now_ms - AHEAD_MS - 300), "its producer's clock may be ahead");
+    assert!(is_over(micros, now_ms - AHEAD_MS - 301));
+    assert!(!is_over(now_ms + AHEAD_MS, 0), "a time that can be is believed");
+}
+
+#[test]
+fn without_a_time_that_is_certain_nothing_is_too_old() {
+    let view = view(at(0, 0, 0), at(10, 10, 1_000));
+    let settings = PartitionSettings { retention_ms: Some(300), retention_bytes: None };
+    assert!(Limits::of(settings, None, &view).is_none());
+    let settings = PartitionSettings { retention_bytes: Some(500), ..settings };
+    let limits = Limits::of(settings, None, &view).unwrap();
+    assert!(limits.is_over(&view, at(5, 5, 500), &aged(0, 0)), "it is large all the same");
+    assert!(!limits.is_over(&view, at(5, 5, 501), &aged(i64::MIN, i64::MIN)));
 }
 
 #[test]
 fn a_span_of_unknown_age_is_young() {
     let view = view(at(0, 0, 0), at(10, 10, 1_000));
     let limits = limits(Some(0), None, &view).unwrap();
-    assert!(!limits.is_over(&view, at(5, 5, 500), index::Span::UNKNOWN.age_max));
+    assert!(!limits.is_over(&view, at(5, 5, 500), &Span::UNKNOWN));
 }

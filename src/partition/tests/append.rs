@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::broker::{Broker, GROUP, checked, records};
+use crate::partition::WallClock;
 use crate::partition::{AppendError, Refusal};
 
 #[tokio::test]
@@ -78,7 +79,7 @@ async fn a_closed_replica_takes_nothing_and_says_that_nothing_happened() {
     let mut changes = broker.partition.changed();
     broker.partitions.close(GROUP).await;
     assert!(broker.partitions.get(GROUP).is_none());
-    let appended = broker.partition.append(checked(&records(1, 5, 10), 0), 0).await;
+    let appended = broker.partition.append(checked(&records(1, 5, 10), 0), 0, 1).await;
     let refused = appended.err().unwrap();
     assert!(
         matches!(refused, AppendError::Closed | AppendError::NotLeader { .. }),
@@ -103,4 +104,35 @@ async fn an_epoch_ends_where_the_next_leader_began() {
     broker.append(&records(1, 5, 10)).await;
     assert_eq!(broker.partition.end_offset_for_epoch(first), (first, 4));
     assert_eq!(broker.partition.end_offset_for_epoch(second), (second, 5));
+}
+
+#[tokio::test]
+async fn a_batch_that_was_checked_under_an_earlier_leadership_does_not_enter() {
+    let mut broker = Broker::start().await;
+    let first = broker.partition.leader_epoch_if_ready().unwrap();
+    broker.append(&records(1, 5, 10)).await;
+    // Lost and won again while a second batch of a producer is being checked; the first one was lost.
+    broker = broker.restart().await;
+    let second = records(1, 5, 10).producer(9, 0, 1);
+    let refused = broker.partition.append(checked(&second, 0), 0, first).await;
+    assert!(matches!(refused.err(), Some(AppendError::NotLeader { .. })));
+    assert_eq!(broker.append(&records(1, 5, 10).producer(9, 0, 0)).await.base_offset, 1);
+    assert_eq!(broker.append(&second).await.base_offset, 2);
+}
+
+#[tokio::test]
+async fn a_wrong_clock_makes_nothing_be_stored_twice() {
+    const DAY_MS: i64 = 86_400_000;
+    let mut broker = Broker::start().await;
+    let batch = records(1, 5, 10).producer(9, 0, 0);
+    assert_eq!(broker.append(&batch).await.base_offset, 0);
+    let now_ms = broker.clock.now_ms();
+    for days in [8, -8, 400] {
+        broker.clock.set(now_ms + days * DAY_MS);
+        broker.append(&records(1, 5, 10)).await;
+        broker = broker.restart().await;
+        broker.append(&records(1, 5, 10)).await;
+        broker.clock.set(now_ms);
+        assert_eq!(broker.append(&batch).await.base_offset, 0, "{days} days off");
+    }
 }

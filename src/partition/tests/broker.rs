@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate_raft::{Node, NodeConfig};
@@ -12,7 +12,8 @@ use quorate_storage::{Db, GroupId, Options};
 use tempfile::TempDir;
 
 use crate::partition::{
-    Appended, Partition, PartitionSettings, Partitions, PendingAppend, Records, Replica,
+    Appended, Clock, Partition, PartitionSettings, Partitions, PendingAppend, Records, Replica,
+    WallClock,
 };
 use crate::record::{BatchBuilder, CheckedBatch, Limits, TimestampRule, check};
 
@@ -24,8 +25,34 @@ pub(super) struct Broker {
     pub(super) partitions: Arc<Partitions>,
     pub(super) partition: Arc<Partition>,
     /// What the partition takes for the time.
-    pub(super) clock: Arc<AtomicI64>,
+    pub(super) clock: Arc<Told>,
     disk: Disk,
+}
+
+/// A wall clock that tells what it was told.
+pub(super) struct Told {
+    now_ms: AtomicI64,
+    doubted: AtomicBool,
+}
+
+impl Told {
+    pub(super) fn set(&self, now_ms: i64) {
+        self.now_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(super) fn doubt(&self, doubted: bool) {
+        self.doubted.store(doubted, Ordering::Relaxed);
+    }
+}
+
+impl WallClock for Told {
+    fn now_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+
+    fn trusted_ms(&self) -> Option<i64> {
+        (!self.doubted.load(Ordering::Relaxed)).then(|| self.now_ms())
+    }
 }
 
 /// The database and its directory, which goes only after it.
@@ -48,10 +75,9 @@ impl Broker {
     pub(super) async fn start_in(dir: TempDir, settings: PartitionSettings, now_ms: i64) -> Self {
         let db = open_db(dir.path());
         let node = Node::start(config(), Arc::clone(&db)).await.unwrap();
-        let clock = Arc::new(AtomicI64::new(now_ms));
-        let told = Arc::clone(&clock);
-        let partitions =
-            Partitions::new(Arc::clone(&node), Arc::new(move || told.load(Ordering::Relaxed)));
+        let clock =
+            Arc::new(Told { now_ms: AtomicI64::new(now_ms), doubted: AtomicBool::new(false) });
+        let partitions = Partitions::new(Arc::clone(&node), Arc::clone(&clock) as Clock);
         let partition = partitions.open(replica(settings)).await.unwrap();
         partition.group().initialize(BTreeSet::from([1])).await.unwrap();
         ready(&partition).await;
@@ -62,7 +88,7 @@ impl Broker {
     /// Stops and starts again; what was in memory only is gone.
     pub(super) async fn restart(self) -> Self {
         let settings = self.partition.settings();
-        let now_ms = self.clock.load(Ordering::Relaxed);
+        let now_ms = self.clock.now_ms();
         let Self { node, partitions, partition, mut disk, .. } = self;
         node.shutdown().await;
         let dir = disk.dir.take().unwrap();
@@ -72,8 +98,9 @@ impl Broker {
 
     /// Hands a batch to the log.
     pub(super) async fn propose(&self, batch: &BatchBuilder) -> PendingAppend {
-        let now_ms = self.clock.load(Ordering::Relaxed);
-        self.partition.append(checked(batch, now_ms), now_ms).await.unwrap()
+        let epoch = self.partition.leader_epoch_if_ready().unwrap();
+        let now_ms = self.clock.now_ms();
+        self.partition.append(checked(batch, now_ms), now_ms, epoch).await.unwrap()
     }
 
     pub(super) async fn append(&self, batch: &BatchBuilder) -> Appended {

@@ -1,4 +1,3 @@
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::broker::{Broker, records, until};
@@ -79,18 +78,18 @@ async fn deleting_what_is_not_there_changes_nothing() {
 async fn old_records_are_deleted_and_young_ones_never() {
     let broker = Broker::start().await;
     for hour in 0..50 {
-        broker.clock.store(hour * HOUR_MS, Ordering::Relaxed);
+        broker.clock.set(hour * HOUR_MS);
         broker.append(&records(1, hour * HOUR_MS, 10)).await;
     }
     assert_eq!(broker.partition.enforce_retention().await.unwrap(), None, "no limits yet");
     broker.partition.set_settings(by_age(10 * HOUR_MS));
-    broker.clock.store(49 * HOUR_MS, Ordering::Relaxed);
+    broker.clock.set(49 * HOUR_MS);
     let log_start = broker.partition.enforce_retention().await.unwrap().unwrap();
     assert!((37..=39).contains(&log_start), "{log_start}: to the hour, not beyond");
     assert_eq!(broker.partition.enforce_retention().await.unwrap(), None);
 
     // Without a write for long the last records expire too.
-    broker.clock.store(100 * HOUR_MS, Ordering::Relaxed);
+    broker.clock.set(100 * HOUR_MS);
     assert_eq!(broker.partition.enforce_retention().await.unwrap(), Some(50));
     assert_eq!(broker.partition.enforce_retention().await.unwrap(), None);
     assert_eq!(broker.append(&records(1, 0, 10)).await.base_offset, 50);
@@ -100,12 +99,46 @@ async fn old_records_are_deleted_and_young_ones_never() {
 async fn records_without_a_time_age_from_when_they_were_appended() {
     let broker = Broker::start().await;
     broker.partition.set_settings(by_age(HOUR_MS));
-    broker.clock.store(10 * HOUR_MS, Ordering::Relaxed);
+    broker.clock.set(10 * HOUR_MS);
     broker.append(&records(1, -1, 10)).await;
-    broker.clock.store(11 * HOUR_MS, Ordering::Relaxed);
+    broker.clock.set(11 * HOUR_MS);
     assert_eq!(broker.partition.enforce_retention().await.unwrap(), None);
-    broker.clock.store(11 * HOUR_MS + 1, Ordering::Relaxed);
+    broker.clock.set(11 * HOUR_MS + 1);
     assert_eq!(broker.partition.enforce_retention().await.unwrap(), Some(1));
+}
+
+#[tokio::test]
+async fn by_a_clock_in_doubt_nothing_is_too_old() {
+    let broker = Broker::start().await;
+    broker.partition.set_settings(by_age(HOUR_MS));
+    broker.append(&records(20, 0, 10)).await;
+    broker.clock.set(8 * 24 * HOUR_MS);
+    broker.clock.doubt(true);
+    assert_eq!(broker.partition.enforce_retention().await.unwrap(), None);
+    broker.partition.set_settings(by_size(1));
+    assert_eq!(broker.partition.enforce_retention().await.unwrap(), None, "one byte would remain");
+    broker.partition.set_settings(by_age(HOUR_MS));
+    broker.clock.doubt(false);
+    assert_eq!(broker.partition.enforce_retention().await.unwrap(), Some(20));
+}
+
+#[tokio::test]
+async fn a_record_from_the_future_keeps_no_others_for_ever() {
+    let broker = Broker::start().await;
+    broker.partition.set_settings(by_age(10 * HOUR_MS));
+    let now_ms = 1_700_000_000_000;
+    broker.clock.set(now_ms);
+    for _ in 0..20 {
+        broker.append(&records(1, now_ms, 10)).await;
+    }
+    broker.append(&records(1, now_ms * 1_000, 10)).await;
+    for _ in 0..20 {
+        broker.append(&records(1, now_ms, 10)).await;
+    }
+    broker.clock.set(now_ms + 11 * HOUR_MS);
+    assert_eq!(broker.partition.enforce_retention().await.unwrap(), None);
+    broker.clock.set(now_ms + 11 * HOUR_MS + 1);
+    assert_eq!(broker.partition.enforce_retention().await.unwrap(), Some(41));
 }
 
 #[tokio::test]
@@ -130,7 +163,7 @@ async fn a_log_keeps_at_least_the_bytes_it_may() {
 async fn the_driver_deletes_by_itself() {
     let broker = Broker::start().await;
     broker.append(&records(7, 5, 10)).await;
-    broker.clock.store(HOUR_MS, Ordering::Relaxed);
+    broker.clock.set(HOUR_MS);
     broker.partition.set_settings(by_age(1));
     let pace = RetentionPace { interval: Duration::from_millis(10) };
     let driver = tokio::spawn(run_retention(broker.partitions.clone(), pace));

@@ -99,6 +99,27 @@ async fn a_record_from_the_future_hides_nothing_once_it_is_trimmed() {
 }
 
 #[tokio::test]
+async fn records_from_the_future_leave_many_spans_searchable() {
+    let rng = &mut StdRng::seed_from_u64(6);
+    let micros = 1_700_000_000_000_000;
+    let mut batches: Vec<Vec<i64>> = (0..11_000).map(|n| vec![n * 10]).collect();
+    for at in [3, 4_000, 4_001, 10_900] {
+        batches[at] = vec![micros + i64::try_from(at % 3).unwrap()];
+    }
+    let broker = Broker::start().await;
+    let times = fill(&broker, &batches).await;
+    let wanted: Vec<i64> = (0..60)
+        .map(|_| rng.random_range(0..110_000))
+        .chain([micros, micros + 1, micros + 2])
+        .collect();
+    compare(&broker, &times, wanted.iter().copied()).await;
+    for log_start in [4, 3_999, 4_002, 10_901] {
+        broker.partition.delete_records(log_start).await.unwrap();
+        compare(&broker, &times, wanted.iter().copied()).await;
+    }
+}
+
+#[tokio::test]
 async fn records_without_a_time_are_never_found_by_time() {
     let broker = Broker::start().await;
     fill(&broker, &[vec![-1, -1], vec![-1]]).await;

@@ -137,10 +137,10 @@ fn create_time_is_bounded_on_both_sides() {
     let at = |time| check(BatchBuilder::new().record(time, None, None).build(), &rule);
     assert!(at(NOW - 1_000).is_ok() && at(NOW + 500).is_ok());
     assert!(at(-1).is_ok(), "a record without a time is accepted");
-    assert!(matches!(at(NOW - 1_001), Err(BatchError::Timestamp { index: 0, .. })));
-    assert!(matches!(at(NOW + 501), Err(BatchError::Timestamp { index: 0, .. })));
+    assert!(matches!(at(NOW - 1_001), Err(BatchError::Timestamps { first: 0, .. })));
+    assert!(matches!(at(NOW + 501), Err(BatchError::Timestamps { first: 0, .. })));
     let stamped = two_records().attributes(LOG_APPEND_TIME_BIT).build();
-    assert!(matches!(check(stamped, &limits()), Err(BatchError::Timestamp { .. })));
+    assert!(matches!(check(stamped, &limits()), Err(BatchError::Timestamps { .. })));
 }
 
 #[test]

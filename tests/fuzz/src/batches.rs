@@ -210,7 +210,7 @@ fn judge_refusal(error: &BatchError, sent: &Bytes, limits: &Limits) {
             let codec = header.and_then(|it| it.codec());
             assert!(codec.is_none() || (codec == Some(Codec::Zstd) && !limits.zstd));
         }
-        BatchError::Timestamp { .. } => assert_ne!(limits.timestamps, TimestampRule::LogAppend),
+        BatchError::Timestamps { .. } => assert_ne!(limits.timestamps, TimestampRule::LogAppend),
         BatchError::OffsetDelta { index, found } => assert_ne!(index, found),
         BatchError::Records(_) => {}
     }

@@ -64,9 +64,9 @@ fn row(index: i32, outcome: Result<Appended, Failure>, call: &Call) -> Partition
 }
 
 fn fail(row: &mut PartitionProduceResponse, failure: Failure, call: &Call) {
-    let Failure { code, message, record, leader } = failure;
+    let Failure { code, message, records, leader } = failure;
     row.error_code = code.count(call);
-    if let Some(index) = record {
+    for index in records {
         let mut error = BatchIndexAndErrorMessage::default();
         error.batch_index = index;
         error.batch_index_error_message = message.as_deref().map(Into::into);
@@ -130,9 +130,10 @@ mod tests {
             assert_eq!((moved.error_code, moved.base_offset), (6, -1));
             assert_eq!(moved.current_leader.leader_epoch, if version >= 10 { 7 } else { -1 });
             encoded(moved, version);
-            let late = BatchError::Timestamp { index: 2, timestamp: 0 };
+            let late = BatchError::Timestamps { first: 2, timestamp: 0, records: vec![2, 5] };
             let late = row(0, Err(late.into()), &call(version));
-            assert_eq!((late.error_code, late.record_errors[0].batch_index), (32, 2));
+            let at_fault: Vec<i32> = late.record_errors.iter().map(|it| it.batch_index).collect();
+            assert_eq!((late.error_code, at_fault), (32, vec![2, 5]));
             encoded(late, version);
         }
     }
