@@ -12,6 +12,7 @@ mod join;
 mod readiness;
 mod register;
 mod sockets;
+mod space;
 mod start;
 mod stop;
 

@@ -110,10 +110,20 @@ settings! {
     }
     /// The database beneath: one for all partitions of the broker.
     storage: Storage {
-        /// Log bytes written before a new generation of files begins; memory use is about three times as much.
+        /// Log bytes written before a new generation of files begins; memory use is about three times as much. On a small disk it is at most a thirty-second part of it.
         generation_bytes: usize = 64 * MIB, Allowed::Between(1_048_576, 4_294_967_296);
         /// Memory for the newest entries of all partitions, from which consumers at the end of the log are served.
         cache_bytes: usize = 128 * MIB, Allowed::Between(1_048_576, 1_099_511_627_776);
+        /// Free bytes of the disk below which its partitions take no records, on any broker, so that what is under way and what frees space still finds room. Unset: eight generations, at most a quarter of the disk.
+        free_bytes_min: Option<u64> = None, Allowed::Between(8_388_608, 1_125_899_906_842_624);
+        /// Free bytes of the disk at which its partitions take records again. Unset: a quarter more than free_bytes_min.
+        free_bytes_resume: Option<u64> = None, Allowed::Between(8_388_608, 1_125_899_906_842_624);
+        /// Bytes of the disk set aside, so that the broker can start when the disk is full; 0 sets none aside. Unset: three generations and 4 MiB.
+        ballast_bytes: Option<u64> = None, Allowed::Between(0, 1_099_511_627_776);
+        /// A write or sync that takes so long makes the broker let others lead its partitions.
+        stall_step_aside_ms: u64 = 2_000, Allowed::Between(500, 60_000);
+        /// A write or sync that takes so long ends the broker, unless other brokers' disks hang too and nobody could go on.
+        stall_end_ms: u64 = 20_000, Allowed::Between(1_000, 3_600_000);
     }
     /// What is logged and in which form. Logs go to standard error.
     log: Log {

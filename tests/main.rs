@@ -14,6 +14,7 @@ mod broker_removal;
 mod catch_up;
 mod cli;
 mod clocks;
+mod disks;
 mod fetch_sessions;
 mod http_api;
 mod identity;

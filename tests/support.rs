@@ -4,6 +4,7 @@
 pub mod clients;
 pub mod clock;
 pub mod cluster;
+pub mod disk;
 pub mod http;
 pub mod kafka;
 pub mod load;

@@ -110,7 +110,7 @@ impl Node {
             Ok(Err(error)) => return Err(CallError::Unreachable(format!("{address}: {error}"))),
             Ok(Ok(stream)) => stream,
         };
-        let link = Link::start(stream, frame_bytes);
+        let link = Link::start(stream, frame_bytes, Arc::default());
         let answer = ask(&link, method, body, deadline).await;
         link.close();
         answer

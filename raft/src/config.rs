@@ -24,6 +24,8 @@ pub struct NodeConfig {
     pub advertised: String,
     /// Failure detector.
     pub failure: FailureConfig,
+    /// Watchdog of the disk.
+    pub stall: StallConfig,
     /// Bounds of queues, frames and memory.
     pub limits: TransportLimits,
 }
@@ -40,6 +42,27 @@ pub struct FailureConfig {
 impl Default for FailureConfig {
     fn default() -> Self {
         Self { ping_interval: Duration::from_millis(100), dead_after: Duration::from_millis(600) }
+    }
+}
+
+/// Watchdog of the node's own disk.
+#[derive(Debug, Clone)]
+pub struct StallConfig {
+    /// A write or sync under way for so long makes the node let others lead.
+    pub step_aside_after: Duration,
+    /// One under way for so long ends the node, unless a majority of a group hangs.
+    pub end_after: Duration,
+    /// How long a disk that stalled has to answer in time before the node may lead again.
+    pub calm: Duration,
+}
+
+impl Default for StallConfig {
+    fn default() -> Self {
+        Self {
+            step_aside_after: Duration::from_secs(2),
+            end_after: Duration::from_secs(20),
+            calm: Duration::from_secs(5),
+        }
     }
 }
 

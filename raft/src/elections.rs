@@ -189,7 +189,11 @@ async fn look(
         let none = BTreeMap::new();
         let views = views.get(&group.0).unwrap_or(&none);
         match decide(core.id(), &view, &replica, views) {
-            Decision::Campaign { .. } if !replica.shared.may_vote() => suspicion.look_again(),
+            Decision::Campaign { .. }
+                if !replica.shared.may_vote() || replica.shared.is_aside() =>
+            {
+                suspicion.look_again();
+            }
             Decision::Confirmed { leader, term } => {
                 replica.shared.confirm(leader, term);
                 match view.leader() == Some(leader) {

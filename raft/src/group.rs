@@ -96,6 +96,19 @@ impl<M: Machine> Group<M> {
         self.replica.shared.leadership()
     }
 
+    /// True while this node's disk hangs and others can lead the group: proposals under way here may
+    /// be answered by nobody, though they may be committed.
+    pub fn aside(&self) -> watch::Receiver<bool> {
+        self.replica.shared.aside()
+    }
+
+    /// A member of the group that is short of disk space, as far as it is heard. A follower cannot
+    /// refuse what its leader sends, so new data should not be proposed; what frees space may.
+    pub fn short_of_space(&self) -> Option<u64> {
+        let members = self.replica.shared.members();
+        members.into_iter().find(|id| self.core.condition_of(*id).low_space)
+    }
+
     /// Last index applied here; 0 also before the first.
     pub fn applied(&self) -> watch::Receiver<u64> {
         self.replica.shared.applied()

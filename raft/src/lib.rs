@@ -18,6 +18,7 @@ mod apply;
 mod calls;
 mod catch_up;
 mod checkpoint;
+mod condition;
 mod config;
 mod elections;
 mod error;
@@ -33,6 +34,7 @@ mod promise;
 mod propose;
 mod replica;
 mod runtime;
+mod stall;
 mod status;
 mod store;
 mod transport;
@@ -40,12 +42,14 @@ mod types;
 mod views;
 
 pub use calls::{CallHandler, Caller};
-pub use config::{FailureConfig, NodeConfig, TransportLimits};
+pub use condition::Condition;
+pub use config::{FailureConfig, NodeConfig, StallConfig, TransportLimits};
 pub use error::{CallError, DecodeError, Error, ProposeError};
 pub use group::Group;
 pub use machine::{Committed, Effects, Machine};
 pub use node::Node;
 pub use propose::{Outcome, Pending};
+pub use stall::DiskState;
 pub use status::{FollowerStatus, GroupStatus, Leadership, Role};
 
 /// The group whose members are all nodes of a cluster. Its learners are permanent, so changing its

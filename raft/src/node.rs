@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -20,6 +20,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use crate::apply::{Holder, StateMachine};
 use crate::calls::CallHandler;
 use crate::catch_up::CatchUp;
+use crate::condition::Condition;
 use crate::config::{NodeConfig, raft_config};
 use crate::elections::{self, Suspects};
 use crate::error::Error;
@@ -32,6 +33,7 @@ use crate::peers::Peers;
 use crate::platform::{TcpListener, process_id, spawn_blocking};
 use crate::promise;
 use crate::replica::{Replica, Shared};
+use crate::stall::{self, DiskState};
 use crate::status::GroupStatus;
 use crate::store::{LogStore, signal};
 use crate::transport::hello::Hello;
@@ -61,6 +63,10 @@ pub(crate) struct Core {
     pub room: Arc<Semaphore>,
     pub handler: RwLock<Option<Arc<dyn CallHandler>>>,
     pub arriving: Arriving,
+    /// How the node's own disk is, see `stall`.
+    pub disk: watch::Sender<DiskState>,
+    condition: AtomicU8,
+    stalled_ms: AtomicU64,
     /// Ends all connections that were accepted.
     pub stop: watch::Sender<bool>,
     /// No group is opened any more.
@@ -79,6 +85,32 @@ impl Core {
 
     pub fn alive(&self, id: u64) -> bool {
         id == self.config.node_id || self.liveness.alive(id)
+    }
+
+    /// What this node tells its peers of its disk.
+    pub fn condition(&self) -> Condition {
+        Condition::from_bits(self.condition.load(Ordering::Relaxed))
+    }
+
+    pub fn set_condition(&self, stalled: bool) {
+        let condition = Condition { low_space: self.db.low_on_space(), stalled };
+        self.condition.store(condition.to_bits(), Ordering::Relaxed);
+    }
+
+    pub fn set_stalled_for(&self, longest: Duration) {
+        let ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        self.stalled_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// What a node last said of its disk; nothing while it is not heard.
+    pub fn condition_of(&self, id: u64) -> Condition {
+        if id == self.id() {
+            return self.condition();
+        }
+        match self.peers.get(id) {
+            Some(peer) if peer.link().is_some() => peer.condition(),
+            _ => Condition::default(),
+        }
     }
 
     pub fn replica(&self, group: u64) -> Option<Arc<Replica>> {
@@ -198,7 +230,7 @@ impl Node {
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
         let core = Arc::new(Self::core(config, db).await?);
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(server::run(Arc::clone(&core), listener)),
             tokio::spawn(elections::run(Arc::clone(&core))),
             tokio::spawn(maintenance::run(Arc::clone(&core))),
@@ -207,6 +239,10 @@ impl Node {
                 async move { peers.keep_book().await }
             }),
         ];
+        // A simulated disk neither hangs nor fills.
+        if !cfg!(feature = "simulation") {
+            tasks.push(tokio::spawn(stall::run(Arc::clone(&core))));
+        }
         let aborts = tasks.iter().map(JoinHandle::abort_handle).collect();
         tracing::debug!(node = core.id(), %address, "listening for peers");
         Ok(Arc::new(Node { core, address, tasks: Mutex::new(tasks), aborts }))
@@ -245,6 +281,9 @@ impl Node {
             room: Arc::new(Semaphore::new(config.limits.node_inflight_bytes)),
             handler: RwLock::new(None),
             arriving: Arriving::default(),
+            disk: watch::Sender::new(DiskState::Fine),
+            condition: AtomicU8::new(Condition::default().to_bits()),
+            stalled_ms: AtomicU64::new(0),
             stop: watch::Sender::new(false),
             stopping: AtomicBool::new(false),
             catch_up: Arc::new(CatchUp::new(config.limits.catch_up_bytes_per_second)),
@@ -308,6 +347,27 @@ impl Node {
     /// The failure detector's verdict on a node; this one is alive.
     pub fn alive(&self, id: u64) -> bool {
         self.core.alive(id)
+    }
+
+    /// What a node last said of its disk: this one, or a peer while it is heard.
+    pub fn condition(&self, id: u64) -> Condition {
+        self.core.condition_of(id)
+    }
+
+    /// How long the oldest write or sync has been under way; zero when none is.
+    pub fn disk_stalled_for(&self) -> Duration {
+        Duration::from_millis(self.core.stalled_ms.load(Ordering::Relaxed))
+    }
+
+    /// How the disk of this node is.
+    pub fn disk(&self) -> watch::Receiver<DiskState> {
+        self.core.disk.subscribe()
+    }
+
+    /// Ends all connections to and from peers at once, without a word and for good. For a process
+    /// that is about to end and may be held up at that.
+    pub fn cut_off(&self) {
+        self.stop_tasks();
     }
 
     /// The failure detector's verdicts on all peers.

@@ -110,9 +110,11 @@ pub(crate) async fn propose<M: Machine>(
     let order = timeout_at(deadline, shared.order.lock()).await;
     let _order = order.map_err(|_| ProposeError::Busy)?;
     check_leader(replica, term_fence)?;
-    if !shared.is_quorum(|id| core.alive(id)) {
+    // Peers whose disks hang may still acknowledge; where all hang there is nobody else to ask.
+    if !shared.is_quorum(|id| core.alive(id) || core.condition_of(id).stalled) {
         return Err(ProposeError::Busy);
     }
+    timeout_at(deadline, core.db.admit()).await.map_err(|_| ProposeError::Busy)?;
     let bytes = payload.len() + ENTRY_BYTES;
     if bytes > limits.frame_bytes / 2 {
         tracing::debug!(group = shared.group.0, bytes, "proposal can never be replicated");
@@ -150,7 +152,7 @@ fn check_leader(replica: &Replica, term_fence: Option<u64>) -> Result<(), Propos
         return Err(ProposeError::Closed);
     }
     let (state, vote) = replica.shared.role();
-    let leads = state == openraft::ServerState::Leader;
+    let leads = state == openraft::ServerState::Leader && !replica.shared.is_aside();
     match leads && term_fence.is_none_or(|term| term == vote.leader_id.term) {
         true => Ok(()),
         false => Err(ProposeError::NotLeader { leader: replica.shared.leader() }),

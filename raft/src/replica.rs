@@ -36,6 +36,9 @@ pub(crate) struct Shared {
     /// Something was applied since the last look of the maintenance task.
     pub dirty: AtomicBool,
     closing: AtomicBool,
+    /// This node's disk hangs and others can lead: it does not claim to, whatever its core thinks,
+    /// which may itself wait for the disk.
+    aside: watch::Sender<bool>,
     /// An entry an earlier replica of this node had; without it this one must not vote.
     promised: Option<LogId>,
     /// The vote found on disk: its leader led once, and may not any more.
@@ -55,6 +58,7 @@ pub(crate) struct View {
     pub vote: Vote,
     /// One configuration, or two during a change.
     pub configs: Vec<BTreeSet<u64>>,
+    pub learners: BTreeSet<u64>,
 }
 
 impl View {
@@ -99,6 +103,7 @@ impl Shared {
             order: tokio::sync::Mutex::new(()),
             dirty: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            aside: watch::Sender::new(false),
             loaded_vote: log.vote().and_then(|bytes| decode_vote(bytes).ok()),
             log,
             applied: Mutex::new(None),
@@ -108,6 +113,7 @@ impl Shared {
                 state: ServerState::Learner,
                 vote: Vote::new(0, me),
                 configs: Vec::new(),
+                learners: BTreeSet::new(),
             }),
             confirmed: Mutex::new(None),
         }
@@ -143,6 +149,21 @@ impl Shared {
         (view.state, view.vote)
     }
 
+    /// Stops claiming the leadership, or claims it again if nobody else has it.
+    pub fn set_aside(&self, aside: bool) {
+        if self.aside.send_if_modified(|known| std::mem::replace(known, aside) != aside) {
+            self.refresh_ready();
+        }
+    }
+
+    pub fn is_aside(&self) -> bool {
+        *self.aside.borrow()
+    }
+
+    pub fn aside(&self) -> watch::Receiver<bool> {
+        self.aside.subscribe()
+    }
+
     /// True if this node is the only voter.
     pub fn is_alone(&self) -> bool {
         let view = self.view.read();
@@ -167,6 +188,12 @@ impl Shared {
 
     pub fn is_quorum(&self, nodes: impl Fn(u64) -> bool) -> bool {
         self.view.read().is_quorum(nodes)
+    }
+
+    /// All who receive the log, with a vote or without.
+    pub fn members(&self) -> BTreeSet<u64> {
+        let view = self.view.read();
+        view.configs.iter().chain([&view.learners]).flatten().copied().collect()
     }
 
     pub fn closing(&self) -> bool {
@@ -195,7 +222,10 @@ impl Shared {
     /// Takes over what the core reports; true if role, vote or members changed.
     fn update(&self, new: View) -> bool {
         let mut view = self.view.write();
-        let same = view.state == new.state && view.vote == new.vote && view.configs == new.configs;
+        let same = view.state == new.state
+            && view.vote == new.vote
+            && view.configs == new.configs
+            && view.learners == new.learners;
         *view = new;
         drop(view);
         self.refresh_ready();
@@ -210,10 +240,12 @@ impl Shared {
             let applied_term = self.applied.lock().map(|id| id.leader_id.term);
             let view = self.view.read();
             let term = view.vote.leader_id.term;
-            let ready = view.state == ServerState::Leader && applied_term == Some(term);
+            let aside = self.is_aside();
+            let leader = view.leader().filter(|leader| !aside || *leader != self.me);
+            let ready = view.state == ServerState::Leader && applied_term == Some(term) && !aside;
             let since = current.ready_since.filter(|_| current.term == term);
             let ready_since = ready.then(|| since.unwrap_or_else(Instant::now));
-            let now = Leadership { leader: view.leader(), term, ready, ready_since };
+            let now = Leadership { leader, term, ready, ready_since };
             let changed = *current != now;
             *current = now;
             changed
@@ -240,6 +272,7 @@ impl Replica {
                 state: metrics.state,
                 vote: metrics.vote,
                 configs: membership.get_joint_config().clone(),
+                learners: membership.learner_ids().collect(),
             };
             let (leader, term) = (view.leader(), view.vote.leader_id.term);
             let heard = Some(view.vote) != self.shared.loaded_vote;

@@ -40,6 +40,10 @@ impl Core {
     pub fn view(&self, question: Question) -> Option<MemberView> {
         let replica = self.replica(question.group)?;
         let shared = &replica.shared;
+        if shared.is_aside() {
+            // It can neither lead nor vote.
+            return None;
+        }
         let (state, vote) = shared.role();
         Some(MemberView {
             vote,

@@ -53,6 +53,9 @@ impl Readiness {
                     .to_owned(),
             );
         }
+        if context.node.condition(context.node.id()).stalled {
+            missing.push("the disk does not answer, so other brokers lead".to_owned());
+        }
         match context.metadata.image().brokers.get(&context.node.id()) {
             None => missing.push("the broker is not registered yet".to_owned()),
             Some(broker) if broker.fenced => missing.push("the broker is fenced".to_owned()),

@@ -5,15 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_raft::{FailureConfig, Node, NodeConfig, TransportLimits};
-use quorate_storage::{Db, EXIT_STORAGE, Options};
+use quorate_raft::{FailureConfig, Node, NodeConfig, StallConfig, TransportLimits};
+use quorate_storage::{Db, DiskSpace, EXIT_STORAGE, Options};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::identity::IdentityError;
 use super::register::Registration;
 use super::sockets::{Addresses, Sockets};
-use super::{Broker, Context, Identity, Readiness, identity, join};
+use super::{Broker, Context, Identity, Readiness, identity, join, space};
 use crate::config::Config;
 use crate::controller::{
     BrokerClock, Calls, Clocks, Controller, Gossip, Members, Moves, Peer, Progress, Rebalance,
@@ -81,9 +81,9 @@ impl Broker {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let sockets = Sockets::bind(&config).await?;
-        let db = open_db(&config).await?;
+        let (db, layout) = open_db(&config).await?;
         let (identity, peers) = identify(&db, &config, &sockets.addresses).await?;
-        let node = start_node(&config, &sockets, identity, &db).await?;
+        let node = start_node(&config, &sockets, identity, &db, &layout).await?;
         for peer in peers.iter().filter(|peer| peer.id != identity.node_id) {
             node.set_peer(peer.id, &peer.address, peer.directory_id);
         }
@@ -187,14 +187,16 @@ async fn serve_kafka(
     listener.run(context, stopped).await;
 }
 
-async fn open_db(config: &Config) -> Result<Arc<Db>, StartError> {
+async fn open_db(config: &Config) -> Result<(Arc<Db>, Options), StartError> {
     let dir = config.broker.data_dir.join(DB_DIR);
-    let options = Options {
-        generation_bytes: config.storage.generation_bytes as u64,
-        tail_cache_bytes: config.storage.cache_bytes,
-        ..Options::default()
+    let settings = config.storage.clone();
+    let open = move || {
+        // A file system that does not tell its size is taken for a large one.
+        let total = DiskSpace::of(&dir).map_or(u64::MAX, |disk| disk.total);
+        let layout = space::options(&settings, total);
+        Db::open(&dir, layout.clone()).map(|db| (db, layout))
     };
-    let opened = tokio::task::spawn_blocking(move || Db::open(&dir, options)).await;
+    let opened = tokio::task::spawn_blocking(open).await;
     Ok(opened.expect("opening neither panics nor is cancelled")?)
 }
 
@@ -225,6 +227,7 @@ async fn start_node(
     sockets: &Sockets,
     identity: Identity,
     db: &Arc<Db>,
+    layout: &Options,
 ) -> Result<Arc<Node>, StartError> {
     let node = NodeConfig {
         node_id: identity.node_id,
@@ -236,7 +239,16 @@ async fn start_node(
             ping_interval: Duration::from_millis(config.raft.ping_interval_ms),
             dead_after: Duration::from_millis(config.raft.dead_after_ms),
         },
-        limits: TransportLimits { frame_bytes: FRAME_BYTES, ..TransportLimits::default() },
+        stall: StallConfig {
+            step_aside_after: Duration::from_millis(config.storage.stall_step_aside_ms),
+            end_after: Duration::from_millis(config.storage.stall_end_ms),
+            ..StallConfig::default()
+        },
+        limits: TransportLimits {
+            frame_bytes: FRAME_BYTES,
+            node_inflight_bytes: space::in_flight_bytes(layout),
+            ..TransportLimits::default()
+        },
     };
     Ok(Node::start(node, Arc::clone(db)).await?)
 }

@@ -6,9 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_raft::DiskState;
+use quorate_storage::fatal;
 use tokio::time::timeout;
 
 use super::{Broker, StartError};
+
+/// The longest that closing sockets may take when the process is about to end.
+const GIVE_UP: Duration = Duration::from_secs(1);
 
 impl Broker {
     /// Runs until `signal` resolves or the cluster turns the broker away, then stops it within the
@@ -17,9 +22,11 @@ impl Broker {
         mut self,
         signal: impl Future<Output = ()>,
     ) -> Result<(), StartError> {
+        let mut disk = self.context.node.disk();
         let refused = tokio::select! {
             () = signal => None,
             Some(refusal) = self.refused.recv() => Some(refusal),
+            Ok(_) = disk.wait_for(|disk| *disk == DiskState::Lost) => return self.give_up().await,
         };
         let limit = Duration::from_millis(self.context.config.broker.stop_timeout_ms);
         if timeout(limit, self.stop()).await.is_err() {
@@ -29,6 +36,22 @@ impl Broker {
             );
         }
         refused.map_or(Ok(()), Err)
+    }
+
+    /// Ends the process although a thread may wait in the kernel for a disk that does not answer, and
+    /// keep the process, and with it its sockets, until it does. So the sockets are closed first:
+    /// peers and clients must not wait as well.
+    async fn give_up(mut self) -> Result<(), StartError> {
+        self.context.node.cut_off();
+        let ended = async {
+            self.graceful.shutdown().await;
+            self.drivers.shutdown().await;
+        };
+        if timeout(GIVE_UP, ended).await.is_err() {
+            tracing::info!("some connections were not closed in time");
+        }
+        let seconds = self.context.config.storage.stall_end_ms / 1_000;
+        fatal("the disk does not answer", &format!("a write or sync takes longer than {seconds} s"))
     }
 
     /// Stops in order. Acknowledged records are on disk whatever happens here; the order is for clients,

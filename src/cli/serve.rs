@@ -159,7 +159,10 @@ pub(super) async fn serve(options: &ServeOptions) -> Result<(), Failure> {
         () = signals.next() => return Ok(()),
     };
     let broker = started.map_err(|error| failure(&error))?;
-    pid_file.write()?;
+    if let Err(error) = pid_file.write() {
+        // It is only a note, and a broker on a full disk must be able to free some.
+        tracing::info!(%error, "pid file not written");
+    }
     let mut again = Signals::new()?;
     let outcome = tokio::select! {
         outcome = broker.run_until_shutdown(signals.next()) => outcome,
@@ -250,10 +253,8 @@ impl PidFile {
         Self(directory.join("pid"))
     }
 
-    fn write(&self) -> Result<(), Failure> {
-        let refuse =
-            |error: std::io::Error| Failure::error(format!("write {}: {error}", self.0.display()));
-        std::fs::write(&self.0, format!("{}\n", std::process::id())).map_err(refuse)
+    fn write(&self) -> std::io::Result<()> {
+        std::fs::write(&self.0, format!("{}\n", std::process::id()))
     }
 
     fn remove(&self) {

@@ -117,6 +117,7 @@ impl Config {
             resolved.set(setting, &flag.value, Source::Flag(flag.flag))?;
         }
         check_together(&resolved)?;
+        check_storage(&resolved)?;
         Ok(resolved)
     }
 }
@@ -216,11 +217,8 @@ fn is_linked_port(rest: &str) -> bool {
 
 fn check_together(resolved: &Resolved) -> Result<(), ConfigError> {
     let config = &resolved.config;
-    let conflict = |first: &str, second: &str, reason: &'static str| {
-        let described =
-            |name: &str| format!("{} (from {})", shown(config, name), resolved.source(name));
-        Err(ConfigError::Conflict { first: described(first), second: described(second), reason })
-    };
+    let conflict =
+        |first: &str, second: &str, reason: &'static str| conflict(resolved, first, second, reason);
     let faces = [
         ("kafka", config.kafka.listen, config.kafka.advertised.as_ref()),
         ("http", config.http.listen, config.http.advertised.as_ref()),
@@ -279,6 +277,41 @@ fn check_together(resolved: &Resolved) -> Result<(), ConfigError> {
         );
     }
     Ok(())
+}
+
+fn check_storage(resolved: &Resolved) -> Result<(), ConfigError> {
+    let config = &resolved.config;
+    if config.storage.stall_end_ms < 2 * config.storage.stall_step_aside_ms {
+        return conflict(
+            resolved,
+            "storage.stall_end_ms",
+            "storage.stall_step_aside_ms",
+            "it must be at least twice as long, or others have no time to lead before the broker ends",
+        );
+    }
+    if let (Some(min), Some(resume)) =
+        (config.storage.free_bytes_min, config.storage.free_bytes_resume)
+        && resume < min
+    {
+        return conflict(
+            resolved,
+            "storage.free_bytes_resume",
+            "storage.free_bytes_min",
+            "records are taken again when more is free than when they are refused",
+        );
+    }
+    Ok(())
+}
+
+fn conflict(
+    resolved: &Resolved,
+    first: &str,
+    second: &str,
+    reason: &'static str,
+) -> Result<(), ConfigError> {
+    let described =
+        |name: &str| format!("{} (from {})", shown(&resolved.config, name), resolved.source(name));
+    Err(ConfigError::Conflict { first: described(first), second: described(second), reason })
 }
 
 fn shown(config: &Config, name: &str) -> String {

@@ -109,6 +109,11 @@ fn settings_that_contradict_each_other_are_refused_with_both_places() {
     assert!(text.contains("kafka.advertised"), "{text}");
     let text = refusal("[http]\nlisten = '127.0.0.1:9092'\n", &[], &[]);
     assert!(text.contains("cannot share"), "{text}");
+    let text = refusal("[storage]\nstall_end_ms = 3000\n", &[], &[]);
+    assert!(text.contains("storage.stall_step_aside_ms = 2000"), "{text}");
+    let marks = "[storage]\nfree_bytes_min = 90000000\nfree_bytes_resume = 80000000\n";
+    let text = refusal(marks, &[], &[]);
+    assert!(text.contains("storage.free_bytes_resume = 80000000"), "{text}");
 }
 
 #[test]

@@ -61,6 +61,10 @@ pub(super) struct Broker {
     /// Milliseconds by which its clock is ahead of a majority's, as the answering broker sees it; null while it
     /// hears of too few clocks that agree.
     clock_ahead_ms: Option<i64>,
+    /// `ok`, `low` (too little space is free to take records) or `stalled` (it does not answer, others lead),
+    /// as the answering broker was told; `unknown` while it does not hear from it.
+    #[schema(example = "ok")]
+    disk: &'static str,
     /// Names its data directory: the same id with another one is refused.
     directory_id: String,
     /// Partition replicas it keeps.
@@ -94,6 +98,7 @@ pub(super) async fn cluster(State(context): State<Context>, headers: HeaderMap) 
     }
     reasons.extend(unwell_brokers(&context, &image));
     reasons.extend(wrong_clocks(&context, &image));
+    reasons.extend(unwell_disks(&context, &image));
     reasons.extend(leaderless(&context, &image));
     if !image.moving.is_empty() {
         reasons
@@ -121,6 +126,7 @@ fn unwell_brokers(context: &Context, image: &Image) -> Vec<String> {
     let unwell = image.brokers.values().filter_map(|broker| {
         let alive = broker.id == me || context.node.alive(broker.id);
         match (alive, broker.fenced) {
+            (false, _) if context.node.condition(broker.id).stalled => None,
             (false, _) => Some(format!("broker {} is not heard from", broker.id)),
             // The broker itself says so among what it misses.
             (true, true) if broker.id != me => Some(format!("broker {} is fenced", broker.id)),
@@ -143,6 +149,30 @@ fn wrong_clocks(context: &Context, image: &Image) -> Vec<String> {
         )
     });
     own.into_iter().chain(others).collect()
+}
+
+fn unwell_disks(context: &Context, image: &Image) -> Vec<String> {
+    let unwell = image.brokers.keys().filter_map(|broker| match disk(context, *broker) {
+        "low" => Some(format!(
+            "broker {broker} is short of disk space, so its partitions take no records: free some, delete topics \
+             or records, or move its replicas to other brokers"
+        )),
+        // The broker itself says so among what it misses.
+        "stalled" if *broker != context.node.id() => Some(format!("the disk of broker {broker} does not answer")),
+        _ => None,
+    });
+    unwell.collect()
+}
+
+/// Tells in a word how a broker's disk is.
+fn disk(context: &Context, broker: u64) -> &'static str {
+    let condition = context.node.condition(broker);
+    match (condition.stalled, condition.low_space) {
+        (true, _) => "stalled",
+        (_, true) => "low",
+        _ if broker == context.node.id() || context.node.alive(broker) => "ok",
+        _ => "unknown",
+    }
 }
 
 fn leaderless(context: &Context, image: &Image) -> Option<String> {
@@ -203,6 +233,7 @@ pub(super) async fn brokers(State(context): State<Context>) -> Json<Brokers> {
         alive: broker.id == me || context.node.alive(broker.id),
         fenced: broker.fenced,
         clock_ahead_ms: context.controller.clock().ahead_ms(broker.id),
+        disk: disk(&context, broker.id),
         directory_id: format!("{:032x}", broker.directory_id),
         replicas: image.load.get(&broker.id).map_or(0, |load| load.replicas),
         leading: leading.get(&broker.id).copied().unwrap_or(0),

@@ -77,6 +77,11 @@ fn read_storage(context: &Context) {
     metrics.storage_live_bytes.set(gauge(stats.live_bytes));
     metrics.storage_disk_bytes.set(gauge(stats.disk_bytes));
     metrics.storage_cache_bytes.set(gauge(stats.cache_bytes));
+    metrics.storage_free_bytes.set(gauge(stats.free_bytes));
+    metrics.storage_ballast_bytes.set(gauge(stats.ballast_bytes));
+    metrics.storage_low_space.set(stats.low_space.into());
+    metrics.storage_stalled_seconds.set(context.node.disk_stalled_for().as_secs_f64());
+    metrics.storage_behind.set(stats.behind.into());
     metrics.storage_generations.set(gauge(stats.generations));
 }
 

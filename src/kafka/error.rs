@@ -115,8 +115,9 @@ impl From<&AppendError> for ErrorCode {
     fn from(error: &AppendError) -> ErrorCode {
         match error {
             AppendError::NotLeader { .. } | AppendError::Closed => ErrorCode::NotLeaderOrFollower,
-            // Retriable, and says that nothing was written.
-            AppendError::Busy => ErrorCode::NotEnoughReplicas,
+            // Retriable, and says that nothing was written. Unlike STORAGE_ERROR it does not send clients
+            // looking for another leader, who would refuse them as well.
+            AppendError::Busy | AppendError::NoSpace { .. } => ErrorCode::NotEnoughReplicas,
             AppendError::Refused(Refusal::OutOfOrderSequence { .. }) => {
                 ErrorCode::OutOfOrderSequenceNumber
             }

@@ -45,6 +45,9 @@ pub enum AppendError {
     /// Not in the log. Too much is in flight, or no majority is in reach; send it again later.
     #[error("too much is in flight, or no majority is in reach")]
     Busy,
+    /// Not in the log. The disk of a replica is nearly full; send it again later.
+    #[error("broker {broker}, a replica of the partition, has too little disk space left")]
+    NoSpace { broker: u64 },
     /// Not in the log, and never will be as it is.
     #[error(transparent)]
     Refused(Refusal),
@@ -94,6 +97,9 @@ impl Partition {
         }
         if let Some(appended) = self.known_duplicate(&batch) {
             return Ok(PendingAppend(State::Known(appended)));
+        }
+        if let Some(broker) = self.group.short_of_space() {
+            return Err(AppendError::NoSpace { broker });
         }
         let payload = Bytes::from(append_payload(self.times(now_ms), batch.bytes()));
         drop(batch);

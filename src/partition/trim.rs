@@ -93,7 +93,7 @@ impl From<AppendError> for TrimError {
     fn from(error: AppendError) -> Self {
         match error {
             AppendError::NotLeader { leader } => Self::NotLeader { leader },
-            AppendError::Busy => Self::Busy,
+            AppendError::Busy | AppendError::NoSpace { .. } => Self::Busy,
             AppendError::Closed => Self::Closed,
             AppendError::Indeterminate | AppendError::Refused(_) => Self::Indeterminate,
         }

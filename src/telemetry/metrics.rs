@@ -146,6 +146,16 @@ metrics! {
     storage_disk_bytes: Gauge = Gauge::default();
     /// Bytes of the newest entries, kept in memory for readers.
     storage_cache_bytes: Gauge = Gauge::default();
+    /// Bytes free on the disk of the data directory.
+    storage_free_bytes: Gauge = Gauge::default();
+    /// Bytes of the disk set aside for a start on a full disk.
+    storage_ballast_bytes: Gauge = Gauge::default();
+    /// 1 while too little disk space is free to take records, otherwise 0.
+    storage_low_space: Gauge = Gauge::default();
+    /// How long the oldest write or sync has been under way; others lead after storage.stall_step_aside_ms.
+    storage_stalled_seconds: Fraction = Fraction::default();
+    /// 1 while new records wait because tables are written more slowly than the log, otherwise 0.
+    storage_behind: Gauge = Gauge::default();
     /// Generations of files that hold entries.
     storage_generations: Gauge = Gauge::default();
     /// Bytes this process holds in memory.

@@ -34,6 +34,14 @@ pub struct Stats {
     pub disk_bytes: u64,
     /// Bytes of entries kept in memory.
     pub cache_bytes: u64,
+    /// Bytes that are free on the disk.
+    pub free_bytes: u64,
+    /// Bytes set aside for opening on a full disk.
+    pub ballast_bytes: u64,
+    /// The disk is short of space.
+    pub low_space: bool,
+    /// Tables are behind, so new entries are held back.
+    pub behind: bool,
 }
 
 #[derive(Debug, Default)]

@@ -11,17 +11,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+use crate::activity::{Activity, Operations};
 use crate::cell::Cells;
 use crate::counters::{Counters, load};
+use crate::flow::Flow;
 use crate::generations::Generations;
 use crate::log::Log;
 use crate::queue::{Op, Queue};
 use crate::retire::{self, Retire};
 use crate::rocks::Rocks;
+use crate::space::Space;
 use crate::sync::{self, Sync};
 use crate::synced::Synced;
+use crate::watch::{self, Watch};
 use crate::writer::Writer;
-use crate::{Durable, Error, GroupId, Options, Stats, fatal, keys, recover, wal};
+use crate::{Durable, Error, GroupId, Options, Stats, ballast, fatal, keys, recover, space, wal};
 
 const LOCK_FILE: &str = "quorate.lock";
 
@@ -31,6 +35,10 @@ pub(crate) struct Shared {
     pub queue: Queue,
     pub sync: Sync,
     pub retire: Retire,
+    pub flow: Flow,
+    pub watch: Watch,
+    pub space: Space,
+    pub activity: Activity,
     pub cells: Cells,
     pub generations: Mutex<Generations>,
     pub counters: Counters,
@@ -54,7 +62,9 @@ impl Db {
     pub fn open(dir: &Path, options: Options) -> Result<Arc<Db>, Error> {
         options.validate()?;
         create_dir(dir).map_err(|error| open_error(dir, &error))?;
-        let lock = lock_dir(dir)?;
+        let mut lock = lock_dir(dir)?;
+        ballast::release(dir, options.ballast_bytes).map_err(|error| open_error(dir, &error))?;
+        sign(&mut lock).map_err(|error| open_error(dir, &error))?;
         check_columns(dir)?;
         let synced = Synced::open(dir)?;
         if synced.log_matters() {
@@ -78,12 +88,17 @@ impl Db {
             queue: Queue::new(options.queue_bytes),
             sync: Sync::new(options.outstanding_batches),
             retire: Retire::default(),
+            flow: Flow::default(),
+            watch: Watch::default(),
+            space: Space::default(),
+            activity: Activity::default(),
             cells: Cells::new(recovered.cells),
             generations: Mutex::new(recovered.generations),
             counters: Counters::default(),
             dir: dir.to_owned(),
             options,
         });
+        space::measure(&shared);
         let threads =
             start_threads(&shared, &rocks, synced).map_err(|error| open_error(dir, &error))?;
         Ok(Arc::new(Db {
@@ -169,7 +184,28 @@ impl Db {
             live_bytes,
             disk_bytes: load(&counters.disk_bytes),
             cache_bytes: load(&counters.cache_bytes),
+            free_bytes: shared.space.disk().free,
+            ballast_bytes: shared.space.ballast(),
+            low_space: shared.space.is_low(),
+            behind: shared.flow.is_behind(),
         }
+    }
+
+    /// True while the disk is short of space, so that no more should be agreed on than what frees
+    /// some. Nothing is refused here.
+    pub fn low_on_space(&self) -> bool {
+        self.shared.space.is_low()
+    }
+
+    /// Operations on the disk that began and ended, for a watchdog.
+    pub fn operations(&self) -> Operations {
+        self.shared.activity.look()
+    }
+
+    /// Waits while tables are written more slowly than entries arrive. Whoever brings new entries
+    /// waits here first; see `flow`.
+    pub async fn admit(&self) {
+        self.shared.flow.admit().await;
     }
 
     /// Writes and syncs what is queued, fires its callbacks, stops the threads and releases the
@@ -216,10 +252,11 @@ impl Drop for Db {
 /// write.
 fn stop(shared: &Shared, threads: Vec<JoinHandle<()>>) {
     shared.retire.close();
+    shared.watch.close();
+    shared.flow.open();
     shared.queue.close();
     let mut threads = threads.into_iter();
-    join(threads.next());
-    join(threads.next());
+    (0..3).for_each(|_| join(threads.next()));
     shared.sync.close();
     threads.for_each(|thread| join(Some(thread)));
 }
@@ -232,7 +269,7 @@ pub(crate) fn read_error(error: &rocksdb::Error) -> Error {
     Error::Read(error.to_string())
 }
 
-/// Threads in the order in which `close` joins them: background, writer, sync.
+/// Threads in the order in which `close` joins them: background, watch, writer, sync.
 fn start_threads(
     shared: &Arc<Shared>,
     rocks: &Arc<Rocks>,
@@ -250,7 +287,11 @@ fn start_threads(
         let (shared, rocks) = (Arc::clone(shared), Arc::clone(rocks));
         spawn("log-sync", move || sync::run(&shared, &rocks, &synced))?
     };
-    Ok(vec![background, writer, sync])
+    let watch = {
+        let (shared, rocks) = (Arc::clone(shared), Arc::clone(rocks));
+        spawn("log-watch", move || watch::run(&shared, &rocks))?
+    };
+    Ok(vec![background, watch, writer, sync])
 }
 
 /// A store that lost one of its threads would accept writes for ever and acknowledge none.
@@ -271,7 +312,7 @@ fn join(thread: Option<JoinHandle<()>>) {
 }
 
 fn open_error(dir: &Path, error: &std::io::Error) -> Error {
-    Error::Open { dir: dir.to_owned(), reason: error.to_string() }
+    Error::open(dir, error.to_string())
 }
 
 fn create_dir(dir: &Path) -> std::io::Result<()> {
@@ -288,7 +329,7 @@ fn create_dir(dir: &Path) -> std::io::Result<()> {
 
 fn lock_dir(dir: &Path) -> Result<File, Error> {
     let path = dir.join(LOCK_FILE);
-    let mut file = File::options()
+    let file = File::options()
         .create(true)
         .truncate(false)
         .read(true)
@@ -303,11 +344,13 @@ fn lock_dir(dir: &Path) -> Result<File, Error> {
         }
         Err(TryLockError::Error(error)) => return Err(open_error(dir, &error)),
     }
-    let pid = format!("{}\n", std::process::id());
-    file.set_len(0)
-        .and_then(|()| file.write_all(pid.as_bytes()))
-        .map_err(|error| open_error(dir, &error))?;
     Ok(file)
+}
+
+/// Says which process holds the directory, for the message to the next one.
+fn sign(lock: &mut File) -> std::io::Result<()> {
+    lock.set_len(0)?;
+    lock.write_all(format!("{}\n", std::process::id()).as_bytes())
 }
 
 /// Released by name, not by closing the file: a process forked meanwhile may hold a copy of it.

@@ -3,7 +3,9 @@
 //! A failed write or sync and a checksum mismatch are not here: they end the process, because a
 //! log whose durability is unknown must not vote or acknowledge (see `fatal`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::space::DiskSpace;
 
 /// An error of the store. None of them leaves a write half done.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +26,13 @@ pub enum Error {
     /// The directory cannot be created, read or opened.
     #[error("cannot open the data directory {}: {reason}", .dir.display())]
     Open { dir: PathBuf, reason: String },
+    /// Opening needs space to give some back, and there is none, the ballast's included.
+    #[error(
+        "the disk of the data directory {} is full, {free} bytes are free ({reason}); free some space \
+         on it and start again, nothing is lost",
+        .dir.display()
+    )]
+    Full { dir: PathBuf, free: u64, reason: String },
     /// What is on disk contradicts itself. Restore the broker from its peers: remove the directory
     /// and let it join again under a new id.
     #[error("the data directory is damaged: {0}")]
@@ -43,6 +52,18 @@ pub enum Error {
     /// The store was closed. Nothing was written.
     #[error("the store is closed")]
     Closed,
+}
+
+impl Error {
+    /// A directory that cannot be opened, with what the system said.
+    pub(crate) fn open(dir: &Path, reason: String) -> Error {
+        // RocksDB passes the system's words on, and nothing else of it.
+        if reason.contains("No space left on device") {
+            let free = DiskSpace::of(dir).map_or(0, |disk| disk.free);
+            return Error::Full { dir: dir.to_owned(), free, reason };
+        }
+        Error::Open { dir: dir.to_owned(), reason }
+    }
 }
 
 fn owner_text(owner: &Option<u32>) -> String {

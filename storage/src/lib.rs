@@ -7,6 +7,8 @@
 //! Reading order: `keys` (what is on disk), `group` (what is in memory per group), `queue`,
 //! `writer`, `sync` (the path of a write), `read`, `retire` (how space comes back), `recover`.
 
+mod activity;
+mod ballast;
 mod cell;
 mod counters;
 mod db;
@@ -14,6 +16,7 @@ mod entry;
 mod error;
 pub mod failpoint;
 mod fatal;
+mod flow;
 mod generations;
 mod group;
 mod keys;
@@ -29,6 +32,7 @@ mod runs;
 mod segments;
 #[cfg(feature = "simulation")]
 pub mod simulation;
+mod space;
 mod stage;
 mod state;
 mod survivors;
@@ -38,8 +42,10 @@ mod synced;
 mod tail;
 mod types;
 mod wal;
+mod watch;
 mod writer;
 
+pub use activity::Operations;
 pub use counters::Stats;
 #[cfg(not(feature = "simulation"))]
 pub use db::Db;
@@ -50,6 +56,7 @@ pub use log::Log;
 pub use options::Options;
 #[cfg(feature = "simulation")]
 pub use simulation::{Db, Log};
+pub use space::DiskSpace;
 pub use types::{Durable, Entry, EntryId, EntryKind, GroupId, LogState, StateDelete, StatePut};
 
 /// The store that a simulation puts aside; kept in reach so that it is compiled and checked there.

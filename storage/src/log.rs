@@ -45,7 +45,7 @@ impl Log {
     }
 
     /// Appends entries behind the last. They are readable when the future returns (it waits only
-    /// for room in the write queue) and durable when `durable` fires. When several appends of a
+    /// for room in the write queue; who brings new entries waits for [`Db::admit`] before) and durable when `durable` fires. When several appends of a
     /// group are covered by one sync only the newest `durable` is fired; the others are dropped.
     /// A log that never held an entry may begin at any index below `u64::MAX`.
     ///
@@ -63,9 +63,10 @@ impl Log {
         Ok(())
     }
 
-    /// Stores the group's vote; `durable` always fires. Ordered with the appends.
+    /// Stores the group's vote; `durable` always fires. Ordered with the appends, but it does not
+    /// wait for room as they do: a group has one vote under way, and an election waits for it.
     pub async fn save_vote(&self, vote: Bytes, durable: Durable) -> Result<(), Error> {
-        let room = self.db.shared.queue.room(vote.len()).await?;
+        let room = self.db.shared.queue.unbounded(vote.len());
         let mut group = self.cell.lock();
         group.vote = Some(vote.clone());
         let create = group.create();

@@ -11,6 +11,7 @@
 //! 64 MiB suits up to about 500 active groups; use 256 MiB up to 2,000 and more beyond.
 
 use crate::Error;
+use crate::space::Watermarks;
 
 /// Options of [`Db::open`](crate::Db::open). All sizes are bytes.
 #[derive(Debug, Clone)]
@@ -39,8 +40,14 @@ pub struct Options {
     pub recycled_wals: usize,
     /// Files RocksDB keeps open; 0 takes half of the process's limit.
     pub max_open_files: i32,
-    /// Threads for flushes and compactions. Allowed 1 to 64.
+    /// Threads for flushes and compactions, a quarter of them for flushes. Allowed 1 to 64.
     pub background_jobs: i32,
+    /// Free bytes of the disk below which it is short of space; 0 is never.
+    pub free_bytes_low: u64,
+    /// Free bytes at which a disk that was short of space no longer is.
+    pub free_bytes_resume: u64,
+    /// Bytes set aside for opening on a full disk; 0 for none.
+    pub ballast_bytes: u64,
 }
 
 impl Default for Options {
@@ -57,12 +64,19 @@ impl Default for Options {
             direct_io: true,
             recycled_wals: 4,
             max_open_files: 0,
-            background_jobs: 2,
+            background_jobs: 8,
+            free_bytes_low: 0,
+            free_bytes_resume: 0,
+            ballast_bytes: 0,
         }
     }
 }
 
 impl Options {
+    pub(crate) fn watermarks(&self) -> Watermarks {
+        Watermarks { low: self.free_bytes_low, resume: self.free_bytes_resume }
+    }
+
     pub(crate) fn validate(&self) -> Result<(), Error> {
         let check = |name, value: u64, low: u64, high: u64, allowed| {
             if (low..=high).contains(&value) {

@@ -92,7 +92,7 @@ impl Queue {
         Ok(Room { permit: Some(permit), cost })
     }
 
-    /// Room outside the bound, for requests that are few: drops of groups, values of the node.
+    /// Room outside the bound, for requests that are few: votes, drops of groups, values of the node.
     pub fn unbounded(&self, bytes: usize) -> Room<'_> {
         Room { permit: None, cost: bytes + REQUEST_OVERHEAD }
     }

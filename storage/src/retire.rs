@@ -17,8 +17,8 @@ use crate::counters::add;
 use crate::db::Shared;
 use crate::queue::Op;
 use crate::rocks::Rocks;
-use crate::survivors;
 use crate::{failpoint, fatal, keys};
+use crate::{space, survivors};
 
 /// How often to look for work when nobody calls.
 const IDLE: Duration = Duration::from_secs(5);
@@ -109,6 +109,7 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks) {
         if measured.is_none_or(|at| at.elapsed() >= IDLE) {
             let bytes = directory_bytes(&shared.dir);
             shared.counters.disk_bytes.store(bytes, Ordering::Relaxed);
+            space::restore_ballast(shared);
             measured = Some(Instant::now());
         }
         let worst = shared.generations.lock().worst(shared.options.rewrite_below_percent);

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rocksdb::properties::{MIN_LOG_NUMBER_TO_KEEP, NUM_IMMUTABLE_MEM_TABLE};
+use rocksdb::properties::{MIN_LOG_NUMBER_TO_KEEP, NUM_IMMUTABLE_MEM_TABLE, num_files_at_level};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
     DBRawIterator, FlushOptions, LiveFile, Options as RocksOptions, ReadOptions, WriteBatch,
@@ -26,7 +26,8 @@ impl Rocks {
     pub fn open(dir: &Path, options: &Options) -> Result<Rocks, Error> {
         let fail = |error: rocksdb::Error| open_error(dir, &error);
         let columns = columns(options).map_err(fail)?;
-        let db = DB::open_cf_descriptors(&db_options(dir, options), dir, columns).map_err(fail)?;
+        let db_options = db_options(dir, options).map_err(fail)?;
+        let db = DB::open_cf_descriptors(&db_options, dir, columns).map_err(fail)?;
         Ok(Rocks { db })
     }
 
@@ -80,8 +81,7 @@ impl Rocks {
         self.db.flush_wal(true)
     }
 
-    /// Switches the memtables of all column families, so that old write-ahead logs can go. May
-    /// wait while RocksDB is behind, which is the back-pressure we want.
+    /// Switches the memtables of all column families, so that old write-ahead logs can go.
     pub fn flush(&self, wait: bool) -> Result<(), rocksdb::Error> {
         let mut options = FlushOptions::default();
         options.set_wait(wait);
@@ -122,6 +122,19 @@ impl Rocks {
         Ok(files)
     }
 
+    /// Memtables of the log that wait to become tables.
+    pub fn pending_memtables(&self) -> u64 {
+        let count = self.db.property_int_value_cf(self.log(), NUM_IMMUTABLE_MEM_TABLE);
+        count.ok().flatten().unwrap_or(0)
+    }
+
+    /// Tables of the log that were not moved down yet.
+    pub fn level_zero_tables(&self) -> u64 {
+        // Told as text only.
+        let count = self.db.property_value_cf(self.log(), num_files_at_level(0));
+        count.ok().flatten().and_then(|count| count.parse().ok()).unwrap_or(0)
+    }
+
     /// True while a memtable of the log waits to be flushed.
     pub fn log_flush_pending(&self) -> Result<bool, rocksdb::Error> {
         let count = self.db.property_int_value_cf(self.log(), NUM_IMMUTABLE_MEM_TABLE)?;
@@ -154,12 +167,14 @@ fn columns(options: &Options) -> Result<[ColumnFamilyDescriptor; 3], rocksdb::Er
 fn open_error(dir: &Path, error: &rocksdb::Error) -> Error {
     match error.kind() {
         rocksdb::ErrorKind::Corruption => Error::Damaged(error.to_string()),
-        _ => Error::Open { dir: dir.to_owned(), reason: error.to_string() },
+        _ => Error::open(dir, error.to_string()),
     }
 }
 
-fn db_options(dir: &Path, options: &Options) -> RocksOptions {
-    let mut db = RocksOptions::default();
+fn db_options(dir: &Path, options: &Options) -> Result<RocksOptions, rocksdb::Error> {
+    // A new log would set aside more than two generations before it holds a byte: on a nearly full
+    // disk that is all the room there is, and on any other it gains nothing measurable.
+    let mut db = RocksOptions::default().get_options_from_string("allow_fallocate=false")?;
     db.create_if_missing(true);
     db.create_missing_column_families(true);
     db.set_max_background_jobs(options.background_jobs);
@@ -179,7 +194,7 @@ fn db_options(dir: &Path, options: &Options) -> RocksOptions {
     db.set_max_log_file_size(8 << 20);
     db.set_stats_dump_period_sec(0);
     db.set_stats_persist_period_sec(0);
-    db
+    Ok(db)
 }
 
 fn log_options(options: &Options, cache: &Cache) -> Result<RocksOptions, rocksdb::Error> {
@@ -189,17 +204,13 @@ fn log_options(options: &Options, cache: &Cache) -> Result<RocksOptions, rocksdb
     // Twice a generation, so that RocksDB never switches the memtable by itself.
     let buffer = options.generation_bytes.saturating_mul(2).max(8 << 20);
     log.set_write_buffer_size(usize::try_from(buffer).unwrap_or(usize::MAX));
-    log.set_max_write_buffer_number(4);
+    never_stall(&mut log);
     log.set_compression_type(DBCompressionType::None);
     // One level beside level 0. With more, RocksDB keeps emptying the upper ones, and a file that
     // enters an empty level may be rewritten instead of moved.
     log.set_num_levels(2);
     // One file is enough to move it on; files left in level 0 could not be dropped.
     log.set_level_zero_file_num_compaction_trigger(1);
-    log.set_level_zero_slowdown_writes_trigger(40);
-    log.set_level_zero_stop_writes_trigger(80);
-    log.set_soft_pending_compaction_bytes_limit(0);
-    log.set_hard_pending_compaction_bytes_limit(0);
     log.set_target_file_size_base(options.generation_bytes.max(4 << 20));
     // Never rewrite a file because of its age.
     log.set_ttl(0);
@@ -208,9 +219,22 @@ fn log_options(options: &Options, cache: &Cache) -> Result<RocksOptions, rocksdb
     Ok(log)
 }
 
+/// RocksDB stops all writes when any column family has too many memtables or tables to work off;
+/// `flow` holds back what can wait instead. Memory for memtables is taken as they fill, so a bound
+/// that is out of reach costs nothing.
+fn never_stall(column: &mut RocksOptions) {
+    const OUT_OF_REACH: i32 = 1 << 30;
+    column.set_max_write_buffer_number(64);
+    column.set_level_zero_slowdown_writes_trigger(OUT_OF_REACH);
+    column.set_level_zero_stop_writes_trigger(OUT_OF_REACH);
+    column.set_soft_pending_compaction_bytes_limit(0);
+    column.set_hard_pending_compaction_bytes_limit(0);
+}
+
 fn meta_options(cache: &Cache) -> RocksOptions {
     let mut meta = RocksOptions::default();
     meta.set_write_buffer_size(16 << 20);
+    never_stall(&mut meta);
     meta.set_compression_type(DBCompressionType::None);
     meta.set_block_based_table_factory(&table(cache, 16 << 10));
     meta
@@ -221,6 +245,7 @@ fn state_options(cache: &Cache) -> Result<RocksOptions, rocksdb::Error> {
     let mut state =
         RocksOptions::default().get_options_from_string("memtable_max_range_deletions=1000")?;
     state.set_write_buffer_size(16 << 20);
+    never_stall(&mut state);
     state.set_compression_type(DBCompressionType::None);
     let mut table = table(cache, 16 << 10);
     table.set_bloom_filter(10.0, false);

@@ -8,6 +8,7 @@ use std::sync::Weak;
 
 use rocksdb::WriteBatch;
 
+use crate::activity::Lane;
 use crate::keys::{self, Kind};
 use crate::writer::Writer;
 use crate::{failpoint, fatal};
@@ -26,11 +27,16 @@ impl Writer {
         let batch = self.seal(current, total, next);
         self.write(batch);
         failpoint::hit("switch.sealed");
-        if let Err(error) = self.rocks.flush(wait) {
+        let flushed = self.shared.activity.run(Lane::Write, || self.rocks.flush(wait));
+        if let Err(error) = flushed {
             fatal("cannot flush", &error);
         }
         failpoint::hit("switch.after");
         self.logged = 0;
+        self.shared.flow.update(&self.rocks);
+        if self.shared.flow.is_behind() {
+            self.shared.watch.call();
+        }
         self.shared.generations.lock().switch();
         tracing::debug!(generation = next, sealed_bytes = total, "generation begun");
         self.retire_dead();

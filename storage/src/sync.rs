@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::activity::Lane;
 use crate::db::Shared;
 use crate::failpoint::{self, WalSizes};
 use crate::rocks::Rocks;
@@ -98,7 +99,7 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks, synced: &Synced) {
         let sizes = WalSizes::measure(&shared.dir);
         let (started, covered) = (Instant::now(), rocks.latest_write());
         if !mutant::on("ack-before-fsync")
-            && let Err(error) = rocks.sync_wal()
+            && let Err(error) = shared.activity.run(Lane::Sync, || rocks.sync_wal())
         {
             fatal("cannot sync the write-ahead log", &error);
         }
@@ -109,7 +110,8 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks, synced: &Synced) {
             needed_log = rocks.needed_log();
         }
         rounds += 1;
-        if let Err(error) = synced.note(covered, needed_log) {
+        let noted = shared.activity.run(Lane::Sync, || synced.note(covered, needed_log));
+        if let Err(error) = noted {
             fatal("cannot note what was synced", &error);
         }
         shared.counters.synced(started.elapsed());

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 
 use rocksdb::WriteBatch;
 
+use crate::activity::Lane;
 use crate::counters::{add, load};
 use crate::db::Shared;
 use crate::group::Cell;
@@ -87,7 +88,8 @@ impl Writer {
             return;
         }
         self.logged += batch.size_in_bytes() as u64;
-        if let Err(error) = self.rocks.write(batch) {
+        let written = self.shared.activity.run(Lane::Write, || self.rocks.write(batch));
+        if let Err(error) = written {
             fatal("cannot write", &error);
         }
         add(&self.shared.counters.batches, 1);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::disk::Disk;
 use super::http::{self, Answer};
 use super::process::{self, Output, Process};
 use super::{clock, logs, ports, wait};
@@ -141,12 +142,13 @@ impl Broker {
         Duration::from_millis(ticks * 10)
     }
 
-    /// Bytes of files under the data directory.
+    /// Bytes of files under the data directory, without those set aside for a full disk.
     pub fn disk(&self) -> u64 {
         fn bytes(path: &Path) -> u64 {
             let Ok(entries) = fs::read_dir(path) else { return 0 };
             let size = |entry: fs::DirEntry| match entry.metadata() {
                 Ok(data) if data.is_dir() => bytes(&entry.path()),
+                Ok(_) if entry.file_name() == "quorate.ballast" => 0,
                 Ok(data) => data.len(),
                 Err(_) => 0, // removed meanwhile
             };
@@ -193,6 +195,7 @@ pub struct Cluster {
     brokers: Vec<Broker>,
     allowed: Mutex<Vec<String>>,
     settings: Vec<(String, String)>,
+    disks: Vec<Disk>,
 }
 
 impl Cluster {
@@ -202,14 +205,30 @@ impl Cluster {
 
     /// Forms a cluster; `settings` are environment variables, as `QUORATE_TOPICS_RETENTION_MS`.
     pub fn start_with(name: &str, brokers: u64, settings: &[(&str, &str)]) -> Cluster {
+        Cluster::form(fresh_dir(name), brokers, settings, Vec::new())
+    }
+
+    /// Forms a cluster in which each broker has a disk of `bytes` for itself. Takes root.
+    pub fn start_on_disks(
+        name: &str,
+        brokers: u64,
+        bytes: u64,
+        settings: &[(&str, &str)],
+    ) -> Cluster {
         let dir = fresh_dir(name);
+        let disk = |id| Disk::new(&dir.join(format!("broker-{id}")), bytes);
+        let disks = (1..=brokers).map(disk).collect();
+        Cluster::form(dir, brokers, settings, disks)
+    }
+
+    fn form(dir: PathBuf, brokers: u64, settings: &[(&str, &str)], disks: Vec<Disk>) -> Cluster {
         let first = Broker::new(&dir, 1, &[], settings);
         let join = [first.peer];
         let rest = (2..=brokers).map(|id| Broker::new(&dir, id, &join, settings));
         let brokers: Vec<Broker> = std::iter::once(first).chain(rest).collect();
         let settings = settings.iter().map(|(key, value)| ((*key).into(), (*value).into()));
         let settings = settings.collect();
-        let cluster = Cluster { dir, brokers, allowed: Mutex::default(), settings };
+        let cluster = Cluster { dir, brokers, allowed: Mutex::default(), settings, disks };
         cluster.broker(1).start();
         cluster.wait("the first broker is ready", || cluster.broker(1).ready().then_some(()));
         cluster.brokers[1..].iter().for_each(Broker::start);
@@ -225,6 +244,11 @@ impl Cluster {
 
     pub fn brokers(&self) -> &[Broker] {
         &self.brokers
+    }
+
+    /// The disks of the brokers, in their order, if they have their own.
+    pub fn disks(&self) -> &[Disk] {
+        &self.disks
     }
 
     pub fn broker(&self, id: u64) -> &Broker {
@@ -343,7 +367,10 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         let failed = std::thread::panicking();
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.gate()));
+        // What waits for a frozen disk cannot be killed.
+        self.disks.iter().for_each(Disk::thaw_if_frozen);
         self.brokers.iter().for_each(|broker| drop(broker.process().take()));
+        self.disks.clear();
         match checked {
             Ok(()) if !failed => drop(fs::remove_dir_all(&self.dir)),
             Err(reason) if !failed => std::panic::resume_unwind(reason),

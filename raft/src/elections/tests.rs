@@ -9,6 +9,7 @@ fn follower_of(leader: u64, term: u64, voters: &[u64]) -> View {
         state: ServerState::Follower,
         vote: Vote::new_committed(term, leader),
         configs: vec![voters.iter().copied().collect()],
+        learners: BTreeSet::new(),
     }
 }
 

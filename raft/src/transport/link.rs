@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,6 +52,8 @@ pub(crate) struct Link {
     out: mpsc::Sender<Frame>,
     next: AtomicU64,
     heard: AtomicBool,
+    /// What the peer last said of its disk; outlives the connection.
+    condition: Arc<AtomicU8>,
     closed: watch::Sender<bool>,
     waiting: Mutex<Waiting>,
     clock: Mutex<Clock>,
@@ -77,13 +79,14 @@ struct Waiting {
 
 impl Link {
     /// Takes over a connection after its handshake.
-    pub fn start(stream: TcpStream, frame_max: usize) -> Arc<Self> {
+    pub fn start(stream: TcpStream, frame_max: usize, condition: Arc<AtomicU8>) -> Arc<Self> {
         let (input, output) = stream.into_split();
         let (out, frames) = mpsc::channel(OUT_FRAMES);
         let link = Arc::new(Self {
             out,
             next: AtomicU64::new(1),
             heard: AtomicBool::new(true),
+            condition,
             closed: watch::Sender::new(false),
             waiting: Mutex::default(),
             clock: Mutex::default(),
@@ -121,7 +124,8 @@ impl Link {
     fn dispatch(&self, kind: u8, body: Bytes) -> Result<(), DecodeError> {
         match kind {
             message::PONG => {
-                let (nonce, wall) = message::read_pong(body)?;
+                let (nonce, wall, condition) = message::read_pong(body)?;
+                self.condition.store(condition.to_bits(), Ordering::Relaxed);
                 self.compare_clock(nonce, wall);
             }
             message::REPLY => {

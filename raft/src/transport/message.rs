@@ -11,6 +11,7 @@ use quorate_storage::{EntryId, EntryKind};
 
 use super::frame::{self, Frame};
 use super::wire::{Get, Put};
+use crate::condition::Condition;
 use crate::error::DecodeError;
 use crate::types::{AppendRequest, AppendResult, Entry, TypeConfig, from_stored, to_stored};
 
@@ -226,19 +227,21 @@ pub(crate) fn read_number(body: Bytes) -> Result<u64, DecodeError> {
 }
 
 /// Answers a ping with this node's wall clock, in milliseconds since 1970.
-pub(crate) fn pong(nonce: u64, wall_ms: i64) -> Frame {
+pub(crate) fn pong(nonce: u64, wall_ms: i64, condition: Condition) -> Frame {
     let mut head = frame::start(PONG);
     head.u64(nonce);
     head.u64(wall_ms.cast_unsigned());
+    head.u8(condition.to_bits());
     frame::finish(head, Vec::new())
 }
 
-/// Nonce and wall clock of a [`PONG`] frame.
-pub(crate) fn read_pong(body: Bytes) -> Result<(u64, i64), DecodeError> {
+/// Nonce, wall clock and the disk's condition of a [`PONG`] frame.
+pub(crate) fn read_pong(body: Bytes) -> Result<(u64, i64, Condition), DecodeError> {
     let mut input = Get::new(body);
     let (nonce, wall_ms) = (input.u64()?, input.u64()?.cast_signed());
+    let condition = Condition::from_bits(input.u8()?);
     input.end()?;
-    Ok((nonce, wall_ms))
+    Ok((nonce, wall_ms, condition))
 }
 
 /// Most heartbeats in one frame.

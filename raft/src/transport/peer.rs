@@ -7,7 +7,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use super::heartbeat::{self, Heartbeat};
 use super::hello::{self, Hello, HelloError};
 use super::link::{Link, RequestError};
+use crate::condition::Condition;
 use crate::config::{FailureConfig, TransportLimits};
 use crate::failure::Liveness;
 use crate::platform::TcpStream;
@@ -49,6 +50,7 @@ pub(crate) struct Peer {
     link: watch::Sender<Option<Arc<Link>>>,
     /// Number of the process the peer last was; 0 before the first contact.
     incarnation: AtomicU64,
+    condition: Arc<AtomicU8>,
     /// Append bytes that may be unanswered.
     pub credits: Arc<Semaphore>,
     wake: Notify,
@@ -65,6 +67,7 @@ impl Peer {
             address: watch::Sender::new(None),
             link: watch::Sender::new(None),
             incarnation: AtomicU64::new(0),
+            condition: Arc::default(),
             credits: Arc::new(Semaphore::new(common.limits.peer_inflight_bytes)),
             wake: Notify::new(),
             heartbeats,
@@ -109,6 +112,11 @@ impl Peer {
     /// The peer was heard of in another way: dial now.
     pub fn dial_now(&self) {
         self.wake.notify_one();
+    }
+
+    /// What the peer last said of its disk.
+    pub fn condition(&self) -> Condition {
+        Condition::from_bits(self.condition.load(Ordering::Relaxed))
     }
 
     /// Why there is no connection, in words for an operator.
@@ -210,16 +218,19 @@ impl Peer {
         address: &mut watch::Receiver<Option<Address>>,
         common: &Common,
     ) {
-        let link = Link::start(stream, common.limits.frame_bytes);
         let before = self.incarnation.swap(theirs.incarnation, Ordering::AcqRel);
+        if before != theirs.incarnation {
+            self.condition.store(Condition::default().to_bits(), Ordering::Relaxed);
+        }
+        let link = Link::start(stream, common.limits.frame_bytes, Arc::clone(&self.condition));
         *self.problem.lock() = None;
         self.link.send_replace(Some(Arc::clone(&link)));
         tracing::debug!(peer = self.id, "connected to peer");
-        common.liveness.set(self.id, true);
+        common.liveness.set(self.id, !self.condition().stalled);
         common.liveness.connected(self.id, before != theirs.incarnation);
         let silent = tokio::select! {
             () = link.closed() => false,
-            () = silence(&link, &common.failure) => true,
+            () = self.watch(&link, common) => true,
             _ = address.changed() => false,
         };
         self.link.send_replace(None);
@@ -227,6 +238,21 @@ impl Peer {
         tracing::debug!(peer = self.id, silent, "connection to peer ended");
         if silent {
             common.liveness.set(self.id, false);
+        }
+    }
+
+    /// Pings; returns when the peer was silent for too many ping intervals. A peer whose disk hangs
+    /// answers and yet can neither lead nor acknowledge, so it counts as dead until that is over.
+    async fn watch(&self, link: &Link, common: &Common) {
+        let FailureConfig { ping_interval, dead_after, .. } = common.failure;
+        let mut ticks = tokio::time::interval(ping_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut silent = Duration::ZERO;
+        while silent < dead_after {
+            ticks.tick().await;
+            silent = if link.heard() { Duration::ZERO } else { silent + ping_interval };
+            common.liveness.set(self.id, !self.condition().stalled);
+            link.ping();
         }
     }
 
@@ -247,18 +273,6 @@ impl Peer {
             }
         }
         *problem = Some(error);
-    }
-}
-
-/// Returns when the peer was silent for too many ping intervals.
-async fn silence(link: &Link, failure: &FailureConfig) {
-    let mut ticks = tokio::time::interval(failure.ping_interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut silent = Duration::ZERO;
-    while silent < failure.dead_after {
-        ticks.tick().await;
-        silent = if link.heard() { Duration::ZERO } else { silent + failure.ping_interval };
-        link.ping();
     }
 }
 

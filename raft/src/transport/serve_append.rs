@@ -91,7 +91,14 @@ fn open(session: &Session, id: u64, group: u64) -> Option<Stream> {
     let (requests, queue) = mpsc::channel(DEPTH + 1);
     let (taken, mut given_back) = mpsc::channel(2 * DEPTH + 2);
     let input =
-        stream::unfold(queue, |mut queue| async move { Some((queue.recv().await?, queue)) });
+        stream::unfold((queue, Arc::clone(&session.core)), |(mut queue, core)| async move {
+            let request: AppendRequest = queue.recv().await?;
+            // Here and not in the core, which would keep votes waiting as well.
+            if !request.entries.is_empty() {
+                core.db.admit().await;
+            }
+            Some((request, (queue, core)))
+        });
     let answers = replica.raft.stream_append(Box::pin(input));
     let out = session.out.clone();
     tokio::spawn(async move {

@@ -169,7 +169,7 @@ async fn member_frame(
     match kind {
         message::PING => {
             let nonce = message::read_number(body).map_err(invalid)?;
-            session.answer(message::pong(nonce, wall_ms()))
+            session.answer(message::pong(nonce, wall_ms(), session.core.condition()))
         }
         message::APPEND => streams.append(session, body).await,
         message::APPEND_END => {

@@ -63,6 +63,7 @@ async fn victim() -> Victim {
         directory_id: 11,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         advertised: String::new(),
+        stall: crate::config::StallConfig::default(),
         failure: FailureConfig::default(),
         limits: TransportLimits { frame_bytes: 1 << 20, ..TransportLimits::default() },
     };

@@ -53,6 +53,7 @@ pub fn config(id: u64, listen: SocketAddr, limits: TransportLimits) -> NodeConfi
         directory_id: u128::from(id) + 1000,
         listen,
         advertised: String::new(),
+        stall: quorate_raft::StallConfig::default(),
         failure: FailureConfig::default(),
         limits,
     }

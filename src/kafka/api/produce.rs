@@ -13,6 +13,7 @@ use bytes::Bytes;
 use kafka_wire::ProduceRequest;
 use kafka_wire::produce_request::PartitionProduceData;
 use kafka_wire_core::Decoder;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::wait_of;
@@ -61,6 +62,8 @@ pub(super) struct Begun {
 pub(super) struct UnderWay {
     append: PendingAppend,
     ticket: Option<Ticket>,
+    /// Whether this broker's disk hangs, so that nobody may answer.
+    aside: watch::Receiver<bool>,
 }
 
 /// One topic of a request, named as the request did.
@@ -161,7 +164,7 @@ async fn append_to(
     }
     let ticket = call.pipeline.enter(info.group, led.epoch, batch.header(), knows())?;
     match led.partition.append(batch, now_ms, led.epoch).await {
-        Ok(append) => Ok(UnderWay { append, ticket }),
+        Ok(append) => Ok(UnderWay { append, ticket, aside: led.partition.group().aside() }),
         Err(error) => {
             if let Some(ticket) = ticket {
                 ticket.failed();
@@ -271,8 +274,16 @@ pub(super) async fn committed(
     append: Result<UnderWay, Failure>,
     deadline: Instant,
 ) -> Result<Appended, Failure> {
-    let UnderWay { append, ticket } = append?;
-    let outcome = timeout_at(deadline, append).await;
+    let UnderWay { append, ticket, mut aside } = append?;
+    let answered = async {
+        tokio::select! {
+            biased;
+            outcome = append => outcome,
+            // The sender lives as long as the partition; without it the log answers.
+            Ok(_) = aside.wait_for(|aside| *aside) => Err(AppendError::Indeterminate),
+        }
+    };
+    let outcome = timeout_at(deadline, answered).await;
     // A batch that the log itself refused leaves no gap: the log knows the producer, so it will judge
     // what follows as well, and the refused batch may never come again.
     let settled = matches!(outcome, Ok(Ok(_) | Err(AppendError::Refused(_))));
@@ -296,6 +307,7 @@ impl Failure {
         let leader = match error {
             AppendError::NotLeader { leader } => route::hint(face, leader),
             AppendError::Busy
+            | AppendError::NoSpace { .. }
             | AppendError::Refused(_)
             | AppendError::Indeterminate
             | AppendError::Closed => None,

@@ -179,6 +179,7 @@ fn config() -> NodeConfig {
         directory_id: 1,
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         advertised: "127.0.0.1:0".to_owned(),
+        stall: quorate_raft::StallConfig::default(),
         failure: quorate_raft::FailureConfig::default(),
         limits: quorate_raft::TransportLimits::default(),
     }

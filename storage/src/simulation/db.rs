@@ -11,7 +11,7 @@ use super::disk::{self, Disk, Inner};
 use super::image::Record;
 use super::log::Log;
 use crate::sync::{Callback, fire};
-use crate::{Durable, Error, GroupId, Options, Stats};
+use crate::{Durable, Error, GroupId, Operations, Options, Stats};
 
 /// One broker's storage. Opened once per disk until it is closed, dropped, or the disk crashes.
 pub struct Db {
@@ -71,6 +71,19 @@ impl Db {
     pub fn stats(&self) -> Stats {
         Stats::default()
     }
+
+    /// A simulated disk has room for everything.
+    pub fn low_on_space(&self) -> bool {
+        false
+    }
+
+    /// A simulated disk never hangs.
+    pub fn operations(&self) -> Operations {
+        Operations::default()
+    }
+
+    /// A simulated disk has no tables to fall behind with.
+    pub async fn admit(&self) {}
 
     /// Syncs what is written, fires its callbacks and gives the disk free. Idempotent.
     pub fn close(&self) {

@@ -9,5 +9,6 @@ mod opening;
 mod power;
 mod reopen;
 mod space;
+mod stall;
 mod support;
 mod workload;
