@@ -1,12 +1,13 @@
 //! A broker: what it is made of, in which order that starts and stops.
 //!
-//! Start: storage, identity (formed, joined or remembered), the node, the metadata group, the drivers, and
+//! Start: file descriptors divided, storage, identity (formed, joined or remembered), the node, the metadata group, the drivers, and
 //! the faces last; Kafka clients are let in once the image is current. Stop: leaderships are handed over while the
 //! faces still say who has them now, then faces drain, groups close, storage is flushed.
 //!
 //! Invariant: a data directory belongs to one broker id of one cluster for ever; the broker presents the
 //! directory's own id with everything it does, so an emptied directory is never taken for the old one.
 
+mod descriptors;
 mod identity;
 mod join;
 mod readiness;
@@ -29,6 +30,7 @@ use crate::controller::Controller;
 use crate::metadata::Metadata;
 use crate::partition::Partitions;
 
+pub use descriptors::TooFewDescriptors;
 pub use identity::Identity;
 pub use readiness::Readiness;
 pub use start::StartError;

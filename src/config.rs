@@ -53,7 +53,7 @@ settings! {
         pipelined_requests_max: usize = 64, Allowed::Between(1, 10_000);
         /// The longest a connection may be silent before it is closed.
         idle_timeout_ms: u64 = 600_000, Allowed::Between(1_000, 86_400_000);
-        /// The most record bytes in one fetch answer, whatever the client asks for; a first batch may exceed it.
+        /// The most record bytes in one fetch answer, whatever the client asks for; a first batch may exceed it. Never more than 3/64 of requests_bytes_max, so that eight answers fit at a time.
         fetch_bytes_max: usize = 55 * MIB, Allowed::Between(1_024, 1_073_741_824);
         /// The longest a fetch may wait for new records, whatever the client asks for.
         fetch_wait_ms_max: u64 = 300_000, Allowed::Between(0, 300_000);

@@ -46,7 +46,7 @@ pub use reconcile::Progress;
 pub(crate) use reconcile::Reconciler;
 pub use removal::Removal;
 pub(crate) use replicas::Moves;
-pub use requests::TopicRef;
+pub use requests::{PARTITIONS_AT_ONCE, TopicRef};
 
 /// How long one driver step may wait for the cluster before it looks again.
 const STEP: Duration = Duration::from_secs(5);

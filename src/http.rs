@@ -31,6 +31,8 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use forward::ASKED_AT_A_TIME;
+pub(crate) use server::HEALTH_PLACES;
 pub use server::{Routers, serve};
 
 use crate::broker::Context;

@@ -30,7 +30,7 @@ pub use error::AdminError;
 pub(crate) use error::quote;
 pub use image::{Broker, Image, Load, cluster_id_text};
 pub use leaders::{Claim, Leader, Leaders};
-pub use machine::MetadataMachine;
+pub use machine::{MetadataMachine, Trial};
 pub use topic::{PartitionInfo, Topic};
 
 pub use crate::config::HostPort;

@@ -198,7 +198,7 @@ fn health_is_answered_while_silent_and_half_sent_requests_hold_every_place() {
     let settings = [("QUORATE_HTTP_REQUEST_TIMEOUT_MS", "600000")];
     let cluster = Cluster::start_with("places", 1, &settings);
     let broker = cluster.broker(1);
-    raise_open_files();
+    process::raise_open_files();
     let half = b"POST /v1/topics HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
         content-length: 100\r\n\r\n{";
     for (what, start) in [("half-sent", &half[..]), ("silent", &[])] {
@@ -345,11 +345,76 @@ fn a_topic_named_a_hundred_thousand_times_is_described_once() {
     assert!(grown < 100 * MIB, "grown by {} MiB", grown / MIB);
 }
 
+/// CreateTopics version 4 of topics with one partition each, only to be validated: how often each error comes.
+fn validated(wire: &mut Wire, topics: usize, partitions: i32) -> Vec<(i16, usize)> {
+    let mut body = Pen::default().i32(topics as i32);
+    for n in 0..topics {
+        body = body.string(&format!("{n}")).i32(partitions).i16(1).i32(0).i32(0);
+    }
+    let mut eye = wire.call(kafka::CREATE_TOPICS, 4, &body.i32(30_000).i8(1));
+    eye.i32();
+    let mut errors = eye.list(|eye| {
+        eye.string();
+        (eye.i16(), eye.string()).0
+    });
+    errors.sort_unstable();
+    errors.chunk_by(|a, b| a == b).map(|same| (same[0], same.len())).collect()
+}
+
+#[test]
+fn topics_that_are_only_validated_take_little_however_many_they_are() {
+    let cluster = Cluster::start("validated", 1);
+    let broker = cluster.broker(1);
+    let mut wire = Wire::connect(broker.kafka);
+    assert_eq!(validated(&mut wire, 10, 10), [(NONE, 10)]);
+    let before = broker.peak_memory();
+    assert_eq!(validated(&mut wire, 10_000, 1), [(NONE, 10_000)]);
+    assert_eq!(validated(&mut wire, 170_000, 1), [(kafka::INVALID_REQUEST, 170_000)]);
+    assert_eq!(validated(&mut wire, 1_000, 10_000), [(kafka::INVALID_REQUEST, 1_000)]);
+    let grown = broker.peak_memory().saturating_sub(before);
+    assert!(grown < 250 * MIB, "grown by {} MiB", grown / MIB);
+    serves(&cluster, "after-validated");
+}
+
+#[test]
+fn an_answer_takes_the_memory_of_its_records_once() {
+    let settings = [
+        ("QUORATE_KAFKA_REQUESTS_BYTES_MAX", "4294967296"),
+        ("QUORATE_STORAGE_CACHE_BYTES", "1048576"),
+    ];
+    let cluster = Cluster::start_with("once", 1, &settings);
+    let broker = cluster.broker(1);
+    cluster.create_topic("once", 4, 1);
+    let value = "x".repeat(1_000_000);
+    let batch = Batch::of(&[&value]).bytes();
+    for index in 0..4 {
+        let mut wire = kafka::at_leader(&cluster, "once", index);
+        for _ in 0..13 {
+            assert_eq!(produce(&mut wire, "once", index, &batch).error, NONE);
+        }
+    }
+    let mut wire = Wire::connect(broker.kafka);
+    let body = Pen::default().i32(-1).i32(0).i32(1).i32(60 << 20).i8(0).i32(0).i32(-1);
+    let mut body = body.i32(1).string("once").i32(4);
+    for index in 0..4 {
+        body = body.i32(index).i32(-1).i64(0).i64(-1).i32(20 << 20);
+    }
+    let body = body.i32(0).string("");
+    broker.forget_peak_memory();
+    let before = broker.peak_memory();
+    let fetched = kafka::fetched(wire.call(kafka::FETCH, 11, &body));
+    let bytes = |it: &kafka::Fetched| it.records.as_ref().map_or(0, Vec::len) as u64;
+    let bytes: u64 = fetched.partitions.iter().map(bytes).sum();
+    assert!(bytes > 52_000_000, "{bytes}");
+    let grown = broker.peak_memory().saturating_sub(before);
+    assert!(grown < bytes * 3 / 2, "grown by {} MiB for {} MiB", grown / MIB, bytes / MIB);
+}
+
 #[test]
 fn five_thousand_idle_connections_are_held_in_little_memory_beside_working_ones() {
     let cluster = Cluster::start("idle", 1);
     let broker = cluster.broker(1);
-    raise_open_files();
+    process::raise_open_files();
     let before = broker.memory();
     let mut idle: Vec<Wire> = (0..5_000).map(|_| Wire::connect(broker.kafka)).collect();
     // Each has spoken once, so each is accepted and set up.
@@ -364,12 +429,4 @@ fn five_thousand_idle_connections_are_held_in_little_memory_beside_working_ones(
     serves(&cluster, "beside-idle");
     drop(idle);
     serves(&cluster, "after-idle");
-}
-
-/// This process holds the other end of 5,000 connections.
-fn raise_open_files() {
-    let own = std::process::id().to_string();
-    let limits = "--nofile=16384:";
-    let raised = std::process::Command::new("prlimit").args(["--pid", &own, limits]).status();
-    assert!(raised.unwrap().success(), "5,000 connections need 16,384 open files");
 }

@@ -18,6 +18,7 @@ pub(crate) mod link;
 pub(crate) mod message;
 pub(crate) mod network;
 pub(crate) mod peer;
+mod places;
 pub(crate) mod receive;
 pub(crate) mod serve_append;
 pub(crate) mod serve_request;

@@ -10,6 +10,7 @@ use quorate_storage::{Db, DiskSpace, EXIT_STORAGE, Options};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::descriptors::{Descriptors, TooFewDescriptors};
 use super::identity::IdentityError;
 use super::register::Registration;
 use super::sockets::{Addresses, Sockets};
@@ -56,13 +57,15 @@ pub enum StartError {
     NotLetIn { seconds: u64, last: String },
     #[error(transparent)]
     Raft(#[from] quorate_raft::Error),
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
 }
 
 impl StartError {
     /// Returns the code the process should exit with.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotAdvertised { .. } | Self::OtherBroker { .. } => 2,
+            Self::NotAdvertised { .. } | Self::OtherBroker { .. } | Self::Descriptors(_) => 2,
             Self::Refused(_) => 4,
             Self::Storage(quorate_storage::Error::Damaged(_))
             | Self::Identity(IdentityError::Unreadable(_)) => {
@@ -78,12 +81,13 @@ impl Broker {
     ///
     /// Returns when its faces are bound and it takes part in elections; it lets Kafka clients in by itself
     /// once its image is current, which takes a majority of the metadata voters.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(mut config: Config) -> Result<Self, StartError> {
+        let descriptors = Descriptors::claim(&mut config)?;
         let config = Arc::new(config);
         let sockets = Sockets::bind(&config).await?;
-        let (db, layout) = open_db(&config).await?;
+        let (db, layout) = open_db(&config, &descriptors).await?;
         let (identity, peers) = identify(&db, &config, &sockets.addresses).await?;
-        let node = start_node(&config, &sockets, identity, &db, &layout).await?;
+        let node = start_node(&config, &sockets, identity, &db, &layout, &descriptors).await?;
         for peer in peers.iter().filter(|peer| peer.id != identity.node_id) {
             node.set_peer(peer.id, &peer.address, peer.directory_id);
         }
@@ -187,13 +191,17 @@ async fn serve_kafka(
     listener.run(context, stopped).await;
 }
 
-async fn open_db(config: &Config) -> Result<(Arc<Db>, Options), StartError> {
+async fn open_db(
+    config: &Config,
+    descriptors: &Descriptors,
+) -> Result<(Arc<Db>, Options), StartError> {
     let dir = config.broker.data_dir.join(DB_DIR);
     let settings = config.storage.clone();
+    let max_open_files = descriptors.tables();
     let open = move || {
         // A file system that does not tell its size is taken for a large one.
         let total = DiskSpace::of(&dir).map_or(u64::MAX, |disk| disk.total);
-        let layout = space::options(&settings, total);
+        let layout = Options { max_open_files, ..space::options(&settings, total) };
         Db::open(&dir, layout.clone()).map(|db| (db, layout))
     };
     let opened = tokio::task::spawn_blocking(open).await;
@@ -228,6 +236,7 @@ async fn start_node(
     identity: Identity,
     db: &Arc<Db>,
     layout: &Options,
+    descriptors: &Descriptors,
 ) -> Result<Arc<Node>, StartError> {
     let node = NodeConfig {
         node_id: identity.node_id,
@@ -247,6 +256,7 @@ async fn start_node(
         limits: TransportLimits {
             frame_bytes: FRAME_BYTES,
             node_inflight_bytes: space::in_flight_bytes(layout),
+            connections: descriptors.peer_connections,
             ..TransportLimits::default()
         },
     };

@@ -12,12 +12,15 @@ use uuid::Uuid;
 
 use super::Controller;
 use crate::metadata::{
-    AdminError, Command, Done, Image, MetadataMachine, NewPartitions, NewTopic, PartitionInfo,
-    Topic, quote,
+    AdminError, Command, Done, Image, NewPartitions, NewTopic, PartitionInfo, Topic, Trial, quote,
 };
 
 /// Requests of one batch that are under way at a time; the metadata leader merges them into few writes.
 const CONCURRENT: usize = 64;
+
+/// Partitions that one request adds, over all its topics: as many as one topic may have, and as in Kafka. What a
+/// request makes this broker hold, also one that only wants to know whether it would work, is bounded by it.
+pub const PARTITIONS_AT_ONCE: usize = 10_000;
 
 /// A producer asks for a new id once in its life; 1000 at a time keep brokers away from the log (KIP-730).
 const PRODUCER_IDS: u32 = 1_000;
@@ -39,13 +42,17 @@ impl Controller {
         validate_only: bool,
         timeout: Duration,
     ) -> Vec<Result<Arc<Topic>, AdminError>> {
-        let deadline = Instant::now() + timeout;
-        let create = |topic: NewTopic| async move {
-            let id = Uuid::new_v4();
-            let command = Command::CreateTopic { id, topic: self.with_defaults(topic) };
-            self.change_topic(command, validate_only, deadline).await
-        };
-        each(topics, create).await
+        let topics: Vec<_> = topics.into_iter().map(|topic| self.with_defaults(topic)).collect();
+        let added = topics.iter().map(|topic| match topic.assignment.len() {
+            0 => topic.partitions.unwrap_or(1) as usize,
+            named => named,
+        });
+        if let Err(error) = check_added(added) {
+            return vec![Err(error); topics.len()];
+        }
+        let command = |topic| Command::CreateTopic { id: Uuid::new_v4(), topic };
+        let commands = topics.into_iter().map(command).collect();
+        self.change_topics(commands, validate_only, timeout).await
     }
 
     /// Deletes topics; their data goes as soon as each broker sees it.
@@ -70,11 +77,16 @@ impl Controller {
         validate_only: bool,
         timeout: Duration,
     ) -> Vec<Result<Arc<Topic>, AdminError>> {
-        let deadline = Instant::now() + timeout;
-        let create = |request: NewPartitions| async move {
-            self.change_topic(Command::CreatePartitions(request), validate_only, deadline).await
-        };
-        each(topics, create).await
+        let image = self.metadata().image();
+        let added = topics.iter().map(|request| {
+            let now = image.topic(&request.topic).map_or(0, |topic| topic.partitions.len());
+            (request.total as usize).saturating_sub(now)
+        });
+        if let Err(error) = check_added(added) {
+            return vec![Err(error); topics.len()];
+        }
+        let commands = topics.into_iter().map(Command::CreatePartitions).collect();
+        self.change_topics(commands, validate_only, timeout).await
     }
 
     /// Sets and removes explicit configs of a topic.
@@ -88,7 +100,8 @@ impl Controller {
     ) -> Result<Arc<Topic>, AdminError> {
         let id = resolve(&self.metadata().image(), &TopicRef::Name(topic.to_owned()))?;
         let command = Command::AlterConfigs { topic: id, set, remove };
-        self.change_topic(command, validate_only, Instant::now() + timeout).await
+        let mut changed = self.change_topics(vec![command], validate_only, timeout).await;
+        changed.pop().unwrap_or(Err(AdminError::Timeout))
     }
 
     /// Asks for `replicas` to keep the partition, the first as preferred leader. Returns once the request
@@ -153,28 +166,35 @@ impl Controller {
         }
     }
 
-    /// Submits a command about one topic and returns the topic it leaves.
-    async fn change_topic(
+    /// Submits commands about one topic each and returns the topics that they leave.
+    async fn change_topics(
         &self,
-        command: Command,
+        commands: Vec<Command>,
         validate_only: bool,
-        deadline: Instant,
-    ) -> Result<Arc<Topic>, AdminError> {
-        let find = |image: &Image| match &command {
-            Command::CreateTopic { id, .. } | Command::AlterConfigs { topic: id, .. } => {
-                image.topic_by_id(*id).cloned()
-            }
-            Command::CreatePartitions(request) => image.topic(&request.topic).cloned(),
-            _ => None,
-        };
+        timeout: Duration,
+    ) -> Vec<Result<Arc<Topic>, AdminError>> {
         if validate_only {
-            let (image, reply) = MetadataMachine::try_on(&self.metadata().image(), &command);
-            reply?;
-            return find(&image).ok_or(AdminError::Timeout);
+            return self.try_commands(&commands).await;
         }
-        self.submit(command.clone(), deadline).await?;
-        // Missing after success: the image did not arrive in time, or the topic is deleted again.
-        find(&self.metadata().image()).ok_or(AdminError::Timeout)
+        let deadline = Instant::now() + timeout;
+        let change = |command: Command| async move {
+            self.submit(command.clone(), deadline).await?;
+            // Missing after success: the image did not arrive in time, or the topic is deleted again.
+            command.topic_of(&self.metadata().image()).cloned().ok_or(AdminError::Timeout)
+        };
+        each(commands, change).await
+    }
+
+    /// Judges each command by itself on the local image, and changes nothing.
+    async fn try_commands(&self, commands: &[Command]) -> Vec<Result<Arc<Topic>, AdminError>> {
+        let mut trial = Trial::of(&self.metadata().image());
+        let mut outcomes = Vec::with_capacity(commands.len());
+        for command in commands {
+            outcomes.push(trial.judge(command));
+            // Ten thousand topics take a while, and this thread serves others.
+            tokio::task::yield_now().await;
+        }
+        outcomes
     }
 
     fn partition(&self, topic: &str, index: i32) -> Result<(Uuid, PartitionInfo), AdminError> {
@@ -208,6 +228,18 @@ impl Controller {
         }
         topic
     }
+}
+
+/// Takes what each topic of a request would get. One alone is judged with its other properties.
+fn check_added(partitions: impl ExactSizeIterator<Item = usize>) -> Result<(), AdminError> {
+    let topics = partitions.len();
+    let added = partitions.fold(0, usize::saturating_add);
+    if topics > 1 && added > PARTITIONS_AT_ONCE {
+        return Err(AdminError::InvalidRequest(format!(
+            "it asks for {added} partitions; ask for {PARTITIONS_AT_ONCE} at a time at most"
+        )));
+    }
+    Ok(())
 }
 
 async fn each<T, R, F>(items: Vec<T>, ask: impl Fn(T) -> F) -> Vec<R>

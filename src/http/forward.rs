@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
 use crate::broker::Context;
 
@@ -16,6 +17,10 @@ const HEADER: &str = "x-quorate-forwarded";
 const WAIT: Duration = Duration::from_secs(2);
 /// A status of a broker with ten thousand groups takes a few megabytes.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Requests to other brokers under way at a time; each takes a thread and a file descriptor.
+pub(crate) const ASKED_AT_A_TIME: usize = 32;
+static ASKING: Semaphore = Semaphore::const_new(ASKED_AT_A_TIME);
 
 /// Returns whether another broker sent this request.
 pub(super) fn is_forwarded(headers: &HeaderMap) -> bool {
@@ -32,6 +37,7 @@ pub(super) async fn ask<T: DeserializeOwned + Send + 'static>(
         return None;
     }
     let address = context.metadata.image().brokers.get(&broker)?.http.to_string();
+    let _turn = ASKING.acquire().await.ok()?;
     // The HTTP client blocks, so it gets a thread of the blocking pool; its timeout bounds how long.
     let answer = tokio::task::spawn_blocking(move || get(&format!("http://{address}{path}")));
     match answer.await.ok()? {

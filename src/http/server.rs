@@ -24,7 +24,7 @@ use crate::config::Http;
 /// How long a client may take for a request's header; also how long an idle connection is kept.
 const HEADER_WAIT: Duration = Duration::from_secs(30);
 /// Connections beyond the configured ones, for questions about health.
-const HEALTH_PLACES: usize = 64;
+pub(crate) const HEALTH_PLACES: usize = 64;
 /// How long a client in such a place may take for its request's header.
 const HEALTH_HEADER_WAIT: Duration = Duration::from_secs(5);
 /// How long requests under way may take once the broker stops.

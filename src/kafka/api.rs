@@ -14,13 +14,29 @@ pub(super) mod metadata;
 pub(super) mod offset_for_leader_epoch;
 pub(super) mod produce;
 
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::time::Duration;
 
 /// Bounds how long a client's request may keep a handler waiting.
 const WAIT_MAX: Duration = Duration::from_secs(300);
+/// Every change waits so long for its outcome, whatever the client states: it takes the disks of a majority, and an
+/// answer given before they can have answered says nothing and has the client ask for the same again.
+const CHANGE_WAIT_MIN: Duration = Duration::from_secs(1);
 
 /// Returns the patience that a request states in milliseconds, within our own bounds.
 fn wait_of(timeout_ms: i32) -> Duration {
     let stated = u64::try_from(timeout_ms).unwrap_or(0);
     Duration::from_millis(stated).min(WAIT_MAX)
+}
+
+/// As [`wait_of`], for a request that changes something.
+fn change_wait_of(timeout_ms: i32) -> Duration {
+    wait_of(timeout_ms).max(CHANGE_WAIT_MIN)
+}
+
+/// Returns what is named more than once.
+fn repeated<T: Eq + Hash + Clone>(named: impl Iterator<Item = T>) -> HashSet<T> {
+    let mut once = HashSet::new();
+    named.filter(|name| !once.insert(name.clone())).collect()
 }

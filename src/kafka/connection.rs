@@ -35,24 +35,29 @@ use crate::telemetry::{self, metrics};
 
 /// An answer ready to be written.
 pub(crate) struct Answer {
-    /// `None`: the request wants no answer (acks=0).
-    frame: Option<Bytes>,
+    /// What is written, one piece after the other. Empty: the request wants no answer (acks=0).
+    pieces: Vec<Bytes>,
     /// Memory held until it is written.
     room: Option<Room>,
 }
 
 impl Answer {
     pub(crate) fn of(frame: Bytes) -> Answer {
-        Answer { frame: Some(frame), room: None }
+        Answer::in_pieces(vec![frame], None)
     }
 
     /// An answer whose memory counts until it is written.
     pub(crate) fn holding(frame: Bytes, room: Option<Room>) -> Answer {
-        Answer { frame: Some(frame), room }
+        Answer::in_pieces(vec![frame], room)
+    }
+
+    /// The same of a frame that is not in one piece.
+    pub(crate) fn in_pieces(pieces: Vec<Bytes>, room: Option<Room>) -> Answer {
+        Answer { pieces, room }
     }
 
     pub(crate) fn none() -> Answer {
-        Answer { frame: None, room: None }
+        Answer::in_pieces(Vec::new(), None)
     }
 }
 
@@ -197,9 +202,7 @@ async fn answer(
     while let Some(Pending { api, received, work, room, slots }) = pending.recv().await {
         let answer = work.await?;
         drop(room);
-        if let Some(bytes) = &answer.frame {
-            socket::write(&half, bytes).await?;
-        }
+        socket::write(&half, &answer.pieces).await?;
         let label = telemetry::Api { api: api.name };
         metrics().kafka_requests.get_or_create(&label).inc();
         metrics()

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::sessions::Sessions;
 use crate::broker::Context;
+use crate::config::Config;
 
 /// Memory is counted in such pieces, so that a semaphore's 32-bit permits reach far enough.
 const GRAIN_BYTES: usize = 1024;
@@ -99,6 +100,13 @@ impl Face {
     /// eight answers fit into memory at a time.
     pub(crate) fn fetch_bytes_max(&self) -> usize {
         self.context.config.kafka.fetch_bytes_max.min(self.answers.most.bytes / 8)
+    }
+
+    /// The configuration with what other settings leave of it.
+    pub(crate) fn in_force(&self) -> Config {
+        let mut config = Config::clone(&self.context.config);
+        config.kafka.fetch_bytes_max = self.fetch_bytes_max();
+        config
     }
 
     /// This broker's id as the protocol writes it.

@@ -1,8 +1,11 @@
 //! From what a request names to the replica that serves it, or the reason why this broker does not.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
+use quorate_storage::GroupId;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -35,6 +38,14 @@ pub(crate) struct PartitionKey {
     pub(crate) index: i32,
 }
 
+impl PartitionKey {
+    /// Finds the partition in `image`.
+    pub(crate) fn find<'i>(&self, image: &'i Image) -> Result<&'i PartitionInfo, ErrorCode> {
+        let topic = self.topic.find(image)?;
+        topic.partition(self.index).ok_or(ErrorCode::UnknownTopicOrPartition)
+    }
+}
+
 /// This broker does not serve the partition now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
@@ -44,6 +55,7 @@ pub(crate) struct Refused {
 }
 
 /// A replica that leads and may answer.
+#[derive(Clone)]
 pub(crate) struct Led {
     pub(crate) partition: Arc<Partition>,
     pub(crate) epoch: i32,
@@ -79,20 +91,18 @@ impl TopicKey {
     }
 }
 
-/// Finds the replica that leads a partition, if it is here. `claimed` is the leader epoch that the client
-/// believes in, -1 when it says nothing of it (KIP-320).
-pub(crate) fn lead(
-    face: &Face,
-    image: &Image,
-    key: &PartitionKey,
-    claimed: i32,
-) -> Result<Led, Refused> {
-    let topic = key.topic.find(image)?;
-    let info = topic.partition(key.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    lead_of(face, info, claimed)
+/// Finds a partition of a topic that is named by its name.
+pub(crate) fn find<'i>(
+    image: &'i Image,
+    topic: &str,
+    index: i32,
+) -> Result<&'i PartitionInfo, ErrorCode> {
+    let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)
 }
 
-/// As [`lead`], for a partition that was found already.
+/// Finds the replica that leads a partition, if it is here. `claimed` is the leader epoch that the client
+/// believes in, -1 when it says nothing of it (KIP-320).
 pub(crate) fn lead_of(face: &Face, info: &PartitionInfo, claimed: i32) -> Result<Led, Refused> {
     let elsewhere = || Refused {
         code: ErrorCode::NotLeaderOrFollower,
@@ -100,11 +110,74 @@ pub(crate) fn lead_of(face: &Face, info: &PartitionInfo, claimed: i32) -> Result
     };
     let partition = face.context.partitions.get(info.group).ok_or_else(elsewhere)?;
     let epoch = partition.leader_epoch_if_ready().map_err(|_| elsewhere())?;
-    match claimed {
-        -1 => Ok(Led { partition, epoch }),
-        claimed if claimed < epoch => Err(ErrorCode::FencedLeaderEpoch.into()),
-        claimed if claimed > epoch => Err(ErrorCode::UnknownLeaderEpoch.into()),
-        _ => Ok(Led { partition, epoch }),
+    let led = Led { partition, epoch };
+    led.check(claimed)?;
+    Ok(led)
+}
+
+impl Led {
+    /// Compares with the leader epoch that a client believes in, -1 when it says nothing of it (KIP-320).
+    pub(crate) fn check(&self, claimed: i32) -> Result<(), ErrorCode> {
+        match claimed {
+            -1 => Ok(()),
+            claimed if claimed < self.epoch => Err(ErrorCode::FencedLeaderEpoch),
+            claimed if claimed > self.epoch => Err(ErrorCode::UnknownLeaderEpoch),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The leaders here of the partitions that a request names, or why this broker does not answer for them.
+pub(crate) struct Leaders(HashMap<GroupId, Result<Led, Refused>>);
+
+impl Leaders {
+    /// Finds the leaders of all of them at the same time, so that one that is slow to be ready keeps no other waiting.
+    pub(crate) async fn of(
+        face: &Face,
+        partitions: &[&PartitionInfo],
+        deadline: Instant,
+    ) -> Leaders {
+        let mut found = Vec::new();
+        let mut seen = HashSet::new();
+        for info in partitions {
+            // Of those that are elsewhere, which may be named in thousands, there is nothing to wait for.
+            if face.context.partitions.get(info.group).is_some() && seen.insert(info.group) {
+                found.push(async { (info.group, lead_soon(face, info, -1, deadline).await) });
+            }
+        }
+        Leaders(join_all(found).await.into_iter().collect())
+    }
+
+    /// Has majorities confirm, all at the same time, that those for which `asked` holds lead still (ReadIndex, Raft
+    /// § 6.4). Those of which no majority is heard within two seconds are leaders no more.
+    pub(crate) async fn confirm(&mut self, asked: impl Fn(&Led) -> bool) {
+        let mut barriers = Vec::new();
+        for led in self.0.values().flatten().filter(|led| asked(led)) {
+            barriers.push(async { (led.partition.id(), led.partition.read_barrier().await) });
+        }
+        let confirmed = join_all(barriers).await;
+        for (group, confirmed) in confirmed {
+            if confirmed.is_err() {
+                self.0.insert(group, Err(ErrorCode::NotLeaderOrFollower.into()));
+            }
+        }
+    }
+
+    /// Returns the leader of a partition, as [`lead_of`] does.
+    pub(crate) fn get(
+        &self,
+        face: &Face,
+        info: &PartitionInfo,
+        claimed: i32,
+    ) -> Result<Led, Refused> {
+        match self.0.get(&info.group) {
+            Some(found) => {
+                let led = found.clone()?;
+                led.check(claimed)?;
+                Ok(led)
+            }
+            None => lead_of(face, info, claimed),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! A silent connection costs no buffer: memory is taken when bytes are there. A peer that stops in the middle of a
 //! frame, or that does not read what it asked for, is given up after a while, since it holds memory.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -25,6 +25,8 @@ const FREE_BYTES_MAX: usize = 8 * 1024;
 const EARNEST_BYTES: usize = 16 * 1024;
 /// The slowest a frame may come in or an answer be taken, as a whole: 64 KiB a second.
 const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
+/// Pieces given to the kernel at a time, which takes 1,024 at most.
+const SLICES_MAX: usize = 64;
 /// Bytes taken from the socket at a time while the size of the frame is not known.
 const READ_AHEAD_BYTES: usize = 8 * 1024;
 
@@ -131,16 +133,20 @@ impl Pace {
 
 /// Writes a whole answer; fails when the peer takes none of it for a while, or takes it too slowly: others may be
 /// waiting for its room.
-pub(super) async fn write(half: &OwnedWriteHalf, bytes: &[u8]) -> Result<(), Closed> {
-    metrics().kafka_sent_bytes.inc_by(bytes.len() as u64);
-    write_at(half, bytes, &ANSWERS).await
+pub(super) async fn write(half: &OwnedWriteHalf, pieces: &[Bytes]) -> Result<(), Closed> {
+    let bytes: usize = pieces.iter().map(Bytes::len).sum();
+    metrics().kafka_sent_bytes.inc_by(bytes as u64);
+    write_at(half, pieces, &ANSWERS).await
 }
 
-async fn write_at(half: &OwnedWriteHalf, mut bytes: &[u8], pace: &Pace) -> Result<(), Closed> {
-    let deadline = pace.deadline(bytes.len());
-    while !bytes.is_empty() {
-        match half.try_write(bytes) {
-            Ok(written) => bytes = &bytes[written..],
+async fn write_at(half: &OwnedWriteHalf, pieces: &[Bytes], pace: &Pace) -> Result<(), Closed> {
+    let deadline = pace.deadline(pieces.iter().map(Bytes::len).sum());
+    let pieces = pieces.iter().filter(|piece| !piece.is_empty());
+    let mut slices: Vec<_> = pieces.map(|piece| IoSlice::new(piece)).collect();
+    let mut left = slices.as_mut_slice();
+    while !left.is_empty() {
+        match half.try_write_vectored(&left[..left.len().min(SLICES_MAX)]) {
+            Ok(written) => IoSlice::advance_slices(&mut left, written),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let writable = timeout_at(pace.by(deadline), half.writable());
                 writable.await.map_err(|_| Closed::SlowReader)??;
@@ -181,7 +187,7 @@ mod tests {
                 turns.tick().await;
             }
         });
-        let written = write_at(&half, &vec![0; 8 << 20], &pace).await;
+        let written = write_at(&half, &[Bytes::from(vec![0; 8 << 20])], &pace).await;
         reader.abort();
         written
     }

@@ -111,7 +111,7 @@ table! {
     ListOffsets 2, 1..=10, from 1, ListOffsetsRequest, list_offsets;
     Metadata 3, 0..=13, from 0, MetadataRequest, metadata weighs;
     ApiVersions 18, 0..=4, from 0, ApiVersionsRequest, api_versions;
-    CreateTopics 19, 2..=7, from 2, CreateTopicsRequest, create_topics;
+    CreateTopics 19, 2..=7, from 2, CreateTopicsRequest, create_topics weighs;
     DeleteTopics 20, 1..=6, from 1, DeleteTopicsRequest, delete_topics;
     DeleteRecords 21, 0..=2, from 0, DeleteRecordsRequest, delete_records;
     InitProducerId 22, 0..=5, from 0, InitProducerIdRequest, init_producer_id;

@@ -8,11 +8,12 @@
 //! Invariant: variants and fields are only added at the end; the bytes are frozen by tests.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::AdminError;
+use super::{AdminError, Image, Topic};
 use crate::config::HostPort;
 
 /// A change of the image.
@@ -139,6 +140,19 @@ pub enum Done {
         first: i64,
         count: u32,
     },
+}
+
+impl Command {
+    /// Returns the topic that a command about one topic concerns, as `image` has it.
+    pub fn topic_of<'i>(&self, image: &'i Image) -> Option<&'i Arc<Topic>> {
+        match self {
+            Self::CreateTopic { id, .. } | Self::AlterConfigs { topic: id, .. } => {
+                image.topic_by_id(*id)
+            }
+            Self::CreatePartitions(request) => image.topic(&request.topic),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]

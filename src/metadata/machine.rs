@@ -9,6 +9,7 @@ mod answered;
 mod brokers;
 mod replicas;
 mod topics;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use quorate_raft::{Committed, DecodeError, Effects, Machine};
 use serde::{Deserialize, Serialize};
 
 use answered::Answered;
+pub use trial::Trial;
 
 use super::{AdminError, Broker, CodecError, Command, Done, Image, Reply, Topic, decode, encode};
 
@@ -35,14 +37,6 @@ impl MetadataMachine {
     /// Returns the image as of the last applied entry.
     pub fn image(&self) -> Arc<Image> {
         Arc::clone(&self.image)
-    }
-
-    /// Returns what `command` would leave and answer were it applied to `image` now.
-    pub fn try_on(image: &Image, command: &Command) -> (Image, Reply) {
-        let mut tried = image.clone();
-        tried.applied += 1;
-        let reply = judge(&mut tried, command.clone());
-        (tried, reply)
     }
 
     /// Refuses what no image would take, so that the log and the memory of answers are spared it.

@@ -164,6 +164,21 @@ impl PartitionMachine {
         self.recent.holding(offset).filter(|_| offset < self.end.offset)
     }
 
+    /// Returns the bytes of all batches ever.
+    pub(super) fn bytes_end(&self) -> u64 {
+        self.end.bytes
+    }
+
+    /// Returns the bytes of all batches before the one that holds `offset`, or a little less when it is not among the
+    /// last few.
+    pub(super) fn bytes_before(&self, offset: i64) -> u64 {
+        if offset >= self.end.offset {
+            return self.end.bytes;
+        }
+        let known = self.recent(offset);
+        known.unwrap_or_else(|| self.start.nearer(self.open.start, offset)).bytes
+    }
+
     /// Returns the batch with the largest timestamp, while any of it is kept.
     pub(super) fn newest(&self) -> Option<Newest> {
         self.newest.filter(|newest| newest.end_offset > self.log_start)

@@ -5,7 +5,8 @@
 //! entry that is not there moves the walk, with what it gathered, to a thread that may block.
 //!
 //! Batches are returned whole and as sent, with base offset and leader epoch stamped in (their checksum
-//! does not cover those). They are copied once, into the answer.
+//! does not cover those). They are copied once, into the answer, as they are passed: beside the answer a read holds no
+//! more than one piece of the log.
 //!
 //! Invariant: nothing at or above the high watermark is returned.
 
@@ -31,6 +32,15 @@ pub struct Records {
     pub log_start: i64,
     /// The offset after the last record returned; the asked offset when there is none.
     pub next_offset: i64,
+    /// Bytes of all batches before the first one returned, in the measure of [`Partition::bytes_end`].
+    pub bytes_before: u64,
+}
+
+impl Records {
+    /// Returns whether there was another batch, for which the limits left no room.
+    pub fn is_cut(&self) -> bool {
+        self.next_offset < self.high_watermark
+    }
 }
 
 /// Nothing was read.
@@ -121,7 +131,7 @@ impl Partition {
         #[cfg(feature = "mutants")]
         let view = super::mutants::with_uncommitted(view, self.group.log());
         view.check(offset)?;
-        let mut gather = Gather::new(offset, bytes_max.min(READ_BYTES_MAX), at_least_one);
+        let mut gather = Gather::new(offset, bytes_max.min(READ_BYTES_MAX), at_least_one, &view);
         if offset == view.end.offset || !gather.wants_more() {
             return Ok(gather.finish(&view));
         }
@@ -136,6 +146,18 @@ impl Partition {
         }
         let (gather, view) = self.read_disk(gather, walk, view).await?;
         Ok(self.answer(gather, &view))
+    }
+
+    /// Returns the bytes of all batches up to the high watermark since the partition was created; it only grows.
+    pub fn bytes_end(&self) -> u64 {
+        self.group.machine().bytes_end()
+    }
+
+    /// Returns a place at or before the batch that holds `offset`, in the measure of [`Partition::bytes_end`], without
+    /// reading anything: the place itself for the newest batches. What lies between it and the end is the most
+    /// that a read from `offset` can find.
+    pub fn bytes_before(&self, offset: i64) -> u64 {
+        self.group.machine().bytes_before(offset)
     }
 
     async fn read_disk(
@@ -200,28 +222,36 @@ struct Gather {
     offset: i64,
     bytes_max: usize,
     at_least_one: bool,
-    batches: Vec<Located>,
-    bytes: usize,
+    /// Where the log ends, in bytes.
+    bytes_end: u64,
+    bytes: BytesMut,
+    /// The first batch taken.
+    first: Option<Position>,
     /// Behind the last batch taken.
     next: Option<Position>,
 }
 
 impl Gather {
-    fn new(offset: i64, bytes_max: usize, at_least_one: bool) -> Self {
-        Self { offset, bytes_max, at_least_one, batches: Vec::new(), bytes: 0, next: None }
+    fn new(offset: i64, bytes_max: usize, at_least_one: bool, view: &View) -> Self {
+        let bytes_end = view.end.bytes;
+        let (bytes, first, next) = (BytesMut::new(), None, None);
+        Self { offset, bytes_max, at_least_one, bytes_end, bytes, first, next }
     }
 
     fn walk(&self, partition: &Partition, view: &View, from: Position) -> Walk {
         Walk::new(partition.group.log(), view, from, self.bytes_max)
     }
 
+    fn forced(&self) -> bool {
+        self.at_least_one && self.first.is_none()
+    }
+
     fn wants_more(&self) -> bool {
-        self.bytes < self.bytes_max || (self.at_least_one && self.batches.is_empty())
+        self.bytes.len() < self.bytes_max || self.forced()
     }
 
     fn fits(&self, batch: &Located) -> bool {
-        let forced = self.at_least_one && self.batches.is_empty();
-        forced || self.bytes + batch.bytes.len() <= self.bytes_max
+        self.forced() || self.bytes.len() + batch.bytes.len() <= self.bytes_max
     }
 
     /// Takes batches until the answer is full or the log ends; false when the disk is needed first.
@@ -232,8 +262,7 @@ impl Gather {
                 Step::End => break,
                 Step::Batch(batch) if batch.end_offset <= self.offset => {}
                 Step::Batch(batch) if self.fits(&batch) => {
-                    self.bytes += batch.bytes.len();
-                    self.batches.push(batch);
+                    self.take(&batch);
                     self.next = Some(walk.position());
                 }
                 Step::Batch(_) => break,
@@ -242,18 +271,30 @@ impl Gather {
         Ok(true)
     }
 
-    fn finish(self, view: &View) -> Records {
-        let mut bytes = BytesMut::with_capacity(self.bytes);
-        for batch in &self.batches {
-            let begin = bytes.len();
-            bytes.extend_from_slice(&batch.bytes);
-            record::stamp(&mut bytes[begin..], batch.at.offset, batch.epoch);
+    fn take(&mut self, batch: &Located) {
+        if self.first.is_none() {
+            self.first = Some(batch.at);
+            // As much as there will be at most, or the buffer would be copied whenever it has to grow.
+            let behind = self.bytes_end.saturating_sub(batch.at.bytes);
+            let behind = usize::try_from(behind).unwrap_or(usize::MAX);
+            self.bytes.reserve(behind.min(self.bytes_max).max(batch.bytes.len()));
         }
+        let begin = self.bytes.len();
+        self.bytes.extend_from_slice(&batch.bytes);
+        record::stamp(&mut self.bytes[begin..], batch.at.offset, batch.epoch);
+    }
+
+    fn finish(self, view: &View) -> Records {
+        let before = self.first.unwrap_or_else(|| match self.offset == view.end.offset {
+            true => view.end,
+            false => view.nearest(self.offset),
+        });
         Records {
-            bytes: bytes.freeze(),
+            bytes: self.bytes.freeze(),
             high_watermark: view.end.offset,
             log_start: view.log_start,
-            next_offset: self.batches.last().map_or(self.offset, |batch| batch.end_offset),
+            next_offset: self.next.map_or(self.offset, |next| next.offset),
+            bytes_before: before.bytes,
         }
     }
 }

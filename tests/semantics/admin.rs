@@ -2,11 +2,11 @@
 
 use crate::support::cluster::Cluster;
 use crate::support::kafka::{
-    CREATE_PARTITIONS, CREATE_TOPICS, DELETE_TOPICS, DESCRIBE_CLUSTER, DESCRIBE_CONFIGS,
-    INVALID_ASSIGNMENT, INVALID_PARTITIONS, INVALID_REQUEST, NONE, UNKNOWN_TOPIC_ID,
-    UNKNOWN_TOPIC_OR_PARTITION, UNSUPPORTED_ENDPOINT, metadata, topic_id,
+    self, CREATE_PARTITIONS, CREATE_TOPICS, DELETE_RECORDS, DELETE_TOPICS, DESCRIBE_CLUSTER,
+    DESCRIBE_CONFIGS, Fetch, INVALID_ASSIGNMENT, INVALID_PARTITIONS, INVALID_REQUEST, NONE,
+    UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION, UNSUPPORTED_ENDPOINT, metadata, topic_id,
 };
-use crate::support::wire::{Eye, Pen, Wire};
+use crate::support::wire::{Batch, Eye, Pen, Wire};
 
 /// A topic of CreateTopics: name, partitions, replication factor, replicas by partition.
 type New<'a> = (&'a str, i32, i16, &'a [(i32, &'a [i32])]);
@@ -107,18 +107,90 @@ fn topics_are_deleted_by_id_and_an_unknown_id_is_told_from_an_unknown_name() {
     }
 }
 
+/// DeleteTopics version 6: the error of each topic named, in the order of the answer.
+fn delete(wire: &mut Wire, topics: &[(Option<&str>, [u8; 16])]) -> Vec<i16> {
+    let topic = |body: Pen, (name, id): &(Option<&str>, [u8; 16])| match name {
+        Some(name) => body.text(name).id(*id).zero(),
+        None => body.zero().id(*id).zero(),
+    };
+    let body = topics.iter().fold(Pen::default().count(topics.len()), topic);
+    let mut eye = wire.call_flexible(DELETE_TOPICS, 6, body.i32(30_000));
+    eye.i32();
+    let rows = eye.rows(|eye| {
+        let error = (eye.text(), eye.id(), eye.i16()).2;
+        assert_eq!(eye.text().is_none(), error == NONE, "an error says why");
+        error
+    });
+    eye.tags();
+    eye.end();
+    rows.unwrap()
+}
+
+#[test]
+fn a_topic_that_is_not_named_clearly_is_not_deleted() {
+    let cluster = Cluster::shared();
+    let mut wire = Wire::connect(cluster.broker(1).kafka);
+    let create = |name: &str, wire: &mut Wire| {
+        cluster.create_topic(name, 1, 1);
+        cluster.wait("the topic is known", || topic_id(wire, name))
+    };
+    let older = create("unclear", &mut wire);
+    assert_eq!(delete(&mut wire, &[(Some("unclear"), [0; 16])]), [NONE]);
+    let id = create("unclear", &mut wire);
+    let other = create("unclear-other", &mut wire);
+    for topics in [
+        &[(Some("unclear"), other)][..],
+        &[(Some("unclear"), older)],
+        &[(Some("unclear"), id)],
+        &[(None, [0; 16])],
+        &[(Some("unclear"), [0; 16]), (Some("unclear"), [0; 16])],
+        &[(None, id), (None, id)],
+        &[(Some("unclear"), [0; 16]), (None, id)],
+    ] {
+        let refused = vec![INVALID_REQUEST; topics.len()];
+        assert_eq!(delete(&mut wire, topics), refused, "{topics:?}");
+    }
+    assert_eq!(topic_id(&mut wire, "unclear"), Some(id));
+    assert_eq!(topic_id(&mut wire, "unclear-other"), Some(other));
+    let clear = [(Some("unclear"), other), (None, other), (Some("unclear"), [0; 16])];
+    assert_eq!(delete(&mut wire, &clear), [INVALID_REQUEST, NONE, NONE]);
+}
+
+#[test]
+fn records_of_a_partition_that_is_named_twice_stay() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("trimmed-twice", 1, 1);
+    let mut wire = kafka::at_leader(&cluster, "trimmed-twice", 0);
+    let batch = Batch::of(&["x", "y", "z"]).bytes();
+    assert_eq!(kafka::produce(&mut wire, "trimmed-twice", 0, &batch).error, NONE);
+    let topic = |body: Pen| body.string("trimmed-twice").i32(1).i32(0);
+    let body = topic(topic(Pen::default().i32(2)).i64(1)).i64(3).i32(30_000);
+    let mut eye = wire.call(DELETE_RECORDS, 1, &body);
+    eye.i32();
+    let topics = eye.list(|eye| {
+        eye.string();
+        eye.list(|eye| (eye.i32(), eye.i64(), eye.i16()))
+    });
+    eye.end();
+    assert_eq!(topics, [[(0, -1, INVALID_REQUEST)], [(0, -1, INVALID_REQUEST)]]);
+    assert_eq!(Fetch::of("trimmed-twice", 0, 0).one(&mut wire).log_start, 0);
+}
+
 #[test]
 fn every_topic_that_is_to_grow_has_its_answer_and_checking_grows_none() {
     let cluster = Cluster::shared();
     cluster.create_topic("grows", 2, 1);
     cluster.create_topic("grows-not", 2, 1);
+    cluster.create_topic("grows-twice", 2, 1);
     let mut wire = Wire::connect(cluster.broker(1).kafka);
-    cluster.wait("the topics are known", || topic_id(&mut wire, "grows-not"));
+    cluster.wait("the topics are known", || topic_id(&mut wire, "grows-twice"));
     let topics = [
         ("grows", 4, NONE),
         ("grows-not", 2, INVALID_PARTITIONS),
         ("grows-nowhere", 4, UNKNOWN_TOPIC_OR_PARTITION),
-        ("grows-not", -1, INVALID_PARTITIONS),
+        ("shrinks", -1, INVALID_PARTITIONS),
+        ("grows-twice", 3, INVALID_REQUEST),
+        ("grows-twice", 5, INVALID_REQUEST),
     ];
     let expected: Vec<_> = topics.iter().map(|it| (it.0.to_owned(), it.2)).collect();
     for (check, after) in [(1, 2), (0, 4)] {
@@ -135,6 +207,7 @@ fn every_topic_that_is_to_grow_has_its_answer_and_checking_grows_none() {
         eye.end();
         assert_eq!(rows, expected);
         assert_eq!(partitions(&mut wire, "grows").len(), after);
+        assert_eq!(partitions(&mut wire, "grows-twice").len(), 2);
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Broker {
     pub log: PathBuf,
     pub join: Vec<u16>,
     env: Vec<(String, String)>,
+    /// How many files the process may have open, as `prlimit --nofile=` takes it.
+    nofile: Option<String>,
     process: Mutex<Option<Process>>,
     seen: AtomicUsize,
 }
@@ -44,7 +46,7 @@ impl Broker {
         let env = settings.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
         let (process, seen) = (Mutex::new(None), AtomicUsize::new(0));
         let join = join.to_vec();
-        Broker { id, kafka, http, peer, data, log, join, env, process, seen }
+        Broker { id, kafka, http, peer, data, log, join, env, nofile: None, process, seen }
     }
 
     /// The flags of `quorate serve`, all that an operator may want to choose.
@@ -66,7 +68,14 @@ impl Broker {
     /// Starts the process; does not wait until it serves.
     pub fn start(&self) {
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
-        let mut command = process::command(BINARY);
+        let mut command = match &self.nofile {
+            Some(limits) => {
+                let mut command = process::command("prlimit");
+                command.arg(format!("--nofile={limits}")).arg(BINARY);
+                command
+            }
+            None => process::command(BINARY),
+        };
         command.args(self.args()).envs(self.env.iter().cloned()).stdin(Stdio::null());
         if self.env.iter().any(|(name, _)| name == clock::PRELOAD) {
             let file = clock::file(self);
@@ -128,8 +137,21 @@ impl Broker {
 
     /// Resident memory in bytes.
     pub fn memory(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most resident memory since the start, or since [`Broker::forget_peak_memory`].
+    pub fn peak_memory(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    pub fn forget_peak_memory(&self) {
+        fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").unwrap();
+    }
+
+    fn status_bytes(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
@@ -205,7 +227,17 @@ impl Cluster {
 
     /// Forms a cluster; `settings` are environment variables, as `QUORATE_TOPICS_RETENTION_MS`.
     pub fn start_with(name: &str, brokers: u64, settings: &[(&str, &str)]) -> Cluster {
-        Cluster::form(fresh_dir(name), brokers, settings, Vec::new())
+        Cluster::form(fresh_dir(name), brokers, settings, Vec::new(), None)
+    }
+
+    /// The same with a limit of open files: `soft:hard`, or `soft:` to leave the hard one.
+    pub fn start_limited(
+        name: &str,
+        brokers: u64,
+        settings: &[(&str, &str)],
+        nofile: Option<&str>,
+    ) -> Cluster {
+        Cluster::form(fresh_dir(name), brokers, settings, Vec::new(), nofile)
     }
 
     /// Forms a cluster in which each broker has a disk of `bytes` for itself. Takes root.
@@ -218,14 +250,21 @@ impl Cluster {
         let dir = fresh_dir(name);
         let disk = |id| Disk::new(&dir.join(format!("broker-{id}")), bytes);
         let disks = (1..=brokers).map(disk).collect();
-        Cluster::form(dir, brokers, settings, disks)
+        Cluster::form(dir, brokers, settings, disks, None)
     }
 
-    fn form(dir: PathBuf, brokers: u64, settings: &[(&str, &str)], disks: Vec<Disk>) -> Cluster {
+    fn form(
+        dir: PathBuf,
+        brokers: u64,
+        settings: &[(&str, &str)],
+        disks: Vec<Disk>,
+        nofile: Option<&str>,
+    ) -> Cluster {
         let first = Broker::new(&dir, 1, &[], settings);
         let join = [first.peer];
         let rest = (2..=brokers).map(|id| Broker::new(&dir, id, &join, settings));
-        let brokers: Vec<Broker> = std::iter::once(first).chain(rest).collect();
+        let limited = |broker| Broker { nofile: nofile.map(str::to_owned), ..broker };
+        let brokers: Vec<Broker> = std::iter::once(first).chain(rest).map(limited).collect();
         let settings = settings.iter().map(|(key, value)| ((*key).into(), (*value).into()));
         let settings = settings.collect();
         let cluster = Cluster { dir, brokers, allowed: Mutex::default(), settings, disks };

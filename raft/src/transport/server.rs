@@ -17,6 +17,7 @@ use super::frame::{self, Frame};
 use super::hello::{self, GUEST, Hello};
 use super::message::{self, Failed, Failure};
 use super::peer::Peer;
+use super::places::{Place, Places};
 use super::serve_append::Streams;
 use super::serve_request;
 use crate::calls::Caller;
@@ -37,7 +38,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Accepts peers until the node stops.
 pub(crate) async fn run(core: Arc<Core>, listener: TcpListener) {
-    let room = Arc::new(Semaphore::new(core.config.limits.connections));
+    let places = Arc::new(Places::new(core.config.limits.connections));
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -47,10 +48,7 @@ pub(crate) async fn run(core: Arc<Core>, listener: TcpListener) {
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
-            tracing::debug!(%from, "too many peer connections");
-            continue;
-        };
+        let (place, gives_way) = Places::take(&places);
         let core = Arc::clone(&core);
         tokio::spawn(async move {
             let mut stop = core.stop.subscribe();
@@ -59,6 +57,7 @@ pub(crate) async fn run(core: Arc<Core>, listener: TcpListener) {
                     let error = ended.err().map(|error| error.to_string());
                     tracing::debug!(%from, error, "connection from a peer ended");
                 }
+                _ = gives_way => tracing::debug!(%from, "too many connections of strangers"),
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         });
@@ -78,11 +77,19 @@ async fn connection(
     core: &Arc<Core>,
     mut stream: TcpStream,
     from: SocketAddr,
-    _place: OwnedSemaphorePermit,
+    mut place: Place,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let introduced = hello::listen(&mut stream).await?;
-    let theirs = match introduced.and_then(|theirs| admit(core, &theirs).map(|()| theirs)) {
+    let admitted = introduced.and_then(|theirs| {
+        admit(core, &theirs)?;
+        // A guest stays a stranger: anybody may call himself one.
+        if theirs.node != GUEST {
+            place.keep()?;
+        }
+        Ok(theirs)
+    });
+    let theirs = match admitted {
         Ok(theirs) => theirs,
         Err(reason) => {
             tracing::info!(%from, reason, "connection refused");

@@ -1,4 +1,5 @@
-//! CreatePartitions (key 37), versions 0–3: adds partitions to topics. Every topic asked for has a row in the answer.
+//! CreatePartitions (key 37), versions 0–3: adds partitions to topics. Every topic asked for has a row in the answer; one
+//! that is named twice is refused, as in Kafka, for the two may not say the same.
 
 use std::sync::Arc;
 
@@ -6,8 +7,8 @@ use kafka_wire::create_partitions_request::CreatePartitionsTopic;
 use kafka_wire::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_wire::{CreatePartitionsRequest, CreatePartitionsResponse};
 
-use super::create_topics::broker_ids;
-use super::wait_of;
+use super::create_topics::{broker_ids, named_twice};
+use super::{change_wait_of, repeated};
 use crate::kafka::error::ErrorCode;
 use crate::kafka::face::Face;
 use crate::kafka::frame::Call;
@@ -18,13 +19,17 @@ pub(in crate::kafka) async fn handle(
     call: Call,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
+    let repeated = repeated(request.topics.iter().map(|topic| topic.name.clone()));
     let mut wanted = Vec::new();
     let mut rows = Vec::new();
     for topic in request.topics {
-        let refused = new_partitions(&topic).map(|topic| wanted.push(topic)).err();
+        let refused = match repeated.contains(&topic.name) {
+            true => Some(named_twice()),
+            false => new_partitions(&topic).map(|topic| wanted.push(topic)).err(),
+        };
         rows.push((topic.name, refused));
     }
-    let timeout = wait_of(request.timeout_ms);
+    let timeout = change_wait_of(request.timeout_ms);
     let controller = &face.context.controller;
     let created = controller.create_partitions(wanted, request.validate_only, timeout).await;
     let mut created = created.into_iter();

@@ -3,7 +3,7 @@
 //! The answer comes when this broker's own image shows the topic, so the client may go on with it here at once.
 //! Configs that are not enforced are refused, not stored and ignored.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kafka_wire::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
@@ -12,7 +12,8 @@ use kafka_wire::{CreateTopicsRequest, CreateTopicsResponse};
 use kafka_wire_core::Uuid as WireUuid;
 
 use super::describe_configs::topic_configs;
-use super::wait_of;
+use super::{change_wait_of, repeated};
+use crate::controller::PARTITIONS_AT_ONCE;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::face::Face;
 use crate::kafka::frame::Call;
@@ -22,28 +23,29 @@ use crate::metadata::{AdminError, NewTopic, Topic, quote};
 const DEFAULTS_FROM: i16 = 4;
 /// The version from which the answer describes the topic (KIP-525), and its id.
 const DESCRIBED_FROM: i16 = 5;
+/// What a topic takes while an answer is made that describes it, or says why there is none; both forms of the answer
+/// together.
+const DESCRIBED_BYTES: usize = 6 * 1024;
+const REFUSED_BYTES: usize = 512;
 
 pub(in crate::kafka) async fn handle(
     face: Arc<Face>,
     call: Call,
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
-    let mut times: HashMap<String, usize> = HashMap::new();
-    for topic in &request.topics {
-        *times.entry(topic.name.as_str().to_owned()).or_default() += 1;
-    }
+    let repeated = repeated(request.topics.iter().map(|topic| topic.name.clone()));
     let mut names = Vec::new();
     let mut outcomes: Vec<Option<Result<Arc<Topic>, AdminError>>> = Vec::new();
     let mut wanted = Vec::new();
     for topic in request.topics {
-        let outcome = match times[topic.name.as_str()] {
-            1 => new_topic(&topic, call.version).map(|topic| wanted.push(topic)).err(),
-            _ => Some(AdminError::InvalidRequest("the topic is named more than once".to_owned())),
+        let outcome = match repeated.contains(&topic.name) {
+            true => Some(named_twice()),
+            false => new_topic(&topic, call.version).map(|topic| wanted.push(topic)).err(),
         };
         names.push(topic.name);
         outcomes.push(outcome.map(Err));
     }
-    let timeout = wait_of(request.timeout_ms);
+    let timeout = change_wait_of(request.timeout_ms);
     let controller = &face.context.controller;
     let mut created =
         controller.create_topics(wanted, request.validate_only, timeout).await.into_iter();
@@ -55,6 +57,17 @@ pub(in crate::kafka) async fn handle(
         answer.topics.push(row);
     }
     answer
+}
+
+/// Returns about how many bytes the answer takes while it is made.
+pub(in crate::kafka) fn weigh(_: &Face, _: i16, request: &CreateTopicsRequest) -> usize {
+    let described = request.topics.len().min(PARTITIONS_AT_ONCE);
+    described * DESCRIBED_BYTES + request.topics.len() * REFUSED_BYTES
+}
+
+/// Of a topic that a request names twice it cannot be said which of the two is meant.
+pub(super) fn named_twice() -> AdminError {
+    AdminError::InvalidRequest("the topic is named more than once".to_owned())
 }
 
 fn new_topic(asked: &CreatableTopic, version: i16) -> Result<NewTopic, AdminError> {

@@ -1,66 +1,76 @@
 //! DeleteRecords (key 21), versions 0–2: moves the log start of partitions forward (KIP-107).
 //!
 //! The answer is the new log start, committed by a majority: whoever leads next will not show the records either.
+//! A partition that is named twice is refused: the two may not say the same, and what is deleted does not come back.
 
 use std::sync::Arc;
 
-use futures::StreamExt;
-use futures::stream;
+use futures::future::join_all;
+use kafka_wire::delete_records_request::DeleteRecordsPartition;
 use kafka_wire::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use kafka_wire::{DeleteRecordsRequest, DeleteRecordsResponse};
+use kafka_wire_core::StrBytes;
 use tokio::time::{Instant, timeout_at};
 
-use super::wait_of;
+use super::{change_wait_of, repeated};
 use crate::kafka::error::ErrorCode;
 use crate::kafka::face::Face;
 use crate::kafka::frame::Call;
-use crate::kafka::route::{self, TopicKey};
-use crate::metadata::Image;
-
-/// Partitions of one request that are trimmed at a time.
-const CONCURRENT: usize = 16;
+use crate::kafka::route::{self, Leaders};
+use crate::partition::Partition;
 
 pub(in crate::kafka) async fn handle(
     face: Arc<Face>,
     call: Call,
     request: DeleteRecordsRequest,
 ) -> DeleteRecordsResponse {
-    let deadline = Instant::now() + wait_of(request.timeout_ms);
-    let ready_by = route::ready_by(Some(deadline));
+    let deadline = Instant::now() + change_wait_of(request.timeout_ms);
     let image = face.context.metadata.image();
+    let name = |(topic, wanted): Named<'_>| (topic.clone(), wanted.partition_index);
+    let repeated = repeated(named(&request).map(name));
+    let found = |wanted: Named<'_>| match repeated.contains(&name(wanted)) {
+        true => Err(ErrorCode::InvalidRequest),
+        false => route::find(&image, wanted.0, wanted.1.partition_index),
+    };
+    let infos: Vec<_> = named(&request).filter_map(|wanted| found(wanted).ok()).collect();
+    let leaders = Leaders::of(&face, &infos, route::ready_by(Some(deadline))).await;
+    let mut rows = Vec::new();
+    let mut led = Vec::new();
+    for wanted in named(&request) {
+        let leader = found(wanted)
+            .and_then(|info| leaders.get(&face, info, -1).map_err(|refused| refused.code));
+        rows.push(leader.map(|leader| led.push((leader.partition, wanted.1.offset))));
+    }
+    // All at the same time: those that have no majority would else use up the time of the others.
+    let led: Vec<_> = led.iter().map(|(it, before)| delete(it, *before, deadline)).collect();
+    let mut deleted = join_all(led).await.into_iter();
+    let mut rows = named(&request).zip(rows).map(|((_, wanted), led)| {
+        let deleted = led.and_then(|()| deleted.next().unwrap_or(Err(ErrorCode::RequestTimedOut)));
+        row(wanted.partition_index, deleted, &call)
+    });
     let mut answer = DeleteRecordsResponse::default();
-    for topic in request.topics {
-        let key = TopicKey::Name(Arc::from(topic.name.as_str()));
-        let delete = |partition: &kafka_wire::delete_records_request::DeleteRecordsPartition| {
-            let (index, before) = (partition.partition_index, partition.offset);
-            let (face, image, key, call) = (&face, &image, &key, &call);
-            async move {
-                let deleted = delete(face, image, key, index, before, ready_by);
-                let deleted = timeout_at(deadline, deleted).await;
-                row(index, deleted.unwrap_or(Err(ErrorCode::RequestTimedOut)), call)
-            }
-        };
+    for topic in &request.topics {
         let mut result = DeleteRecordsTopicResult::default();
-        let rows: Vec<_> = topic.partitions.iter().map(delete).collect();
-        result.partitions = stream::iter(rows).buffered(CONCURRENT).collect().await;
-        result.name = topic.name;
+        result.partitions = rows.by_ref().take(topic.partitions.len()).collect();
+        result.name = topic.name.clone();
         answer.topics.push(result);
     }
+    drop(rows);
     answer
 }
 
-async fn delete(
-    face: &Face,
-    image: &Image,
-    topic: &TopicKey,
-    index: i32,
-    before: i64,
-    ready_by: Instant,
-) -> Result<i64, ErrorCode> {
-    let topic = topic.find(image)?;
-    let info = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let led = route::lead_soon(face, info, -1, ready_by).await.map_err(|refused| refused.code)?;
-    led.partition.delete_records(before).await.map_err(|error| (&error).into())
+/// A partition as the request names it.
+type Named<'r> = (&'r StrBytes, &'r DeleteRecordsPartition);
+
+fn named(request: &DeleteRecordsRequest) -> impl Iterator<Item = Named<'_>> {
+    request.topics.iter().flat_map(|topic| topic.partitions.iter().map(|it| (&topic.name, it)))
+}
+
+async fn delete(partition: &Partition, before: i64, deadline: Instant) -> Result<i64, ErrorCode> {
+    match timeout_at(deadline, partition.delete_records(before)).await {
+        Ok(deleted) => deleted.map_err(|error| (&error).into()),
+        Err(_) => Err(ErrorCode::RequestTimedOut),
+    }
 }
 
 fn row(index: i32, deleted: Result<i64, ErrorCode>, call: &Call) -> DeleteRecordsPartitionResult {

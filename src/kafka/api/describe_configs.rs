@@ -124,7 +124,7 @@ fn shown(
         // An empty name asks for the cluster-wide dynamic settings, which are none.
         BROKER if name.is_empty() => Ok(Vec::new()),
         BROKER if name == face.node_id().to_string() => {
-            Ok(broker_configs(&face.context.config, face.node_id()))
+            Ok(broker_configs(&face.in_force(), face.node_id()))
         }
         BROKER => {
             let message = format!("this is broker {}, ask broker {name} itself", face.node_id());

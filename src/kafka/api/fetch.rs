@@ -1,13 +1,15 @@
 //! Fetch (key 1), versions 4–18: records out of partitions, waiting for them if asked to.
 //!
-//! A fetch looks, and if there is too little it waits for any of its partitions to change and looks again; it
-//! holds no thread and no record memory while it waits. It answers at once when a partition has an error or
-//! there is enough, and never later than the client's wait. With an incremental session (KIP-227) only what
-//! changed is said.
+//! A fetch counts what its partitions have, and if that is too little it waits for any of them to change; it
+//! holds no thread and no record memory while it waits. It answers at once when a partition has an error, there is
+//! enough or no further batch fits, and never later than the client's wait. With an incremental session (KIP-227) only
+//! what changed is said.
 //!
 //! Sizes are soft as in Kafka: the first partition with records gives its first batch whole, whatever its size;
 //! batches are never cut. Nothing at or above the high watermark is returned, and only by the leader.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ use crate::kafka::sessions::{self, Plan, Wanted};
 use crate::kafka::table::Accepted;
 use crate::metadata::Leader;
 
+mod encode;
 mod look;
 mod wait;
 
@@ -82,8 +85,8 @@ async fn fetch(face: Arc<Face>, call: Call, request: FetchRequest) -> Result<Ans
     };
     let mut look = wait::until_enough(&face, &plan, &terms).await;
     let room = look.room.take();
-    let frame = frame::encode(&call, &answer(&face, &call, &plan, look, &terms))?;
-    Ok(Answer::holding(frame, room))
+    let frame = encode::pieces(&call, answer(&face, &call, &plan, look, &terms))?;
+    Ok(Answer::in_pieces(frame, room))
 }
 
 fn wait_of(face: &Face, max_wait_ms: i32) -> Duration {
@@ -117,7 +120,24 @@ fn session_request(request: FetchRequest, version: i16) -> sessions::Request {
         true => (request.session_id, request.session_epoch),
         false => (0, -1),
     };
+    let wanted = once(wanted);
     sessions::Request { id, epoch, by_topic_id, wanted, forgotten }
+}
+
+/// Each partition once, as it is named last: so Kafka takes a request that names one twice.
+fn once(wanted: Vec<(PartitionKey, Wanted)>) -> Vec<(PartitionKey, Wanted)> {
+    let mut places: HashMap<PartitionKey, usize> = HashMap::with_capacity(wanted.len());
+    let mut once: Vec<(PartitionKey, Wanted)> = Vec::with_capacity(wanted.len());
+    for (key, wanted) in wanted {
+        match places.entry(key) {
+            Entry::Occupied(place) => once[*place.get()].1 = wanted,
+            Entry::Vacant(place) => {
+                once.push((place.key().clone(), wanted));
+                place.insert(once.len() - 1);
+            }
+        }
+    }
+    once
 }
 
 fn answer(face: &Face, call: &Call, plan: &Plan, look: Look, terms: &Terms) -> FetchResponse {

@@ -25,7 +25,10 @@ pub(in crate::kafka) async fn handle(
     let mut answer = InitProducerIdResponse::default();
     answer.producer_id = -1;
     answer.producer_epoch = -1;
+    let half = (request.producer_id == -1) != (request.producer_epoch == -1);
     let outcome = match request.transactional_id {
+        // A producer is its id and its epoch; half of that names nobody, as in Kafka.
+        None if half => Err(ErrorCode::InvalidRequest),
         None => next_id(&face).await,
         Some(id) => {
             tracing::info!(transactional_id = %id, client = call.client.as_deref(), "transactions are not available");

@@ -3,9 +3,9 @@
 //! A time finds a record, not a batch. A leader that was just elected serves nothing before it has applied an
 //! entry of its own epoch: until then its log may end before what another broker acknowledged, and an offset that
 //! goes back makes consumers start over (KIP-207). One that was deposed unheard would answer from the past, so every
-//! answer waits for a majority to confirm the leader (ReadIndex, Raft § 6.4): the end of a log is linearizable.
+//! answer waits for a majority to confirm the leader (ReadIndex, Raft § 6.4): the end of a log is linearizable. All
+//! leaders of a request are confirmed at the same time: partitions without a majority hold up the others once.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -13,19 +13,20 @@ use futures::stream;
 use kafka_wire::list_offsets_request::ListOffsetsPartition;
 use kafka_wire::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_wire::{ListOffsetsRequest, ListOffsetsResponse};
+use kafka_wire_core::StrBytes;
 use quorate_storage::mutant;
-use tokio::time::Instant;
 
+use super::repeated;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::face::Face;
 use crate::kafka::frame::Call;
-use crate::kafka::route::{self, TopicKey};
-use crate::metadata::Image;
+use crate::kafka::route::{self, Leaders, Led};
+use crate::metadata::PartitionInfo;
 use crate::partition::{OffsetAt, OffsetSpec};
 
 /// The version from which the leader epoch is part of the answer.
 const EPOCHS_FROM: i16 = 4;
-/// Partitions of one request whose leaders are confirmed at the same time.
+/// Partitions of one request that are searched at the same time.
 const CONCURRENT: usize = 64;
 /// -5, the last offset in tiered storage: there is none, which is no error (KIP-1005).
 const LAST_TIERED: i64 = -5;
@@ -36,59 +37,68 @@ pub(in crate::kafka) async fn handle(
     request: ListOffsetsRequest,
 ) -> ListOffsetsResponse {
     let image = face.context.metadata.image();
-    let mut seen = HashSet::new();
-    let mut repeated = HashSet::new();
-    for topic in &request.topics {
-        for partition in &topic.partitions {
-            let key = (topic.name.clone(), partition.partition_index);
-            if !seen.insert(key.clone()) {
-                repeated.insert(key);
-            }
-        }
+    let name = |(topic, wanted): Named<'_>| (topic.clone(), wanted.partition_index);
+    let repeated = repeated(named(&request).map(name));
+    let find = |(topic, wanted): Named<'_>| match repeated.contains(&name((topic, wanted))) {
+        true => Err(ErrorCode::InvalidRequest),
+        false => route::find(&image, topic, wanted.partition_index),
+    };
+    let found: Vec<_> = named(&request).filter_map(|wanted| find(wanted).ok()).collect();
+    let mut leaders = Leaders::of(&face, &found, route::ready_by(None)).await;
+    if !mutant::on("stale-list-offsets") {
+        leaders.confirm(|_| true).await;
     }
-    let ready_by = route::ready_by(None);
+    let mut rows = Vec::new();
+    let mut searches = Vec::new();
+    for (topic, wanted) in named(&request) {
+        let place = find((topic, wanted)).and_then(|info| place(&face, &leaders, info, wanted));
+        rows.push(place.map(|it| it.map(|(led, spec)| searches.push(search(led, spec)))));
+    }
+    let searched: Vec<_> = stream::iter(searches).buffered(CONCURRENT).collect().await;
+    let mut searched = searched.into_iter();
+    let mut rows = named(&request).zip(rows).map(|((_, wanted), place)| {
+        let found = match place {
+            Ok(Some(())) => searched.next().unwrap_or(Err(ErrorCode::NotLeaderOrFollower)),
+            Ok(None) => Ok(None),
+            Err(code) => Err(code),
+        };
+        row(wanted.partition_index, found, &call)
+    });
     let mut answer = ListOffsetsResponse::default();
-    for topic in request.topics {
+    for topic in &request.topics {
         let mut result = ListOffsetsTopicResponse::default();
-        let mut rows = Vec::with_capacity(topic.partitions.len());
-        for wanted in &topic.partitions {
-            let twice = repeated.contains(&(topic.name.clone(), wanted.partition_index));
-            rows.push(find(&face, &image, topic.name.as_str(), wanted, twice, ready_by));
-        }
-        let found: Vec<_> = stream::iter(rows).buffered(CONCURRENT).collect().await;
-        let indexes = topic.partitions.iter().map(|wanted| wanted.partition_index);
-        result.partitions = indexes.zip(found).map(|(index, it)| row(index, it, &call)).collect();
-        result.name = topic.name;
+        result.partitions = rows.by_ref().take(topic.partitions.len()).collect();
+        result.name = topic.name.clone();
         answer.topics.push(result);
     }
+    drop(rows);
     answer
 }
 
-async fn find(
+/// A partition as the request names it.
+type Named<'r> = (&'r StrBytes, &'r ListOffsetsPartition);
+
+fn named(request: &ListOffsetsRequest) -> impl Iterator<Item = Named<'_>> {
+    request.topics.iter().flat_map(|topic| topic.partitions.iter().map(|it| (&topic.name, it)))
+}
+
+/// Returns who knows the offset and what is sought; `None` when it is known without a search that there is none.
+fn place(
     face: &Face,
-    image: &Image,
-    topic: &str,
+    leaders: &Leaders,
+    info: &PartitionInfo,
     wanted: &ListOffsetsPartition,
-    twice: bool,
-    ready_by: Instant,
-) -> Result<Option<OffsetAt>, ErrorCode> {
-    if twice {
-        return Err(ErrorCode::InvalidRequest);
-    }
-    let topic = TopicKey::Name(Arc::from(topic)).find(image)?;
-    let info = topic.partition(wanted.partition_index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let led = route::lead_soon(face, info, wanted.current_leader_epoch, ready_by).await;
+) -> Result<Option<(Led, OffsetSpec)>, ErrorCode> {
+    let led = leaders.get(face, info, wanted.current_leader_epoch);
     let led = led.map_err(|refused| refused.code)?;
-    let Some(spec) = OffsetSpec::of_wire(wanted.timestamp) else {
-        return match wanted.timestamp {
-            LAST_TIERED => Ok(None),
-            _ => Err(ErrorCode::UnsupportedVersion),
-        };
-    };
-    if !mutant::on("stale-list-offsets") {
-        let confirmed = led.partition.read_barrier().await;
-        confirmed.map_err(|_| ErrorCode::NotLeaderOrFollower)?;
+    match OffsetSpec::of_wire(wanted.timestamp) {
+        Some(spec) => Ok(Some((led, spec))),
+        None if wanted.timestamp == LAST_TIERED => Ok(None),
+        None => Err(ErrorCode::UnsupportedVersion),
     }
+}
+
+async fn search(led: Led, spec: OffsetSpec) -> Result<Option<OffsetAt>, ErrorCode> {
     let found =
         led.partition.offset_for_timestamp(spec).await.map_err(|it| ErrorCode::from(&it))?;
     // A search may take a while. If the leadership went meanwhile, the new leader may know of more.

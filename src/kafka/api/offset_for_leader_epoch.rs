@@ -5,21 +5,19 @@
 //! The end of the newest epoch moves. A leader that was deposed unheard would name one that a consumer is beyond, which
 //! takes it for records taken back; so a majority has to confirm the leader first (ReadIndex, Raft § 6.4).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures::{StreamExt, stream};
 use kafka_wire::offset_for_leader_epoch_request::OffsetForLeaderPartition;
 use kafka_wire::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use kafka_wire::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
+use quorate_storage::GroupId;
 
 use crate::kafka::error::ErrorCode;
 use crate::kafka::face::Face;
 use crate::kafka::frame::Call;
-use crate::kafka::route::{self, PartitionKey, TopicKey};
+use crate::kafka::route::{self, Leaders, Led};
 use crate::metadata::Image;
-
-/// Partitions of one topic whose leaders are confirmed at the same time.
-const CONCURRENT: usize = 64;
 
 pub(in crate::kafka) async fn handle(
     face: Arc<Face>,
@@ -27,47 +25,56 @@ pub(in crate::kafka) async fn handle(
     request: OffsetForLeaderEpochRequest,
 ) -> OffsetForLeaderEpochResponse {
     let image = face.context.metadata.image();
+    // For each partition the newest epoch asked about, however often it is named.
+    let mut newest: HashMap<GroupId, i32> = HashMap::new();
+    let mut found = Vec::new();
+    for topic in &request.topics {
+        for wanted in &topic.partitions {
+            let Ok(info) = route::find(&image, &topic.topic, wanted.partition) else { continue };
+            let epoch = newest.entry(info.group).or_insert_with(|| {
+                found.push(info);
+                i32::MIN
+            });
+            *epoch = wanted.leader_epoch.max(*epoch);
+        }
+    }
+    let mut leaders = Leaders::of(&face, &found, route::ready_by(None)).await;
+    let moves = |led: &Led| newest.get(&led.partition.id()).is_some_and(|it| *it >= led.epoch);
+    leaders.confirm(moves).await;
     let mut answer = OffsetForLeaderEpochResponse::default();
     for topic in request.topics {
         let mut result = OffsetForLeaderTopicResult::default();
-        let key = TopicKey::Name(Arc::from(topic.topic.as_str()));
-        let rows: Vec<_> =
-            topic.partitions.iter().map(|it| row(&face, &image, &key, it, &call)).collect();
-        result.partitions = stream::iter(rows).buffered(CONCURRENT).collect().await;
+        let row = |it| row(&call, it, end_of_epoch(&face, &image, &leaders, &topic.topic, it));
+        result.partitions = topic.partitions.iter().map(row).collect();
         result.topic = topic.topic;
         answer.topics.push(result);
     }
     answer
 }
 
-async fn row(
-    face: &Face,
-    image: &Image,
-    topic: &TopicKey,
-    wanted: &OffsetForLeaderPartition,
+fn row(
     call: &Call,
+    wanted: &OffsetForLeaderPartition,
+    end: Result<(i32, i64), ErrorCode>,
 ) -> EpochEndOffset {
     let mut row = EpochEndOffset::default();
     row.partition = wanted.partition;
-    match end_of_epoch(face, image, topic, wanted).await {
+    match end {
         Ok(end) => (row.leader_epoch, row.end_offset) = end,
         Err(code) => row.error_code = code.count(call),
     }
     row
 }
 
-async fn end_of_epoch(
+fn end_of_epoch(
     face: &Face,
     image: &Image,
-    topic: &TopicKey,
+    leaders: &Leaders,
+    topic: &str,
     wanted: &OffsetForLeaderPartition,
 ) -> Result<(i32, i64), ErrorCode> {
-    let key = PartitionKey::new(topic.clone(), wanted.partition);
-    let led = route::lead(face, image, &key, wanted.current_leader_epoch);
+    let info = route::find(image, topic, wanted.partition)?;
+    let led = leaders.get(face, info, wanted.current_leader_epoch);
     let led = led.map_err(|refused| refused.code)?;
-    if wanted.leader_epoch >= led.epoch {
-        let confirmed = led.partition.read_barrier().await;
-        confirmed.map_err(|_| ErrorCode::NotLeaderOrFollower)?;
-    }
     Ok(led.partition.end_offset_for_epoch(wanted.leader_epoch))
 }

@@ -8,6 +8,7 @@
 //! Partitions fail one by one. What may have been written is REQUEST_TIMED_OUT and nothing else is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_wire::ProduceRequest;
@@ -16,7 +17,7 @@ use kafka_wire_core::Decoder;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::wait_of;
+use super::change_wait_of;
 use crate::kafka::connection::{Answer, Closed};
 use crate::kafka::error::ErrorCode;
 use crate::kafka::face::{Face, now_ms};
@@ -37,6 +38,9 @@ mod answer;
 const TOPIC_IDS_FROM: i16 = 13;
 /// The version from which zstd may be sent (KIP-110).
 const ZSTD_FROM: i16 = 7;
+/// A producer states how long to wait for replicas, so Kafka does not apply it to acks=1, which waits for none. Here it
+/// waits for a majority as well: as long as clients wait for an answer by default.
+const ACKS_ONE_WAIT_MIN: Duration = Duration::from_secs(30);
 /// A compressed batch above this size is checked on a thread that may take its time. A smaller one takes less than
 /// sending it there would, unless it unfolds to much.
 const INLINE_COMPRESSED_BYTES_MAX: usize = 16 * 1024;
@@ -82,7 +86,7 @@ pub(in crate::kafka) async fn begin(
     let (request, held) =
         frame::decode::<ProduceRequest>(&mut body, call.version).map_err(FrameError::from)?;
     drop(body);
-    let deadline = Instant::now() + wait_of(request.timeout_ms);
+    let deadline = Instant::now() + commit_wait_of(request.acks, request.timeout_ms);
     let acks = request.acks;
     let refusal = refused_as_a_whole(&request);
     let image = face.context.metadata.image();
@@ -106,6 +110,14 @@ pub(in crate::kafka) async fn begin(
         _ => Box::pin(answer::when_committed(face, call, topics, deadline)),
     };
     Ok(Accepted { work, held })
+}
+
+/// How long a producer waits for its commit, at least.
+fn commit_wait_of(acks: i16, timeout_ms: i32) -> Duration {
+    match acks {
+        1 => change_wait_of(timeout_ms).max(ACKS_ONE_WAIT_MIN),
+        _ => change_wait_of(timeout_ms),
+    }
 }
 
 fn refused_as_a_whole(request: &ProduceRequest) -> Option<ErrorCode> {

@@ -1,7 +1,9 @@
 //! One look at the partitions of a fetch: what could be answered now.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
 use crate::kafka::error::ErrorCode;
@@ -35,18 +37,42 @@ pub(super) enum Seen {
     Refused(Refused),
 }
 
+/// The partitions of a plan at one moment, in its order: who leads them, or what there is to say at once. Nothing is
+/// read yet.
+pub(super) struct Found {
+    pub(super) led: Vec<Result<Led, Seen>>,
+    image: Arc<Image>,
+}
+
 /// What was found in all of them, in the plan's order, and the memory it takes.
 pub(super) struct Look {
     pub(super) seen: Vec<Seen>,
     pub(super) room: Option<Room>,
+    /// Bytes that count towards what the client waits for. A partition that had more than it may give counts as full,
+    /// though batches are not cut, and then fill it less.
+    pub(super) counted: usize,
+    /// There is more, and the answer has no room for it.
+    pub(super) full: bool,
 }
 
 impl Look {
     /// Returns whether the client would rather have this now than wait.
-    pub(super) fn is_enough(&self, bytes_min: usize) -> bool {
+    pub(super) fn is_enough(&self, bytes_needed: usize) -> bool {
         self.seen.is_empty()
-            || self.bytes() >= bytes_min
+            || self.full
+            || self.counted >= bytes_needed
             || !self.seen.iter().all(|seen| matches!(seen, Seen::Records(_)))
+    }
+
+    /// Takes what was read of a partition that may give `bytes_max`, with `left` left of the answer.
+    pub(super) fn take(&mut self, seen: Seen, bytes_max: usize, left: usize) {
+        if let Seen::Records(records) = &seen {
+            let cut = records.is_cut();
+            let bytes = records.bytes.len();
+            self.counted += if cut { bytes.max(bytes_max) } else { bytes };
+            self.full |= cut && bytes_max > left;
+        }
+        self.seen.push(seen);
     }
 
     fn bytes(&self) -> usize {
@@ -58,15 +84,29 @@ impl Look {
     }
 }
 
-/// Reads every partition of the plan as far as the limits allow.
-pub(super) async fn look(face: &Face, plan: &Plan, terms: &Terms) -> Look {
+/// Finds the leaders of all partitions of the plan.
+pub(super) async fn find_all(face: &Face, plan: &Plan, terms: &Terms) -> Found {
     let image = face.context.metadata.image();
     let ready_by = route::ready_by(Some(terms.deadline));
     let confirm_by = Instant::now() + CONFIRM_WAIT_MAX;
-    let mut led = Vec::with_capacity(plan.wanted.len());
-    for (key, wanted) in &plan.wanted {
-        led.push(find(face, &image, key, wanted, ready_by, confirm_by).await);
+    let mut led: Vec<_> = plan.wanted.iter().map(|it| find_now(face, &image, it)).collect();
+    // All that have to be waited for at the same time, or one without a majority would hold up the others.
+    let mut waits = Vec::new();
+    for (at, (key, wanted)) in plan.wanted.iter().enumerate().filter(|(at, _)| led[*at].is_none()) {
+        let (face, image) = (face, &image);
+        waits.push(async move { (at, find(face, image, key, wanted, ready_by, confirm_by).await) });
     }
+    for (at, found) in join_all(waits).await {
+        led[at] = Some(found);
+    }
+    let unknown = || Err(ErrorCode::NotLeaderOrFollower.into());
+    let led = led.into_iter().map(|led| led.unwrap_or_else(unknown)).collect();
+    Found { led, image }
+}
+
+/// Reads every partition of the plan as far as the limits allow.
+pub(super) async fn read_all(face: &Face, plan: &Plan, terms: &Terms, found: Found) -> Look {
+    let Found { led, image } = found;
     // Memory is taken before reading, but not for nothing: most looks of a waiting fetch find nothing.
     let (mut room, mut left) = match Need::of(plan, &led, &image) {
         None => (None, terms.bytes_max),
@@ -76,18 +116,21 @@ pub(super) async fn look(face: &Face, plan: &Plan, terms: &Terms) -> Look {
             (Some(room), granted.min(asked))
         }
     };
-    let mut look = Look { seen: Vec::with_capacity(led.len()), room: None };
+    let seen = Vec::with_capacity(led.len());
+    let mut look = Look { seen, room: None, counted: 0, full: false };
     let mut found_any = false;
     for ((_, wanted), led) in plan.wanted.iter().zip(led) {
         let seen = match led {
             Err(seen) => seen,
             Ok(led) => read(led, wanted, left, !found_any, terms.version).await,
         };
-        if let Seen::Records(records) = &seen {
-            left = left.saturating_sub(records.bytes.len());
-            found_any |= !records.bytes.is_empty();
-        }
-        look.seen.push(seen);
+        let bytes = match &seen {
+            Seen::Records(records) => records.bytes.len(),
+            Seen::Diverged { .. } | Seen::Refused(_) => 0,
+        };
+        look.take(seen, wanted.bytes_max, left);
+        left = left.saturating_sub(bytes);
+        found_any |= bytes > 0;
     }
     match look.bytes() {
         0 => drop(room.take()),
@@ -118,6 +161,28 @@ impl Need {
     }
 }
 
+/// Finds the leader of a partition; `None` when that takes a wait.
+fn find_now(
+    face: &Face,
+    image: &Image,
+    (key, wanted): &(PartitionKey, Wanted),
+) -> Option<Result<Led, Seen>> {
+    let info = match key.find(image) {
+        Ok(info) => info,
+        Err(code) => return Some(Err(code.into())),
+    };
+    match route::lead_of(face, info, wanted.leader_epoch) {
+        Ok(led) => stands(&led.partition, wanted).then_some(Ok(led)),
+        Err(_) if face.context.partitions.get(info.group).is_some() => None,
+        Err(refused) => Some(Err(Seen::Refused(refused))),
+    }
+}
+
+/// Returns whether what the consumer has is the beginning of our log, for all that we know.
+fn stands(partition: &Partition, wanted: &Wanted) -> bool {
+    partition.high_watermark() >= wanted.offset && parting(partition, wanted).is_none()
+}
+
 async fn find(
     face: &Face,
     image: &Image,
@@ -126,12 +191,11 @@ async fn find(
     ready_by: Instant,
     confirm_by: Instant,
 ) -> Result<Led, Seen> {
-    let topic = key.topic.find(image)?;
-    let info = topic.partition(key.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let info = key.find(image)?;
     let led = route::lead_soon(face, info, wanted.leader_epoch, ready_by).await;
     let led = led.map_err(Seen::Refused)?;
     let partition = &led.partition;
-    if partition.high_watermark() >= wanted.offset && parting(partition, wanted).is_none() {
+    if stands(partition, wanted) {
         return Ok(led);
     }
     // A leader that was deposed unheard ends before what its successor acknowledged; told that its place

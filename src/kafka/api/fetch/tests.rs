@@ -25,12 +25,19 @@ fn terms(version: i16, read_committed: bool) -> Terms {
 }
 
 fn records(bytes: &'static [u8]) -> Seen {
-    let bytes = Bytes::from_static(bytes);
-    Seen::Records(Records { bytes, high_watermark: 9, log_start: 2, next_offset: 9 })
+    Seen::Records(read(bytes, 9))
 }
 
+fn read(bytes: &'static [u8], next_offset: i64) -> Records {
+    let bytes = Bytes::from_static(bytes);
+    Records { bytes, high_watermark: 9, log_start: 2, next_offset, bytes_before: 0 }
+}
+
+/// Partitions that may give ten bytes each.
 fn look(seen: Vec<Seen>) -> Look {
-    Look { seen, room: None }
+    let mut look = Look { seen: Vec::new(), room: None, counted: 0, full: false };
+    seen.into_iter().for_each(|seen| look.take(seen, 10, 100));
+    look
 }
 
 #[test]
@@ -78,6 +85,84 @@ fn an_error_or_enough_bytes_ends_the_wait() {
     assert!(look(vec![records(b"ab"), records(b"c")]).is_enough(3));
     assert!(!look(vec![records(b"ab")]).is_enough(3));
     assert!(look(vec![records(b""), ErrorCode::NotLeaderOrFollower.into()]).is_enough(3));
+}
+
+#[test]
+fn a_partition_that_had_more_than_it_may_give_counts_as_full() {
+    let cut = || Seen::Records(read(b"abcdefg", 5));
+    assert!(look(vec![records(b""), cut()]).is_enough(10));
+    assert!(!look(vec![records(b""), cut()]).is_enough(11), "the other one may have more");
+    let mut full = look(vec![]);
+    full.take(cut(), 10, 8);
+    assert!(full.is_enough(1_000), "no further batch fits into the answer");
+}
+
+#[test]
+fn a_partition_named_twice_is_read_once_as_it_is_named_last() {
+    let key = |index| PartitionKey::new(TopicKey::Name(Arc::from("t")), index);
+    let wanted = |offset| Wanted { offset, bytes_max: 1, leader_epoch: -1, fetched_epoch: -1 };
+    let named = vec![(key(0), wanted(5)), (key(1), wanted(6)), (key(0), wanted(7))];
+    assert_eq!(once(named), [(key(0), wanted(7)), (key(1), wanted(6))]);
+}
+
+#[test]
+fn pieces_are_what_the_codec_writes_in_one() {
+    for version in 4..=18 {
+        let call = call(version);
+        let row = |index, seen| row(index, seen, &call, &terms(version, index == 1));
+        let leader = Some(Leader { id: 2, epoch: 5 });
+        let moved = || Refused { code: ErrorCode::NotLeaderOrFollower, leader };
+        let large: &'static [u8] = Box::leak(vec![7; 20_000].into_boxed_slice());
+        let mut answer = FetchResponse::default();
+        (answer.session_id, answer.throttle_time_ms) = (i32::from(version >= 7) * 77, 3);
+        assert_eq!(joined(&call, &answer), frame::encode(&call, &answer).unwrap(), "{version}");
+        for (name, rows) in [
+            ("one", vec![row(0, records(b"abc"))]),
+            ("none", vec![row(0, records(b""))]),
+            ("more", (0..200).map(|n| row(n, records(&large[..n as usize * 100]))).collect()),
+            (
+                "mixed",
+                vec![
+                    row(0, Seen::Refused(moved())),
+                    row(1, records(large)),
+                    row(2, Seen::Refused(moved())),
+                ],
+            ),
+        ] {
+            let id = uuid::Uuid::from_u128(9);
+            let key = match version >= TOPIC_IDS_FROM {
+                true => TopicKey::Id(id),
+                false => TopicKey::Name(Arc::from(name)),
+            };
+            let mut topic = topic_row(&key, PartitionData::default());
+            topic.partitions = rows;
+            answer.responses.push(topic);
+            if version >= ENDPOINTS_FROM {
+                answer.node_endpoints.push(NodeEndpoint::default());
+            }
+            let whole = frame::encode(&call, &answer).unwrap();
+            assert_eq!(joined(&call, &answer), whole, "version {version}, {name}");
+        }
+    }
+}
+
+fn joined(call: &Call, answer: &FetchResponse) -> Bytes {
+    let pieces = encode::pieces(call, answer.clone()).unwrap();
+    Bytes::from(pieces.concat())
+}
+
+#[test]
+fn records_are_not_copied_into_the_answer() {
+    let call = call(16);
+    let bytes = Bytes::from(vec![7; 100_000]);
+    let seen = Records { bytes: bytes.clone(), ..read(b"", 9) };
+    let mut answer = FetchResponse::default();
+    let row = row(0, Seen::Records(seen), &call, &terms(16, false));
+    answer.responses.push(topic_row(&TopicKey::Id(uuid::Uuid::nil()), row));
+    let pieces = encode::pieces(&call, answer).unwrap();
+    assert!(pieces.iter().any(|piece| piece.as_ptr() == bytes.as_ptr()));
+    let beside: usize = pieces.iter().map(Bytes::len).sum::<usize>() - bytes.len();
+    assert!(beside < 200, "{beside} bytes beside the records");
 }
 
 #[test]

@@ -1,66 +1,144 @@
-//! The long poll: look, wait for a change, look again.
+//! The long poll: find the partitions, wait until they have enough, read them once.
+//!
+//! What could be read is counted by positions in the logs, without reading: a fetch that waits for much is woken by
+//! every commit of its partitions, and would else read the same records over and over and drop them. Only the
+//! partitions wake it. A topic that is deleted or moved away closes its replicas, so changes of the cluster's metadata
+//! need not.
+
+use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use std::sync::Arc;
-use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
-use tokio::time::{Instant, sleep_until, timeout_at};
-
-use crate::kafka::face::Face;
-use crate::kafka::face::stopped;
-use crate::kafka::sessions::Plan;
-use crate::partition::Partition;
+use crate::kafka::face::{Face, stopped};
+use crate::kafka::route::Led;
+use crate::kafka::sessions::{Plan, Wanted};
+use crate::partition::{Changes, Closed, Partition};
 
 use super::Terms;
-use super::look::{Look, look};
+use super::look::{Found, Look, Seen, find_all, read_all};
 
-/// A fetch that wants many bytes is woken by every commit of a busy partition; looking more often than this
-/// would read the same records over and over.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
-
-/// Looks until there is enough, an error, the end of the client's wait, or the broker stops.
+/// Returns what is read when there is enough, an error, the end of the client's wait, or the broker stops.
 pub(super) async fn until_enough(face: &Face, plan: &Plan, terms: &Terms) -> Look {
+    let needed = bytes_needed(plan, terms);
+    let mut stopping = face.stopping.clone();
+    // Where reading would begin, as far as a read has found out.
+    let mut begins = vec![0; plan.wanted.len()];
     loop {
-        let looked = Instant::now();
+        let last = Instant::now() >= terms.deadline || *stopping.borrow();
         // Subscribed before looking, so that nothing is missed in between.
-        let partitions = partitions(face, plan);
-        let mut images = face.context.metadata.watch();
-        images.mark_unchanged();
-        let mut changes: FuturesUnordered<_> = partitions
-            .iter()
-            .map(|partition| {
-                let mut changes = partition.changed();
-                async move { changes.changed().await }
-            })
-            .collect();
-        let found = look(face, plan, terms).await;
-        if found.is_enough(terms.bytes_min) || looked >= terms.deadline {
-            return found;
+        let changes = changes(face, plan);
+        let found = find_all(face, plan, terms).await;
+        let waits = waits(plan, &found, changes, &begins);
+        let has = waits.as_ref().map(|waits| Wait::sum(waits));
+        if last || has.is_none_or(|has| has >= needed) {
+            let look = read_all(face, plan, terms, found).await;
+            if last || look.is_enough(needed) {
+                return look;
+            }
+            for (begin, seen) in begins.iter_mut().zip(&look.seen) {
+                if let Seen::Records(records) = seen {
+                    *begin = records.bytes_before;
+                }
+            }
+            continue;
         }
-        drop(found);
-        let mut stopping = face.stopping.clone();
-        let woken = async {
+        let enough = async {
             tokio::select! {
-                Some(_) = changes.next() => false,
-                Ok(()) = images.changed() => false,
-                () = stopped(&mut stopping) => true,
+                () = until_more(waits.unwrap_or_default(), needed) => {}
+                () = stopped(&mut stopping) => {}
             }
         };
-        if timeout_at(terms.deadline, woken).await.unwrap_or(true) {
-            return look(face, plan, terms).await;
-        }
-        if terms.bytes_min > 1 {
-            sleep_until((looked + LOOK_EVERY).min(terms.deadline)).await;
-        }
+        // Whatever ended the wait, the next look finds it.
+        let _ = timeout_at(terms.deadline, enough).await;
     }
 }
 
-fn partitions(face: &Face, plan: &Plan) -> Vec<Arc<Partition>> {
+/// Returns how many bytes the client waits for: what it says, but no more than it lets an answer hold, which would
+/// never come.
+fn bytes_needed(plan: &Plan, terms: &Terms) -> usize {
+    let all = plan.wanted.iter().map(|(_, wanted)| wanted.bytes_max);
+    let most = all.fold(0, usize::saturating_add).min(terms.bytes_max);
+    terms.bytes_min.min(most.max(1))
+}
+
+/// Subscribes to every partition of the plan that is here.
+fn changes(face: &Face, plan: &Plan) -> Vec<Option<Changes>> {
     let image = face.context.metadata.image();
     let find = |key: &crate::kafka::route::PartitionKey| {
-        let info = key.topic.find(&image).ok()?.partition(key.index)?;
-        face.context.partitions.get(info.group)
+        let info = key.find(&image).ok()?;
+        face.context.partitions.get(info.group).map(|partition| partition.changed())
     };
-    plan.wanted.iter().filter_map(|(key, _)| find(key)).collect()
+    plan.wanted.iter().map(|(key, _)| find(key)).collect()
+}
+
+/// A partition that is waited on.
+struct Wait {
+    partition: Arc<Partition>,
+    epoch: i32,
+    offset: i64,
+    bytes_max: usize,
+    /// Where reading would begin, in the measure of [`Partition::bytes_end`].
+    begin: u64,
+    changes: Changes,
+}
+
+impl Wait {
+    fn new(led: &Led, wanted: &Wanted, begin: u64, changes: Changes) -> Self {
+        let partition = Arc::clone(&led.partition);
+        let begin = partition.bytes_before(wanted.offset).max(begin);
+        let (epoch, offset, bytes_max) = (led.epoch, wanted.offset, wanted.bytes_max);
+        Self { partition, epoch, offset, bytes_max, begin, changes }
+    }
+
+    /// Returns the most that a read can find; `None` when there is something else to say.
+    fn has(&self) -> Option<usize> {
+        let leads = self.partition.leader_epoch_if_ready() == Ok(self.epoch);
+        if !leads || self.partition.log_start() > self.offset {
+            return None;
+        }
+        let bytes = self.partition.bytes_end().saturating_sub(self.begin);
+        Some(usize::try_from(bytes).unwrap_or(usize::MAX).min(self.bytes_max.max(1)))
+    }
+
+    fn sum(waits: &[Wait]) -> usize {
+        waits.iter().map(|wait| wait.has().unwrap_or(0)).fold(0, usize::saturating_add)
+    }
+
+    async fn changed(mut self, at: usize) -> (usize, Wait, Result<(), Closed>) {
+        let changed = self.changes.changed().await;
+        (at, self, changed)
+    }
+}
+
+/// Returns what to wait on; `None` when some partition is answered without a wait.
+fn waits(
+    plan: &Plan,
+    found: &Found,
+    changes: Vec<Option<Changes>>,
+    begins: &[u64],
+) -> Option<Vec<Wait>> {
+    let each = plan.wanted.iter().zip(&found.led).zip(changes).zip(begins);
+    let wait = each.map(|((((_, wanted), led), changes), begin)| {
+        let wait = Wait::new(led.as_ref().ok()?, wanted, *begin, changes?);
+        wait.has().map(|_| wait)
+    });
+    let waits: Option<Vec<Wait>> = wait.collect();
+    waits.filter(|waits| !waits.is_empty())
+}
+
+/// Returns when the partitions may have `needed` bytes, or one has something else to say.
+async fn until_more(waits: Vec<Wait>, needed: usize) {
+    let mut has: Vec<usize> = waits.iter().map(|wait| wait.has().unwrap_or(0)).collect();
+    let mut changes: FuturesUnordered<_> =
+        waits.into_iter().enumerate().map(|(at, wait)| wait.changed(at)).collect();
+    while let Some((at, wait, Ok(()))) = changes.next().await {
+        let Some(bytes) = wait.has() else { return };
+        has[at] = bytes;
+        if has.iter().copied().fold(0, usize::saturating_add) >= needed {
+            return;
+        }
+        changes.push(wait.changed(at));
+    }
 }
