@@ -116,7 +116,8 @@ pub struct Options {
     pub write_order: WriteOrder,
     /// Whether to look for more than Jepsen's anomalies.
     pub extras: bool,
-    /// Whether a partition's offsets have no holes: true unless records are deleted, compacted or transactional.
+    /// Whether a partition's offsets begin at 0 and have no holes: true unless records are deleted, compacted or
+    /// transactional.
     pub dense: bool,
     /// Within this time after the last fault ended, a send has to be acknowledged.
     pub resume_within: Duration,

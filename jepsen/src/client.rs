@@ -7,12 +7,14 @@
 mod batch;
 mod connection;
 mod failure;
+mod idle;
 mod pool;
 mod requests;
 
 pub use batch::{Batch, Damage, Record, Write, read_batches};
 pub use connection::Connection;
 pub use failure::Failure;
+pub use idle::Idle;
 pub use pool::{At, Client, Leader};
 pub use requests::{
     EARLIEST, FetchFrom, Fetched, LATEST, Produced, Seen, SeenPartition, SeenTopic,

@@ -4,16 +4,17 @@
 //! that it bit: by counters of the network, the state of a process, an error of the disk. One that did nothing does
 //! not count.
 
+mod address;
 mod bitrot;
 mod clock;
 mod damage;
 mod disk_full;
+mod halt;
+mod idle;
 mod io_error;
-mod kill;
 mod membership;
 mod packet;
 mod partition;
-mod pause;
 mod power;
 mod replace;
 mod reset;
@@ -105,9 +106,9 @@ pub fn all() -> &'static [Row] {
     &ALL
 }
 
-static ALL: [Row; 17] = [
-    row("kill", false, kill::make, "kill -9 of the leader, one, several or all brokers"),
-    row("pause", false, pause::make, "brokers stop in the middle of whatever they do, and go on"),
+static ALL: [Row; 19] = [
+    row("kill", false, halt::kill, "kill -9 of the leader, one, several or all brokers"),
+    row("pause", false, halt::pause, "brokers stop in the middle of whatever they do, and go on"),
     row("starve", false, starve::make, "brokers get only a share of the processor"),
     row(
         "partition",
@@ -131,7 +132,7 @@ static ALL: [Row; 17] = [
         "clock",
         false,
         clock::make,
-        "wall clocks jump by up to five minutes, strobe, or run fast or slow",
+        "wall clocks jump by up to ten days, strobe, or run fast or slow",
     ),
     row(
         "power",
@@ -139,9 +140,19 @@ static ALL: [Row; 17] = [
         power::make,
         "power cuts of one, the leader or all brokers: what was not synced is gone",
     ),
-    row("disk-full", true, disk_full::make, "not a byte is left on a broker's disk"),
+    row(
+        "disk-full",
+        true,
+        disk_full::make,
+        "not a byte is left on a broker's disk, or on all at once",
+    ),
     row("io-error", false, io_error::make, "fsync or writes of a broker fail"),
-    row("slow-disk", false, slow_disk::make, "every fsync of a leader or follower takes long"),
+    row(
+        "slow-disk",
+        false,
+        slow_disk::make,
+        "every fsync of a leader or follower takes long, or hangs",
+    ),
     row(
         "bitrot",
         true,
@@ -168,6 +179,8 @@ static ALL: [Row; 17] = [
     ),
     row("transfer", false, transfer::make, "leaderships move on request, back and forth"),
     row("restart", false, restart::make, "every broker in turn is stopped in order and started"),
+    row("address", false, address::make, "brokers are killed and come back at other addresses"),
+    row("idle", false, idle::make, "hundreds of idle and half-used connections to every port"),
 ];
 
 const fn row(

@@ -156,6 +156,7 @@ fn spec(plan: &Plan, workload: &Workload, tools: &Tools, dir: &Path) -> Spec {
         disk: plan.disk,
         seed: plan.seed,
         settings: plan.settings.iter().cloned().chain(needed).collect(),
+        descriptors: plan.descriptors,
     }
 }
 

@@ -24,6 +24,7 @@ fn spec(name: &str, disk: DiskKind) -> Spec {
         disk,
         seed: 7,
         settings: Vec::new(),
+        descriptors: None,
     }
 }
 

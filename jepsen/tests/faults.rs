@@ -30,6 +30,7 @@ fn spec(name: &str) -> Spec {
         disk: DiskKind::IMAGE,
         seed: 7,
         settings: Vec::new(),
+        descriptors: None,
     }
 }
 

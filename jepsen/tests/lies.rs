@@ -40,6 +40,7 @@ fn cluster() -> Cluster {
         disk: DiskKind::IMAGE,
         seed: 7,
         settings: Vec::new(),
+        descriptors: None,
     };
     Cluster::start(&spec).unwrap()
 }

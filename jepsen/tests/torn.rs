@@ -32,6 +32,7 @@ fn alone() -> Spec {
         disk: DiskKind::Plain,
         seed: 7,
         settings: Vec::new(),
+        descriptors: None,
     }
 }
 

@@ -1,11 +1,15 @@
 //! Syncs and writes.
 
 use std::ffi::{CStr, c_void};
+use std::time::{Duration, Instant};
 
 use libc::{c_int, c_uint, iovec, off_t, size_t, ssize_t};
 
 use crate::control::{count, fail, synced, wanted};
 use crate::layout::Slot;
+
+/// Between two looks at whether a delay is still wanted.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What comes before a sync: a delay, and an error or a lie in its stead.
 fn before_sync() -> Option<c_int> {
@@ -22,11 +26,20 @@ fn before_sync() -> Option<c_int> {
     None
 }
 
+/// Waits for as long as the tester wants. Waiting for a minute ends at once when the tester wants no delay any more.
 fn delay() {
-    let microseconds = wanted(Slot::SyncDelay);
-    if microseconds != 0 {
-        count(Slot::SyncsDelayed);
-        std::thread::sleep(std::time::Duration::from_micros(microseconds));
+    if wanted(Slot::SyncDelay) == 0 {
+        return;
+    }
+    count(Slot::SyncsDelayed);
+    let started = Instant::now();
+    loop {
+        let delay = Duration::from_micros(wanted(Slot::SyncDelay));
+        let rest = delay.saturating_sub(started.elapsed());
+        if rest.is_zero() {
+            return;
+        }
+        std::thread::sleep(rest.min(LOOK));
     }
 }
 

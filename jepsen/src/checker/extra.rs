@@ -7,6 +7,7 @@ mod dense;
 mod list_offsets;
 mod liveness;
 mod realtime_order;
+mod removed;
 mod replicas;
 mod watermarks;
 
@@ -21,6 +22,7 @@ pub fn check(history: &[Op], analysis: &Analysis<'_>, options: &Options, found: 
     realtime_order::check(analysis, found);
     if options.dense {
         dense::check(analysis, found);
+        removed::check(analysis, found);
     }
     watermarks::check(analysis, found);
     content::check(analysis, found);

@@ -28,7 +28,7 @@ const RANDOM: &[&str] = &["run", "--workload", "queue", "--faults"];
 
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  quorate-jepsen suite full --seed 1\n  \
-    quorate-jepsen suite nightly --hours 8\n\n\
+    quorate-jepsen suite full --seeds 10\n  quorate-jepsen suite nightly --hours 8\n\n\
     Exit code: 0 all valid, 1 one invalid, 2 one unknown.")]
 pub struct SuiteArgs {
     /// smoke, full or nightly
@@ -37,6 +37,10 @@ pub struct SuiteArgs {
     /// [default: random, and printed]
     #[arg(long)]
     seed: Option<u64>,
+    /// The profile so often, each time with a seed that nobody chose
+    #[arg(long, default_value_t = 1, conflicts_with = "seed",
+        value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: u64,
     /// Runs at the same time
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=16))]
     at_once: u64,
@@ -72,16 +76,18 @@ impl Summary {
 
 pub fn run(args: &SuiteArgs) -> anyhow::Result<Verdict> {
     args.places.tools()?;
-    let mut seed = seed(args.seed);
     let end = Instant::now() + Duration::from_secs_f64(args.hours.clamp(0.0, 1000.0) * 3600.0);
-    let mut done = Vec::new();
+    let (mut done, mut times) = (Vec::new(), 0);
+    let mut next = seed(args.seed);
     loop {
-        say(format!("profile {}, seed {seed}", args.profile));
-        done.extend(carry_out(&runs(&args.profile, seed), args));
-        if args.profile != "nightly" || Instant::now() >= end {
+        say(format!("profile {}, seed {next}", args.profile));
+        done.extend(carry_out(&runs(&args.profile, next), args));
+        times += 1;
+        let nightly = args.profile == "nightly" && Instant::now() < end;
+        if times >= args.seeds && !nightly {
             return Ok(conclude(&done));
         }
-        seed += 1;
+        next = if nightly { next + 1 } else { seed(None) };
     }
 }
 

@@ -30,6 +30,8 @@ const DEFINITE: &[(ResponseError, bool)] = &[
     (ResponseError::InvalidReplicationFactor, false),
     (ResponseError::NotController, false),
     (ResponseError::InvalidProducerEpoch, true),
+    // Refused before it entered a log, for want of room; its sibling says that it is in one.
+    (ResponseError::NotEnoughReplicas, false),
     (ResponseError::OutOfOrderSequenceNumber, true),
     (ResponseError::ProducerFenced, true),
     (ResponseError::TopicAuthorizationFailed, true),
@@ -90,11 +92,12 @@ mod tests {
         let kind = |error: ResponseError| Failure::Code(error.code()).kind();
         assert_eq!(kind(ResponseError::UnknownTopicOrPartition), Kind::Fail);
         assert_eq!(kind(ResponseError::OutOfOrderSequenceNumber), Kind::Fail);
+        assert_eq!(kind(ResponseError::NotEnoughReplicas), Kind::Fail);
         for maybe in [
             ResponseError::NotLeaderOrFollower,
             ResponseError::RequestTimedOut,
             ResponseError::UnknownServerError,
-            ResponseError::NotEnoughReplicas,
+            ResponseError::NotEnoughReplicasAfterAppend,
             ResponseError::Unknown(999),
         ] {
             assert_eq!(kind(maybe), Kind::Info, "{maybe:?}");

@@ -19,9 +19,16 @@ pub(super) fn make() -> Box<dyn Fault> {
     Box::<Clock>::default()
 }
 
-/// From 11 milliseconds to five minutes, as many of each size, forward or back; in nanoseconds.
-fn jump(random: &mut StdRng) -> i64 {
-    let size = Duration::from_millis(11).as_nanos() as f64 * 27_000_f64.powf(random.random());
+/// The smallest jump, and the largest of some and of most brokers: what is right about ages while most clocks are wrong
+/// by days, nobody can say.
+const LEAST: Duration = Duration::from_millis(11);
+const MOST_OF_SOME: Duration = Duration::from_secs(10 * 24 * 3600);
+const MOST_OF_MANY: Duration = Duration::from_secs(300);
+
+/// Up to so far, as many of each size, forward or back; in nanoseconds.
+fn jump(most: Duration, random: &mut StdRng) -> i64 {
+    let times = most.as_secs_f64() / LEAST.as_secs_f64();
+    let size = LEAST.as_nanos() as f64 * times.powf(random.random());
     let sign = if random.random_bool(0.5) { 1.0 } else { -1.0 };
     (sign * size) as i64
 }
@@ -42,12 +49,14 @@ impl Fault for Clock {
             return Ok(skipped(format!("{who:?}: no such broker runs")));
         }
         self.before = self.hits(cluster);
+        let many = self.bent.len() * 2 >= cluster.ids().len();
+        let most = if many { MOST_OF_MANY } else { MOST_OF_SOME };
         let kind = random.random_range(0..3_u8);
         let mut done = Vec::new();
         for id in &self.bent {
             let shim = &cluster.broker(*id)?.shim;
             // Every broker is wrong by another amount.
-            let by = jump(random);
+            let by = jump(most, random);
             let seconds = by as f64 / 1e9;
             done.push(match kind {
                 0 => {

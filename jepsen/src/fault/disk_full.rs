@@ -1,4 +1,5 @@
-//! A full disk: not a byte is left. The broker may not acknowledge what it could not write.
+//! Full disks: not a byte is left, of one broker or of all at once, since equal replicas fill together. A broker may not
+//! acknowledge what it could not write, and all have to go on once there is room.
 
 use rand::rngs::StdRng;
 
@@ -10,7 +11,7 @@ const WHY: &str = "its disk is full";
 
 #[derive(Default)]
 struct DiskFull {
-    full: Option<u64>,
+    full: Vec<u64>,
 }
 
 pub(super) fn make() -> Box<dyn Fault> {
@@ -21,37 +22,50 @@ const ERRORS: [&str; 3] = ["storage failed", "No space left", "broker ends"];
 
 impl Fault for DiskFull {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
-        let who = Who::any(&[Who::Leader, Who::One], random);
-        let Some(id) = who.pick(cluster, random).first().copied() else {
+        let who = Who::any(&[Who::Leader, Who::One, Who::All], random);
+        self.full = who.pick(cluster, random);
+        if self.full.is_empty() {
             return Ok(skipped(format!("{who:?}: no such broker runs")));
-        };
-        cluster.may_end(id, WHY, &ERRORS);
-        self.full = Some(id);
-        let disk = &cluster.broker(id)?.disk;
-        let (taken, free) = (disk.fill()?, disk.free()?);
-        let proof = format!("{taken} bytes of ballast, {free} bytes free");
-        Ok(installed(format!("{who:?}: disk of {}", named(&[id])), proof))
+        }
+        let mut proofs = Vec::new();
+        for id in &self.full {
+            cluster.may_end(*id, WHY, &ERRORS);
+            let disk = &cluster.broker(*id)?.disk;
+            proofs.push(format!("{} bytes of ballast, {} bytes free", disk.fill()?, disk.free()?));
+        }
+        Ok(installed(format!("{who:?}: disk of {}", named(&self.full)), proofs.join("; ")))
     }
 
     fn end(&mut self, cluster: &mut Cluster) -> anyhow::Result<Outcome> {
-        let Some(id) = self.full.take() else { return Ok(skipped("not begun")) };
         cluster.watch();
-        let ended = cluster.broker(id)?.last_end().map(str::to_owned);
-        let broker = cluster.broker(id)?;
-        if broker.powered() {
-            broker.disk.empty()?;
+        let mut met = Vec::new();
+        for id in std::mem::take(&mut self.full) {
+            let broker = cluster.broker(id)?;
+            let ended = broker.last_end().map(|how| format!("broker {id} had ended with {how}"));
+            let refused = || refuses(cluster, id).then(|| format!("broker {id} refused records"));
+            met.extend(ended.or_else(refused));
+            let broker = cluster.broker(id)?;
+            if broker.powered() {
+                broker.disk.empty()?;
+            }
+            cluster.no_longer(id, WHY);
+            let broker = cluster.broker(id)?;
+            if broker.state() == State::Down && broker.powered() {
+                cluster.start_broker(id)?;
+            }
         }
-        cluster.no_longer(id, WHY);
-        let broker = cluster.broker(id)?;
-        if broker.state() == State::Down && broker.powered() {
-            cluster.start_broker(id)?;
-        }
-        match ended {
-            Some(how) => Ok(installed(
-                format!("{} has room again", named(&[id])),
-                format!("it had ended with {how}"),
-            )),
-            None => Ok(skipped(format!("{} needed no more room meanwhile", named(&[id])))),
+        match met.is_empty() {
+            true => Ok(skipped("nobody needed more room meanwhile")),
+            false => Ok(installed("there is room again", met.join("; "))),
         }
     }
+}
+
+/// What a broker says that lives on and takes no more records.
+const REFUSES: &str = "\nquorate_storage_low_space 1\n";
+
+fn refuses(cluster: &Cluster, id: u64) -> bool {
+    let Ok(broker) = cluster.broker(id) else { return false };
+    let said = cluster.hasty_admin().ask(&broker.address(), "GET", "/metrics", None);
+    said.is_ok_and(|reply| reply.body.as_str().is_some_and(|text| text.contains(REFUSES)))
 }

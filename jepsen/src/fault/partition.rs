@@ -34,7 +34,7 @@ struct Shape {
     links: fn(first: HostId, others: &[HostId], clients: &[HostId]) -> Links,
 }
 
-const SHAPES: [Shape; 8] = [
+const SHAPES: [Shape; 9] = [
     Shape {
         name: "the leader alone, clients reach everyone",
         links: |first, others, _| between(&[first], others),
@@ -69,6 +69,10 @@ const SHAPES: [Shape; 8] = [
             let pairs = (0..count).flat_map(|a| (a + 1..count).map(move |b| (a, b)));
             pairs.filter(cut).flat_map(|(a, b)| between(&[ring[a]], &[ring[b]])).collect()
         },
+    },
+    Shape {
+        name: "only one link of the leader",
+        links: |first, others, _| between(&[first], &others[..1]),
     },
     Shape {
         name: "nobody hears the leader",
@@ -160,6 +164,7 @@ mod tests {
         assert_eq!(reach(find("another majority"), 5), [2, 2, 2, 2, 2]);
         assert_eq!(reach(find("another majority"), 3), [1, 1, 2]);
         assert_eq!(reach(find("another majority"), 7), [4; 7]);
+        assert_eq!(reach(find("only one link"), 5), [3, 3, 4, 4, 4]);
         assert_eq!(reach(find("nobody hears"), 3), [0, 1, 1]);
         assert_eq!(reach(find("bridge"), 5), [4, 2, 2, 2, 2]);
         assert_eq!(reach(find("bridge"), 3), [2, 1, 1]);

@@ -1,4 +1,5 @@
-//! Slow disks. A slow follower may hold nobody up; a slow leader may not acknowledge what it has not synced.
+//! Slow disks, and disks that hang. A slow follower may hold nobody up; a slow leader may not acknowledge what it has
+//! not synced. A broker whose syncs hang may end itself, since others can go on without it.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use rand::seq::IndexedRandom;
 
 use super::target::{Who, named};
 use super::{Fault, Outcome, installed, skipped};
-use crate::sandbox::Cluster;
+use crate::sandbox::{Cluster, State};
 
 #[derive(Default)]
 struct SlowDisk {
@@ -19,8 +20,10 @@ pub(super) fn make() -> Box<dyn Fault> {
     Box::<SlowDisk>::default()
 }
 
-/// Milliseconds that every sync takes longer.
-const BY: [u64; 5] = [5, 20, 100, 500, 2_000];
+/// Milliseconds that every sync takes longer; in the last case longer than anybody waits.
+const BY: [u64; 6] = [5, 20, 100, 500, 2_000, 60_000];
+const WHY: &str = "its disk is slow";
+const ERRORS: [&str; 3] = ["storage failed", "broker ends", "does not answer"];
 
 impl SlowDisk {
     fn hits(&self, cluster: &Cluster) -> u64 {
@@ -39,6 +42,7 @@ impl Fault for SlowDisk {
         }
         self.before = self.hits(cluster);
         for id in &self.slow {
+            cluster.may_end(*id, WHY, &ERRORS);
             cluster.broker(*id)?.shim.slow_sync(by)?;
         }
         Ok(installed(format!("{who:?}: {}, {by:?} more per sync", named(&self.slow)), "set"))
@@ -48,6 +52,11 @@ impl Fault for SlowDisk {
         let late = self.hits(cluster) - self.before;
         for id in std::mem::take(&mut self.slow) {
             cluster.broker(id)?.shim.slow_sync(Duration::ZERO)?;
+            cluster.no_longer(id, WHY);
+            let broker = cluster.broker(id)?;
+            if broker.state() == State::Down && broker.powered() {
+                cluster.start_broker(id)?;
+            }
         }
         match late {
             0 => Ok(skipped("nothing was synced")),

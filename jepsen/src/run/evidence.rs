@@ -37,6 +37,13 @@ pub enum Sign {
     RestartsOfEach,
     /// Records deleted on request.
     Deletions,
+    /// Rounds in which clients that knew nothing were served by all leaders while a link was cut.
+    FreshlyServed,
+    /// Idle connections that brokers let stay.
+    IdleConnections,
+    /// Sends that brokers refused while disks were nearly full, and deletions that they did.
+    RefusedForRoom,
+    DeletedWithoutRoom,
 }
 
 impl Sign {
@@ -50,6 +57,10 @@ impl Sign {
             Sign::SnapshotsInstalled => "replicas caught up by a snapshot",
             Sign::RestartsOfEach => "restarts of the broker that had fewest",
             Sign::Deletions => "deletions of records",
+            Sign::FreshlyServed => "rounds of fresh clients that were served with a link cut",
+            Sign::IdleConnections => "idle connections held",
+            Sign::RefusedForRoom => "sends refused while disks were nearly full",
+            Sign::DeletedWithoutRoom => "deletions while disks were nearly full",
         }
     }
 }

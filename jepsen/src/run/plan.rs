@@ -39,6 +39,8 @@ pub struct Plan {
     pub disk: DiskKind,
     /// Settings of all brokers.
     pub settings: Vec<(String, String)>,
+    /// The most files and connections that a broker may have open, if there is a limit.
+    pub descriptors: Option<u64>,
     /// The command that does the same again.
     pub replay: String,
     #[serde(skip)]
@@ -76,6 +78,7 @@ impl Plan {
             replication: 3,
             disk: DiskKind::Plain,
             settings: Vec::new(),
+            descriptors: None,
             replay: String::new(),
             script,
         }

@@ -201,6 +201,11 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// Makes a broker the leader of a partition.
+    pub fn lead(&self, topic: &str, partition: i32, leader: u64) -> anyhow::Result<()> {
+        lead(&self.cluster.admin(), topic, partition, leader)
+    }
+
     /// The broker that leads most partitions now.
     pub fn busiest(&self) -> anyhow::Result<u64> {
         let members = self.cluster.admin().members()?;

@@ -29,6 +29,12 @@ pub fn resting(seconds: f64) -> impl FnOnce(&mut Stage<'_>) -> anyhow::Result<()
     }
 }
 
+impl Struck {
+    pub fn id(&self) -> u64 {
+        self.broker
+    }
+}
+
 impl<'a> Stage<'a> {
     /// SIGKILL, and the start once `meanwhile` is over.
     pub fn kill(
@@ -83,6 +89,19 @@ impl<'a> Stage<'a> {
             let more = usize::try_from(now.saturating_sub(struck.answered)).unwrap_or(0);
             self.evidence.add(Sign::AnsweredMeanwhile, more);
         }
+    }
+
+    /// Whether others lead everything that a struck broker led.
+    pub fn all_moved(&self, struck: &Struck) -> bool {
+        self.still_led(struck).is_empty()
+    }
+
+    /// What a struck broker led and none of the others leads, by their own account.
+    pub fn still_led(&self, struck: &Struck) -> Vec<String> {
+        let others = replicas(self.cluster, struck.broker);
+        let leaders = others.iter().filter(|it| it.role == "leader").filter_map(name);
+        let leaders: Vec<String> = leaders.collect();
+        struck.led.iter().filter(|led| !leaders.contains(led)).cloned().collect()
     }
 
     /// Finds the partitions whose entries after those that a dead broker has are gone from all others.

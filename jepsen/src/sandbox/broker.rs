@@ -62,6 +62,27 @@ pub struct Broker {
     pub(super) excuses: Vec<Excuse>,
     /// How the process last ended by itself, unless it was started again.
     pub(super) last_end: Option<String>,
+    /// Where other brokers reach it; another one each time that it moves.
+    peer_port: u16,
+}
+
+/// What the process of a broker is started with.
+pub(super) struct Start<'a> {
+    pub binary: &'a Path,
+    pub join: &'a [SocketAddr],
+    pub settings: &'a [(String, String)],
+    /// The most files and connections it may have open, if there is a limit.
+    pub descriptors: Option<u64>,
+}
+
+impl Start<'_> {
+    /// The program, or one that becomes it under a limit.
+    fn program(&self) -> Command {
+        let Some(most) = self.descriptors else { return Command::new(self.binary) };
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={most}:{most}")).arg("--").arg(self.binary);
+        command
+    }
 }
 
 impl Broker {
@@ -80,6 +101,7 @@ impl Broker {
             judged: 0,
             excuses: Vec::new(),
             last_end: None,
+            peer_port: PEER,
         }
     }
 
@@ -122,31 +144,42 @@ impl Broker {
 
     /// Where other brokers reach it.
     pub fn peer(&self) -> SocketAddr {
-        SocketAddr::from((self.host.address(), PEER))
+        SocketAddr::from((self.host.address(), self.peer_port))
+    }
+
+    /// Everything that it listens on: for Kafka's clients, for HTTP, for other brokers.
+    pub fn ports(&self) -> [SocketAddr; 3] {
+        let Address { kafka, http, .. } = self.address();
+        [kafka, http, self.peer()]
+    }
+
+    /// From its next start on other brokers reach it at a port that it never had.
+    pub(super) fn move_port(&mut self) {
+        self.peer_port += 1;
+    }
+
+    /// Files and connections that its process has open.
+    pub fn descriptors(&self) -> Option<usize> {
+        Some(std::fs::read_dir(format!("/proc/{}/fd", self.pid()?)).ok()?.count())
     }
 
     /// Starts the process; does not wait until it serves.
-    pub(super) fn start(
-        &mut self,
-        binary: &Path,
-        join: &[SocketAddr],
-        settings: &[(String, String)],
-    ) -> anyhow::Result<()> {
+    pub(super) fn start(&mut self, with: &Start<'_>) -> anyhow::Result<()> {
         ensure!(self.process.is_none(), "broker {} runs already", self.id);
         ensure!(self.powered(), "the disk of broker {} has no power", self.id);
         let log = File::options().create(true).append(true).open(&self.log)?;
         let address = self.address();
-        let mut command = Command::new(binary);
+        let mut command = with.program();
         command
             .args(["serve", "--node-id", &self.id.to_string()])
             .args(["--kafka", &address.kafka.to_string(), "--http", &address.http.to_string()])
             .args(["--peer", &self.peer().to_string(), "--data-dir"])
             .arg(&self.disk.data);
-        if !join.is_empty() {
-            let join: Vec<String> = join.iter().map(SocketAddr::to_string).collect();
+        if !with.join.is_empty() {
+            let join: Vec<String> = with.join.iter().map(SocketAddr::to_string).collect();
             command.args(["--join", &join.join(",")]);
         }
-        for (key, value) in settings {
+        for (key, value) in with.settings {
             command.args(["--set", &format!("{key}={value}")]);
         }
         command.envs(self.shim.environment()).env_remove(MARK);

@@ -7,6 +7,7 @@ mod burial;
 mod health;
 mod judge;
 mod members;
+mod moves;
 mod power;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
+use super::broker::Start;
 use super::{Broker, Disk, DiskKind, Host, Hosts, Share, Shim, State};
 use crate::admin::{Admin, wait};
 use crate::checker::Finding;
@@ -55,6 +57,8 @@ pub struct Spec {
     pub seed: u64,
     /// Settings given to all brokers, such as `raft.dead_after_ms`.
     pub settings: Vec<(String, String)>,
+    /// The most files and connections that a broker may have open, if there is a limit.
+    pub descriptors: Option<u64>,
 }
 
 /// See the module. Dropping it ends all brokers.
@@ -195,13 +199,13 @@ impl Cluster {
         // The first one forms the cluster; all others ask those that are in it.
         let others = self.members().filter(|broker| broker.id != id);
         let join: Vec<_> = others.map(Broker::peer).collect();
-        let (binary, settings) = (self.spec.binary.clone(), self.spec.settings.clone());
+        let Spec { binary, settings, descriptors, .. } = self.spec.clone();
         let broker = self.broker_mut(id)?;
         ensure!(
             !matches!(broker.state, State::Gone | State::Buried),
             "broker {id} never comes back"
         );
-        broker.start(&binary, &join, &settings)
+        broker.start(&Start { binary: &binary, join: &join, settings: &settings, descriptors })
     }
 
     /// SIGKILL. Returns the proof, as do the others.

@@ -116,12 +116,21 @@ impl Disk {
 
     /// Fills the disk until not a byte is left. Returns the bytes that took.
     pub fn fill(&self) -> anyhow::Result<u64> {
+        self.fill_but(0)
+    }
+
+    /// Fills the disk until about so many bytes are left. Returns the bytes that took.
+    pub fn fill_but(&self, left: u64) -> anyhow::Result<u64> {
         ensure!(self.has_power(), "only a disk of its own can be filled");
         let ballast = File::create(self.mount.join(BALLAST))?;
         let mut taken = 0;
         // Halving steps, so that what is left in the end is less than a block.
         let mut step = 64 << 20;
         while step >= 4096 {
+            if self.free()? < left.saturating_add(step) && left > 0 {
+                step /= 2;
+                continue;
+            }
             let flags = rustix::fs::FallocateFlags::empty();
             match rustix::fs::fallocate(&ballast, flags, taken, step) {
                 Ok(()) => taken += step,

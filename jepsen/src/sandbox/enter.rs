@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
+use rustix::process::{Resource, Rlimit};
 
 /// Tells the program that it is inside; its value is the network namespace it came from.
 pub(crate) const MARK: &str = "JEPSEN_OUTSIDE";
@@ -54,7 +55,12 @@ fn wrapped(args: Vec<OsString>) -> anyhow::Result<Command> {
         "the sandbox needs root, for its networks and mounts (nothing outside of it is changed): \
          run it again with sudo"
     );
-    for (program, package) in [("unshare", "util-linux"), ("ip", "iproute2"), ("mount", "mount")] {
+    for (program, package) in [
+        ("unshare", "util-linux"),
+        ("prlimit", "util-linux"),
+        ("ip", "iproute2"),
+        ("mount", "mount"),
+    ] {
         let known = Command::new(program).arg("--version").output();
         let known = known.or_else(|_| Command::new(program).arg("-V").output());
         ensure!(known.is_ok(), "{program} is missing: install the package {package}");
@@ -75,6 +81,10 @@ fn prepare() -> anyhow::Result<()> {
     if std::fs::read_link(NETWORK)?.as_os_str() == outside {
         bail!("unshare gave no network of its own");
     }
+    // Hundreds of connections to every broker; each side of a run has thousands.
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    rustix::process::setrlimit(Resource::Nofile, raised).context("raise the limit of files")?;
     // The first process of a process namespace ignores every signal without a handler, Ctrl-C included.
     let mut signals = signal_hook::iterator::Signals::new([
         signal_hook::consts::SIGINT,

@@ -1,7 +1,7 @@
 //! Rot in every class of file of one broker, one after the other.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -17,15 +17,43 @@ const IN_ONE_STOP: usize = 4;
 /// Until a broker has refused or serves, and how long it then serves with the damage.
 const STARTS: Duration = Duration::from_secs(3);
 const SERVES: f64 = 0.7;
+/// Until another broker has all that one had whose damage could not be put back.
+const REPLACED: Duration = Duration::from_secs(10);
 /// Each seed begins with another kind of damage, in case that there is no time for all in one round.
 const CLASSES: usize = Class::ALL.len();
 
+/// Where files may be missing or the cluster takes its time, all of them may take so much longer than planned.
+const TIMES: u32 = 4;
+
+/// Each kind of damage to each class of file: first every one once, then again as long as there is time.
+struct Damages {
+    todo: VecDeque<(Class, Kind)>,
+    done: VecDeque<(Class, Kind)>,
+    all_once: bool,
+}
+
+impl Damages {
+    fn next(&mut self) -> Option<(Class, Kind)> {
+        if self.todo.is_empty() {
+            self.all_once = true;
+            std::mem::swap(&mut self.todo, &mut self.done);
+        }
+        self.todo.pop_front()
+    }
+
+    fn wanted(&self, stage: &Stage<'_>) -> bool {
+        stage.going_on() || !(self.all_once || self.todo.is_empty())
+    }
+}
+
 pub(super) fn every_class(stage: &mut Stage<'_>) -> anyhow::Result<()> {
+    let mut todo = VecDeque::from(Rot::every());
+    let first = stage.plan.seed.saturating_sub(1) as usize * CLASSES % todo.len();
+    todo.rotate_left(first);
     // Round after round, each with other bytes.
-    let mut damages = VecDeque::from(Rot::every());
-    let first = stage.plan.seed.saturating_sub(1) as usize * CLASSES % damages.len();
-    damages.rotate_left(first);
-    while stage.going_on() {
+    let mut damages = Damages { todo, done: VecDeque::new(), all_once: false };
+    let until = Instant::now() + stage.plan.time * TIMES;
+    while damages.wanted(stage) && Instant::now() < until {
         stage.rest(WHOLE);
         // The one that leads most, or any.
         let running = stage.cluster.running();
@@ -38,26 +66,30 @@ pub(super) fn every_class(stage: &mut Stage<'_>) -> anyhow::Result<()> {
             stage.cluster.kill(id)?;
             one_stop(stage, id, &mut damages)?;
         }
+        // While another one is not yet replaced nothing may be damaged.
+        for lost in stage.cluster.lost() {
+            stage.cluster.bury(lost, REPLACED)?;
+        }
     }
     Ok(())
 }
 
 /// Some damages, one after the other, to a broker that is down. In the end it runs, unless it had to be replaced.
-fn one_stop(
-    stage: &mut Stage<'_>,
-    id: u64,
-    damages: &mut VecDeque<(Class, Kind)>,
-) -> anyhow::Result<()> {
+fn one_stop(stage: &mut Stage<'_>, id: u64, damages: &mut Damages) -> anyhow::Result<()> {
     for _ in 0..IN_ONE_STOP {
-        let Some((class, kind)) = damages.pop_front().filter(|_| stage.going_on()) else { break };
-        damages.push_back((class, kind));
+        if !damages.wanted(stage) {
+            break;
+        }
+        let Some((class, kind)) = damages.next() else { break };
         let Some(rot) = Rot::inflict(stage.cluster, id, (class, kind), &mut stage.random)? else {
+            damages.todo.push_back((class, kind));
             let reason = format!("broker {id} has no file for {kind:?} ({class:?})");
             stage.began("bitrot", Outcome::Skipped { reason })?;
             let reason = "never begun".to_owned();
             stage.ended("bitrot", Outcome::Skipped { reason })?;
             continue;
         };
+        damages.done.push_back((class, kind));
         stage.began("bitrot", rot.begun())?;
         if stage.cluster.wait_ready(id, STARTS) {
             stage.rest(SERVES);

@@ -1,4 +1,4 @@
-//! A partition's whole log as one broker serves it: its batches, and a hash of their bytes.
+//! A partition's whole log as one broker serves it: its batches, and a hash of each one's bytes.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::time::{Duration, Instant};
@@ -18,9 +18,10 @@ pub struct Dump {
     pub start: i64,
     /// The high watermark when reading began.
     pub end: i64,
-    pub hash: u64,
     /// `[base-offset producer-id epoch first-sequence count]` each.
     pub batches: Vec<[i64; 5]>,
+    /// `[base-offset count hash]` each.
+    pub hashes: Vec<[i64; 3]>,
 }
 
 impl Dump {
@@ -28,8 +29,7 @@ impl Dump {
     pub fn read(to: &mut Connection, at: &At, patience: Duration) -> Result<Dump, Failure> {
         let start = list_offset(to, at, -1, EARLIEST, patience)?;
         let deadline = Instant::now() + patience * 10;
-        let mut dump = Dump { start, end: start, hash: 0, batches: Vec::new() };
-        let mut hasher = DefaultHasher::new();
+        let mut dump = Dump { start, end: start, batches: Vec::new(), hashes: Vec::new() };
         let (mut next, mut first) = (start, true);
         while first || next < dump.end {
             let from =
@@ -46,28 +46,29 @@ impl Dump {
             let before = next;
             for batch in batches {
                 next = next.max(batch.base_offset + i64::from(batch.count));
-                dump.take(&batch, &mut hasher);
+                dump.take(&batch);
             }
             if next < dump.end && (next == before || Instant::now() >= deadline) {
                 return Err(Failure::Unanswered(format!("{at} ends at {next}, not {}", dump.end)));
             }
         }
-        dump.hash = hasher.finish();
         Ok(dump)
     }
 
-    fn take(&mut self, batch: &Batch, hasher: &mut DefaultHasher) {
+    fn take(&mut self, batch: &Batch) {
+        let mut hasher = DefaultHasher::new();
         hasher.write(&batch.bytes[..EPOCH_BYTES.start]);
         hasher.write(&batch.bytes[EPOCH_BYTES.end..]);
         let write = batch.write;
         let (epoch, sequence) = (i64::from(write.producer_epoch), i64::from(write.sequence));
         let count = i64::from(batch.count);
         self.batches.push([batch.base_offset, write.producer_id, epoch, sequence, count]);
+        self.hashes.push([batch.base_offset, count, hasher.finish().cast_signed()]);
     }
+}
 
-    /// The batches as the history has them.
-    pub fn rows(&self) -> Edn {
-        let row = |row: &[i64; 5]| Edn::Vector(row.iter().map(|field| int(*field)).collect());
-        Edn::Vector(self.batches.iter().map(row).collect())
-    }
+/// Rows as the history has them.
+pub fn rows<const N: usize>(rows: &[[i64; N]]) -> Edn {
+    let row = |row: &[i64; N]| Edn::Vector(row.iter().map(|field| int(*field)).collect());
+    Edn::Vector(rows.iter().map(row).collect())
 }

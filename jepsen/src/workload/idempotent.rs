@@ -1,6 +1,8 @@
 //! Idempotent producers that never give up: several batches under way on one connection, and whatever is not
 //! acknowledged is sent again with the same sequence numbers, to whoever leads then.
 //!
+//! Now and then one sends again what was acknowledged long ago, as one does that never heard so.
+//!
 //! Nothing may be lost, doubled or reordered by that, whatever happened to connections and leaders. At the end the
 //! batches of every partition are noted, to see that each producer's sequences are there without a gap.
 
@@ -10,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::Rng;
 
-use super::dump::Dump;
+use super::dump::{Dump, rows};
 use super::keys::{Keys, Limits};
 use super::session::{Extra, Session};
 use super::{Env, Phase, Step, Work, Worker};
@@ -25,6 +27,8 @@ use lane::Lane;
 const LIMITS: Limits = Limits { active: 6, writes_min: 100, writes_max: 4_000 };
 const POLL: Duration = Duration::from_millis(20);
 const POLL_BYTES: i32 = 64 << 10;
+/// One burst in so many is an old batch that is sent again.
+const REPEATS: u32 = 8;
 
 /// See the module.
 pub struct Idempotent;
@@ -59,6 +63,7 @@ impl Work for Idempotent {
     fn check(&self, history: &[Op]) -> Vec<Finding> {
         let mut findings = checker::queue(history, &checker::Options::default());
         findings.extend(refused(history));
+        findings.extend(repeated(history));
         findings
     }
 }
@@ -70,6 +75,9 @@ fn operate(session: &mut Session, lane: &mut Lane) -> anyhow::Result<()> {
     }
     if session.random.random_ratio(1, 3) {
         return session.poll(POLL, POLL_BYTES).map(drop);
+    }
+    if session.random.random_ratio(1, REPEATS) {
+        return lane.repeat(session);
     }
     let key = session.keys.pick(&mut session.random);
     lane.send(session, key)
@@ -95,15 +103,15 @@ fn dump(worker: &mut Worker, keys: &Arc<Keys>, found: &Mutex<Findings>) -> anyho
                 session.client.to(leader.broker).and_then(|to| Dump::read(to, &at, patience));
             read.inspect_err(|failure| session.client.learn(leader.broker, &at, failure)).ok()
         };
-        let (kind, rows) = match wait(env.settings.final_time, read) {
-            Some(dump) => (Kind::Ok, dump.rows()),
+        let (kind, batches) = match wait(env.settings.final_time, read) {
+            Some(dump) => (Kind::Ok, rows(&dump.batches)),
             None => (Kind::Fail, Edn::Vector(Vec::new())),
         };
         if kind == Kind::Fail {
             let case = || format!("the batches of key {key} could not be read at the end");
             found.lock().add("batches-unread", Verdict::Unknown, case, []);
         }
-        session.complete(pending, kind, body(rows), Extra::new())?;
+        session.complete(pending, kind, body(batches), Extra::new())?;
     }
     Ok(())
 }
@@ -117,4 +125,40 @@ fn refused(history: &[Op]) -> Vec<Finding> {
         found.invalid("sequence-refused", case, [op.index]);
     }
     found.finish()
+}
+
+/// A batch that was sent again after it had been acknowledged, and was acknowledged at another offset. One whose offset
+/// nobody remembers is refused as a duplicate, which is as good.
+fn repeated(history: &[Op]) -> Vec<Finding> {
+    let mut found = Findings::default();
+    for op in history.iter().filter(|op| op.kind == Kind::Ok) {
+        let Body::Other(f, Edn::Vector(offsets)) = &op.body else { continue };
+        let (lane::REPEAT, [key, Edn::Integer(first), Edn::Integer(again)]) =
+            (&f[..], &offsets[..])
+        else {
+            continue;
+        };
+        if first != again {
+            let case = || format!("key {key}: the batch at {first} is at {again} as well");
+            found.invalid("repeat-stored-again", case, [op.index]);
+        }
+    }
+    found.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Process;
+
+    #[test]
+    fn a_batch_that_is_sent_again_has_one_place() {
+        let told = |again: Edn| {
+            let body =
+                Body::Other(lane::REPEAT.to_owned(), Edn::Vector(vec![int(1), int(7), again]));
+            let (process, kind, extra) = (Process::Client(0), Kind::Ok, Extra::new());
+            repeated(&[Op { index: 0, time: 0, process, kind, body, extra }]).len()
+        };
+        assert_eq!([told(int(7)), told(Edn::Nil), told(int(8))], [0, 0, 1]);
+    }
 }

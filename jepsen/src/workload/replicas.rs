@@ -14,11 +14,11 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use super::Env;
-use super::dump::Dump;
+use super::dump::{Dump, rows};
 use crate::admin::{Admin, Group, wait};
 use crate::checker::{Finding, Verdict};
 use crate::client::{At, Connection};
-use crate::history::{int, map, text};
+use crate::history::{int, map};
 
 /// Partitions that are read at the same time.
 const THREADS: usize = 3;
@@ -146,7 +146,7 @@ fn note(env: &Env, admin: &Admin, key: i64, at: &At, deadline: Instant) -> anyho
             ("broker", int(i64::try_from(broker)?)),
             ("log-start", int(dump.start)),
             ("end", int(dump.end)),
-            ("hash", text(format!("{:016x}", dump.hash))),
+            ("batches", rows(&dump.hashes)),
         ]);
         env.recorder.nemesis("replica", value)?;
     }

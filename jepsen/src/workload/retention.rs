@@ -14,6 +14,7 @@ use crate::client::delete_records;
 use crate::history::{Body, Edn, Kind, Op, int};
 
 mod check;
+mod skips;
 
 const LIMITS: Limits = Limits { active: 6, writes_min: u32::MAX, writes_max: u32::MAX };
 const POLL: Duration = Duration::from_millis(20);
@@ -23,7 +24,7 @@ const PADDING: usize = 50_000;
 /// DeleteRecords leaves so many of the newest records known.
 const LEFT: i64 = 20;
 /// Found while a history with deletions is judged as one without, and no anomaly here: what was removed is missing, and
-/// readers that were overtaken go on behind it.
+/// readers that were overtaken go on behind it. [`check`] says in their stead what was lost and left out wrongly.
 const EXPECTED: [&str; 3] = ["lost-write", "unseen", "poll-skip"];
 
 /// See the module.

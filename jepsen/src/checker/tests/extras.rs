@@ -11,7 +11,11 @@ fn judge(text: &str) -> Vec<Finding> {
 
 /// The anomalies that make a history invalid.
 fn wrong(text: &str) -> Vec<String> {
-    let findings = judge(text).into_iter();
+    judged(text, true)
+}
+
+fn judged(text: &str, dense: bool) -> Vec<String> {
+    let findings = queue(&history(text), &Options { dense, ..Options::default() }).into_iter();
     findings
         .filter(|finding| finding.verdict == Verdict::Invalid)
         .map(|finding| finding.anomaly)
@@ -57,7 +61,7 @@ fn fetched(process: u64, broker: u64, epoch: u64, high: u64, start: u64, next: u
 }
 
 fn answers(lines: &[String]) -> Vec<String> {
-    wrong(&format!("0 = s2:1@0\n1 = p2:1@0\n{}", lines.concat()))
+    judged(&format!("0 = s2:1@0\n1 = p2:1@0\n{}", lines.concat()), false)
 }
 
 #[test]
@@ -69,6 +73,13 @@ fn a_leader_serves_below_its_high_watermark_and_takes_nothing_back() {
     assert_eq!(answers(&regressed), ["high-watermark-regressed"]);
     let restored = [fetched(0, 1, 1, 5, 3, 0), fetched(1, 1, 1, 5, 2, 0)];
     assert_eq!(answers(&restored), ["log-start-regressed"]);
+}
+
+#[test]
+fn where_nobody_deletes_every_log_begins_at_the_beginning() {
+    let said = |start: u64| format!("0 = s2:1@0\n1 = p2:1@0\n{}", fetched(0, 1, 1, 5, start, 5));
+    assert_eq!(wrong(&said(0)), NONE);
+    assert_eq!(wrong(&said(1)), ["removed-unasked"]);
 }
 
 #[test]
@@ -109,18 +120,43 @@ fn bytes_come_back_as_they_were_sent() {
     assert_eq!(wrong(&format!("{SENT}1 = p & :corrupt []")), NONE);
 }
 
-fn replica(broker: u64, end: u64, hash: &str) -> String {
-    format!("n replica & {{:key 1 :broker {broker} :log-start 0 :end {end} :hash \"{hash}\"}}\n")
+/// A replica of key 1 that was read: the first offset it has, the one behind its last, and its batches.
+fn replica(broker: u64, start: u64, end: u64, batches: &str) -> String {
+    format!(
+        "n replica & {{:key 1 :broker {broker} :log-start {start} :end {end} :batches [{batches}]}}\n"
+    )
+}
+
+fn replicas(read: &[String]) -> Vec<String> {
+    wrong(&format!("{SENT}{}", read.concat()))
 }
 
 #[test]
 fn replicas_are_equal() {
-    let equal = [replica(1, 5, "a"), replica(2, 5, "a")].concat();
-    assert_eq!(wrong(&format!("{SENT}{equal}")), NONE);
-    let shorter = [replica(1, 5, "a"), replica(2, 4, "a")].concat();
-    assert_eq!(wrong(&format!("{SENT}{shorter}")), ["replicas-differ"]);
-    let other = [replica(1, 5, "a"), replica(2, 5, "b")].concat();
-    assert_eq!(wrong(&format!("{SENT}{other}")), ["replicas-differ"]);
+    const BOTH: &str = "[0 3 -7] [3 2 9]";
+    assert_eq!(replicas(&[replica(1, 0, 5, BOTH), replica(2, 0, 5, BOTH)]), NONE);
+    for (what, other) in [
+        ("it is shorter", replica(2, 0, 3, "[0 3 -7]")),
+        ("it lacks what it says it has", replica(2, 0, 5, "[0 3 -7]")),
+        ("a batch is another", replica(2, 0, 5, "[0 3 -7] [3 2 8]")),
+        ("batches are cut otherwise", replica(2, 0, 5, "[0 3 -7] [3 1 9] [4 1 9]")),
+    ] {
+        assert_eq!(replicas(&[replica(1, 0, 5, BOTH), other]), ["replicas-differ"], "{what}");
+    }
+}
+
+#[test]
+fn a_replica_that_is_read_later_may_have_removed_more() {
+    let all = replica(1, 0, 5, "[0 3 -7] [3 2 9]");
+    assert_eq!(replicas(&[all.clone(), replica(2, 3, 5, "[3 2 9]")]), NONE);
+    let within = [all.clone(), replica(2, 4, 5, "[3 2 9]")];
+    assert_eq!(replicas(&within), NONE, "a log may begin within a batch");
+    let differs = [all.clone(), replica(2, 3, 5, "[3 2 8]")];
+    assert_eq!(replicas(&differs), ["replicas-differ"], "in what both have");
+    let third = [all.clone(), replica(2, 3, 5, "[3 2 9]"), replica(3, 3, 5, "[3 2 8]")];
+    assert_eq!(replicas(&third), ["replicas-differ"]);
+    let undone = [replica(2, 3, 5, "[3 2 9]"), all];
+    assert_eq!(replicas(&undone), ["replicas-differ"], "nothing that was removed comes back");
 }
 
 fn sequences(batches: &str) -> Vec<String> {

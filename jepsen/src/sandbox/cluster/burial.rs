@@ -23,11 +23,15 @@ impl Cluster {
         Ok(removed.is_some())
     }
 
+    /// Brokers whose data is gone for good, and that the cluster has not forgotten yet.
+    pub fn lost(&self) -> Vec<u64> {
+        let lost = self.brokers.iter().filter(|broker| broker.state == State::Gone);
+        lost.map(|broker| broker.id).collect()
+    }
+
     /// Buries whoever is lost and has been left behind.
     pub(super) fn bury_all(&mut self, limit: Duration) -> anyhow::Result<()> {
-        let gone = self.brokers.iter().filter(|broker| broker.state == State::Gone);
-        let gone: Vec<u64> = gone.map(|broker| broker.id).collect();
-        for lost in gone {
+        for lost in self.lost() {
             if !self.bury(lost, limit)? {
                 let reason = format!("broker {lost} is lost and cannot be removed");
                 self.find("not-healed", vec![reason]);

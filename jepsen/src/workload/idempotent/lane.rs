@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use rand::Rng;
+use rand::seq::IteratorRandom;
 
 use crate::client::{self, At, Connection, Failure, Write, init_producer_id};
 use crate::history::{Body, Edn, Kind, Mop, Sent, text};
@@ -26,12 +27,16 @@ const REFUSALS_MAX: usize = 20;
 const BROKEN_OFF: u32 = 12;
 /// Marks an operation that ended so.
 pub const REFUSED: &str = "sequence-refused";
+/// Names the operation that sends an acknowledged batch again: `[key first-offset offset-told-again]`.
+pub const REPEAT: &str = "repeat";
 
 /// See the module.
 #[derive(Default)]
 pub struct Lane {
     producer: Option<(i64, i16)>,
     sequences: BTreeMap<i64, i32>,
+    /// Of each key the last batch that was acknowledged, and its offset.
+    last: BTreeMap<i64, (Bytes, i64)>,
 }
 
 /// A batch and what became of it.
@@ -85,6 +90,9 @@ impl Lane {
             extra.insert(REFUSED.to_owned(), Edn::Boolean(true));
         }
         if units.iter().all(|unit| unit.done.is_some()) {
+            if let Some((last, base)) = units.last().and_then(|last| Some((last, last.done??))) {
+                self.last.insert(key, (last.bytes.clone(), base));
+            }
             let ends = units.iter().filter_map(|unit| Some((unit.done??, unit.values.len())));
             ends.for_each(|(base, count)| session.keys.acked(key, base + count as i64 - 1));
             return session.complete(pending, Kind::Ok, body, extra);
@@ -93,6 +101,34 @@ impl Lane {
         session.complete(pending, kind, body, extra)?;
         session.ended = true;
         Ok(())
+    }
+
+    /// Sends the last batch of any key again, once.
+    pub fn repeat(&self, session: &mut Session) -> anyhow::Result<()> {
+        let Some((key, (batch, base))) = self.last.iter().choose(&mut session.random) else {
+            return Ok(());
+        };
+        let body = |again| {
+            let offsets = vec![Edn::Integer(*key), Edn::Integer(*base), again];
+            Body::Other(REPEAT.to_owned(), Edn::Vector(offsets))
+        };
+        let pending = session.invoke(body(Edn::Nil), Extra::new())?;
+        let (at, patience) = (session.keys.at(*key), session.client.patience());
+        let told = session.client.leader(&at).and_then(|leader| {
+            let to = session.client.to(leader.broker);
+            let told = to.and_then(|to| client::produce(to, &at, -1, batch.clone(), patience));
+            told.inspect_err(|failure| session.client.learn(leader.broker, &at, failure))
+        });
+        let again = match told {
+            Ok(produced) => produced.base_offset.map_or(Edn::Nil, Edn::Integer),
+            Err(failure) if failure.is(ResponseError::DuplicateSequenceNumber) => Edn::Nil,
+            // Nothing was to happen anyway, so that nothing is left open.
+            Err(failure) => {
+                let extra = Extra::from([("error".to_owned(), text(failure.to_string()))]);
+                return session.complete(pending, Kind::Fail, body(Edn::Nil), extra);
+            }
+        };
+        session.complete(pending, Kind::Ok, body(again), Extra::new())
     }
 
     /// A burst, or none while no producer id can be had.

@@ -1,4 +1,5 @@
-//! What removal of records may not do: `lost-above-log-start`, `log-start-lost`, `read-below-log-start`.
+//! What removal of records may not do: `lost-above-log-start`, `log-start-lost`, `read-below-log-start`, and what
+//! `skips` finds.
 //!
 //! That the log start does not regress from answer to answer is checked for every workload.
 
@@ -7,18 +8,23 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::checker::{Finding, Findings};
 use crate::history::{Body, Edn, Kind, Mop, Op, Sent, keyword};
 
+use super::skips;
+
 /// The highest log start told, by key and leader epoch.
 type Starts = BTreeMap<i64, BTreeMap<i64, i64>>;
 
 /// One answer to a poll about a key.
-struct Answer {
-    key: i64,
+pub(super) struct Answer {
+    pub key: i64,
     epoch: i64,
-    start: i64,
+    pub start: i64,
+    /// Where the consumer goes on.
+    pub next: i64,
 }
 
 pub fn check(history: &[Op]) -> Vec<Finding> {
     let mut found = Findings::default();
+    skips::check(history, &mut found);
     let mut starts = Starts::new();
     // What had been told when a poll began.
     let mut open: HashMap<_, Starts> = HashMap::new();
@@ -101,7 +107,7 @@ fn below(op: u64, mops: &[Mop], answers: &[Answer], known: &Starts, found: &mut 
     }
 }
 
-fn reads(mops: &[Mop]) -> impl Iterator<Item = (i64, i64, i64)> + '_ {
+pub(super) fn reads(mops: &[Mop]) -> impl Iterator<Item = (i64, i64, i64)> + '_ {
     let polls = mops.iter().filter_map(|mop| match mop {
         Mop::Poll(Some(read)) => Some(read),
         _ => None,
@@ -109,7 +115,7 @@ fn reads(mops: &[Mop]) -> impl Iterator<Item = (i64, i64, i64)> + '_ {
     polls.flatten().flat_map(|(key, records)| records.iter().map(|(at, value)| (*key, *at, *value)))
 }
 
-fn answers(op: &Op) -> Vec<Answer> {
+pub(super) fn answers(op: &Op) -> Vec<Answer> {
     let Some(Edn::Vector(list)) = op.extra.get("fetched") else { return Vec::new() };
     let number = |map: &Edn, name: &str| match map {
         Edn::Map(map) => match map.get(&keyword(name)) {
@@ -120,7 +126,8 @@ fn answers(op: &Op) -> Vec<Answer> {
     };
     let answer = |it: &Edn| {
         let (key, epoch) = (number(it, "key")?, number(it, "epoch")?);
-        Some(Answer { key, epoch, start: number(it, "log-start")? })
+        let (start, next) = (number(it, "log-start")?, number(it, "next")?);
+        Some(Answer { key, epoch, start, next })
     };
     list.iter().filter_map(answer).collect()
 }

@@ -24,10 +24,29 @@ impl Told {
         self.op(body(Sent::Plain), body(Sent::At(offset)), None)
     }
 
+    /// Reads these offsets from the beginning.
     fn read(self, offsets: &[i64], epoch: i64, start: i64) -> Told {
+        self.assigned().read_on(offsets, epoch, start)
+    }
+
+    fn assigned(self) -> Told {
+        self.op(Body::Assign(vec![]), Body::Assign(vec![]), None).op(
+            Body::Assign(vec![1]),
+            Body::Assign(vec![1]),
+            None,
+        )
+    }
+
+    fn read_on(self, offsets: &[i64], epoch: i64, start: i64) -> Told {
+        let next = offsets.last().map_or(start, |last| last + 1);
+        self.read_to(offsets, epoch, start, next)
+    }
+
+    fn read_to(self, offsets: &[i64], epoch: i64, start: i64, next: i64) -> Told {
         let records = offsets.iter().map(|offset| (*offset, *offset)).collect();
         let read = Body::Poll(vec![Mop::Poll(Some([(1, records)].into()))]);
-        let fetched = map([("key", int(1)), ("epoch", int(epoch)), ("log-start", int(start))]);
+        let said = [("key", 1), ("epoch", epoch), ("log-start", start), ("next", next)];
+        let fetched = map(said.map(|(name, number)| (name, int(number))));
         self.op(Body::Poll(vec![Mop::Poll(None)]), read, Some(fetched))
     }
 
@@ -66,4 +85,24 @@ fn a_removal_that_is_undone_is_noticed() {
 fn removed_records_that_are_read_are_noticed() {
     let told = three().read(&[2], 1, 2).read(&[1, 2], 2, 2);
     assert_eq!(told.anomalies(), ["read-below-log-start"]);
+}
+
+#[test]
+fn what_is_left_out_was_removed() {
+    const SKIPPED: &str = "skipped-above-log-start";
+    let from_start =
+        |offsets: &[i64], start| Told::default().assigned().read_on(offsets, 1, start).anomalies();
+    assert_eq!(from_start(&[5, 6], 5), [""; 0]);
+    assert_eq!(from_start(&[5, 6], 4), [SKIPPED], "the first that is there");
+    assert_eq!(from_start(&[5, 7], 5), [SKIPPED], "within an answer");
+    assert_eq!(from_start(&[5, 7], 7), [""; 0], "it was removed meanwhile");
+    let on = |told: Told| told.assigned().read_on(&[0, 1], 1, 0);
+    let overtaken = on(Told::default()).read_on(&[4, 5], 1, 4);
+    assert_eq!(overtaken.anomalies(), [""; 0]);
+    let skipped = on(Told::default()).read_on(&[4, 5], 1, 3);
+    assert_eq!(skipped.anomalies(), [SKIPPED], "from one poll to the next");
+    let reset = on(Told::default()).read_to(&[], 1, 3, 4);
+    assert_eq!(reset.anomalies(), [SKIPPED], "nothing was read, and the position moved");
+    let back = on(Told::default()).assigned().read_on(&[0, 1, 2], 1, 0);
+    assert_eq!(back.anomalies(), [""; 0], "a new assignment begins at the beginning");
 }
