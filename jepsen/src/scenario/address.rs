@@ -38,9 +38,11 @@ fn elsewhere(
         let case = format!("{what}, and after {WHOLE:?}: {}", reasons.join("; "));
         stage.cluster.find("not-found-again", vec![case]);
     }
+    let lost = whole.is_err();
     stage.end("address", "they have found each other", |_| {
         whole.map(|()| "whole".to_owned()).map_err(|reasons| anyhow::anyhow!(reasons.join("; ")))
     })?;
+    anyhow::ensure!(!lost, "a cluster that has not found itself cannot move on");
     stage.rest(UP);
     Ok(())
 }

@@ -437,4 +437,6 @@ fn few_descriptors(plan: &mut Plan) {
 /// So that there are brokers that do not vote on the metadata, and partitions on one end of a link only.
 fn four_brokers(plan: &mut Plan) {
     plan.brokers = 4;
+    // While the link is still cut.
+    plan.settings.push(("raft.fence_after_ms".to_owned(), "3000".to_owned()));
 }
