@@ -19,10 +19,11 @@ const UP: f64 = 1.5;
 pub(super) fn taken(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     while stage.another_round() {
         stage.rest(UP);
+        // Before strangers take the places of whoever asks for anything but health.
+        let leader = stage.busiest()?;
         let mut idle = strangers(stage)?;
         stage.rest(HELD);
         check_health(stage);
-        let leader = stage.busiest()?;
         stage.kill(leader, "which leads most partitions", |stage| {
             stage.rest(UP);
             Ok(())
@@ -52,7 +53,7 @@ fn strangers(stage: &mut Stage<'_>) -> anyhow::Result<Vec<Idle>> {
     let used: Vec<String> = stage.cluster.members().map(used).collect();
     let most = stage.cluster.members().filter_map(Broker::descriptors).max().unwrap_or(0);
     stage.begin("idle", &format!("{TO_EACH_PORT} idle connections to each port"), |_| {
-        anyhow::ensure!(most as u64 > LIMIT / 2, "brokers let hardly any in: {}", used.join(", "));
+        anyhow::ensure!(most as u64 > LIMIT / 4, "brokers let hardly any in: {}", used.join(", "));
         Ok(format!("{opened} made; {}", used.join(", ")))
     })?;
     Ok(idle)

@@ -355,7 +355,7 @@ pub(super) static ALL: &[Scenario] = &[
         descriptors::taken,
         "strangers hold more connections to each broker than it may have open",
     )
-    .needs(&[Bit("idle", 1), Bit("kill", 1), Saw(IdleConnections, 500), Saw(LedByAnother, 1)])
+    .needs(&[Bit("idle", 1), Bit("kill", 1), Saw(IdleConnections, 500)])
     .but(few_descriptors),
     row(
         "addresses-change",
