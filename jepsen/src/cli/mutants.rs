@@ -14,7 +14,7 @@ use crate::checker::Verdict;
 use crate::run::say;
 
 /// A defect, the scenario that finds it, and within how many seconds.
-const TABLE: [(&str, &str, u64); 10] = [
+const TABLE: [(&str, &str, u64); 11] = [
     ("ack-before-fsync", "power-cut", 240),
     ("ack-before-commit", "isolate-leader", 240),
     ("vote-not-persisted", "pause-kill", 240),
@@ -25,6 +25,7 @@ const TABLE: [(&str, &str, u64); 10] = [
     ("stale-list-offsets", "isolate-leader-list-offsets", 240),
     ("leader-restore", "power-cut-slow-leader", 240),
     ("metadata-before-commit", "admin-churn", 240),
+    ("clock-expiry", "clock-days", 240),
 ];
 /// The variable by which a mutant is told its defect.
 const VARIABLE: &str = "MUTANT";
