@@ -85,6 +85,10 @@ const SENTENCES: &[(&str, &str)] = &[
     ("not-served", "A cut link kept clients from partitions that had a majority without it."),
     ("not-taken-over", "A broker's disk hung, and for too long nobody else led what it had led."),
     ("lives-with-hung-disk", "A broker whose disk hangs neither works nor ends."),
+    (
+        "ended-with-a-majority",
+        "The disks of a majority hung, and brokers ended that nobody can go on without.",
+    ),
     ("not-found-again", "Brokers that came back at other addresses did not find each other."),
     ("health-not-told", "A health check was not answered in time."),
     ("room-not-noticed", "There was room again on full disks, and nothing was acknowledged."),

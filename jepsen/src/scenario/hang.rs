@@ -10,8 +10,8 @@ const HANGS: Duration = Duration::from_secs(60);
 /// Others lead by then, and the broker has ended itself by then.
 const TAKEN_OVER: Duration = Duration::from_secs(10);
 const ENDED: Duration = Duration::from_secs(45);
-/// Long enough to be noticed, and too short to end.
-const MAJORITY: f64 = 8.0;
+/// Longer than a broker waits that others can go on without.
+const MAJORITY: f64 = 12.0;
 const UP: f64 = 2.0;
 const ERRORS: [&str; 3] = ["storage failed", "broker ends", "does not answer"];
 
@@ -26,6 +26,11 @@ pub(super) fn leader_then_majority(stage: &mut Stage<'_>) -> anyhow::Result<()> 
         let majority: Vec<u64> = stage.cluster.ids().into_iter().filter(|it| *it != id).collect();
         hang(stage, &majority)?;
         stage.rest(MAJORITY);
+        let ended = stage.cluster.down();
+        if !ended.is_empty() {
+            let case = format!("the disks of brokers {majority:?} hung, and {ended:?} ended");
+            stage.cluster.find("ended-with-a-majority", vec![case]);
+        }
         go_on(stage, &majority)?;
         stage.rest(UP);
     }
