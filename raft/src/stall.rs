@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_storage::Operations;
+use quorate_storage::{Operations, mutant};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::StallConfig;
@@ -60,7 +60,7 @@ impl Watchdog {
         }
         self.seen = operations;
         let longest = self.longest();
-        if longest >= config.step_aside_after {
+        if longest >= config.step_aside_after && !mutant::on("hang-unnoticed") {
             self.calm = Some(Duration::ZERO);
             return match longest >= config.end_after && redundant {
                 true => DiskState::Lost,

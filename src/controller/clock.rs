@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use quorate_storage::mutant;
 use tokio::time::{Instant, sleep};
 
 use super::Controller;
@@ -108,6 +109,9 @@ impl WallClock for BrokerClock {
         let expected = last.wall_ms.saturating_add(passed);
         let steady = wall_ms.abs_diff(expected) <= OFF_MAX_MS.unsigned_abs();
         let fresh = Duration::from_millis(passed.unsigned_abs()) <= LOOK_OLD;
+        if mutant::on("clock-trusted") {
+            return Some(wall_ms);
+        }
         (last.judgement == Judgement::Right && steady && fresh).then_some(wall_ms)
     }
 }

@@ -14,7 +14,7 @@ use crate::checker::Verdict;
 use crate::run::say;
 
 /// A defect, the scenario that finds it, and within how many seconds.
-const TABLE: [(&str, &str, u64); 11] = [
+const TABLE: [(&str, &str, u64); 14] = [
     ("ack-before-fsync", "power-cut", 240),
     ("ack-before-commit", "isolate-leader", 240),
     ("vote-not-persisted", "pause-kill", 240),
@@ -26,6 +26,9 @@ const TABLE: [(&str, &str, u64); 11] = [
     ("leader-restore", "power-cut-slow-leader", 240),
     ("metadata-before-commit", "admin-churn", 240),
     ("clock-expiry", "clock-days", 240),
+    ("clock-trusted", "clock-days-single", 240),
+    ("room-unminded", "disks-full", 240),
+    ("hang-unnoticed", "sync-hangs", 240),
 ];
 /// The variable by which a mutant is told its defect.
 const VARIABLE: &str = "MUTANT";

@@ -91,6 +91,7 @@ const SENTENCES: &[(&str, &str)] = &[
     ),
     ("not-found-again", "Brokers that came back at other addresses did not find each other."),
     ("health-not-told", "A health check was not answered in time."),
+    ("taken-without-room", "Disks were nearly full, and records were taken as if they were not."),
     ("room-not-noticed", "There was room again on full disks, and nothing was acknowledged."),
     ("coverage", "Too little succeeded to say that all is well."),
     ("indeterminate", "How many sends nobody knows the outcome of."),

@@ -43,6 +43,10 @@ fn short(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         || history.iter().filter(|op| op.time > since && op.process != Process::Nemesis);
     let refused = meanwhile().filter(|op| refused(op)).count();
     let deleted = meanwhile().filter(|op| op.kind == Kind::Ok && is_deletion(op)).count();
+    if refused == 0 {
+        let case = format!("with {LEFT} bytes left of each disk every record was taken");
+        stage.cluster.find("taken-without-room", vec![case]);
+    }
     stage.saw(Sign::RefusedForRoom, refused);
     stage.saw(Sign::DeletedWithoutRoom, deleted);
     stage.end("disk-full", "there is room", |cluster| {
