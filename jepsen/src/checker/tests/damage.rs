@@ -309,7 +309,10 @@ fn noted<'a>(history: &'a mut [Op], name: &str) -> &'a mut Edn {
 
 fn diverge(history: &mut Vec<Op>, _: &mut StdRng) -> &'static str {
     let Edn::Map(replica) = noted(history, "replica") else { panic!("a map") };
-    replica.insert(keyword("hash"), Edn::String("other".to_owned()));
+    let batches = replica.get_mut(&keyword("batches"));
+    let Some(Edn::Vector(batches)) = batches else { panic!("a vector") };
+    let Some(Edn::Vector(batch)) = batches.last_mut() else { panic!("a batch") };
+    batch[2] = int(-1);
     "replicas-differ"
 }
 

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use crate::history::{Body, Edn, Kind, Mop, Op, Process, Sent, int, map, text};
+use crate::history::{Body, Edn, Kind, Mop, Op, Process, Sent, int, map};
 
 pub const KEYS: std::ops::Range<i64> = 1..4;
 
@@ -198,13 +198,17 @@ impl Simulation {
         self.push(process, Kind::Ok, body, extra);
         for key in KEYS {
             let records = self.logs[&key].records.clone();
+            let hashes = records.iter().enumerate().map(|(offset, (value, ..))| {
+                Edn::Vector([offset as i64, 1, *value].into_iter().map(Edn::Integer).collect())
+            });
+            let hashes = Edn::Vector(hashes.collect());
             for broker in 1..4 {
                 let value = map([
                     ("key", int(key)),
                     ("broker", int(broker)),
                     ("log-start", int(0)),
                     ("end", int(records.len() as i64)),
-                    ("hash", text(format!("{records:?}"))),
+                    ("batches", hashes.clone()),
                 ]);
                 let body = Body::Other("replica".to_owned(), value);
                 self.push(Process::Nemesis, Kind::Info, body, BTreeMap::new());
