@@ -4,6 +4,7 @@ use std::net::TcpStream;
 
 use crate::support::clients::Client;
 use crate::support::cluster::{Broker, Cluster};
+use crate::support::disk::Disk;
 use crate::support::kafka::{self, NONE, leader, list_offset, produce};
 use crate::support::load::Load;
 use crate::support::wire::Batch;
@@ -110,7 +111,7 @@ fn three_disks_that_fill_together_refuse_records_lose_nothing_and_heal_when_a_to
 
     // Somebody takes what is left of the disks while the brokers are down.
     cluster.brokers().iter().for_each(Broker::kill9);
-    cluster.disks().iter().for_each(|disk| disk.fill());
+    cluster.disks().iter().for_each(Disk::fill);
     cluster.brokers().iter().for_each(Broker::start);
     cluster.wait_whole();
     let mut wire = kafka::at_leader(&cluster, "big", 0);
@@ -120,7 +121,7 @@ fn three_disks_that_fill_together_refuse_records_lose_nothing_and_heal_when_a_to
     cluster.request("DELETE", "/v1/topics/big", None).ok();
     wait_for_disks(&cluster, "ok");
     load.progress(&cluster, SOME);
-    cluster.disks().iter().for_each(|disk| disk.empty());
+    cluster.disks().iter().for_each(Disk::empty);
     cluster.wait("the ballast is made again", || {
         let ballast = |broker| metric(broker, "storage_ballast_bytes");
         cluster.brokers().iter().all(|broker| ballast(broker) > Some(0.0)).then_some(())
@@ -163,12 +164,12 @@ fn where_the_disks_of_a_majority_hang_nobody_ends_and_all_go_on_when_they_answer
         [("QUORATE_STORAGE_STALL_STEP_ASIDE_MS", "500"), ("QUORATE_STORAGE_STALL_END_MS", "6000")];
     let cluster = on_small_disks("disks-hang", &settings);
     let load = with_load(&cluster);
-    cluster.disks()[..2].iter().for_each(|disk| disk.freeze());
+    cluster.disks()[..2].iter().for_each(Disk::freeze);
     cluster.wait("both would have ended long ago", || {
         let stalled = |broker| metric(broker, "storage_stalled_seconds");
         cluster.brokers()[..2].iter().all(|broker| stalled(broker) > Some(9.0)).then_some(())
     });
-    cluster.disks()[..2].iter().for_each(|disk| disk.thaw());
+    cluster.disks()[..2].iter().for_each(Disk::thaw);
     wait_for_disks(&cluster, "ok");
     cluster.wait_whole();
     load.progress(&cluster, SOME);

@@ -111,12 +111,12 @@ fn a_follower_answers_for_no_partition() {
 #[test]
 fn records_are_deleted_from_each_partition_on_its_own() {
     let cluster = Cluster::shared();
-    create_on_first(&cluster, "trimmed", 3);
+    create_on_first(&cluster, "trimmed", 4);
     let mut wire = kafka::at_leader(&cluster, "trimmed", 0);
-    for index in 0..3 {
+    for index in 0..4 {
         kafka::produce(&mut wire, "trimmed", index, &Batch::of(&["a", "b", "c"]).bytes());
     }
-    let wanted = [(0, 2), (1, -1), (2, 4), (2, -2), (9, 0)];
+    let wanted = [(0, 2), (1, -1), (2, 4), (3, -2), (9, 0)];
     let body = Pen::default().i32(1).string("trimmed").i32(wanted.len() as i32);
     let body = wanted.iter().fold(body, |body, (index, before)| body.i32(*index).i64(*before));
     let mut eye = wire.call(DELETE_RECORDS, 1, &body.i32(30_000));
@@ -128,7 +128,7 @@ fn records_are_deleted_from_each_partition_on_its_own() {
         (0, 2, NONE),
         (1, 3, NONE),
         (2, -1, OFFSET_OUT_OF_RANGE),
-        (2, -1, OFFSET_OUT_OF_RANGE),
+        (3, -1, OFFSET_OUT_OF_RANGE),
         (9, -1, UNKNOWN_TOPIC_OR_PARTITION),
     ];
     assert_eq!(topics, [("trimmed".to_owned(), expected)]);

@@ -95,7 +95,8 @@ impl Wait {
     /// Returns the most that a read can find; `None` when there is something else to say.
     fn has(&self) -> Option<usize> {
         let leads = self.partition.leader_epoch_if_ready() == Ok(self.epoch);
-        if !leads || self.partition.log_start() > self.offset {
+        let within = self.partition.log_start()..=self.partition.high_watermark();
+        if !leads || !within.contains(&self.offset) {
             return None;
         }
         let bytes = self.partition.bytes_end().saturating_sub(self.begin);
