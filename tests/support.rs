@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod disk;
 pub mod http;
 pub mod kafka;
+pub mod links;
 pub mod load;
 pub mod logs;
 pub mod ports;

@@ -7,8 +7,9 @@
 //!
 //! - somebody leads: the suspicion is dropped;
 //! - the leader says itself that it does not lead, or a majority of voters does not reach it, and a
-//!   majority of voters answers: the answering voter with the longest log campaigns, ties broken by
-//!   the preferred order; the next one follows after a pause if that did not help;
+//!   majority of voters answers: of the answering voters that are willing to lead (`drain.rs`) the one
+//!   with the longest log campaigns, ties broken by the preferred order; the next one follows after a
+//!   pause if that did not help, the unwilling last;
 //! - anything else: look again later.
 //!
 //! The campaign is the one of a leadership transfer, which voters grant although the old leader's
@@ -303,11 +304,12 @@ fn decide_from(
     }
     let place =
         |id: u64| preferred.iter().position(|other| *other == id).unwrap_or(preferred.len());
-    let mine = (std::cmp::Reverse(own_last), place(me), me);
+    let willing = views.get(&me).is_none_or(|own| own.willing);
+    let mine = (!willing, std::cmp::Reverse(own_last), place(me), me);
     let before_me = views.iter().filter(|(id, other)| {
         **id != me
             && view.is_voter(**id)
-            && (std::cmp::Reverse(other.last), place(**id), **id) < mine
+            && (!other.willing, std::cmp::Reverse(other.last), place(**id), **id) < mine
     });
     Decision::Campaign { rank: before_me.count() as u32 }
 }

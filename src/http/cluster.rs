@@ -204,6 +204,10 @@ async fn behind(context: &Context, image: &Image) -> Vec<String> {
     answers.push((me, Some(raft::summarise(context))));
     let behind = answers.into_iter().filter_map(|(broker, summary)| match summary {
         None => Some(format!("broker {broker} does not answer over http")),
+        Some(summary) if summary.failed > 0 => Some(format!(
+            "{} replicas on broker {broker} have failed and are closed; its log says why",
+            summary.failed
+        )),
         Some(summary) if summary.behind > 0 => Some(format!(
             "{} groups led by broker {broker} have a replica that is dead or behind, by up to {} entries",
             summary.behind, summary.lag_entries_max

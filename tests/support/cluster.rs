@@ -49,6 +49,12 @@ impl Broker {
         Broker { id, kafka, http, peer, data, log, join, env, nofile: None, process, seen }
     }
 
+    /// Has it listen elsewhere from its next start on.
+    pub fn take_ports(&mut self) {
+        let first = ports::block(3);
+        (self.kafka, self.http, self.peer) = (first, first + 1, first + 2);
+    }
+
     /// The flags of `quorate serve`, all that an operator may want to choose.
     fn args(&self) -> Vec<String> {
         let local = |port: &u16| format!("127.0.0.1:{port}");
@@ -227,7 +233,7 @@ impl Cluster {
 
     /// Forms a cluster; `settings` are environment variables, as `QUORATE_TOPICS_RETENTION_MS`.
     pub fn start_with(name: &str, brokers: u64, settings: &[(&str, &str)]) -> Cluster {
-        Cluster::form(fresh_dir(name), brokers, settings, Vec::new(), None)
+        Cluster::joined(fresh_dir(name), brokers, settings, Vec::new(), None)
     }
 
     /// The same with a limit of open files: `soft:hard`, or `soft:` to leave the hard one.
@@ -237,7 +243,7 @@ impl Cluster {
         settings: &[(&str, &str)],
         nofile: Option<&str>,
     ) -> Cluster {
-        Cluster::form(fresh_dir(name), brokers, settings, Vec::new(), nofile)
+        Cluster::joined(fresh_dir(name), brokers, settings, Vec::new(), nofile)
     }
 
     /// Forms a cluster in which each broker has a disk of `bytes` for itself. Takes root.
@@ -250,10 +256,10 @@ impl Cluster {
         let dir = fresh_dir(name);
         let disk = |id| Disk::new(&dir.join(format!("broker-{id}")), bytes);
         let disks = (1..=brokers).map(disk).collect();
-        Cluster::form(dir, brokers, settings, disks, None)
+        Cluster::joined(dir, brokers, settings, disks, None)
     }
 
-    fn form(
+    fn joined(
         dir: PathBuf,
         brokers: u64,
         settings: &[(&str, &str)],
@@ -265,6 +271,15 @@ impl Cluster {
         let rest = (2..=brokers).map(|id| Broker::new(&dir, id, &join, settings));
         let limited = |broker| Broker { nofile: nofile.map(str::to_owned), ..broker };
         let brokers: Vec<Broker> = std::iter::once(first).chain(rest).map(limited).collect();
+        Cluster::form(dir, brokers, settings, disks)
+    }
+
+    pub(super) fn form(
+        dir: PathBuf,
+        brokers: Vec<Broker>,
+        settings: &[(&str, &str)],
+        disks: Vec<Disk>,
+    ) -> Cluster {
         let settings = settings.iter().map(|(key, value)| ((*key).into(), (*value).into()));
         let settings = settings.collect();
         let cluster = Cluster { dir, brokers, allowed: Mutex::default(), settings, disks };
@@ -288,6 +303,10 @@ impl Cluster {
     /// The disks of the brokers, in their order, if they have their own.
     pub fn disks(&self) -> &[Disk] {
         &self.disks
+    }
+
+    pub fn brokers_mut(&mut self) -> impl Iterator<Item = &mut Broker> {
+        self.brokers.iter_mut()
     }
 
     pub fn broker(&self, id: u64) -> &Broker {

@@ -141,6 +141,9 @@ async fn execute(
             if !replica.shared.may_vote() {
                 return Err(Failed::new(Failure::Refused, "the replica has not caught up yet"));
             }
+            if core.drain.active() {
+                return Err(Failed::new(Failure::Refused, "this node should not lead"));
+            }
             let answer = replica.raft.handle_transfer_leader(transfer).await.map_err(failed)?;
             Ok(message::transfer_response(&answer))
         }
