@@ -22,6 +22,7 @@ mod http_api;
 mod identity;
 mod limits;
 mod membership;
+mod memory;
 mod produce_fetch;
 mod producers;
 mod recovery;

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use futures::stream;
 use parking_lot::{Mutex, RwLock};
 use quorate_storage::{Db, GroupId, mutant};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::apply::{Holder, StateMachine};
@@ -47,6 +47,8 @@ use crate::types::Raft;
 const OPENING: usize = 32;
 /// Groups stopped or handed over at the same time.
 const STOPPING: usize = 64;
+/// Groups that apply entries from the disk at the same time, about 2 MiB each.
+const REPLAYS: usize = 32;
 /// Longest time a node spends on handing its groups over before it stops.
 const HAND_OVER: Duration = Duration::from_secs(5);
 
@@ -75,7 +77,10 @@ pub(crate) struct Core {
     replicas: RwLock<HashMap<u64, Arc<Replica>>>,
     /// Groups that are being opened, closed or deleted.
     reserved: Mutex<HashSet<u64>>,
+    /// A group left that set.
+    released: Notify,
     opening: Semaphore,
+    replays: Arc<Semaphore>,
 }
 
 impl Core {
@@ -128,6 +133,17 @@ impl Core {
         free.then(|| Reserved { core: Arc::clone(self), group: group.0 })
     }
 
+    /// Waits until nobody else has the group reserved.
+    async fn reserve_patiently(self: &Arc<Self>, group: GroupId) -> Reserved {
+        loop {
+            let released = self.released.notified();
+            if let Some(reserved) = self.reserve(group) {
+                return reserved;
+            }
+            released.await;
+        }
+    }
+
     async fn open(
         self: &Arc<Self>,
         group: GroupId,
@@ -162,7 +178,8 @@ impl Core {
         let config = Arc::new(raft_config(group.0, leader_restore));
         assert!(leader_restore || config.enable_leader_restore == Some(false), "see raft_config");
         let demote = (!leader_restore).then_some(self.id());
-        let store = LogStore::new(log, limits.append_bytes, demote);
+        let replays = Arc::clone(&self.replays);
+        let store = LogStore::new(log, limits.append_bytes, demote, replays);
         let network = Factory {
             peers: Arc::clone(&self.peers),
             shared: Arc::clone(&shared),
@@ -209,6 +226,7 @@ struct Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         self.core.reserved.lock().remove(&self.group);
+        self.core.released.notify_waiters();
     }
 }
 
@@ -290,6 +308,8 @@ impl Node {
             replicas: RwLock::default(),
             reserved: Mutex::default(),
             opening: Semaphore::new(OPENING),
+            replays: Arc::new(Semaphore::new(REPLAYS)),
+            released: Notify::new(),
             config,
             db,
         })
@@ -406,9 +426,10 @@ impl Node {
         Ok(Group::new(Arc::clone(&self.core), replica, machine))
     }
 
-    /// Stops a group; its data stays. Proposals under way become indeterminate.
+    /// Stops a group; its data stays. Proposals under way become indeterminate. One that is being
+    /// opened or deleted is stopped after that.
     pub async fn close(&self, group: GroupId) {
-        let _reserved = self.core.reserve(group);
+        let _reserved = self.core.reserve_patiently(group).await;
         self.core.close(group).await;
     }
 

@@ -243,7 +243,6 @@ async fn start_node(
         cluster_id: identity.cluster_id,
         directory_id: identity.directory_id,
         listen: sockets.peer,
-        advertised: sockets.addresses.peer.to_string(),
         failure: FailureConfig {
             ping_interval: Duration::from_millis(config.raft.ping_interval_ms),
             dead_after: Duration::from_millis(config.raft.dead_after_ms),

@@ -8,6 +8,7 @@
 //! `writer`, `sync` (the path of a write), `read`, `retire` (how space comes back), `recover`.
 
 mod activity;
+mod age;
 mod ballast;
 mod cell;
 mod counters;
@@ -23,6 +24,7 @@ mod keys;
 mod log;
 pub mod mutant;
 mod options;
+mod pace;
 mod queue;
 mod read;
 mod recover;

@@ -1,5 +1,5 @@
 //! The background thread: drops the files of dead generations, rewrites the survivors of nearly
-//! dead ones, measures the disk.
+//! dead ones, ends those that are old, measures the disk.
 //!
 //! Dropping is apart from the writer because unlinking a file can stall the file system for tens of
 //! milliseconds. It works by files, not by generations: a file that recovery wrote may hold several
@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::counters::add;
+use crate::age::{Age, Current};
+use crate::counters::{add, load};
 use crate::db::Shared;
+use crate::pace::Pace;
 use crate::queue::Op;
 use crate::rocks::Rocks;
 use crate::{failpoint, fatal, keys};
@@ -78,11 +80,13 @@ impl Retire {
         self.inner.lock().dead.retain(|number| !gone.contains(number));
     }
 
-    /// Waits for a call or until it is time to look again. `tries` have been in vain.
-    fn wait(&self, tries: u32) {
+    /// Waits for a call, at most `most` or until it is time to try again what was in vain `tries`
+    /// times.
+    fn wait(&self, tries: u32, most: Duration) {
         let mut inner = self.inner.lock();
-        let patience =
+        let again =
             if inner.dead.is_empty() { IDLE } else { RETRY * (1 << tries.min(RETRY_DOUBLINGS)) };
+        let patience = again.min(most);
         let deadline = Instant::now() + patience;
         while !self.closing() && !inner.called {
             if self.wake.wait_until(&mut inner, deadline).timed_out() {
@@ -98,6 +102,7 @@ impl Retire {
 pub(crate) fn run(shared: &Shared, rocks: &Rocks) {
     let mut tries = 0;
     let mut measured: Option<Instant> = None;
+    let (mut age, mut pace) = (Age::new(Instant::now()), Pace::new(Instant::now()));
     while !shared.retire.closing() {
         let dead = shared.retire.waiting();
         let gone =
@@ -112,11 +117,38 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks) {
             space::restore_ballast(shared);
             measured = Some(Instant::now());
         }
+        end_old(shared, &mut age);
         let worst = shared.generations.lock().worst(shared.options.rewrite_below_percent);
-        let moved = worst.is_some_and(|generation| survivors::rewrite(shared, rocks, generation));
-        if !moved {
-            shared.retire.wait(tries);
+        let mut patience = IDLE.min(shared.options.generation_age / 24);
+        let mut moved = 0;
+        if let Some(generation) = worst {
+            let pause = pace.wait(load(&shared.counters.bytes_appended), Instant::now());
+            match pause.is_zero() {
+                true => moved = survivors::rewrite(shared, rocks, generation),
+                false => patience = patience.min(pause),
+            }
+            pace.spend(moved);
         }
+        if moved == 0 {
+            shared.retire.wait(tries, patience);
+        }
+    }
+}
+
+/// Has the writer end the generation it writes to, if that one is old.
+fn end_old(shared: &Shared, age: &mut Age) {
+    let current = {
+        let generations = shared.generations.lock();
+        Current {
+            number: generations.current(),
+            bytes: generations.current_bytes(),
+            dead: generations.current_dead_bytes(),
+            logged: load(&shared.counters.logged_bytes),
+        }
+    };
+    if age.is_over(current, Instant::now(), shared.options.generation_age) {
+        // Refused only when the store closes, which ends the generation as well.
+        drop(shared.queue.push(shared.queue.unbounded(0), Op::EndGeneration(current.number)));
     }
 }
 

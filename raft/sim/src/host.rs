@@ -121,7 +121,6 @@ fn config(home: &Home) -> NodeConfig {
         cluster_id: 1,
         directory_id: directory(home.id),
         listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)),
-        advertised: format!("{}:{PORT}", name(home.id)),
         stall: quorate_raft::StallConfig::default(),
         failure: FailureConfig { dead_after: home.dead_after, ..FailureConfig::default() },
         limits: TransportLimits::default(),

@@ -62,7 +62,6 @@ async fn victim() -> Victim {
         cluster_id: CLUSTER,
         directory_id: 11,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        advertised: String::new(),
         stall: crate::config::StallConfig::default(),
         failure: FailureConfig::default(),
         limits: TransportLimits { frame_bytes: 1 << 20, ..TransportLimits::default() },

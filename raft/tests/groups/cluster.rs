@@ -52,7 +52,6 @@ pub fn config(id: u64, listen: SocketAddr, limits: TransportLimits) -> NodeConfi
         cluster_id: CLUSTER,
         directory_id: u128::from(id) + 1000,
         listen,
-        advertised: String::new(),
         stall: quorate_raft::StallConfig::default(),
         failure: FailureConfig::default(),
         limits,

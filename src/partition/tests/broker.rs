@@ -178,7 +178,6 @@ fn config() -> NodeConfig {
         cluster_id: 1,
         directory_id: 1,
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        advertised: "127.0.0.1:0".to_owned(),
         stall: quorate_raft::StallConfig::default(),
         failure: quorate_raft::FailureConfig::default(),
         limits: quorate_raft::TransportLimits::default(),
