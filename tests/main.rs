@@ -14,6 +14,7 @@ mod broker_removal;
 mod catch_up;
 mod cli;
 mod clocks;
+mod damaged_files;
 mod descriptors;
 mod disks;
 mod fetch_sessions;

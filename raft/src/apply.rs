@@ -19,7 +19,7 @@ use quorate_storage::{Log, StatePut, mutant};
 use tokio::sync::{oneshot, watch};
 
 use crate::checkpoint::{self, Checkpoint};
-use crate::error::{DecodeError, Error, storage_failed};
+use crate::error::{DecodeError, Error, is_corrupt, storage_failed};
 use crate::machine::{Committed, Effects, Machine};
 use crate::maintenance::Wanted;
 use crate::platform::spawn_blocking;
@@ -111,6 +111,8 @@ pub(crate) struct StateMachine {
     newest_size: u64,
     bytes_since: u64,
     entries_since: u64,
+    /// The next entry is damaged on disk, so what follows cannot be applied either.
+    stuck: bool,
     /// Closed when this is dropped.
     _running: watch::Sender<()>,
 }
@@ -136,6 +138,7 @@ impl StateMachine {
             newest_size: 0,
             bytes_since: 0,
             entries_since: 0,
+            stuck: false,
             _running: running,
             log,
         };
@@ -268,9 +271,19 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     where
         S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
     {
+        if self.stuck {
+            return Ok(());
+        }
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while let Some(next) = entries.next().await {
-            let (entry, responder) = next?;
+            let (entry, responder) = match next {
+                // From here on the machine is told nothing, until a snapshot takes it over the damage.
+                Err(error) if is_corrupt(&error) => {
+                    self.stuck = true;
+                    break;
+                }
+                next => next?,
+            };
             let payload = match entry.payload {
                 EntryPayload::Blank => None,
                 EntryPayload::Normal(data) => Some(data.0),
@@ -336,6 +349,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         }
         self.boundary = Some(index);
         self.adopt(own, size);
+        self.stuck = false;
         Ok(())
     }
 
@@ -364,8 +378,8 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let log = self.log.clone();
         // Installing a snapshot deletes the checkpoints before it, also while this one is read.
         let (from, to) = (checkpoint::key(index), checkpoint::key(u64::MAX));
-        let task = spawn_blocking(move || log.state_range(&from, &to, 1));
-        let found = task.await.map_err(io::Error::other)?.map_err(storage_failed)?.pop();
+        let found = spawn_blocking(move || log.state_range(&from, &to, 1)).await;
+        let found = found.map_err(storage_failed)?.pop();
         let (_, value) =
             found.ok_or_else(|| io::Error::other(format!("checkpoint {index} is gone")))?;
         let checkpoint = Checkpoint::decode(value.clone()).map_err(invalid)?;

@@ -190,7 +190,7 @@ async fn look(
         let views = views.get(&group.0).unwrap_or(&none);
         match decide(core.id(), &view, &replica, views) {
             Decision::Campaign { .. }
-                if !replica.shared.may_vote() || replica.shared.is_aside() =>
+                if !replica.shared.may_lead() || replica.shared.is_aside() =>
             {
                 suspicion.look_again();
             }

@@ -82,12 +82,22 @@ pub enum CallError {
     Failed(String),
 }
 
+/// Whether an entry could not be read because it is damaged on disk.
+pub(crate) fn is_corrupt(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(quorate_storage::Error::Corrupt { .. }))
+}
+
 /// Turns a failed read or a failed write of the log into the end of the process, except during
 /// shutdown, when the database is closed under groups that are still stopping.
 pub(crate) fn storage_failed(error: quorate_storage::Error) -> std::io::Error {
     match error {
         quorate_storage::Error::Closed => {
             std::io::Error::new(std::io::ErrorKind::BrokenPipe, "the database is closed")
+        }
+        // The group's own affair, which whoever reads has to know: see `Shared::may_lead`.
+        error @ quorate_storage::Error::Corrupt { .. } => {
+            std::io::Error::new(std::io::ErrorKind::InvalidData, error)
         }
         error => quorate_storage::fatal("a raft group cannot use its log", &error),
     }

@@ -14,6 +14,7 @@ use quorate_storage::GroupId;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::membership;
 use crate::node::Core;
 use crate::replica::Shared;
 
@@ -61,6 +62,7 @@ pub(crate) async fn run(core: Arc<Core>) {
                 reconnected(&core).await;
                 snapshots(&core).await;
             }
+            () = core.db.corruption() => damaged(&core),
             _ = quiet.tick() => {
                 checkpoints(&core).await;
                 voters(&core);
@@ -91,8 +93,27 @@ async fn snapshots(core: &Core) {
 
 /// Replicas that have caught up with an earlier one of this node may ask for votes by themselves.
 fn voters(core: &Core) {
-    for replica in core.replicas().iter().filter(|replica| replica.shared.promised().is_some()) {
-        replica.raft.runtime_config().elect(replica.shared.may_vote());
+    let restricted =
+        |shared: &Shared| shared.promised().is_some() || shared.unfit.load(Ordering::Relaxed);
+    for replica in core.replicas().iter().filter(|replica| restricted(&replica.shared)) {
+        replica.raft.runtime_config().elect(replica.shared.may_lead());
+        replica.shared.refresh_ready();
+    }
+}
+
+/// Groups in which an entry was found damaged lead no more: they do not campaign, and what they lead they hand over.
+fn damaged(core: &Arc<Core>) {
+    for replica in core.replicas() {
+        let shared = &replica.shared;
+        if shared.log.corrupt().is_none() || shared.unfit.swap(true, Ordering::Relaxed) {
+            continue;
+        }
+        replica.raft.runtime_config().elect(false);
+        shared.refresh_ready();
+        if shared.leads() {
+            let core = Arc::clone(core);
+            tokio::spawn(async move { membership::hand_over(&core, &replica).await });
+        }
     }
 }
 

@@ -148,7 +148,7 @@ impl Core {
         let room = limits.group_inflight_bytes;
         let db = Arc::clone(&self.db);
         let promise = spawn_blocking(move || promise::load(&db, group)).await;
-        let promised = match promise.map_err(std::io::Error::other)?? {
+        let promised = match promise? {
             Some(promise) => promise::resume(&log, promise).await?,
             None => None,
         };
@@ -157,12 +157,11 @@ impl Core {
         let (machine_shared, wanted) = (Arc::clone(&shared), Arc::clone(&self.wanted));
         let (running, machine_runs) = watch::channel(());
         let load = move || StateMachine::load(machine_shared, holder, wanted, running);
-        let machine = spawn_blocking(load).await.map_err(std::io::Error::other)??;
+        let machine = spawn_blocking(load).await?;
         let leader_restore = leader_restore || mutant::on("leader-restore");
         let config = Arc::new(raft_config(group.0, leader_restore));
         assert!(leader_restore || config.enable_leader_restore == Some(false), "see raft_config");
-        let demote = (!leader_restore).then_some(self.id());
-        let store = LogStore::new(log, limits.append_bytes, demote);
+        let store = LogStore::new(log, limits.append_bytes);
         let network = Factory {
             peers: Arc::clone(&self.peers),
             shared: Arc::clone(&shared),
@@ -172,7 +171,7 @@ impl Core {
         let raft = Raft::new(self.id(), config, network, store, machine)
             .await
             .map_err(|error| Error::Corrupt(format!("group {group} cannot start: {error}")))?;
-        raft.runtime_config().elect(shared.may_vote());
+        raft.runtime_config().elect(shared.may_lead());
         let replica = Arc::new(Replica { shared, raft, machine_runs });
         if !self.admit(&replica) {
             replica.stop().await;
@@ -271,7 +270,7 @@ impl Node {
             let _in_runtime = runtime.enter();
             Peers::load(common, book)
         };
-        let peers = spawn_blocking(load).await.map_err(std::io::Error::other)??;
+        let peers = spawn_blocking(load).await?;
         Ok(Core {
             me,
             peers: Arc::new(peers),
@@ -422,8 +421,7 @@ impl Node {
         let _reserved = self.core.reserve(group).ok_or(Error::AlreadyOpen(group))?;
         self.core.close(group).await;
         let db = Arc::clone(&self.core.db);
-        let kept = spawn_blocking(move || promise::keep(&db, group)).await;
-        kept.map_err(std::io::Error::other)??;
+        spawn_blocking(move || promise::keep(&db, group)).await?;
         let (durable, done) = oneshot::channel();
         self.core.db.drop_group(group, Box::new(move || signal(durable)));
         done.await.map_err(|_| Error::Stopped)

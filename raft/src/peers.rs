@@ -106,7 +106,7 @@ impl Peers {
             let bytes = encode(&self.book());
             let db = Arc::clone(&self.db);
             let written = spawn_blocking(move || db.node_put(KEY, &bytes)).await;
-            if let Ok(Err(error)) = written {
+            if let Err(error) = written {
                 tracing::warn!(%error, "cannot write the address book");
             }
         }

@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub order: tokio::sync::Mutex<()>,
     /// Something was applied since the last look of the maintenance task.
     pub dirty: AtomicBool,
+    /// An entry was found damaged since the process began, so the core is kept from campaigning.
+    pub unfit: AtomicBool,
     closing: AtomicBool,
     /// This node's disk hangs and others can lead: it does not claim to, whatever its core thinks,
     /// which may itself wait for the disk.
@@ -102,6 +104,7 @@ impl Shared {
             room: Arc::new(Semaphore::new(room)),
             order: tokio::sync::Mutex::new(()),
             dirty: AtomicBool::new(false),
+            unfit: AtomicBool::new(log.corrupt().is_some()),
             closing: AtomicBool::new(false),
             aside: watch::Sender::new(false),
             loaded_vote: log.vote().and_then(|bytes| decode_vote(bytes).ok()),
@@ -136,6 +139,12 @@ impl Shared {
     /// False while this replica lacks what an earlier one of this node had; see `promise.rs`.
     pub fn may_vote(&self) -> bool {
         self.promised.is_none_or(|promised| self.log.state().last.map(log_id) >= Some(promised))
+    }
+
+    /// False while an entry of its log is damaged: it could neither apply nor send it. Its promises do not depend on
+    /// that, so it goes on voting and taking entries, and a snapshot behind the damage mends it.
+    pub fn may_lead(&self) -> bool {
+        self.may_vote() && self.log.corrupt().is_none()
     }
 
     /// The last entry this node must be taken to have.
@@ -234,15 +243,16 @@ impl Shared {
 
     /// A leader is ready once an entry of its own term is applied: only then is everything its
     /// predecessors acknowledged part of its state (Raft § 8).
-    fn refresh_ready(&self) {
+    pub fn refresh_ready(&self) {
         // Computed inside, under the lock of the watch: of two that race the later one must win.
         self.leadership.send_if_modified(|current| {
             let applied_term = self.applied.lock().map(|id| id.leader_id.term);
             let view = self.view.read();
             let term = view.vote.leader_id.term;
-            let aside = self.is_aside();
-            let leader = view.leader().filter(|leader| !aside || *leader != self.me);
-            let ready = view.state == ServerState::Leader && applied_term == Some(term) && !aside;
+            let fit = !self.is_aside() && self.log.corrupt().is_none();
+            // Nobody is sent to a leader that cannot serve.
+            let leader = view.leader().filter(|leader| fit || *leader != self.me);
+            let ready = fit && view.state == ServerState::Leader && applied_term == Some(term);
             let since = current.ready_since.filter(|_| current.term == term);
             let ready_since = ready.then(|| since.unwrap_or_else(Instant::now));
             let now = Leadership { leader, term, ready, ready_since };
@@ -293,7 +303,8 @@ impl Replica {
     fn stopped(&self) {
         let group = self.shared.group.0;
         self.shared.update(View { state: ServerState::Shutdown, ..self.shared.view() });
-        if self.shared.closing() {
+        // A store is closed by whoever stops the node; that a group met it first is no failure.
+        if self.shared.closing() || self.shared.log.is_closed() {
             return;
         }
         match self.raft.metrics().borrow_watched().running_state.clone() {
@@ -347,6 +358,7 @@ impl Replica {
             applied_index: self.shared.applied.lock().index(),
             purged_index: self.shared.log.state().purged.map(|id| id.index),
             log_bytes: self.shared.log.bytes(),
+            corrupt_index: self.shared.log.corrupt(),
             followers: followers
                 .map(|(id, matched)| FollowerStatus {
                     id: *id,

@@ -60,6 +60,8 @@ pub struct GroupStatus {
     pub purged_index: Option<u64>,
     /// Live bytes of the log on disk, approximately.
     pub log_bytes: u64,
+    /// First entry known to be damaged on this node's disk: the replica votes, but does not lead or serve.
+    pub corrupt_index: Option<u64>,
     /// On the leader: each other member. Empty elsewhere.
     pub followers: Vec<FollowerStatus>,
     /// On the leader: time since a majority last answered.

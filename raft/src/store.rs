@@ -8,21 +8,27 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds, RangeInclusive};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, stream};
+use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use quorate_storage::{EntryId, Log, mutant};
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
-use crate::error::{DecodeError, storage_failed};
+use crate::error::{DecodeError, is_corrupt, storage_failed};
 use crate::platform::spawn_blocking;
 use crate::transport::wire::{Get, Put};
 use crate::types::{Entry, LogId, TypeConfig, Vote, entry_id, from_stored, log_id, to_stored};
 
 /// Bytes read from the log at a time when entries are applied or scanned.
 const SCAN_BYTES: usize = 1 << 20;
+
+/// Pause of a follower's stream before it is tried again to send it what is damaged here.
+const CORRUPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Log storage of one group.
 pub(crate) struct LogStore {
@@ -36,14 +42,11 @@ pub(crate) struct Reader {
     log: Log,
     /// Byte target of one append request.
     append_bytes: usize,
-    /// This node, whose own committed vote must not make it leader again; see `config.rs`. `None`
-    /// returns votes as they are stored.
-    demote: Option<u64>,
 }
 
 impl LogStore {
-    pub fn new(log: Log, append_bytes: usize, demote: Option<u64>) -> Self {
-        Self { reader: Reader { log: log.clone(), append_bytes, demote }, log }
+    pub fn new(log: Log, append_bytes: usize) -> Self {
+        Self { reader: Reader { log: log.clone(), append_bytes }, log }
     }
 }
 
@@ -102,8 +105,7 @@ impl Reader {
             Some(cached) => cached,
             None => {
                 let log = self.log.clone();
-                let task = spawn_blocking(move || log.read(from, to, bytes_max));
-                task.await.map_err(io::Error::other)?
+                spawn_blocking(move || log.read(from, to, bytes_max)).await
             }
         };
         let entries = match stored {
@@ -141,7 +143,14 @@ impl RaftLogReader<TypeConfig> for Reader {
         let mut from = from.max(self.log.state().purged.map_or(0, |purged| purged.index + 1));
         let mut entries = Vec::new();
         while from < to {
-            let part = self.read(from, to, SCAN_BYTES).await?;
+            let part = match self.read(from, to, SCAN_BYTES).await {
+                // Asked for at the start, to find the members. It is not applied or sent to anybody; at worst the
+                // members are older ones, by which a replica with a damaged log does not act.
+                Err(error) if is_corrupt(&error) => {
+                    vec![Entry::new_blank(log_id(self.id_at(from)?))]
+                }
+                part => part?,
+            };
             let Some(last) = part.last() else { break };
             from = last.log_id.index + 1;
             entries.extend(part);
@@ -158,6 +167,11 @@ impl RaftLogReader<TypeConfig> for Reader {
             // Not damage: a leader that was deposed purges what it was about to send. Nothing is
             // an answer; an error would end the process.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            // This replica is about to hand its leadership over, and has nothing to send until then.
+            Err(error) if is_corrupt(&error) => {
+                sleep(CORRUPT_PAUSE).await;
+                Ok(Vec::new())
+            }
             read => read,
         }
     }
@@ -177,11 +191,7 @@ impl RaftLogReader<TypeConfig> for Reader {
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
         let Some(bytes) = self.log.vote() else { return Ok(None) };
-        let mut vote = decode_vote(bytes).map_err(corrupt)?;
-        if self.demote == Some(vote.leader_id.voted_for) {
-            vote.committed = false;
-        }
-        Ok(Some(vote))
+        Ok(Some(decode_vote(bytes).map_err(corrupt)?))
     }
 
     async fn get_key_log_ids(

@@ -6,6 +6,7 @@
 mod groups {
     mod calls;
     pub mod cluster;
+    mod corrupt;
     mod failover;
     mod ledger;
     mod membership;

@@ -204,6 +204,10 @@ async fn behind(context: &Context, image: &Image) -> Vec<String> {
     answers.push((me, Some(raft::summarise(context))));
     let behind = answers.into_iter().filter_map(|(broker, summary)| match summary {
         None => Some(format!("broker {broker} does not answer over http")),
+        Some(summary) if summary.corrupt > 0 => Some(format!(
+            "{} groups have an entry that is damaged on the disk of broker {broker}, which does not lead or serve them",
+            summary.corrupt
+        )),
         Some(summary) if summary.behind > 0 => Some(format!(
             "{} groups led by broker {broker} have a replica that is dead or behind, by up to {} entries",
             summary.behind, summary.lag_entries_max

@@ -45,6 +45,8 @@ pub(super) struct Group {
     purged_index: Option<u64>,
     /// Bytes of its log on disk, roughly.
     log_bytes: u64,
+    /// The first entry known to be damaged on this broker's disk; with one the replica votes, but does not lead or serve.
+    corrupt_index: Option<u64>,
     /// What the leader knows of the others; empty on any other replica.
     followers: Vec<Follower>,
     /// On the leader: milliseconds since a majority last answered.
@@ -71,6 +73,8 @@ pub(super) struct Summary {
     pub(super) behind: u64,
     /// The most entries any follower of a group it leads lacks.
     pub(super) lag_entries_max: u64,
+    /// Those with an entry that is damaged on this broker's disk.
+    pub(super) corrupt: u64,
 }
 
 /// Entries a follower may lack before it counts as behind: what is under way in a busy group anyway.
@@ -174,6 +178,7 @@ pub(super) fn summarise(context: &Context) -> Summary {
     let mut summary = Summary { broker: context.node.id(), ..Summary::default() };
     for status in context.node.statuses() {
         summary.groups += 1;
+        summary.corrupt += u64::from(status.corrupt_index.is_some());
         if status.role != Role::Leader {
             continue;
         }
@@ -254,6 +259,7 @@ fn describe(image: &Image, broker: u64, status: &GroupStatus) -> Group {
         applied_index: status.applied_index,
         purged_index: status.purged_index,
         log_bytes: status.log_bytes,
+        corrupt_index: status.corrupt_index,
         followers: status.followers.iter().map(follower).collect(),
         quorum_answered_ms_ago: status
             .since_quorum_ack

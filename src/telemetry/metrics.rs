@@ -126,6 +126,8 @@ metrics! {
     raft_follower_lag_entries_max: Gauge = Gauge::default();
     /// The most entries committed and not yet applied here, over all groups.
     raft_apply_lag_entries_max: Gauge = Gauge::default();
+    /// Groups with an entry that is damaged on this broker's disk; they vote, but do not lead or serve here
+    raft_corrupt_groups: Gauge = Gauge::default();
     /// Entries appended to the logs of all groups.
     storage_appended_entries: Counter = Counter::default();
     /// Bytes of entries appended to the logs of all groups.

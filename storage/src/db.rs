@@ -10,22 +10,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 
 use crate::activity::{Activity, Operations};
 use crate::cell::Cells;
 use crate::counters::{Counters, load};
 use crate::flow::Flow;
 use crate::generations::Generations;
+use crate::inventory::{Found, Inventory};
 use crate::log::Log;
 use crate::queue::{Op, Queue};
 use crate::retire::{self, Retire};
 use crate::rocks::Rocks;
 use crate::space::Space;
 use crate::sync::{self, Sync};
-use crate::synced::Synced;
+use crate::synced::{Begun, Synced};
 use crate::watch::{self, Watch};
 use crate::writer::Writer;
-use crate::{Durable, Error, GroupId, Options, Stats, ballast, fatal, keys, recover, space, wal};
+use crate::{
+    Durable, Error, GroupId, Options, Stats, ballast, failpoint, fatal, keys, recover, space, wal,
+};
 
 const LOCK_FILE: &str = "quorate.lock";
 
@@ -42,6 +46,11 @@ pub(crate) struct Shared {
     pub cells: Cells,
     pub generations: Mutex<Generations>,
     pub counters: Counters,
+    pub inventory: Mutex<Inventory>,
+    /// The newest write-ahead log.
+    pub begun: Mutex<Begun>,
+    /// A group was found to have a damaged entry.
+    pub corruption: Notify,
     pub dir: PathBuf,
 }
 
@@ -65,26 +74,26 @@ impl Db {
         let mut lock = lock_dir(dir)?;
         ballast::release(dir, options.ballast_bytes).map_err(|error| open_error(dir, &error))?;
         sign(&mut lock).map_err(|error| open_error(dir, &error))?;
-        check_columns(dir)?;
-        let synced = Synced::open(dir)?;
-        if synced.log_matters() {
-            let last = wal::last_whole_write(dir, synced.needed_log());
-            let last = last.map_err(|error| open_error(dir, &error))?;
-            // Without any record all may be in tables; what was recovered will tell.
-            last.map_or(Ok(()), |last| synced.check(last))?;
-        }
+        let (mut inventory, synced) = inspect(dir)?;
         let rocks = Arc::new(Rocks::open(dir, &options)?);
         synced.check(rocks.latest_write())?;
+        failpoint::hit("open.before");
+        inventory.renew().map_err(|error| open_error(dir, &error))?;
+        failpoint::hit("open.after");
         log_checksum_support(dir);
         recover::check_format(&rocks, dir)?;
         let recovered = recover::load(&rocks)?;
+        rocks.start_compactions().map_err(|error| read_error(&error))?;
         tracing::info!(
             dir = %dir.display(),
             groups = recovered.cells.len(),
             generation = recovered.generations.current(),
             "storage open"
         );
+        let begun = Begun::find(dir, || rocks.latest_write());
+        let begun = begun.map_err(|error| open_error(dir, &error))?;
         let shared = Arc::new(Shared {
+            begun: Mutex::new(begun),
             queue: Queue::new(options.queue_bytes),
             sync: Sync::new(options.outstanding_batches),
             retire: Retire::default(),
@@ -96,6 +105,8 @@ impl Db {
             generations: Mutex::new(recovered.generations),
             counters: Counters::default(),
             dir: dir.to_owned(),
+            inventory: Mutex::new(inventory),
+            corruption: Notify::new(),
             options,
         });
         space::measure(&shared);
@@ -119,6 +130,11 @@ impl Db {
     /// Groups that hold anything, in order.
     pub fn groups(&self) -> Vec<GroupId> {
         self.shared.cells.existing()
+    }
+
+    /// Waits until a group is found to have a damaged entry, see [`Log::corrupt`]. For one waiter.
+    pub async fn corruption(&self) {
+        self.shared.corruption.notified().await;
     }
 
     /// Forgets a group: vote, log and state. `durable` fires when it cannot come back. Its disk
@@ -216,7 +232,9 @@ impl Db {
             return;
         }
         stop(&self.shared, threads);
-        drop(self.rocks.write().take());
+        if let Some(rocks) = self.rocks.write().take() {
+            retire::delete_unneeded(&self.shared, &rocks);
+        }
         unlock(self.lock.lock().take());
         tracing::info!(dir = %self.shared.dir.display(), "storage closed");
     }
@@ -242,7 +260,9 @@ impl Drop for Db {
         let lock = self.lock.lock().take();
         drop(spawn("log-close", move || {
             stop(&shared, threads);
-            drop(rocks);
+            if let Some(rocks) = rocks {
+                retire::delete_unneeded(&shared, &rocks);
+            }
             unlock(lock);
         }));
     }
@@ -360,17 +380,20 @@ fn unlock(lock: Option<File>) {
     }
 }
 
-/// A later format may have other column families; opening would fail with a riddle.
-fn check_columns(dir: &Path) -> Result<(), Error> {
-    let known = ["default", keys::LOG, keys::META, keys::STATE];
-    match Rocks::columns(dir)?.iter().find(|name| !known.contains(&name.as_str())) {
-        Some(name) => Err(Error::Format {
-            dir: dir.to_owned(),
-            found: format!("with a column family {name:?}"),
-            supported: keys::FORMAT_VERSION,
-        }),
-        None => Ok(()),
+/// Compares what is in the directory with what was noted of it, before RocksDB may change anything.
+fn inspect(dir: &Path) -> Result<(Inventory, Synced), Error> {
+    let failed = |error| open_error(dir, &error);
+    let found = Found::inspect(dir)?;
+    let synced = Synced::open(dir, found.is_new())?;
+    let needed = found.needed_log();
+    let logs = wal::extent(dir, needed).map_err(failed)?;
+    synced.check_logs(&logs, needed)?;
+    // As after a power loss: what was not synced may be there in parts, and only a prefix counts.
+    for path in logs.behind {
+        tracing::warn!(log = %path.display(), "a write before this log was lost unsynced, emptying it");
+        File::options().write(true).open(path).and_then(|log| log.set_len(0)).map_err(failed)?;
     }
+    Ok((found.note().map_err(failed)?, synced))
 }
 
 /// RocksDB says at the top of its own log how it computes CRC32C. In software that is a fifth of

@@ -1,11 +1,13 @@
 //! What can go wrong, told by what the caller can do about it.
 //!
-//! A failed write or sync and a checksum mismatch are not here: they end the process, because a
-//! log whose durability is unknown must not vote or acknowledge (see `fatal`).
+//! A failed write or sync is not here: it ends the process, because a log whose durability is unknown must not vote or
+//! acknowledge (see `fatal`). So does a checksum mismatch in anything but an entry.
 
 use std::path::{Path, PathBuf};
 
 use crate::space::DiskSpace;
+
+use crate::GroupId;
 
 /// An error of the store. None of them leaves a write half done.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +48,9 @@ pub enum Error {
     /// The index was purged. Read from `first` on, or install a snapshot.
     #[error("index {index} was purged, the log starts at {first}")]
     Purged { index: u64, first: u64 },
+    /// An entry is damaged on disk, or gone. Its group does not read its log any more, see [`Log::corrupt`](crate::Log::corrupt).
+    #[error("entry {index} of group {group} is damaged on disk: {reason}")]
+    Corrupt { group: GroupId, index: u64, reason: String },
     /// The disk could not be read. Retrying may help; the data may still be intact.
     #[error("read failed: {0}")]
     Read(String),

@@ -4,8 +4,8 @@
 //! the first). The abort is immediate: no destructor, no flush, as after `kill -9`.
 
 //! The feature also lets a test inject a failing sync (`QUORATE_FAILPOINT=sync.fail:nth`) and learn
-//! which bytes of the write-ahead log a sync covered (`QUORATE_SYNCED_WAL=FILE`), so that it can
-//! cut off the rest as a power loss would.
+//! what the write-ahead logs held at a sync (`QUORATE_SYNCED_WAL=FILE`), so that it can take back the rest as
+//! a power loss would.
 
 /// Aborts if the environment asks for it here. Costs nothing without the feature.
 #[inline(always)]
@@ -39,43 +39,49 @@ pub(crate) fn reached(name: &'static str) -> bool {
     })
 }
 
-/// Measured before a sync: sizes of the write-ahead logs, which that sync makes durable.
-pub(crate) struct WalSizes {
+/// Taken before a sync: what the write-ahead logs hold, which that sync makes durable.
+pub(crate) struct WalImage {
     #[cfg(feature = "failpoints")]
-    sizes: Option<(String, String)>,
+    taken: Option<(String, Vec<u8>)>,
 }
 
-impl WalSizes {
+impl WalImage {
     #[cfg(not(feature = "failpoints"))]
     #[inline(always)]
-    pub fn measure(_dir: &std::path::Path) -> WalSizes {
-        WalSizes {}
+    pub fn take(_dir: &std::path::Path) -> WalImage {
+        WalImage {}
     }
 
     #[cfg(not(feature = "failpoints"))]
     #[inline(always)]
     pub fn publish(self) {}
 
+    /// All logs in one piece: of each its name and a line end, its length as u64, its bytes. A log that is used
+    /// again has the length of its earlier life, so lengths alone would not say what was synced.
     #[cfg(feature = "failpoints")]
-    pub fn measure(dir: &std::path::Path) -> WalSizes {
-        let sizes = std::env::var("QUORATE_SYNCED_WAL").ok().map(|target| {
+    pub fn take(dir: &std::path::Path) -> WalImage {
+        let taken = std::env::var("QUORATE_SYNCED_WAL").ok().map(|target| {
+            let mut image = Vec::new();
             let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
-            let logs = files.filter(|file| file.path().extension().is_some_and(|e| e == "log"));
-            let line = |file: std::fs::DirEntry| {
-                let size = file.metadata().map_or(0, |metadata| metadata.len());
-                format!("{} {size}\n", file.file_name().to_string_lossy())
-            };
-            (target, logs.map(line).collect())
+            for file in files.filter(|file| file.path().extension().is_some_and(|e| e == "log")) {
+                // RocksDB may just have renamed it, to write over it.
+                let Ok(bytes) = std::fs::read(file.path()) else { continue };
+                image.extend_from_slice(file.file_name().as_encoded_bytes());
+                image.push(b'\n');
+                image.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+                image.extend_from_slice(&bytes);
+            }
+            (target, image)
         });
-        WalSizes { sizes }
+        WalImage { taken }
     }
 
-    /// After the sync. Renamed into place, so that a crash leaves the old sizes or the new.
+    /// After the sync. Renamed into place, so that a crash leaves the old image or the new.
     #[cfg(feature = "failpoints")]
     pub fn publish(self) {
-        if let Some((target, sizes)) = self.sizes {
+        if let Some((target, image)) = self.taken {
             let next = format!("{target}.next");
-            std::fs::write(&next, sizes).expect("a test's directory is writable");
+            std::fs::write(&next, image).expect("a test's directory is writable");
             std::fs::rename(&next, &target).expect("a test's directory is writable");
         }
     }

@@ -5,7 +5,7 @@
 //! rewritten (see `survivors`). Whether it is dead is counted exactly, in segments; the bytes are
 //! estimates and only decide what is worth rewriting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Generation {
@@ -99,11 +99,12 @@ impl Generations {
         }
     }
 
-    /// The sealed generation with the smallest live share, if that is below `percent`.
-    pub fn worst(&self, percent: u32) -> Option<u32> {
+    /// The sealed generation with the smallest live share, if that is below `percent`; not one of those in which nothing
+    /// can be moved.
+    pub fn worst(&self, percent: u32, unmovable: &BTreeSet<u32>) -> Option<u32> {
         self.table
             .range(..self.current)
-            .filter(|(_, g)| g.segments > 0 && g.total > 0)
+            .filter(|(number, g)| g.segments > 0 && g.total > 0 && !unmovable.contains(number))
             .map(|(&number, g)| (u128::from(g.live) * 100 / u128::from(g.total), number))
             .filter(|&(share, _)| share < u128::from(percent))
             .min()
@@ -145,10 +146,12 @@ mod tests {
         let mut generations = Generations::new(5, table);
         generations.wrote(100);
         generations.add(5, 1, 1);
-        assert_eq!(generations.worst(25), Some(2));
+        let none = BTreeSet::new();
+        assert_eq!(generations.worst(25, &none), Some(2));
+        assert_eq!(generations.worst(25, &BTreeSet::from([2])), Some(1));
         generations.remove(2, 1, 10);
-        assert_eq!(generations.worst(25), Some(1));
-        assert_eq!(generations.worst(24), None);
-        assert_eq!(generations.worst(0), None);
+        assert_eq!(generations.worst(25, &none), Some(1));
+        assert_eq!(generations.worst(24, &none), None);
+        assert_eq!(generations.worst(0, &none), None);
     }
 }

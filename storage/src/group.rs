@@ -33,9 +33,11 @@ pub(crate) struct Group {
     pub version: u64,
     /// Sequence number of the newest queued change of the replicated state.
     pub state_sequence: u64,
+    /// An entry that is damaged on disk, as far as the log still contains it.
+    pub corrupt: Option<u64>,
 }
 
-const _: () = assert!(size_of::<Group>() <= 288, "a broker holds thousands of groups");
+const _: () = assert!(size_of::<Group>() <= 304, "a broker holds thousands of groups");
 
 impl Cell {
     pub fn new(id: GroupId, group: Group) -> Cell {
@@ -54,6 +56,8 @@ pub(crate) struct Cut {
     pub at: u64,
     /// Term runs whose records must go.
     pub runs: Vec<u64>,
+    /// The cut takes the damaged entry with it.
+    pub healed: bool,
 }
 
 impl Group {
@@ -103,6 +107,7 @@ impl Group {
             return None;
         }
         self.version += 1;
+        let healed = self.heal(|corrupt| corrupt >= end);
         let runs = self.runs.truncate(end);
         self.tail.truncate(end);
         self.last = match end.checked_sub(1) {
@@ -111,7 +116,12 @@ impl Group {
             }
             _ => self.purged,
         };
-        Some(Cut { at: end, runs })
+        Some(Cut { at: end, runs, healed })
+    }
+
+    /// Forgets the damaged entry if it is one of those that go.
+    fn heal(&mut self, goes: impl Fn(u64) -> bool) -> bool {
+        self.corrupt.take_if(|corrupt| goes(*corrupt)).is_some()
     }
 
     /// Forgets everything up to `upto`; None if that is purged already.
@@ -122,12 +132,13 @@ impl Group {
         self.version += 1;
         self.purged = Some(upto);
         let at = upto.index + 1;
+        let healed = self.heal(|corrupt| corrupt < at);
         let runs = if at >= self.end() { self.runs.clear() } else { self.runs.purge(at) };
         if at >= self.end() {
             self.last = Some(upto);
         }
         self.tail.purge(at);
-        Some(Cut { at, runs })
+        Some(Cut { at, runs, healed })
     }
 
     /// Forgets the log; it goes on behind `upto`, or from nothing.
@@ -135,6 +146,7 @@ impl Group {
         self.version += 1;
         self.purged = upto;
         self.last = upto;
+        self.corrupt = None;
         self.runs.clear();
         self.tail.purge(u64::MAX);
     }

@@ -8,13 +8,13 @@ use crate::GroupId;
 
 /// Entries: generation, group, index.
 pub(crate) const LOG: &str = "log";
-/// Votes, generation map, purge points, term runs, node values, format.
+/// Votes, generation map, purge points, term runs, damaged entries, node values, format.
 pub(crate) const META: &str = "meta";
 /// Replicated state: group, key.
 pub(crate) const STATE: &str = "state";
 
 /// Version of everything in this file and in the values; checked on open.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
 
 pub(crate) const ENTRY_KEY: usize = 4 + 8 + 8;
 pub(crate) const GROUP_KEY: usize = 1 + 8 + 1 + 8;
@@ -43,6 +43,8 @@ pub(crate) enum Kind {
     Segment = 3,
     /// First index of a term.
     Run = 4,
+    /// Holds the index of an entry that was found damaged.
+    Corrupt = 5,
 }
 
 impl Kind {
@@ -53,6 +55,7 @@ impl Kind {
             2 => Kind::Purged,
             3 => Kind::Segment,
             4 => Kind::Run,
+            5 => Kind::Corrupt,
             _ => return None,
         })
     }

@@ -5,11 +5,13 @@
 //! and fires the callbacks ([`Durable`]), so an fsync is shared by every group that waits.
 //!
 //! Reading order: `keys` (what is on disk), `group` (what is in memory per group), `queue`,
-//! `writer`, `sync` (the path of a write), `read`, `retire` (how space comes back), `recover`.
+//! `writer`, `sync` (the path of a write), `read`, `retire` (how space comes back), `inventory` and
+//! `recover` (what happens when a directory is opened).
 
 mod activity;
 mod ballast;
 mod cell;
+mod corrupt;
 mod counters;
 mod db;
 mod entry;
@@ -17,10 +19,14 @@ mod error;
 pub mod failpoint;
 mod fatal;
 mod flow;
+mod fragments;
 mod generations;
 mod group;
+mod hold;
+mod inventory;
 mod keys;
 mod log;
+mod manifest;
 pub mod mutant;
 mod options;
 mod queue;

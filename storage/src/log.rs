@@ -10,10 +10,10 @@ use bytes::Bytes;
 
 use crate::db::Db;
 use crate::entry;
-use crate::group::{Cell, Group};
+use crate::group::Cell;
 use crate::queue::Op;
 use crate::{
-    Durable, Entry, EntryId, Error, GroupId, LogState, StateDelete, StatePut, read, state,
+    Durable, Entry, EntryId, Error, GroupId, LogState, StateDelete, StatePut, corrupt, read, state,
 };
 
 /// A group's log, vote and replicated state. Cloning is cheap and gives the same group.
@@ -37,6 +37,17 @@ impl Log {
     /// The group this is the log of.
     pub fn group(&self) -> GroupId {
         self.cell.id
+    }
+
+    /// Whether the store was closed, so that writes and reads of the disk are refused.
+    pub fn is_closed(&self) -> bool {
+        self.db.shared.queue.is_closed()
+    }
+
+    /// The first entry that is known to be damaged on disk, until it is purged, cut off or replaced by a snapshot. Bounds,
+    /// terms and vote are as they were.
+    pub fn corrupt(&self) -> Option<u64> {
+        self.cell.lock().corrupt
     }
 
     /// The bounds of the log, everything enqueued included.
@@ -132,15 +143,21 @@ impl Log {
     }
 
     /// Entries `[from, to)` in order, at least one if it exists, stopping before payloads exceed
-    /// `bytes_max`. Reads the disk unless [`Log::cached`].
+    /// `bytes_max`. Reads the disk unless [`Log::read_cached`] has the answer.
     ///
-    /// Fails with [`Error::Purged`] if `from` was purged. A log that was never purged and begins
+    /// Fails with [`Error::Purged`] if `from` was purged, and with [`Error::Corrupt`] if the entry there is damaged; those
+    /// before it are given first. A log that was never purged and begins
     /// behind `from` is read from its beginning.
     pub fn read(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<Entry>, Error> {
         if let Some(answer) = self.read_cached(from, to, bytes_max) {
             return answer;
         }
-        self.db.with_rocks(|rocks| read::read(rocks, &self.cell, from, to, bytes_max))?
+        let found =
+            self.db.with_rocks(|rocks| read::read(rocks, &self.cell, from, to, bytes_max))?;
+        if let Err(Error::Corrupt { index, reason, .. }) = &found {
+            corrupt::mark(&self.db.shared, &self.cell, *index, reason);
+        }
+        found
     }
 
     /// Like [`Log::read`] if memory has the answer, which it looks up once; None if it takes the
@@ -152,14 +169,6 @@ impl Log {
         bytes_max: usize,
     ) -> Option<Result<Vec<Entry>, Error>> {
         read::read_cached(&self.cell.lock(), from, to, bytes_max)
-    }
-
-    /// True if a read from `from` on is answered from memory, so that it may be made on a runtime's
-    /// worker. Another writer may evict the entry in between; [`Log::read_cached`] has no such gap.
-    pub fn cached(&self, from: u64) -> bool {
-        let group = self.cell.lock();
-        let held = |group: &Group| group.tail.first().is_some_and(|first| from >= first);
-        held(&group) || from >= group.end() || (group.purged.is_some() && from < group.start())
     }
 
     /// The id of the entry at `index`, also of the newest purged one; None outside the log. Reads

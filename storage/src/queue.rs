@@ -29,6 +29,7 @@ pub(crate) enum Op {
     State { cell: Arc<Cell>, create: bool, puts: Vec<StatePut>, deletes: Vec<StateDelete> },
     Drop { cell: Arc<Cell>, durable: Durable },
     NodePut { key: Vec<u8>, value: Vec<u8>, durable: Durable },
+    Corrupt { cell: Arc<Cell> },
     Move(Move),
     ForgetGenerations(Vec<u32>),
 }
@@ -181,6 +182,10 @@ impl Queue {
         self.room.close();
         self.inner.lock().closed = true;
         self.work.notify_all();
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.inner.lock().closed
     }
 
     pub fn bytes(&self) -> usize {

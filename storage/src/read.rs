@@ -2,13 +2,14 @@
 //!
 //! A read first asks the map where its entries are and then reads without holding the group. If the
 //! log was cut or an entry moved meanwhile, the group's version tells, and the read starts over.
-//! An entry that is not where an unchanged map says it is, is lost: that ends the process.
+//! An entry that cannot be read where an unchanged map says it is, is damaged: see `corrupt`.
 
-use crate::db::read_error;
 use crate::entry;
 use crate::group::{Cell, Group};
 use crate::rocks::Rocks;
-use crate::{Entry, Error, fatal, keys};
+use crate::{Entry, Error, keys};
+
+const MISSING: &str = "it is not where it was written";
 
 /// Segments looked up at a time; a long read asks again.
 const PARTS: usize = 64;
@@ -68,8 +69,8 @@ enum Scan {
     Done,
     /// The bytes are used up.
     Full,
-    /// The entry with this index is not there.
-    Missing(u64),
+    /// The entry with this index cannot be read, and why.
+    Bad(u64, String),
 }
 
 impl Attempt<'_> {
@@ -93,18 +94,18 @@ impl Attempt<'_> {
                 group.segments.plan(next, disk_end, PARTS)
             };
             if parts.is_empty() {
-                return self.missing(version, next);
+                return self.bad(version, next, MISSING.to_owned());
             }
             for (generation, first, end) in parts {
                 let scan = if first == next {
                     self.scan(generation, first, end)?
                 } else {
-                    Scan::Missing(next)
+                    Scan::Bad(next, MISSING.to_owned())
                 };
                 match scan {
                     Scan::Done => next = end,
                     Scan::Full => return Ok(self.cell.lock().version == version),
-                    Scan::Missing(index) => return self.missing(version, index),
+                    Scan::Bad(index, reason) => return self.bad(version, index, reason),
                 }
             }
         }
@@ -118,18 +119,23 @@ impl Attempt<'_> {
         entries.seek_to_first();
         for index in first..end {
             let Some((key, value)) = entries.item() else {
-                entries.status().map_err(|error| read_error(&error))?;
-                return Ok(Scan::Missing(index));
+                return match entries.status() {
+                    Ok(()) => Ok(Scan::Bad(index, MISSING.to_owned())),
+                    Err(error) if error.kind() == rocksdb::ErrorKind::Corruption => {
+                        Ok(Scan::Bad(index, error.to_string()))
+                    }
+                    Err(error) => Err(Error::Read(error.to_string())),
+                };
             };
             if keys::entry_index(key, generation, id) != Some(index) {
-                return Ok(Scan::Missing(index));
+                return Ok(Scan::Bad(index, MISSING.to_owned()));
             }
             let size = value.len().saturating_sub(entry::HEADER);
             if size > self.bytes_left && !self.out.is_empty() {
                 return Ok(Scan::Full);
             }
             let Some(entry) = entry::decode(id, index, value) else {
-                fatal("checksum mismatch", &format!("entry {index} of group {id}"));
+                return Ok(Scan::Bad(index, "its checksum is wrong".to_owned()));
             };
             self.bytes_left = self.bytes_left.saturating_sub(size);
             self.out.push(entry);
@@ -138,10 +144,14 @@ impl Attempt<'_> {
         Ok(Scan::Done)
     }
 
-    fn missing(&self, version: u64, index: u64) -> Result<bool, Error> {
-        if self.cell.lock().version == version {
-            fatal("an entry is missing", &format!("entry {index} of group {}", self.cell.id));
+    /// What was read before it is an answer too; who reads on begins here.
+    fn bad(&self, version: u64, index: u64, reason: String) -> Result<bool, Error> {
+        if self.cell.lock().version != version {
+            return Ok(false);
         }
-        Ok(false)
+        match self.out.is_empty() {
+            true => Err(Error::Corrupt { group: self.cell.id, index, reason }),
+            false => Ok(true),
+        }
     }
 }

@@ -123,6 +123,7 @@ struct Found {
     purged: Option<EntryId>,
     segments: VecDeque<Segment>,
     runs: Vec<Run>,
+    corrupt: Option<u64>,
 }
 
 fn load_groups(rocks: &Rocks) -> Result<BTreeMap<GroupId, Found>, Error> {
@@ -144,6 +145,10 @@ fn load_groups(rocks: &Rocks) -> Result<BTreeMap<GroupId, Found>, Error> {
             Kind::Run => {
                 let term = u64::from_be_bytes(value.try_into().map_err(|_| bad())?);
                 found.runs.push(Run { first: index, term });
+            }
+            Kind::Corrupt => {
+                let index = value.try_into().map_err(|_| bad())?;
+                found.corrupt = Some(u64::from_be_bytes(index));
             }
         }
         records.next();
@@ -208,11 +213,19 @@ impl Found {
         if self.purged.is_some() && first != start {
             return Err(bad("a gap behind the purged entries"));
         }
+        if let Some(index) = self.corrupt {
+            tracing::error!(
+                group = id.0,
+                index,
+                "an entry is damaged on disk, its group does not serve"
+            );
+        }
         Ok(Group {
             exists: true,
             vote: self.vote,
             purged: self.purged,
             last,
+            corrupt: self.corrupt,
             runs,
             segments: Segments::from_sorted(self.segments, first),
             ..Group::default()

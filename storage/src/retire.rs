@@ -1,12 +1,14 @@
 //! The background thread: drops the files of dead generations, rewrites the survivors of nearly
 //! dead ones, measures the disk.
 //!
+//! It is also where RocksDB is allowed to delete files (see `hold`), with the flushes of finished generations.
 //! Dropping is apart from the writer because unlinking a file can stall the file system for tens of
 //! milliseconds. It works by files, not by generations: a file that recovery wrote may hold several
 //! generations and goes with the last of them, and a file RocksDB keeps busy is tried again.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +24,12 @@ use crate::{space, survivors};
 
 /// How often to look for work when nobody calls.
 const IDLE: Duration = Duration::from_secs(5);
+/// How often files are deleted although nothing changed.
+const LEFTOVERS: Duration = Duration::from_secs(60);
+/// Notes written one after the other before files go in any case.
+const RENEWALS: u32 = 4;
+/// How often to look while a flush is under way.
+const FLUSHING: Duration = Duration::from_millis(200);
 /// When to try again while dead generations still have files; doubled with every try.
 const RETRY: Duration = Duration::from_millis(500);
 /// A file that recovery wrote can hold a dead generation for as long as a live one beside it.
@@ -42,6 +50,8 @@ struct Inner {
     /// Generations that may be dropped.
     dead: BTreeSet<u32>,
     called: bool,
+    /// When files were last deleted without a change.
+    swept: Option<Instant>,
 }
 
 impl Retire {
@@ -66,6 +76,16 @@ impl Retire {
         self.wake.notify_all();
     }
 
+    /// True once in a while.
+    fn leftovers_due(&self) -> bool {
+        let mut inner = self.inner.lock();
+        let due = inner.swept.is_none_or(|at| at.elapsed() >= LEFTOVERS);
+        if due {
+            inner.swept = Some(Instant::now());
+        }
+        due
+    }
+
     pub fn closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }
@@ -78,11 +98,15 @@ impl Retire {
         self.inner.lock().dead.retain(|number| !gone.contains(number));
     }
 
-    /// Waits for a call or until it is time to look again. `tries` have been in vain.
-    fn wait(&self, tries: u32) {
+    /// Waits for a call or until it is time to look again. `tries` have been in vain; `flushing`: files are
+    /// about to become unnecessary.
+    fn wait(&self, tries: u32, flushing: bool) {
         let mut inner = self.inner.lock();
-        let patience =
-            if inner.dead.is_empty() { IDLE } else { RETRY * (1 << tries.min(RETRY_DOUBLINGS)) };
+        let patience = match inner.dead.is_empty() {
+            _ if flushing => FLUSHING,
+            true => IDLE,
+            false => RETRY * (1 << tries.min(RETRY_DOUBLINGS)),
+        };
         let deadline = Instant::now() + patience;
         while !self.closing() && !inner.called {
             if self.wake.wait_until(&mut inner, deadline).timed_out() {
@@ -98,6 +122,7 @@ impl Retire {
 pub(crate) fn run(shared: &Shared, rocks: &Rocks) {
     let mut tries = 0;
     let mut measured: Option<Instant> = None;
+    let mut unmovable = BTreeSet::new();
     while !shared.retire.closing() {
         let dead = shared.retire.waiting();
         let gone =
@@ -112,11 +137,47 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks) {
             space::restore_ballast(shared);
             measured = Some(Instant::now());
         }
-        let worst = shared.generations.lock().worst(shared.options.rewrite_below_percent);
+        delete_unneeded(shared, rocks);
+        let percent = shared.options.rewrite_below_percent;
+        let worst = shared.generations.lock().worst(percent, &unmovable);
         let moved = worst.is_some_and(|generation| survivors::rewrite(shared, rocks, generation));
-        if !moved {
-            shared.retire.wait(tries);
+        if let Some(generation) = worst.filter(|_| !moved) {
+            // It holds what is damaged, or the log just changed: the others first.
+            unmovable.insert(generation);
+        } else if !moved {
+            unmovable.clear();
+            // Logs are to be used again as soon as their memtable is flushed.
+            let flushing = check(rocks.flush_pending());
+            shared.retire.wait(tries, flushing);
         }
+    }
+}
+
+/// Lets RocksDB delete, or write over, what it does not need any more, once that is noted.
+pub(crate) fn delete_unneeded(shared: &Shared, rocks: &Rocks) {
+    let mut inventory = shared.inventory.lock();
+    let mut noted = false;
+    // What RocksDB changes while the note is written gets into the next one.
+    for _ in 0..RENEWALS {
+        match inventory.renew() {
+            Ok(true) => noted = true,
+            Ok(false) => break,
+            // Files stay until there is room for the note; whatever else needs room says so as well.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                return tracing::warn!(%error, "no room to note what the store holds");
+            }
+            // A directory that was removed needs no note.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && shared.retire.closing() => {
+                return;
+            }
+            Err(error) => fatal("cannot note what the store holds", &error),
+        }
+    }
+    // A file that a reader still had open at the last time is not named in any change.
+    if (noted || shared.retire.leftovers_due())
+        && let Err(error) = rocks.delete_unneeded_files()
+    {
+        fatal("cannot delete files", &error);
     }
 }
 

@@ -7,14 +7,14 @@ use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rocksdb::properties::{MIN_LOG_NUMBER_TO_KEEP, NUM_IMMUTABLE_MEM_TABLE, num_files_at_level};
+use rocksdb::properties::{NUM_IMMUTABLE_MEM_TABLE, num_files_at_level};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
     DBRawIterator, FlushOptions, LiveFile, Options as RocksOptions, ReadOptions, WriteBatch,
     WriteOptions,
 };
 
-use crate::{Error, Options, keys};
+use crate::{Error, Options, hold, keys};
 
 pub(crate) struct Rocks {
     db: DB,
@@ -28,15 +28,23 @@ impl Rocks {
         let columns = columns(options).map_err(fail)?;
         let db_options = db_options(dir, options).map_err(fail)?;
         let db = DB::open_cf_descriptors(&db_options, dir, columns).map_err(fail)?;
-        Ok(Rocks { db })
+        let rocks = Rocks { db };
+        let refused = |reason| Error::Open { dir: dir.to_owned(), reason };
+        hold::hold(&rocks.db).map_err(refused)?;
+        Ok(rocks)
     }
 
-    /// Names of the column families on disk; empty for a new directory.
-    pub fn columns(dir: &Path) -> Result<Vec<String>, Error> {
-        if !dir.join("CURRENT").exists() {
-            return Ok(Vec::new());
+    /// Deletes the files that no table, log or manifest in use needs. Blocks while it does.
+    pub fn delete_unneeded_files(&self) -> Result<(), String> {
+        hold::let_go(&self.db)
+    }
+
+    /// Begins to compact, which a database just opened does not do; see `inventory`.
+    pub fn start_compactions(&self) -> Result<(), rocksdb::Error> {
+        for column in [self.log(), self.meta(), self.state()] {
+            self.db.set_options_cf(column, &[("disable_auto_compactions", "false")])?;
         }
-        DB::list_cf(&RocksOptions::default(), dir).map_err(|error| open_error(dir, &error))
+        Ok(())
     }
 
     pub fn log(&self) -> &ColumnFamily {
@@ -69,11 +77,6 @@ impl Rocks {
     /// Number of the newest write; numbers only grow, also across restarts.
     pub fn latest_write(&self) -> u64 {
         self.db.latest_sequence_number()
-    }
-
-    /// Number of the oldest write-ahead log with anything that is not in tables; 0 if that is not known.
-    pub fn needed_log(&self) -> u64 {
-        self.db.property_int_value(MIN_LOG_NUMBER_TO_KEEP).ok().flatten().unwrap_or(0)
     }
 
     /// Makes everything written so far durable.
@@ -137,7 +140,21 @@ impl Rocks {
 
     /// True while a memtable of the log waits to be flushed.
     pub fn log_flush_pending(&self) -> Result<bool, rocksdb::Error> {
-        let count = self.db.property_int_value_cf(self.log(), NUM_IMMUTABLE_MEM_TABLE)?;
+        self.column_flush_pending(self.log())
+    }
+
+    /// True while any memtable waits to be flushed.
+    pub fn flush_pending(&self) -> Result<bool, rocksdb::Error> {
+        for column in [self.log(), self.meta(), self.state()] {
+            if self.column_flush_pending(column)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn column_flush_pending(&self, column: &ColumnFamily) -> Result<bool, rocksdb::Error> {
+        let count = self.db.property_int_value_cf(column, NUM_IMMUTABLE_MEM_TABLE)?;
         Ok(count.unwrap_or(0) > 0)
     }
 
@@ -157,16 +174,23 @@ impl Rocks {
 /// The three column families and how each is set up.
 fn columns(options: &Options) -> Result<[ColumnFamilyDescriptor; 3], rocksdb::Error> {
     let cache = Cache::new_lru_cache(options.block_cache_bytes.max(1 << 20));
+    let column = |name, mut options: RocksOptions| {
+        // Until the manifest that opening writes is in the inventory, see `Rocks::start_compactions`.
+        options.set_disable_auto_compactions(true);
+        ColumnFamilyDescriptor::new(name, options)
+    };
     Ok([
-        ColumnFamilyDescriptor::new(keys::LOG, log_options(options, &cache)?),
-        ColumnFamilyDescriptor::new(keys::META, meta_options(&cache)),
-        ColumnFamilyDescriptor::new(keys::STATE, state_options(&cache)?),
+        column(keys::LOG, log_options(options, &cache)?),
+        column(keys::META, meta_options(&cache)),
+        column(keys::STATE, state_options(&cache)?),
     ])
 }
 
 fn open_error(dir: &Path, error: &rocksdb::Error) -> Error {
     match error.kind() {
-        rocksdb::ErrorKind::Corruption => Error::Damaged(error.to_string()),
+        rocksdb::ErrorKind::Corruption => {
+            Error::Damaged(format!("RocksDB cannot open it: {error}"))
+        }
         _ => Error::open(dir, error.to_string()),
     }
 }
@@ -186,6 +210,8 @@ fn db_options(dir: &Path, options: &Options) -> Result<RocksOptions, rocksdb::Er
     db.set_recycle_log_file_num(options.recycled_wals);
     // A write-ahead log that is missing altogether is noticed on open.
     db.set_track_and_verify_wals_in_manifest(true);
+    // It is read as a whole when the store opens, and then written anew.
+    db.set_max_manifest_file_size(64 << 20);
     // A backstop; generation switches flush all column families long before.
     db.set_max_total_wal_size(options.generation_bytes.saturating_mul(16).max(1 << 30));
     db.set_avoid_unnecessary_blocking_io(true);

@@ -78,14 +78,14 @@ impl Writer {
                 staged.points.push(("truncate.before", "truncate.after"));
                 let changes = cell.lock().segments.truncate(cut.at);
                 self.apply_changes(cell.id, &changes, cut.at, staged);
-                self.delete_runs(cell.id, &cut, staged);
+                self.finish_cut(cell.id, &cut, staged);
             }
             Op::Purge { cell, create, upto, cut } => {
                 staged.points.push(("purge.before", "purge.after"));
                 self.create(cell.id, create, staged);
                 let changes = cell.lock().segments.purge(cut.at);
                 self.forget_segments(cell.id, &changes, staged);
-                self.delete_runs(cell.id, &cut, staged);
+                self.finish_cut(cell.id, &cut, staged);
                 self.put_purged(cell.id, upto, staged);
             }
             Op::Reset { cell, upto, state, durable } => {
@@ -107,6 +107,14 @@ impl Writer {
             Op::NodePut { key, value, durable } => {
                 staged.batch.put_cf(self.rocks.meta(), key, value);
                 staged.callbacks.push(Callback::Always(durable));
+            }
+            Op::Corrupt { cell } => {
+                // What is said of it now: it may have been cut off meanwhile.
+                let corrupt = cell.lock().corrupt;
+                if let Some(index) = corrupt {
+                    let key = keys::group(cell.id, Kind::Corrupt, 0);
+                    staged.batch.put_cf(self.rocks.meta(), key, index.to_be_bytes());
+                }
             }
             Op::Move(request) => {
                 staged.points.push(("move.before", "move.after"));
@@ -200,7 +208,11 @@ impl Writer {
         }
     }
 
-    fn delete_runs(&self, id: GroupId, cut: &Cut, staged: &mut Staged) {
+    /// Deletes the records of what a cut took with it.
+    fn finish_cut(&self, id: GroupId, cut: &Cut, staged: &mut Staged) {
+        if cut.healed {
+            staged.batch.delete_cf(self.rocks.meta(), keys::group(id, Kind::Corrupt, 0));
+        }
         for &first in &cut.runs {
             staged.batch.delete_cf(self.rocks.meta(), keys::group(id, Kind::Run, first));
         }
@@ -215,7 +227,7 @@ impl Writer {
         let id = cell.id;
         self.create(id, true, staged);
         self.clear(cell, upto.index + 1, staged);
-        // Segments and runs are the last kinds of a group's records; the vote stays.
+        // Segments and what is behind them are the last kinds of a group's records; the vote stays.
         let (_, end) = keys::group_bounds(id);
         let segments = keys::group(id, Kind::Segment, 0);
         staged.batch.delete_range_cf(self.rocks.meta(), segments, end);

@@ -17,7 +17,7 @@ use crate::keys::{self, Kind};
 use crate::rocks::Rocks;
 use crate::segments::Relocation;
 use crate::writer::Writer;
-use crate::{entry, fatal};
+use crate::{corrupt, entry, fatal};
 
 /// A move carries about this much, so that appends wait for no more.
 const MOVE_BYTES: u64 = 512 << 10;
@@ -50,9 +50,15 @@ pub(crate) fn rewrite(shared: &Shared, rocks: &Rocks, generation: u32) -> bool {
     let mut pieces = Vec::new();
     let mut bytes = 0;
     for cell in shared.cells.all() {
-        let live = cell.lock().segments.live_in(generation);
+        let live = {
+            let group = cell.lock();
+            // A damaged log stays where it is, for whoever wants to repair it.
+            group.segments.live_in(generation).filter(|_| group.corrupt.is_none())
+        };
         let Some((first, end)) = live else { continue };
-        if let Some(piece) = read_piece(rocks, cell, generation, first, end, MOVE_BYTES - bytes) {
+        if let Some(piece) =
+            read_piece(shared, rocks, cell, (generation, first, end), MOVE_BYTES - bytes)
+        {
             bytes += piece.bytes;
             pieces.push(piece);
         }
@@ -73,11 +79,10 @@ pub(crate) fn rewrite(shared: &Shared, rocks: &Rocks, generation: u32) -> bool {
 /// Reads and verifies entries from `first` on, up to `bytes_max` and at least one. None if the log
 /// changed since the map was asked; what it says now is asked next time.
 fn read_piece(
+    shared: &Shared,
     rocks: &Rocks,
     cell: Arc<Cell>,
-    generation: u32,
-    first: u64,
-    end: u64,
+    (generation, first, end): (u32, u64, u64),
     bytes_max: u64,
 ) -> Option<Piece> {
     let low = keys::entry(generation, cell.id, first);
@@ -92,7 +97,8 @@ fn read_piece(
             break;
         }
         if entry::verify(cell.id, index, value).is_none() {
-            fatal("checksum mismatch", &format!("entry {index} of group {}", cell.id));
+            corrupt::mark(shared, &cell, index, &"its checksum is wrong");
+            return None;
         }
         values.push(value.to_vec());
         bytes += entry::stored_bytes(value.len());
@@ -101,8 +107,13 @@ fn read_piece(
         }
         entries.next();
     }
-    if let Err(error) = entries.status() {
-        fatal("cannot read entries to move", &error);
+    match entries.status() {
+        Ok(()) => {}
+        Err(error) if error.kind() == rocksdb::ErrorKind::Corruption => {
+            corrupt::mark(shared, &cell, first + values.len() as u64, &error);
+            return None;
+        }
+        Err(error) => fatal("cannot read entries to move", &error),
     }
     drop(entries);
     let end = first + values.len() as u64;

@@ -10,6 +10,7 @@ use rocksdb::WriteBatch;
 
 use crate::activity::Lane;
 use crate::keys::{self, Kind};
+use crate::synced::Begun;
 use crate::writer::Writer;
 use crate::{failpoint, fatal};
 
@@ -30,6 +31,11 @@ impl Writer {
         let flushed = self.shared.activity.run(Lane::Write, || self.rocks.flush(wait));
         if let Err(error) = flushed {
             fatal("cannot flush", &error);
+        }
+        // Nobody else writes, so the next write is the first of the log that was begun with the flush.
+        match Begun::find(&self.shared.dir, || self.rocks.latest_write()) {
+            Ok(begun) => *self.shared.begun.lock() = begun,
+            Err(error) => fatal("cannot list the write-ahead logs", &error),
         }
         failpoint::hit("switch.after");
         self.logged = 0;

@@ -12,13 +12,10 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::activity::Lane;
 use crate::db::Shared;
-use crate::failpoint::{self, WalSizes};
+use crate::failpoint::{self, WalImage};
 use crate::rocks::Rocks;
 use crate::synced::Synced;
 use crate::{Durable, GroupId, fatal, mutant};
-
-/// Syncs after which RocksDB is asked again which logs it needs; an old answer only proves less.
-const NEEDED_EVERY: u64 = 64;
 
 /// Who waits for a sync.
 pub(crate) enum Callback {
@@ -93,10 +90,9 @@ impl Sync {
 /// Body of the sync thread.
 pub(crate) fn run(shared: &Shared, rocks: &Rocks, synced: &Synced) {
     let sync = &shared.sync;
-    let (mut rounds, mut needed_log) = (0_u64, 0);
     while let Some(batches) = sync.take() {
         failpoint::hit("sync.before");
-        let sizes = WalSizes::measure(&shared.dir);
+        let image = WalImage::take(&shared.dir);
         let (started, covered) = (Instant::now(), rocks.latest_write());
         if !mutant::on("ack-before-fsync")
             && let Err(error) = shared.activity.run(Lane::Sync, || rocks.sync_wal())
@@ -106,16 +102,13 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks, synced: &Synced) {
         if failpoint::reached("sync.fail") {
             fatal("cannot sync the write-ahead log", &"injected by a test");
         }
-        if rounds.is_multiple_of(NEEDED_EVERY) {
-            needed_log = rocks.needed_log();
-        }
-        rounds += 1;
-        let noted = shared.activity.run(Lane::Sync, || synced.note(covered, needed_log));
+        let begun = *shared.begun.lock();
+        let noted = shared.activity.run(Lane::Sync, || synced.note(covered, begun));
         if let Err(error) = noted {
             fatal("cannot note what was synced", &error);
         }
         shared.counters.synced(started.elapsed());
-        sizes.publish();
+        image.publish();
         failpoint::hit("sync.after");
         sync.done(batches.len());
         fire(batches.into_iter().flatten().collect());

@@ -1,41 +1,60 @@
 //! Reading write-ahead logs without RocksDB, to see how far they are whole.
 //!
 //! RocksDB tells that only after the fact: opening drops what follows damage, for good. Its own read-only mode would
-//! tell, but crashes on logs with range deletions. The format is frozen: blocks of 32 KiB, records in fragments, each
-//! with a masked CRC-32C; a logical record begins with the sequence number and count of its writes.
+//! tell, but crashes on logs with range deletions. A record begins with the sequence number and count of its writes;
+//! for its fragments see `fragments`.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-const BLOCK: usize = 32 * 1024;
-/// CRC, length, type; logs that reuse a file add the file's number.
-const HEADER: usize = 7;
-const HEADER_RECYCLED: usize = 11;
+use crate::fragments::{BLOCK, Found, HEADER, HEADER_RECYCLED, Part, fragment};
+
 /// Sequence number and count.
 const PREFIX: usize = 12;
 
-/// The newest write up to the first damage in the logs of `dir`; none if there is neither a record nor damage. Logs
-/// before the one numbered `needed` are in tables and kept for their room only.
+/// How far the logs of a directory go.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// The newest write before the first one that is missing; none if there is no record, and 0 if the first is damaged.
+    pub last: Option<u64>,
+    /// Logs that follow a missing write. None of theirs was synced if that one was not.
+    pub behind: Vec<PathBuf>,
+}
+
+/// Walks the logs of `dir`, except those before the one numbered `needed`: they are in tables and kept for their room.
 ///
 /// Damage with which no write is missing, because the next log goes on right behind it, is none: the end of a log
-/// that reused a file may be followed by the file's earlier life.
-pub(crate) fn last_whole_write(dir: &Path, needed: u64) -> io::Result<Option<u64>> {
-    let (mut last, mut damaged) = (None, false);
-    for (number, path) in logs(dir)?.into_iter().filter(|(number, _)| *number >= needed) {
+/// that reused a file may be followed by the file's earlier life. A log without a record has lost what was in it if
+/// another one follows: RocksDB begins a log only behind one that was written.
+pub(crate) fn extent(dir: &Path, needed: u64) -> io::Result<Extent> {
+    let (mut last, mut damaged, mut emptied) = (None, false, false);
+    let mut logs = logs(dir)?.into_iter().filter(|(number, _)| *number >= needed);
+    while let Some((number, path)) = logs.next() {
         let mut walk = Walk { number, first: None, last: None, record: Vec::new() };
-        let whole = walk.file(BufReader::with_capacity(8 * BLOCK, File::open(path)?))?;
-        if damaged && walk.first != last.map(|last| last + 1) {
-            break;
+        let whole = walk.file(BufReader::with_capacity(8 * BLOCK, File::open(&path)?))?;
+        let follows = match (walk.first, last) {
+            (None, _) => true,
+            (Some(first), Some(last)) => first == last + 1,
+            (Some(_), None) => !damaged && !emptied,
+        };
+        if !follows {
+            let behind = std::iter::once(path).chain(logs.map(|(_, path)| path)).collect();
+            return Ok(Extent { last: last.or(damaged.then_some(0)), behind });
         }
         last = walk.last.or(last);
         damaged = !whole || (damaged && walk.first.is_none());
+        emptied = walk.first.is_none();
     }
-    Ok(last.or(damaged.then_some(0)))
+    Ok(Extent { last: last.or(damaged.then_some(0)), behind: Vec::new() })
+}
+
+pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:06}.log"))
 }
 
 /// The logs in the order they were written.
-fn logs(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+pub(crate) fn logs(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut logs = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
@@ -45,24 +64,6 @@ fn logs(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     }
     logs.sort();
     Ok(logs)
-}
-
-/// What a fragment is of its record.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Full,
-    First,
-    Middle,
-    Last,
-    /// Not a write: settings of the log itself.
-    Other,
-}
-
-enum Found<'a> {
-    Fragment(Part, &'a [u8], usize),
-    /// Nothing more was written here, or what follows is of the file's earlier life.
-    End,
-    Damage,
 }
 
 struct Walk {
@@ -88,50 +89,18 @@ impl Walk {
                     // Too little room for a header: filled up, the next block goes on.
                     break;
                 }
-                match self.fragment(rest) {
+                match fragment(rest, self.number) {
                     Found::Fragment(part, payload, length) => {
                         self.take(part, payload);
                         at += length;
                     }
                     Found::End => return Ok(true),
-                    Found::Damage => return Ok(false),
+                    Found::Short | Found::Damage => return Ok(false),
                 }
             }
             if block.len() < BLOCK {
                 return Ok(true);
             }
-        }
-    }
-
-    fn fragment<'a>(&self, bytes: &'a [u8]) -> Found<'a> {
-        let kind = bytes[6];
-        let length = usize::from(u16::from_le_bytes([bytes[4], bytes[5]]));
-        if kind == 0 && length == 0 {
-            return Found::End;
-        }
-        let (part, header) = match kind {
-            1 => (Part::Full, HEADER),
-            2 => (Part::First, HEADER),
-            3 => (Part::Middle, HEADER),
-            4 => (Part::Last, HEADER),
-            5 => (Part::Full, HEADER_RECYCLED),
-            6 => (Part::First, HEADER_RECYCLED),
-            7 => (Part::Middle, HEADER_RECYCLED),
-            8 => (Part::Last, HEADER_RECYCLED),
-            // Settings of the log: compression, timestamp sizes, the log before it.
-            9 | 10 | 130 => (Part::Other, HEADER),
-            11 | 131 => (Part::Other, HEADER_RECYCLED),
-            _ => return Found::Damage,
-        };
-        let Some(payload) = bytes.get(header..header + length) else { return Found::Damage };
-        if header == HEADER_RECYCLED && bytes[HEADER..header] != (self.number as u32).to_le_bytes()
-        {
-            return Found::End;
-        }
-        let stored = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        match stored == masked(crc32c::crc32c(&bytes[6..header + length])) {
-            true => Found::Fragment(part, payload, header + length),
-            false => Found::Damage,
         }
     }
 
@@ -149,15 +118,13 @@ impl Walk {
             && let (Ok(sequence), Ok(count)) = (sequence.try_into(), count.try_into())
         {
             let (first, count) = (u64::from_le_bytes(sequence), u32::from_le_bytes(count));
-            self.first = self.first.or(Some(first));
-            self.last = Some(first + u64::from(count).saturating_sub(1));
+            // RocksDB begins a log after a torn one with a record of no write.
+            if count > 0 {
+                self.first = self.first.or(Some(first));
+                self.last = Some(first + u64::from(count) - 1);
+            }
         }
     }
-}
-
-/// As RocksDB stores checksums, so that a checksum of data with checksums in it is still worth something.
-fn masked(crc: u32) -> u32 {
-    crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 #[cfg(test)]
@@ -167,6 +134,7 @@ mod tests {
     use rocksdb::{DB, Options, WriteBatch};
 
     use super::*;
+    use crate::fragments::masked;
 
     /// A database with a log of many records, some larger than a block, left as a crash leaves it.
     fn crashed(dir: &Path, recycle: usize) -> u64 {
@@ -194,7 +162,7 @@ mod tests {
         for recycle in [0, 2] {
             let dir = tempfile::tempdir().unwrap();
             let newest = crashed(dir.path(), recycle);
-            assert_eq!(last_whole_write(dir.path(), 0).unwrap(), Some(newest), "{recycle}");
+            assert_eq!(extent(dir.path(), 0).unwrap().last, Some(newest), "{recycle}");
             let (_, path) = logs(dir.path()).unwrap().pop().unwrap();
             let log = File::options().read(true).write(true).open(path).unwrap();
             let length = log.metadata().unwrap().len();
@@ -203,7 +171,7 @@ mod tests {
                 let mut byte = [0];
                 log.read_exact_at(&mut byte, place).unwrap();
                 log.write_all_at(&[byte[0] ^ 1], place).unwrap();
-                let found = last_whole_write(dir.path(), 0).unwrap().unwrap();
+                let found = extent(dir.path(), 0).unwrap().last.unwrap();
                 assert!(found < newest && found < before, "{recycle}: {found} of {newest}");
                 before = found;
             }
@@ -213,9 +181,9 @@ mod tests {
     #[test]
     fn a_directory_without_records_says_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(last_whole_write(dir.path(), 0).unwrap(), None);
+        assert_eq!(extent(dir.path(), 0).unwrap().last, None);
         fs::write(dir.path().join("000004.log"), vec![0; 100_000]).unwrap();
-        assert_eq!(last_whole_write(dir.path(), 0).unwrap(), None);
+        assert_eq!(extent(dir.path(), 0).unwrap().last, None);
     }
 
     /// A log of one record for each pair of a sequence number and a count.
@@ -240,7 +208,7 @@ mod tests {
             for (number, bytes) in files {
                 fs::write(dir.path().join(format!("{number:06}.log")), bytes).unwrap();
             }
-            last_whole_write(dir.path(), needed).unwrap()
+            extent(dir.path(), needed).unwrap().last
         };
         let whole = log_of(&[(1, 2), (3, 1)]);
         let tail = [whole.as_slice(), &[7; 40]].concat();
@@ -251,6 +219,12 @@ mod tests {
         assert_eq!(found(&[(4, tail.clone()), (5, later)], 0), Some(3), "write 4 is missing");
         assert_eq!(found(&[(4, tail), (5, Vec::new())], 0), Some(3));
         assert_eq!(found(&[(4, rotten.clone()), (5, next.clone())], 0), Some(0), "from the first");
+        assert_eq!(
+            found(&[(4, log_of(&[(1, 2)])), (5, next.clone())], 0),
+            Some(2),
+            "cut at a record"
+        );
+        assert_eq!(found(&[(4, Vec::new()), (5, next.clone())], 0), None, "cut to nothing");
         assert_eq!(found(&[(4, rotten), (5, next)], 5), Some(6), "a log nobody needs");
     }
 }

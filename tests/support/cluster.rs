@@ -20,6 +20,9 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_quorate");
 /// two tests share two cores.
 pub const SOON: Duration = Duration::from_secs(60);
 
+/// How long a broker may take for a line of the report on a failure.
+const REPORT: Duration = Duration::from_secs(5);
+
 /// One broker of a test cluster, running or not.
 pub struct Broker {
     pub id: u64,
@@ -189,6 +192,18 @@ impl Broker {
 
     pub fn get(&self, path: &str) -> Option<Answer> {
         http::request("GET", &self.url(path), None)
+    }
+
+    /// What the broker says of itself. One that a test paused says nothing, and is not asked again.
+    fn account(&self) -> String {
+        let mut text = String::new();
+        for path in ["/readyz", "/v1/cluster", "/v1/raft/groups"] {
+            let Some(answer) = http::request_within(REPORT, "GET", &self.url(path), None) else {
+                return text + &format!("{path}: no answer within {REPORT:?}\n");
+            };
+            text += &format!("{path}: {:.3000}\n", answer.text);
+        }
+        text
     }
 
     pub fn ready(&self) -> bool {
@@ -379,10 +394,8 @@ impl Cluster {
         for broker in &self.brokers {
             let state = if broker.running() { "running" } else { "not running" };
             text += &format!("\n===== broker {} ({state}) {}\n", broker.id, broker.log.display());
-            for path in ["/readyz", "/v1/cluster", "/v1/raft/groups"] {
-                if let Some(answer) = broker.get(path).filter(|_| broker.running()) {
-                    text += &format!("{path}: {:.3000}\n", answer.text);
-                }
+            if broker.running() {
+                text += &broker.account();
             }
             text += &logs::tail(&broker.log, 40);
         }

@@ -36,9 +36,19 @@ impl Answer {
 
 /// `None` when nobody answers.
 pub fn request(method: &str, url: &str, body: Option<&str>) -> Option<Answer> {
+    request_within(Duration::from_secs(60), method, url, body)
+}
+
+/// `None` when nobody answers in time.
+pub fn request_within(
+    limit: Duration,
+    method: &str,
+    url: &str,
+    body: Option<&str>,
+) -> Option<Answer> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .timeout_global(Some(Duration::from_secs(60)))
+        .timeout_global(Some(limit))
         .build()
         .into();
     let request = ureq::http::Request::builder()

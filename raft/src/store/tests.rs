@@ -56,7 +56,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, Closing> for Builder {
         let machine = Arc::new(RwLock::new(Counter::default()));
         let running = tokio::sync::watch::Sender::new(());
         let machine = StateMachine::load(shared, machine, Arc::default(), running).unwrap();
-        Ok((Closing { db, _dir: dir }, LogStore::new(log, 1 << 20, Some(1)), machine))
+        Ok((Closing { db, _dir: dir }, LogStore::new(log, 1 << 20), machine))
     }
 }
 

@@ -138,8 +138,8 @@ async fn execute(
         request::TRANSFER => {
             let transfer = message::read_transfer_request(body).map_err(refused)?;
             let replica = find(core, group)?;
-            if !replica.shared.may_vote() {
-                return Err(Failed::new(Failure::Refused, "the replica has not caught up yet"));
+            if !replica.shared.may_lead() {
+                return Err(Failed::new(Failure::Refused, "the replica may not lead"));
             }
             let answer = replica.raft.handle_transfer_leader(transfer).await.map_err(failed)?;
             Ok(message::transfer_response(&answer))

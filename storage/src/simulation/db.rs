@@ -99,6 +99,11 @@ impl Db {
         fire(callbacks);
     }
 
+    /// Never: a simulated disk keeps what it has.
+    pub async fn corruption(&self) {
+        std::future::pending().await
+    }
+
     pub(super) fn read<R>(&self, read: impl FnOnce(&Inner) -> R) -> Result<R, Error> {
         let inner = self.disk.inner.lock();
         if inner.owner != self.owner {

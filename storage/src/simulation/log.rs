@@ -37,6 +37,16 @@ impl Log {
         self.group
     }
 
+    /// Whether the store was closed, or lost its disk to another one.
+    pub fn is_closed(&self) -> bool {
+        self.db.read(|_| ()).is_err()
+    }
+
+    /// None: a simulated disk keeps what it has.
+    pub fn corrupt(&self) -> Option<u64> {
+        None
+    }
+
     /// The bounds of the log, everything written included.
     pub fn state(&self) -> LogState {
         self.peek(Group::log_state)

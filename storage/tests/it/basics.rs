@@ -19,7 +19,7 @@ fn an_append_is_readable_at_once_and_durable_when_it_says_so() {
     wait(log.append(appended.clone(), durable)).expect("append");
     assert_eq!(log.read(0, 10, usize::MAX).expect("read"), appended);
     assert_eq!(log.state(), LogState { purged: None, last: Some(id(1, 2)) });
-    assert!(log.cached(0));
+    assert!(log.read_cached(0, 10, usize::MAX).is_some());
     fired.recv_timeout(PATIENCE).expect("durable");
     assert_eq!(db.stats().entries_appended, 3);
     assert_eq!(log.read(3, 9, 100).expect("read"), vec![]);
@@ -33,7 +33,9 @@ fn reads_give_the_same_from_memory_from_disk_and_across_the_two() {
     let log = db.log(GROUP);
     let all = entries(GROUP, 1, 0, 300, 1000);
     all.chunks(7).for_each(|some| append(&log, some.to_vec()));
-    assert!(!log.cached(0) && log.cached(299) && log.cached(300));
+    for (from, held) in [(0, false), (299, true), (300, true)] {
+        assert_eq!(log.read_cached(from, 301, usize::MAX).is_some(), held, "{from}");
+    }
     assert!(log.read_cached(0, 300, usize::MAX).is_none());
     assert_eq!(log.read(0, 300, usize::MAX).expect("read"), all);
     for (from, to) in [(0, 1), (100, 250), (270, 300), (299, 300), (299, 999)] {
@@ -58,7 +60,8 @@ fn reads_of_purged_entries_are_refused_and_of_later_ones_empty() {
     for from in [0, 4] {
         let refused = log.read(from, 10, 1000).expect_err("purged");
         assert!(matches!(refused, Error::Purged { first: 5, .. }), "{refused}");
-        assert!(log.cached(from));
+        let cached = log.read_cached(from, 10, 1000);
+        assert!(cached.is_some_and(|refused| refused.is_err()));
     }
     assert_eq!(log.read(5, 10, 1000).expect("read").len(), 5);
     assert_eq!(log.id_at(4).expect("id"), Some(id(1, 4)));
@@ -235,7 +238,8 @@ fn memory_stays_within_its_bounds_and_the_oldest_go_first() {
     assert!(cached > 64 << 10, "{cached}");
     for group in 1..=8 {
         let log = db.log(GroupId(group));
-        assert!(log.cached(79) && !log.cached(0), "group {group}");
+        assert!(log.read_cached(79, 80, 1).is_some(), "group {group}");
+        assert!(log.read_cached(0, 80, 1).is_none(), "group {group}");
         assert_eq!(read_all(&log).len(), 80);
     }
 }

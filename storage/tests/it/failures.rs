@@ -1,14 +1,16 @@
-//! A disk that fails ends the process with the documented exit code.
+//! A disk that fails ends the process with the documented exit code; an entry that rots concerns its group alone.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use quorate_storage::{Db, EXIT_STORAGE, GroupId, Options};
+use bytes::Bytes;
+use quorate_storage::{Db, EXIT_STORAGE, Error, GroupId, Log, LogState, Options};
 
-use crate::support::{append, entries, open, read_all, small};
+use crate::support::{append, entries, id, ignore, open, read_all, small, sync, wait};
 
 const GROUP: GroupId = GroupId(1);
+const OTHER: GroupId = GroupId(2);
 
 /// What the child does, told by its environment; nothing in a normal test run.
 #[test]
@@ -28,7 +30,7 @@ fn child_of_the_failure_tests() {
     }
 }
 
-fn append_for_ever(log: &quorate_storage::Log) {
+fn append_for_ever(log: &Log) {
     for _ in 0..10_000 {
         let first = log.state().last.map_or(0, |last| last.index + 1);
         append(log, entries(GROUP, 1, first, 10, 1000));
@@ -66,13 +68,14 @@ fn a_failed_write_ends_the_process() {
     assert_stopped(&output, "storage failed, stopping with exit code 3");
 }
 
-#[test]
-fn a_damaged_block_ends_the_process_that_reads_it() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let db = Db::open(dir.path(), Options { generation_bytes: 1 << 20, ..small() }).expect("open");
+/// A closed store with one bit wrong in the middle of its largest table, which holds entries.
+fn rotten(dir: &Path) {
+    let options = Options { generation_bytes: 1 << 20, ..small() };
+    let db = Db::open(dir, options).expect("open");
     append(&db.log(GROUP), entries(GROUP, 1, 0, 200, 1000));
+    append(&db.log(OTHER), entries(OTHER, 1, 0, 1, 10));
     db.close();
-    let largest = fs::read_dir(dir.path())
+    let largest = fs::read_dir(dir)
         .expect("the directory")
         .flatten()
         .filter(|file| file.path().extension().is_some_and(|extension| extension == "sst"))
@@ -82,7 +85,79 @@ fn a_damaged_block_ends_the_process_that_reads_it() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(largest.path(), bytes).expect("write");
-    assert_stopped(&run(dir.path(), "read", ""), "checksum mismatch");
+}
+
+/// Reads as far as it goes; gives how far that is, and the entry that is damaged.
+fn read_up_to_damage(log: &Log) -> (u64, u64) {
+    let mut next = 0;
+    loop {
+        match log.read(next, 200, 64 << 10) {
+            Ok(some) => next = some.last().expect("an entry").id.index + 1,
+            Err(Error::Corrupt { index, .. }) => return (next, index),
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn a_damaged_entry_marks_its_group_and_the_group_keeps_what_it_promised() {
+    let dir = tempfile::tempdir().expect("a directory");
+    rotten(dir.path());
+    let before = open(dir.path());
+    let log = before.log(GROUP);
+    assert_eq!(log.corrupt(), None, "nobody looked yet");
+    let (read, index) = read_up_to_damage(&log);
+    assert!(read > 0 && read == index, "everything before it is read: {read} of {index}");
+    wait(before.corruption());
+    wait(log.save_vote(Bytes::from_static(b"vote"), ignore())).expect("vote");
+    append(&log, entries(GROUP, 1, 200, 1, 1000));
+    drop(log);
+    before.close();
+
+    // The store opens, and knows.
+    let db = open(dir.path());
+    let log = db.log(GROUP);
+    assert_eq!(log.corrupt(), Some(index));
+    assert_eq!(log.state(), LogState { purged: None, last: Some(id(1, 200)) });
+    assert_eq!(log.vote().as_deref(), Some(&b"vote"[..]));
+    assert_eq!(log.read(200, 201, 10).expect("what is behind it").len(), 1);
+    assert_eq!(read_all(&db.log(OTHER)).len(), 1);
+    assert_eq!(db.log(OTHER).corrupt(), None);
+
+    // With the entry goes the mark: purged here, or cut off.
+    wait(log.purge(id(1, index - 1))).expect("purge");
+    assert_eq!(log.corrupt(), Some(index));
+    wait(log.truncate_after(Some(index))).expect("truncate");
+    assert_eq!(log.corrupt(), Some(index));
+    wait(log.purge(id(1, index))).expect("purge");
+    assert_eq!(log.corrupt(), None);
+    sync(&log);
+    drop(log);
+    db.close();
+    assert_eq!(open(dir.path()).log(GROUP).corrupt(), None);
+}
+
+#[test]
+fn a_damaged_entry_that_is_cut_off_or_reset_is_forgotten() {
+    for reset in [false, true] {
+        let dir = tempfile::tempdir().expect("a directory");
+        rotten(dir.path());
+        let db = open(dir.path());
+        let log = db.log(GROUP);
+        let (_, index) = read_up_to_damage(&log);
+        match reset {
+            true => wait(log.reset_to(id(2, 300), vec![], ignore())).expect("reset"),
+            false => wait(log.truncate_after(Some(index - 1))).expect("truncate"),
+        }
+        assert_eq!(log.corrupt(), None);
+        let next = log.state().last.expect("a log").index + 1;
+        append(&log, entries(GROUP, 2, next, 3, 10));
+        drop(log);
+        db.close();
+        let db = open(dir.path());
+        assert_eq!(db.log(GROUP).corrupt(), None);
+        assert_eq!(read_all(&db.log(GROUP)).last().expect("entries").id, id(2, next + 2));
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod basics;
 mod crash;
 mod failures;
+mod inventory;
 mod kill;
 mod model;
 mod opening;

@@ -1,58 +1,96 @@
-//! A power loss: the child dies and what its last sync did not cover is cut off the newest log.
+//! A power loss: the child dies and what its last sync did not cover is taken back from the newest log.
 //!
-//! Logs are not recycled here, so that a log's length says how far it was written. Older logs stay
-//! whole, as they were synced when the memtable they belong to was flushed.
+//! A log that is used again is as long as in its earlier life, and what was not synced is then what that life left
+//! there. Older logs stay whole, as they were synced when the memtable they belong to was flushed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use quorate_storage::{Db, Error};
+use quorate_storage::{Db, Error, Options};
 
-use crate::crash::{run_child, run_child_with, verify};
+use crate::crash::{run_child_with, verify};
 use crate::support::{open, small};
 
-/// The newest write-ahead log, and how many bytes of it were synced.
-fn newest_log(dir: &Path) -> (PathBuf, u64) {
-    let synced = fs::read_to_string(dir.join("synced")).unwrap_or_default();
-    let logs = fs::read_dir(dir.join("db")).expect("the store's directory");
-    let newest = logs
-        .flatten()
-        .map(|file| file.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
-        .max()
-        .expect("a write-ahead log");
-    let name = newest.file_name().expect("a file").to_string_lossy().into_owned();
-    let keep =
-        synced.lines().find_map(|line| line.strip_prefix(&name)?.trim().parse().ok()).unwrap_or(0);
-    (newest, keep)
+/// What the logs held at the last sync.
+fn synced(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let image = fs::read(dir.join("synced")).unwrap_or_default();
+    let (mut logs, mut rest) = (BTreeMap::new(), image.as_slice());
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let (name, behind) = (&rest[..end], &rest[end + 1..]);
+        let (length, behind) = behind.split_at(8);
+        let length = u64::from_be_bytes(length.try_into().expect("eight bytes")) as usize;
+        let name = String::from_utf8(name.to_vec()).expect("a file's name");
+        logs.insert(name, behind[..length].to_vec());
+        rest = &behind[length..];
+    }
+    logs
 }
 
-/// Cuts the newest write-ahead log to what was synced; gives the bytes cut off.
-fn cut_unsynced(dir: &Path) -> u64 {
-    let (newest, keep) = newest_log(dir);
-    let log = fs::File::options().write(true).open(&newest).expect("the log");
-    let length = log.metadata().expect("metadata").len();
-    log.set_len(keep.min(length)).expect("cut");
-    length.saturating_sub(keep)
+fn logs(dir: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(dir.join("db")).expect("the store's directory").flatten();
+    let mut logs: Vec<PathBuf> = files.map(|file| file.path()).collect();
+    logs.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    logs.sort();
+    logs
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().expect("a file").to_string_lossy().into_owned()
+}
+
+/// The newest write-ahead log, and what the last sync covered of it.
+fn newest_log(dir: &Path) -> (PathBuf, Vec<u8>) {
+    let newest = logs(dir).pop().expect("a write-ahead log");
+    let mut synced = synced(dir);
+    let covered = synced.remove(&name(&newest)).unwrap_or_else(|| {
+        // Begun since: nothing, or what is left of the log that was taken for it.
+        let there: Vec<String> = logs(dir).iter().map(|path| name(path)).collect();
+        synced
+            .into_iter()
+            .find(|(name, _)| !there.contains(name))
+            .map_or(Vec::new(), |(_, old)| old)
+    });
+    (newest, covered)
+}
+
+/// Takes back from the newest write-ahead log what was not synced; gives the bytes that changed.
+fn take_back(dir: &Path) -> usize {
+    let (newest, covered) = newest_log(dir);
+    let written = fs::read(&newest).expect("the log");
+    fs::write(&newest, &covered).expect("the log as it was synced");
+    let common = written.iter().zip(&covered).filter(|(now, then)| now != then).count();
+    common + written.len().saturating_sub(covered.len())
+}
+
+/// Whether RocksDB wrote a log over an older one.
+fn used_again(dir: &Path) -> bool {
+    let log = fs::read_to_string(dir.join("db/LOG")).expect("RocksDB's own log");
+    log.contains("from recycle list")
 }
 
 #[test]
 fn what_was_acknowledged_survives_the_loss_of_everything_unsynced() {
-    let mut lost = 0;
-    for (seed, count) in [(100, 5), (101, 40), (102, 90), (103, 200), (104, 300)] {
-        for point in ["write.after", "sync.before"] {
-            let dir = tempfile::tempdir().expect("a directory");
-            let status = run_child(dir.path(), seed, &format!("{point}:{count}"));
-            assert!(!status.success(), "the child never came to {point}:{count}");
-            lost += cut_unsynced(dir.path());
-            let db = open(&dir.path().join("db"));
-            let model = verify(dir.path(), seed, &db);
-            drop(db);
-            assert_eq!(model.difference(&open(&dir.path().join("db"))), None);
+    for recycled in [0, Options::default().recycled_wals] {
+        let (mut lost, mut again) = (0, 0);
+        for (seed, count) in [(100, 5), (101, 40), (102, 90), (103, 200), (104, 300), (105, 400)] {
+            for point in ["write.after", "sync.before"] {
+                let dir = tempfile::tempdir().expect("a directory");
+                let sizes = (small().generation_bytes, recycled);
+                let status = run_child_with(sizes, dir.path(), seed, &format!("{point}:{count}"));
+                assert!(!status.success(), "the child never came to {point}:{count}");
+                again += usize::from(used_again(dir.path()));
+                lost += take_back(dir.path());
+                let db = open(&dir.path().join("db"));
+                let model = verify(dir.path(), seed, &db);
+                drop(db);
+                assert_eq!(model.difference(&open(&dir.path().join("db"))), None);
+            }
         }
+        assert!(lost > 0, "no run lost anything, so nothing was tested");
+        assert_eq!(again > 0, recycled > 0, "{again} runs wrote a log over an older one");
     }
-    assert!(lost > 0, "no run lost anything, so nothing was tested");
 }
 
 /// Recovery cannot tell such a bit from the torn end of a log; what was noted beside the log can.
@@ -64,7 +102,8 @@ fn a_bit_that_rots_in_what_was_synced_is_refused_and_not_taken_for_the_end() {
         let dir = tempfile::tempdir().expect("a directory");
         let failpoint = format!("sync.after:{count}");
         assert!(!run_child_with((GENERATION, 0), dir.path(), seed, &failpoint).success());
-        let (newest, synced) = newest_log(dir.path());
+        let (newest, covered) = newest_log(dir.path());
+        let synced = covered.len() as u64;
         assert!(synced > 1000, "{count} syncs left {synced} bytes to damage");
         let log = fs::File::options().read(true).write(true).open(&newest).expect("the log");
         let mut byte = [0];
@@ -88,10 +127,10 @@ fn a_bit_that_rots_in_a_log_nobody_needs_is_not_held_against_the_store() {
     for seed in 120..126 {
         let dir = tempfile::tempdir().expect("a directory");
         let sizes = (small().generation_bytes, 3);
-        // Every 64 syncs, beginning with the first, is noted which logs are needed.
         assert!(!run_child_with(sizes, dir.path(), seed, "sync.after:193").success());
-        let note = fs::read(dir.path().join("db/quorate.synced")).expect("the note");
-        let needed = u64::from_be_bytes(note[8..16].try_into().expect("eight bytes"));
+        let note = fs::read_to_string(dir.path().join("db/quorate.inventory")).expect("the note");
+        let needed = note.lines().filter_map(|line| line.strip_prefix("log ")?.parse::<u64>().ok());
+        let needed = needed.min().expect("a log");
         for file in fs::read_dir(dir.path().join("db")).expect("the store's directory").flatten() {
             let name = file.file_name().to_string_lossy().into_owned();
             let number = name.strip_suffix(".log").and_then(|name| name.parse::<u64>().ok());
