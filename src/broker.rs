@@ -8,6 +8,7 @@
 //! directory's own id with everything it does, so an emptied directory is never taken for the old one.
 
 mod descriptors;
+mod find;
 mod identity;
 mod join;
 mod readiness;
@@ -59,7 +60,7 @@ pub struct Broker {
     graceful: JoinSet<()>,
     /// Tasks that lose nothing when they are aborted.
     drivers: JoinSet<()>,
-    /// Why the cluster turned this broker away after it started.
+    /// Why this broker cannot go on: the cluster turned it away, or its metadata group failed.
     refused: mpsc::Receiver<StartError>,
 }
 

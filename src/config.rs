@@ -16,8 +16,9 @@ mod value;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+pub use crate::metadata::HostPort;
 pub use load::{ConfigError, Flag, Resolved, Source};
-pub use value::{HostPort, LogFilter, LogFormat, NotLogFilter};
+pub use value::{LogFilter, LogFormat, NotLogFilter};
 
 use value::Allowed;
 

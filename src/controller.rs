@@ -15,12 +15,12 @@ mod leadership;
 mod liveness;
 mod members;
 mod peers;
-mod placement;
 mod rebalance;
 mod reconcile;
 mod removal;
 mod replicas;
 mod requests;
+mod standing;
 mod voters;
 
 use std::sync::Arc;
@@ -34,19 +34,19 @@ use crate::partition::Partitions;
 
 use current::Barrier;
 
-pub(crate) use calls::{Calls, JOIN, JoinAnswer, JoinRequest, Peer};
+pub(crate) use calls::{Calls, JOIN, JoinAnswer, JoinRequest, PEERS, Peer};
 pub(crate) use clock::Clocks;
 pub use clock::{BrokerClock, Judgement};
 pub(crate) use gossip::Gossip;
 pub(crate) use members::Members;
 pub(crate) use peers::follow_peers;
-pub use placement::{Candidate, place};
 pub(crate) use rebalance::Rebalance;
 pub use reconcile::Progress;
 pub(crate) use reconcile::Reconciler;
 pub use removal::Removal;
 pub(crate) use replicas::Moves;
 pub use requests::{PARTITIONS_AT_ONCE, TopicRef};
+pub(crate) use standing::Standing;
 
 /// How long one driver step may wait for the cluster before it looks again.
 const STEP: Duration = Duration::from_secs(5);

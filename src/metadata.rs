@@ -6,8 +6,11 @@
 //! command hold the same image. Who leads a partition is deliberately not in the image: it is Raft's
 //! knowledge, it changes without anybody's command, and [`Leaders`] carries it.
 //!
+//! Everything in here follows from the commands; nothing else of this crate is named.
+//!
 //! Invariant: this broker's image never goes back, and neither does the epoch it reports of a group.
 
+mod address;
 mod codec;
 mod command;
 mod configs;
@@ -15,6 +18,7 @@ mod error;
 mod image;
 mod leaders;
 mod machine;
+mod placement;
 mod topic;
 
 use std::sync::Arc;
@@ -23,6 +27,7 @@ use quorate_raft::Group;
 use quorate_storage::GroupId;
 use tokio::sync::watch;
 
+pub use address::HostPort;
 pub use codec::{CodecError, decode, encode};
 pub use command::{BrokerSpec, Command, Done, NewPartitions, NewTopic, Reply};
 pub use configs::{ConfigEntry, ConfigKind, TOPIC_CONFIGS, TimestampType, TopicConfigs};
@@ -31,9 +36,9 @@ pub(crate) use error::quote;
 pub use image::{Broker, Image, Load, cluster_id_text};
 pub use leaders::{Claim, Leader, Leaders};
 pub use machine::{MetadataMachine, Trial};
+pub use placement::{Candidate, place};
 pub use topic::{PartitionInfo, Topic};
 
-pub use crate::config::HostPort;
 pub use quorate_raft::METADATA_GROUP;
 
 /// The local view of the cluster: the newest image applied here, and the leaders heard of.

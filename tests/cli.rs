@@ -252,7 +252,10 @@ fn the_demo_starts_three_brokers_that_can_be_killed_and_pasted_back_and_keeps_it
     assert!(pasted.wait_exit("the pasted broker stops", SOON).success());
     demo.interrupt();
 
-    let demo = Demo::start(&dir, first_port);
+    // It goes on with its data on whatever ports it is given.
+    let other_port = ports::block(9);
+    let server = format!("127.0.0.1:{other_port}");
+    let demo = Demo::start(&dir, other_port);
     let args = ["consume", "kept", "--from", "beginning", "--exit", "--server", &server];
     let mut kept: Vec<String> =
         process::run(quorate(&args), SOON).ok("consume").lines().map(str::to_owned).collect();

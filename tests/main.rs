@@ -8,6 +8,7 @@
 
 mod support;
 
+mod addresses;
 mod admin;
 mod behaviours;
 mod broker_removal;
@@ -22,6 +23,7 @@ mod fetch_waits;
 mod http_api;
 mod identity;
 mod limits;
+mod links;
 mod membership;
 mod produce_fetch;
 mod producers;

@@ -166,6 +166,31 @@ fn moves_to_a_dead_broker_hold_up_neither_others_nor_their_own_cancellation() {
 }
 
 #[test]
+fn a_topic_made_while_a_broker_is_away_has_a_replica_there_when_it_is_back() {
+    let cluster = Cluster::start_with("away", 3, &[("QUORATE_RAFT_FENCE_AFTER_MS", "1000")]);
+    cluster.broker(3).kill9();
+    cluster.wait("broker 3 is out of service", || {
+        let brokers = cluster.get("/v1/brokers");
+        (brokers["brokers"][2]["fenced"] == true).then_some(())
+    });
+    let said = cluster.cli(&["topic", "create", "made"], "").ok("topic create");
+    assert!(said.contains("out of service: broker 3"), "{said}");
+    let replicas = partition(&cluster, "made")["replicas"].clone();
+    assert_eq!(replicas.as_array().unwrap().len(), 3, "{replicas}");
+    leader(&cluster, "made", 0);
+    cluster.broker(3).start();
+    cluster.cli(&["cluster", "status", "--wait"], "").ok("healthy again");
+    let described = cluster.get("/v1/topics/made");
+    assert_eq!(described["out_of_service"], json!([]));
+    // It counts: the loss of another broker is survived.
+    cluster.broker(2).kill9();
+    cluster.wait("records are taken with broker 3's help", || {
+        let produced = cluster.cli(&["produce", "made"], "one\n");
+        (produced.code == Some(0)).then_some(())
+    });
+}
+
+#[test]
 fn leaders_move_on_request_without_an_error_to_the_client() {
     let cluster = Cluster::start("lead", 3);
     create_on(&cluster, "led", &[1, 2, 3]);

@@ -112,6 +112,20 @@ fn every_crate_and_folder_names_only_what_lies_beneath_it() {
     complain("Kafka and HTTP outside, Raft inside, RocksDB beneath", &broken);
 }
 
+#[test]
+fn the_metadata_names_nothing_else_of_the_broker() {
+    let outside = |line: &str| {
+        let mut names = line.split("crate::").skip(1);
+        names.any(|rest| !rest.starts_with("metadata"))
+    };
+    let mut broken = Vec::new();
+    for (name, text) in files(".rs").iter().filter(|(name, _)| name.starts_with("src/metadata")) {
+        let lines = text.lines().enumerate().filter(|(_, line)| outside(line));
+        broken.extend(lines.map(|(number, line)| format!("{name}:{}: {line}", number + 1)));
+    }
+    complain("metadata is a function of its commands", &broken);
+}
+
 /// Words of a text that look like paths of this repository.
 fn paths(text: &str) -> BTreeSet<String> {
     let tops = ["src/", "raft/", "storage/", "tests/", "jepsen/", ".ci/"];

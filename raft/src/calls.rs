@@ -41,6 +41,47 @@ pub trait CallHandler: Send + Sync + 'static {
 }
 
 impl Node {
+    /// Dials an address as this node and asks who is there. A member of this cluster that this node knows
+    /// is dialled there from now on if it does not answer where it is registered, and learns where this
+    /// node is. Returns the member's id.
+    ///
+    /// # Errors
+    /// [`CallError::Unreachable`] if nobody answers there, [`CallError::Refused`] if it does not want this
+    /// node, or is somebody this node does not know.
+    pub async fn meet(&self, address: &str) -> Result<u64, CallError> {
+        let core = self.shared_core();
+        let me = core.me.clone();
+        let there = timeout(MEET, introduce_at(address, &me)).await;
+        let theirs = match there {
+            Err(_) => return Err(CallError::Unreachable(format!("{address}: no answer"))),
+            Ok(Err(HelloError::Refused(reason))) => return Err(CallError::Refused(reason)),
+            Ok(Err(error)) => return Err(CallError::Unreachable(format!("{address}: {error}"))),
+            Ok(Ok((_, theirs))) => theirs,
+        };
+        if theirs.cluster != me.cluster || theirs.node == me.node {
+            let who = format!("{address} is node {} of {:032x}", theirs.node, theirs.cluster);
+            return Err(CallError::Refused(who));
+        }
+        match core.peers.objection(theirs.node, theirs.directory) {
+            Some(objection) => Err(CallError::Refused(objection)),
+            None => {
+                core.peers.hear_at(theirs.node, address, theirs.directory);
+                Ok(theirs.node)
+            }
+        }
+    }
+
+    /// Notes where somebody says that a peer is. It is dialled there if it does not answer where it is
+    /// registered, and believed only if it answers with the same directory.
+    pub fn hear_peer(&self, id: u64, address: &str, directory_id: u128) {
+        self.shared_core().peers.hear_at(id, address, directory_id);
+    }
+
+    /// The peers this node is connected to, as id, address and directory, for others who look for them.
+    pub fn reached_peers(&self) -> Vec<(u64, String, u128)> {
+        self.shared_core().peers.reached()
+    }
+
     /// Sets who answers calls. Until then they are answered as busy.
     pub fn serve_calls(&self, handler: Arc<dyn CallHandler>) {
         *self.shared_core().handler.write() = Some(handler);
@@ -96,25 +137,30 @@ impl Node {
             directory: 0,
             incarnation: 0,
             to: 0,
+            address: String::new(),
         };
-        let connect = async {
-            let mut stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            hello::introduce(&mut stream, &me).await?;
-            Ok::<_, HelloError>(stream)
-        };
-        let connected = timeout(wait, connect).await;
+        let connected = timeout(wait, introduce_at(address, &me)).await;
         let stream = match connected {
             Err(_) => return Err(CallError::Unreachable(format!("{address}: no answer"))),
             Ok(Err(HelloError::Refused(reason))) => return Err(CallError::Refused(reason)),
             Ok(Err(error)) => return Err(CallError::Unreachable(format!("{address}: {error}"))),
-            Ok(Ok(stream)) => stream,
+            Ok(Ok((stream, _))) => stream,
         };
         let link = Link::start(stream, frame_bytes, Arc::default());
         let answer = ask(&link, method, body, deadline).await;
         link.close();
         answer
     }
+}
+
+/// Time to learn who listens on an address.
+const MEET: Duration = Duration::from_secs(3);
+
+async fn introduce_at(address: &str, me: &Hello) -> Result<(TcpStream, Hello), HelloError> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let theirs = hello::introduce(&mut stream, me).await?;
+    Ok((stream, theirs))
 }
 
 /// Room for what a frame holds besides the body of a call.

@@ -20,7 +20,7 @@ pub struct NodeConfig {
     pub directory_id: u128,
     /// Address to listen on for peers; port 0 picks one, see [`crate::Node::listen_address`].
     pub listen: SocketAddr,
-    /// Address peers should dial.
+    /// Address peers should dial; empty while nobody should. They are told it in the handshake.
     pub advertised: String,
     /// Failure detector.
     pub failure: FailureConfig,

@@ -7,8 +7,9 @@
 //!
 //! - somebody leads: the suspicion is dropped;
 //! - the leader says itself that it does not lead, or a majority of voters does not reach it, and a
-//!   majority of voters answers: the answering voter with the longest log campaigns, ties broken by
-//!   the preferred order; the next one follows after a pause if that did not help;
+//!   majority of voters answers: of the answering voters that are willing to lead (`drain.rs`) the one
+//!   with the longest log campaigns, ties broken by the preferred order; the next one follows after a
+//!   pause if that did not help, the unwilling last;
 //! - anything else: look again later.
 //!
 //! The campaign is the one of a leadership transfer, which voters grant although the old leader's
@@ -29,6 +30,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::node::Core;
 use crate::replica::{Replica, View};
+use crate::transfer::campaign_anew;
 use crate::transport::message::request;
 use crate::types::log_id;
 use crate::views::{MemberView, Question, VIEWS_MAX, decode_views, encode_questions};
@@ -303,11 +305,12 @@ fn decide_from(
     }
     let place =
         |id: u64| preferred.iter().position(|other| *other == id).unwrap_or(preferred.len());
-    let mine = (std::cmp::Reverse(own_last), place(me), me);
+    let willing = views.get(&me).is_none_or(|own| own.willing);
+    let mine = (!willing, std::cmp::Reverse(own_last), place(me), me);
     let before_me = views.iter().filter(|(id, other)| {
         **id != me
             && view.is_voter(**id)
-            && (std::cmp::Reverse(other.last), place(**id), **id) < mine
+            && (!other.willing, std::cmp::Reverse(other.last), place(**id), **id) < mine
     });
     Decision::Campaign { rank: before_me.count() as u32 }
 }
@@ -322,6 +325,12 @@ async fn campaign(replica: Arc<Replica>, campaigns: Arc<Semaphore>) {
         return;
     }
     let (_, vote) = shared.role();
+    if vote.committed && vote.leader_id.voted_for == shared.me {
+        // It led when it stopped.
+        let started = timeout(CAMPAIGN, campaign_anew(&replica, vote.leader_id.term)).await;
+        tracing::debug!(group = shared.group.0, ?started, "campaigning after an own leadership");
+        return;
+    }
     let request = TransferLeaderRequest::new(vote, shared.me, None);
     match timeout(CAMPAIGN, replica.raft.handle_transfer_leader(request)).await {
         Ok(Ok(Ok(()))) => {}

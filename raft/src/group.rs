@@ -17,6 +17,7 @@ use crate::node::Core;
 use crate::propose::{self, Pending};
 use crate::replica::Replica;
 use crate::status::{GroupStatus, Leadership};
+use crate::transfer;
 
 /// A group that is open on this node. Cloning is cheap.
 pub struct Group<M> {
@@ -149,10 +150,23 @@ impl<M: Machine> Group<M> {
     /// Makes another voter the leader; returns when it leads. Proposals are refused meanwhile.
     ///
     /// # Errors
-    /// [`Error::NotLeader`] here; [`Error::Refused`] if the target is no voter, not alive or too far
-    /// behind; [`Error::Timeout`] if it did not take over.
+    /// [`Error::NotLeader`] here; [`Error::Refused`] if the target is no voter, not alive, too far behind or
+    /// should not lead; [`Error::Timeout`] if it did not take over: then this node has campaigned again.
     pub async fn transfer_leader(&self, to: u64) -> Result<(), Error> {
-        membership::transfer(&self.core, &self.replica, to).await
+        transfer::transfer(&self.core, &self.replica, to).await
+    }
+
+    /// [`Group::transfer_leader`] without asking the target first, for the test that shows what becomes of
+    /// a transfer that fails.
+    #[doc(hidden)]
+    pub async fn transfer_leader_unasked(&self, to: u64) -> Result<(), Error> {
+        transfer::hand_to(&self.replica, to).await
+    }
+
+    /// Makes the group's core panic, for the tests that show what becomes of it.
+    #[doc(hidden)]
+    pub async fn panic(&self) {
+        drop(self.replica.raft.with_raft_state(|_| -> () { panic!("as a test wanted it") }).await);
     }
 
     /// Moves towards `target` as the voters: adds those that are missing as learners, waits until

@@ -14,9 +14,9 @@ use quorate_storage::GroupId;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::membership;
 use crate::node::Core;
 use crate::replica::Shared;
+use crate::transfer;
 
 /// A group that was written to and then went quiet is checkpointed within this time.
 const CHECKPOINT_QUIET: Duration = Duration::from_secs(15);
@@ -112,7 +112,7 @@ fn damaged(core: &Arc<Core>) {
         shared.refresh_ready();
         if shared.leads() {
             let core = Arc::clone(core);
-            tokio::spawn(async move { membership::hand_over(&core, &replica).await });
+            tokio::spawn(async move { transfer::hand_over(&core, &replica).await });
         }
     }
 }

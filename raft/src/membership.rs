@@ -1,4 +1,4 @@
-//! Changing who replicates a group, and who leads it.
+//! Changing who replicates a group.
 //!
 //! Every function here looks at the present state and does what is missing, so it does not matter
 //! how far an earlier call got before the leader crashed or lost its office: the next leader calls
@@ -19,29 +19,26 @@ use crate::METADATA_GROUP;
 use crate::error::Error;
 use crate::node::Core;
 use crate::replica::Replica;
+use crate::transfer::{heirs, transfer};
 use crate::types::TypeConfig;
 
 /// A replica this many entries behind has caught up: the rest arrives while the change commits.
-const CLOSE_ENTRIES: u64 = 64;
+pub(crate) const CLOSE_ENTRIES: u64 = 64;
 /// Time for one membership entry to commit.
 const COMMIT: Duration = Duration::from_secs(10);
 /// How often a learner's progress is looked at while nothing changes here.
-const LOOK: Duration = Duration::from_millis(200);
+pub(crate) const LOOK: Duration = Duration::from_millis(200);
 /// Time new voters may go without receiving anything before the change is left for later. They go on receiving
 /// as learners, so the next attempt finds them further on.
 const STALLED: Duration = Duration::from_secs(10);
-/// Time a transfer target has to receive the last entries.
-const CATCH_UP: Duration = Duration::from_secs(1);
-/// Time it has to take over, per attempt.
-const TAKE_OVER: Duration = Duration::from_millis(700);
 
-type Metrics = RaftMetrics<TypeConfig>;
+pub(crate) type Metrics = RaftMetrics<TypeConfig>;
 
 fn not_leader(replica: &Replica) -> Error {
     Error::NotLeader { leader: replica.shared.leader() }
 }
 
-fn leading(replica: &Replica) -> Result<Metrics, Error> {
+pub(crate) fn leading(replica: &Replica) -> Result<Metrics, Error> {
     if replica.shared.closing() {
         return Err(Error::Stopped);
     }
@@ -189,7 +186,7 @@ async fn caught_up(core: &Core, replica: &Replica, nodes: &BTreeSet<u64>) -> Res
     }
 }
 
-fn lag(metrics: &Metrics, id: u64) -> u64 {
+pub(crate) fn lag(metrics: &Metrics, id: u64) -> u64 {
     let last = metrics.last_log_index.unwrap_or(0);
     matched(metrics, id).map_or(u64::MAX, |matched| last.saturating_sub(matched))
 }
@@ -215,88 +212,5 @@ async fn drop_others(replica: &Replica, target: &BTreeSet<u64>) -> Result<(), Er
     match others.is_empty() {
         true => Ok(()),
         false => commit_next(replica, ChangeMembers::RemoveNodes(others), true).await,
-    }
-}
-
-/// Voters that could lead, best first: those that are alive, in the preferred order, those that
-/// have caught up before the others.
-fn heirs(core: &Core, replica: &Replica, wanted: impl Fn(u64) -> bool) -> Vec<u64> {
-    let metrics = replica.metrics();
-    let place = |id: u64| {
-        let preferred = &replica.shared.preferred;
-        preferred.iter().position(|other| *other == id).unwrap_or(preferred.len())
-    };
-    let mut heirs: Vec<u64> = metrics
-        .membership_config
-        .membership()
-        .voter_ids()
-        .filter(|id| *id != core.id() && wanted(*id) && core.alive(*id))
-        .collect();
-    heirs.sort_by_key(|id| (lag(&metrics, *id) > CLOSE_ENTRIES, place(*id), *id));
-    heirs
-}
-
-/// Makes `to` the leader.
-pub(crate) async fn transfer(core: &Core, replica: &Replica, to: u64) -> Result<(), Error> {
-    let metrics = leading(replica)?;
-    if to == core.id() {
-        return Ok(());
-    }
-    if !metrics.membership_config.membership().voter_ids().any(|id| id == to) {
-        return Err(Error::Refused(format!("node {to} has no vote in the group")));
-    }
-    if !core.alive(to) {
-        return Err(Error::Refused(format!("node {to} is not alive")));
-    }
-    let deadline = Instant::now() + CATCH_UP;
-    let mut changes = replica.raft.metrics();
-    while lag(&leading(replica)?, to) > CLOSE_ENTRIES {
-        if Instant::now() >= deadline {
-            return Err(Error::Refused(format!("node {to} is too far behind")));
-        }
-        drop(timeout(LOOK, changes.changed()).await);
-    }
-    hand_to(core, replica, to).await
-}
-
-/// Starts the transfer and sees it through. The core stops accepting proposals when it starts and
-/// does not resume by itself, so if the chosen one does not take over, others are asked.
-async fn hand_to(core: &Core, replica: &Replica, to: u64) -> Result<(), Error> {
-    let term = leading(replica)?.current_term;
-    let others = heirs(core, replica, |id| id != to);
-    for (attempt, heir) in [to, to].into_iter().chain(others).enumerate() {
-        if replica.raft.trigger().transfer_leader(heir).await.is_err() {
-            return Err(Error::Stopped);
-        }
-        if let Some(leader) = successor(replica, term).await {
-            return match leader == to {
-                true => Ok(()),
-                false => Err(Error::NotLeader { leader: Some(leader) }),
-            };
-        }
-        tracing::debug!(group = replica.shared.group.0, heir, attempt, "did not take over");
-    }
-    Err(Error::Timeout("another node to take over"))
-}
-
-/// The leader of a later term, if there is one soon.
-async fn successor(replica: &Replica, term: u64) -> Option<u64> {
-    let mut leadership = replica.shared.leadership();
-    let found = leadership.wait_for(|now| now.term > term && now.leader.is_some());
-    match timeout(TAKE_OVER, found).await {
-        Ok(Ok(now)) => now.leader,
-        _ => None,
-    }
-}
-
-/// Gives the leadership away before this node stops, if somebody can take it.
-pub(crate) async fn hand_over(core: &Arc<Core>, replica: &Arc<Replica>) {
-    for heir in heirs(core, replica, |_| true) {
-        match transfer(core, replica, heir).await {
-            Ok(()) | Err(Error::NotLeader { .. } | Error::Stopped) => return,
-            Err(error) => {
-                tracing::debug!(group = replica.shared.group.0, heir, %error, "not handed over");
-            }
-        }
     }
 }

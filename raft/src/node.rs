@@ -22,13 +22,14 @@ use crate::calls::CallHandler;
 use crate::catch_up::CatchUp;
 use crate::condition::Condition;
 use crate::config::{NodeConfig, raft_config};
+use crate::drain::{self, Drain};
 use crate::elections::{self, Suspects};
 use crate::error::Error;
+use crate::failed_groups::FailedGroups;
 use crate::failure::Liveness;
 use crate::group::Group;
 use crate::machine::Machine;
 use crate::maintenance::{self, Wanted};
-use crate::membership;
 use crate::peers::Peers;
 use crate::platform::{TcpListener, process_id, spawn_blocking};
 use crate::promise;
@@ -45,10 +46,10 @@ use crate::types::Raft;
 
 /// Groups opened at the same time.
 const OPENING: usize = 32;
-/// Groups stopped or handed over at the same time.
+/// Groups stopped at the same time.
 const STOPPING: usize = 64;
 /// Longest time a node spends on handing its groups over before it stops.
-const HAND_OVER: Duration = Duration::from_secs(5);
+pub(crate) const HAND_OVER: Duration = Duration::from_secs(5);
 
 /// What the groups and tasks of a node share.
 pub(crate) struct Core {
@@ -59,14 +60,16 @@ pub(crate) struct Core {
     pub liveness: Arc<Liveness>,
     pub suspects: Arc<Suspects>,
     pub wanted: Arc<Wanted>,
+    pub drain: Drain,
+    pub failed: Arc<FailedGroups>,
     /// Proposed bytes of all groups that are not applied yet.
     pub room: Arc<Semaphore>,
     pub handler: RwLock<Option<Arc<dyn CallHandler>>>,
     pub arriving: Arriving,
     /// How the node's own disk is, see `stall`.
     pub disk: watch::Sender<DiskState>,
-    condition: AtomicU8,
-    stalled_ms: AtomicU64,
+    pub condition: AtomicU8,
+    pub stalled_ms: AtomicU64,
     /// Ends all connections that were accepted.
     pub stop: watch::Sender<bool>,
     /// No group is opened any more.
@@ -75,6 +78,8 @@ pub(crate) struct Core {
     replicas: RwLock<HashMap<u64, Arc<Replica>>>,
     /// Groups that are being opened, closed or deleted.
     reserved: Mutex<HashSet<u64>>,
+    /// Groups that were open in this run of the process.
+    ran: Mutex<HashSet<u64>>,
     opening: Semaphore,
 }
 
@@ -85,32 +90,6 @@ impl Core {
 
     pub fn alive(&self, id: u64) -> bool {
         id == self.config.node_id || self.liveness.alive(id)
-    }
-
-    /// What this node tells its peers of its disk.
-    pub fn condition(&self) -> Condition {
-        Condition::from_bits(self.condition.load(Ordering::Relaxed))
-    }
-
-    pub fn set_condition(&self, stalled: bool) {
-        let condition = Condition { low_space: self.db.low_on_space(), stalled };
-        self.condition.store(condition.to_bits(), Ordering::Relaxed);
-    }
-
-    pub fn set_stalled_for(&self, longest: Duration) {
-        let ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
-        self.stalled_ms.store(ms, Ordering::Relaxed);
-    }
-
-    /// What a node last said of its disk; nothing while it is not heard.
-    pub fn condition_of(&self, id: u64) -> Condition {
-        if id == self.id() {
-            return self.condition();
-        }
-        match self.peers.get(id) {
-            Some(peer) if peer.link().is_some() => peer.condition(),
-            _ => Condition::default(),
-        }
     }
 
     pub fn replica(&self, group: u64) -> Option<Arc<Replica>> {
@@ -145,6 +124,9 @@ impl Core {
         let _slot = self.opening.acquire().await.map_err(|_| Error::Stopped)?;
         let limits = &self.config.limits;
         let log = self.db.log(group);
+        if self.ran.lock().contains(&group.0) {
+            promise::settle(&log).await?;
+        }
         let room = limits.group_inflight_bytes;
         let db = Arc::clone(&self.db);
         let promise = spawn_blocking(move || promise::load(&db, group)).await;
@@ -177,7 +159,10 @@ impl Core {
             replica.stop().await;
             return Err(Error::Stopped);
         }
-        tokio::spawn(Arc::clone(&replica).follow(Arc::clone(&self.suspects)));
+        self.ran.lock().insert(group.0);
+        self.failed.remove(group);
+        let (suspects, failed) = (Arc::clone(&self.suspects), Arc::clone(&self.failed));
+        tokio::spawn(Arc::clone(&replica).follow(suspects, failed));
         Ok(replica)
     }
 
@@ -233,6 +218,7 @@ impl Node {
             tokio::spawn(server::run(Arc::clone(&core), listener)),
             tokio::spawn(elections::run(Arc::clone(&core))),
             tokio::spawn(maintenance::run(Arc::clone(&core))),
+            tokio::spawn(drain::run(Arc::clone(&core))),
             tokio::spawn({
                 let peers = Arc::clone(&core.peers);
                 async move { peers.keep_book().await }
@@ -254,12 +240,13 @@ impl Node {
             directory: config.directory_id,
             incarnation: incarnation(),
             to: 0,
+            address: config.advertised.clone(),
         };
         let suspects = Arc::new(Suspects::default());
         let wanted = Arc::new(Wanted::default());
         let liveness = Arc::new(Liveness::new(Arc::clone(&suspects), Arc::clone(&wanted)));
         let common = Arc::new(Common {
-            me,
+            me: me.clone(),
             failure: config.failure.clone(),
             limits: config.limits.clone(),
             liveness: Arc::clone(&liveness),
@@ -277,6 +264,8 @@ impl Node {
             liveness,
             suspects,
             wanted,
+            drain: Drain::default(),
+            failed: Arc::default(),
             room: Arc::new(Semaphore::new(config.limits.node_inflight_bytes)),
             handler: RwLock::new(None),
             arriving: Arriving::default(),
@@ -288,6 +277,7 @@ impl Node {
             catch_up: Arc::new(CatchUp::new(config.limits.catch_up_bytes_per_second)),
             replicas: RwLock::default(),
             reserved: Mutex::default(),
+            ran: Mutex::default(),
             opening: Semaphore::new(OPENING),
             config,
             db,
@@ -327,6 +317,11 @@ impl Node {
         self.core.peers.addresses()
     }
 
+    /// Where a peer is registered.
+    pub fn peer_address(&self, id: u64) -> Option<String> {
+        self.core.peers.get(id)?.address().map(|it| it.address)
+    }
+
     /// Why there is no connection to a peer, in words for an operator.
     pub fn peer_problem(&self, id: u64) -> Option<String> {
         self.core.peers.get(id)?.problem()
@@ -346,21 +341,6 @@ impl Node {
     /// The failure detector's verdict on a node; this one is alive.
     pub fn alive(&self, id: u64) -> bool {
         self.core.alive(id)
-    }
-
-    /// What a node last said of its disk: this one, or a peer while it is heard.
-    pub fn condition(&self, id: u64) -> Condition {
-        self.core.condition_of(id)
-    }
-
-    /// How long the oldest write or sync has been under way; zero when none is.
-    pub fn disk_stalled_for(&self) -> Duration {
-        Duration::from_millis(self.core.stalled_ms.load(Ordering::Relaxed))
-    }
-
-    /// How the disk of this node is.
-    pub fn disk(&self) -> watch::Receiver<DiskState> {
-        self.core.disk.subscribe()
     }
 
     /// Ends all connections to and from peers at once, without a word and for good. For a process
@@ -424,7 +404,16 @@ impl Node {
         spawn_blocking(move || promise::keep(&db, group)).await?;
         let (durable, done) = oneshot::channel();
         self.core.db.drop_group(group, Box::new(move || signal(durable)));
-        done.await.map_err(|_| Error::Stopped)
+        done.await.map_err(|_| Error::Stopped)?;
+        self.core.ran.lock().remove(&group.0);
+        self.core.failed.remove(group);
+        Ok(())
+    }
+
+    /// The groups that ended by themselves, and why, until they are opened again or deleted. Such a group
+    /// does nothing any more; it has to be closed before it can be opened.
+    pub fn failed_groups(&self) -> watch::Receiver<Arc<BTreeMap<GroupId, String>>> {
+        self.core.failed.watch()
     }
 
     /// Status of every open group.
@@ -442,17 +431,6 @@ impl Node {
     /// Status of one group, if it is open here.
     pub fn status(&self, group: GroupId) -> Option<GroupStatus> {
         Some(self.core.replica(group.0)?.status(|id| self.alive(id)))
-    }
-
-    /// Hands over all leaderships that others can take, within a few seconds. The groups stay open, so one may
-    /// come back.
-    pub async fn hand_over(&self) {
-        let replicas = self.core.replicas();
-        let handed_over = stream::iter(replicas.iter().filter(|replica| replica.shared.leads()))
-            .for_each_concurrent(STOPPING, |replica| membership::hand_over(&self.core, replica));
-        if tokio::time::timeout(HAND_OVER, handed_over).await.is_err() {
-            tracing::info!("some groups were not handed over in time");
-        }
     }
 
     /// Hands all leaderships over, as [`Node::hand_over`] does, then stops all groups and connections.

@@ -3,6 +3,10 @@
 //! The book is what lets a restarted node find its groups' members before it has a leader to ask.
 //! It also decides who may connect: a node that is not in it, or has another directory than it says,
 //! is turned away.
+//!
+//! Members may all have moved while they were down, and until a majority meets nobody can write the new
+//! addresses down. So a node that introduces itself says where it is, and that address is tried where the
+//! registered one fails. It is not written to the book: the metadata does that once there is some.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -79,6 +83,38 @@ impl Peers {
         }
     }
 
+    /// A member introduced itself and said where it is.
+    pub fn heard_of(&self, peer: &Peer, address: &str) {
+        match address.is_empty() {
+            true => peer.dial_now(),
+            false => {
+                if peer.heard_at(address) {
+                    tracing::debug!(peer = peer.id, address, "peer says that it is elsewhere");
+                }
+            }
+        }
+    }
+
+    /// Somebody says where a member is. Ignored unless the member is known with that directory.
+    pub fn hear_at(&self, id: u64, address: &str, directory: u128) {
+        let known = self.get(id).filter(|peer| {
+            peer.link().is_none() && peer.address().is_some_and(|it| it.directory == directory)
+        });
+        if let Some(peer) = known {
+            self.heard_of(&peer, address);
+        }
+    }
+
+    /// Those there is a connection to: id, address, directory.
+    pub fn reached(&self) -> Vec<(u64, String, u128)> {
+        let peers = self.peers.read();
+        let linked = peers.iter().filter(|(_, (peer, _))| peer.link().is_some());
+        let found = linked.filter_map(|(id, (peer, _))| {
+            peer.found_at().map(|at| (*id, at.address, at.directory))
+        });
+        found.collect()
+    }
+
     /// Whether a peer that was reached turned this node away.
     pub fn turn_away(&self) -> bool {
         self.peers.read().values().any(|(peer, _)| peer.turns_away())
@@ -90,10 +126,10 @@ impl Peers {
             None => {
                 Some(format!("node {id} is not a member of this cluster, or not known here yet"))
             }
+            // The right one is not named: whoever presents it is taken for the node.
             Some(known) if known.directory != directory => Some(format!(
-                "node {id} is registered with data directory {:032x}, not {directory:032x}; \
-                 a node that lost its directory needs a new id",
-                known.directory
+                "node {id} is registered with another data directory than {directory:032x}; \
+                 a node that lost its directory needs a new id"
             )),
             Some(_) => None,
         }

@@ -101,6 +101,15 @@ pub(crate) async fn resume(log: &Log, promise: Promise) -> Result<Option<LogId>,
     Ok(promise.last)
 }
 
+/// Waits until everything is durable that was queued for a group by a core that ran before in this process:
+/// the next one takes what it finds in the log for durable.
+pub(crate) async fn settle(log: &Log) -> Result<(), Error> {
+    let vote = log.vote().unwrap_or_else(|| encode_vote(&Vote::new(0, 0)));
+    let (durable, done) = oneshot::channel();
+    log.save_vote(vote, Box::new(move || signal(durable))).await?;
+    done.await.map_err(|_| Error::Stopped)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::elections::Suspects;
+use crate::failed_groups::FailedGroups;
 use crate::status::{FollowerStatus, GroupStatus, Leadership, Role};
 use crate::store::decode_vote;
 use crate::types::{LogId, Raft, TypeConfig, Vote, log_id};
@@ -272,9 +273,10 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    /// Follows the core until it stops.
-    pub async fn follow(self: Arc<Self>, suspects: Arc<Suspects>) {
+    /// Follows the core until it, or the machine, stops.
+    pub async fn follow(self: Arc<Self>, suspects: Arc<Suspects>, failed: Arc<FailedGroups>) {
         let mut server = self.raft.server_metrics();
+        let mut machine_runs = self.machine_runs.clone();
         loop {
             let metrics = server.borrow_watched().clone();
             let membership = metrics.membership_config.membership();
@@ -292,29 +294,38 @@ impl Replica {
                 Some(_) if heard => {}
                 _ => suspects.add(self.shared.group),
             }
-            if server.changed().await.is_err() {
+            // Nothing is sent on the second: it changes when the machine is dropped.
+            let ended = tokio::select! {
+                changed = server.changed() => changed.is_err(),
+                _ = machine_runs.changed() => true,
+            };
+            if ended {
                 break;
             }
         }
-        self.stopped();
+        self.stopped(&failed).await;
     }
 
-    /// The core has ended: by request, or because it cannot go on.
-    fn stopped(&self) {
+    /// The core or the machine has ended: by request, or because it cannot go on. The other one is ended too.
+    async fn stopped(&self, failed: &FailedGroups) {
         let group = self.shared.group.0;
         self.shared.update(View { state: ServerState::Shutdown, ..self.shared.view() });
         // A store is closed by whoever stops the node; that a group met it first is no failure.
         if self.shared.closing() || self.shared.log.is_closed() {
             return;
         }
-        match self.raft.metrics().borrow_watched().running_state.clone() {
-            Err(Fatal::StorageError(error)) => quorate_storage::fatal(
-                &format!("raft group {group} cannot use its storage"),
-                &error,
-            ),
-            Err(error) => tracing::error!(group, %error, "raft group failed"),
-            Ok(()) => tracing::error!(group, "raft group ended without being asked to"),
+        let state = self.raft.metrics().borrow_watched().running_state.clone();
+        if let Err(Fatal::StorageError(error)) = state {
+            let reason = format!("raft group {group} cannot use its storage");
+            quorate_storage::fatal(&reason, &error);
         }
+        drop(self.raft.shutdown().await);
+        // A core that panicked says so to whoever asks; one that did not was stopped just now.
+        let reason = match self.raft.with_raft_state(|_| ()).await {
+            Err(Fatal::Panicked) => "its consensus core panicked",
+            _ => "its state machine panicked",
+        };
+        failed.add(self.shared.group, reason.to_owned());
     }
 
     /// Stops the core and the state machine and waits until they have. The core does not wait for the machine, which

@@ -9,13 +9,16 @@
 //! and wait.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use quorate_storage::{Operations, mutant};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::condition::Condition;
 use crate::config::StallConfig;
-use crate::node::Core;
+use crate::node::{Core, Node};
 
 /// Between two looks. Each counts for no more than twice as long, so that a process that was paused
 /// does not take its own pause for the disk's.
@@ -137,6 +140,51 @@ fn goes_on_without(core: &Core) -> bool {
             let me = replica.shared.me;
             replica.shared.is_quorum(|id| id != me && core.alive(id))
         })
+}
+
+impl Core {
+    /// What this node tells its peers of its disk.
+    pub fn condition(&self) -> Condition {
+        Condition::from_bits(self.condition.load(Ordering::Relaxed))
+    }
+
+    pub fn set_condition(&self, stalled: bool) {
+        let condition = Condition { low_space: self.db.low_on_space(), stalled };
+        self.condition.store(condition.to_bits(), Ordering::Relaxed);
+    }
+
+    pub fn set_stalled_for(&self, longest: Duration) {
+        let ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        self.stalled_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// What a node last said of its disk; nothing while it is not heard.
+    pub fn condition_of(&self, id: u64) -> Condition {
+        if id == self.id() {
+            return self.condition();
+        }
+        match self.peers.get(id) {
+            Some(peer) if peer.link().is_some() => peer.condition(),
+            _ => Condition::default(),
+        }
+    }
+}
+
+impl Node {
+    /// What a node last said of its disk: this one, or a peer while it is heard.
+    pub fn condition(&self, id: u64) -> Condition {
+        self.shared_core().condition_of(id)
+    }
+
+    /// How long the oldest write or sync has been under way; zero when none is.
+    pub fn disk_stalled_for(&self) -> Duration {
+        Duration::from_millis(self.shared_core().stalled_ms.load(Ordering::Relaxed))
+    }
+
+    /// How the disk of this node is.
+    pub fn disk(&self) -> watch::Receiver<DiskState> {
+        self.shared_core().disk.subscribe()
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! An election that ignores the lease of the old leader (Raft dissertation § 4.2.3) is safe but
 //! rude: it must not be started by a node that merely lost its own connection. So whoever suspects
 //! a leader first asks the other voters, for all suspected groups of a node in one request, what
-//! they see and how long their logs are.
+//! they see, how long their logs are and whether they would lead.
 
 use bytes::{Bytes, BytesMut};
 use openraft::ServerState;
@@ -33,6 +33,8 @@ pub(crate) struct MemberView {
     pub last: Option<LogId>,
     /// It does not reach the suspect either.
     pub suspect_gone: bool,
+    /// It may lead and has nothing against it.
+    pub willing: bool,
 }
 
 impl Core {
@@ -50,6 +52,7 @@ impl Core {
             leads: state == ServerState::Leader,
             last: shared.log.state().last.map(log_id),
             suspect_gone: question.suspect != shared.me && !self.alive(question.suspect),
+            willing: shared.may_lead() && !self.drain.active(),
         })
     }
 
@@ -65,6 +68,7 @@ impl Core {
                 out.u8(u8::from(view.leads));
                 out.opt_log_id(view.last.as_ref());
                 out.u8(u8::from(view.suspect_gone));
+                out.u8(u8::from(view.willing));
             }
         }
         Ok(out.freeze())
@@ -104,6 +108,7 @@ pub(crate) fn decode_views(body: Bytes) -> Result<Vec<Option<MemberView>>, Decod
                 leads: input.flag()?,
                 last: input.opt_log_id()?,
                 suspect_gone: input.flag()?,
+                willing: input.flag()?,
             }),
         };
         views.push(view);

@@ -10,6 +10,7 @@ mod groups {
     mod failover;
     mod ledger;
     mod membership;
+    mod panics;
     mod replication;
     mod restore;
     mod snapshots;

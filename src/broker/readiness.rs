@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Context;
+use super::{Context, find};
 use crate::controller::Progress;
 
 /// Answers `/readyz` and `cluster status --wait`.
@@ -52,6 +52,7 @@ impl Readiness {
                  of the metadata voters must be running"
                     .to_owned(),
             );
+            missing.extend(find::voters_missing(&context.controller));
         }
         if context.node.condition(context.node.id()).stalled {
             missing.push("the disk does not answer, so other brokers lead".to_owned());

@@ -3,7 +3,7 @@
 //! Runs beside everything else: the cluster may have no metadata leader before this broker takes part. It
 //! also is where a broker that was removed learns that it was: from its image, if that still arrives; else
 //! by asking as a newcomer would, because members talk to it no longer. Whom it can ask is configured, or in
-//! its address book.
+//! its address book. Members that moved while this broker was down are looked for meanwhile (`find.rs`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use quorate_raft::CallError;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::find::find_members;
 use super::join::{ask, is_final, spec};
 use super::sockets::Addresses;
 use super::{Identity, StartError};
@@ -56,11 +57,9 @@ impl Registration {
     /// Registers once the image is current, then asks whenever a member turns this broker away.
     async fn keep(&self) -> Result<(), StartError> {
         let mut refusing = BTreeSet::new();
-        while timeout(REMEMBERED, self.progress.until_current()).await.is_err() {
-            tokio::select! {
-                () = self.progress.until_current() => {}
-                asked = self.find_peers(&mut refusing) => asked?,
-            }
+        tokio::select! {
+            asked = self.until_current(&mut refusing) => asked?,
+            () = find_members(&self.controller, &self.config.peer.join) => {}
         }
         self.make_known().await?;
         loop {
@@ -69,6 +68,17 @@ impl Registration {
                 self.find_peers(&mut refusing).await?;
             }
         }
+    }
+
+    /// Returns when the image is current; asks as a newcomer would while that takes long.
+    async fn until_current(&self, refusing: &mut BTreeSet<String>) -> Result<(), StartError> {
+        while timeout(REMEMBERED, self.progress.until_current()).await.is_err() {
+            tokio::select! {
+                () = self.progress.until_current() => {}
+                asked = self.find_peers(refusing) => asked?,
+            }
+        }
+        Ok(())
     }
 
     /// Returns when the image shows this broker as it is.
@@ -98,8 +108,8 @@ impl Registration {
         self.controller.submit(register, Instant::now() + SUBMIT).await.map(drop)
     }
 
-    /// Everybody may have moved while this broker was away: any member that answers knows where to. Those
-    /// in `refusing` have been reported.
+    /// Any member that answers has this broker registered, knows where the others are, or says that it was
+    /// removed. Those in `refusing` have been reported.
     async fn find_peers(&self, refusing: &mut BTreeSet<String>) -> Result<(), StartError> {
         let request =
             JoinRequest { cluster_id: Some(self.identity.cluster_id), broker: self.spec() };

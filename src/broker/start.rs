@@ -18,7 +18,7 @@ use super::{Broker, Context, Identity, Readiness, identity, join, space};
 use crate::config::Config;
 use crate::controller::{
     BrokerClock, Calls, Clocks, Controller, Gossip, Members, Moves, Peer, Progress, Rebalance,
-    Reconciler, follow_peers,
+    Reconciler, Standing, follow_peers,
 };
 use crate::metadata::{AdminError, METADATA_GROUP, Metadata, MetadataMachine};
 use crate::partition::{Clock, Partitions, RetentionPace, run_retention};
@@ -59,6 +59,9 @@ pub enum StartError {
     Raft(#[from] quorate_raft::Error),
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
+    /// Every part of the broker holds on to the metadata group, so it is not opened again beneath them.
+    #[error("the broker has to be started again: the metadata group failed here, {0}")]
+    MetadataFailed(String),
 }
 
 impl StartError {
@@ -132,6 +135,7 @@ fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
         identity: context.identity,
         addresses: sockets.addresses.clone(),
     };
+    drivers.spawn(end_with_the_metadata(Arc::clone(&node), refuse.clone()));
     drivers.spawn(async move {
         if let Err(error) = registration.run().await {
             let _ = refuse.send(error).await;
@@ -139,7 +143,9 @@ fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
     });
     drivers.spawn(Arc::clone(&metadata).follow(controller.group().clone()));
     drivers.spawn(follow_peers(Arc::clone(&node), Arc::clone(&metadata)));
-    drivers.spawn(Gossip { node, metadata }.run());
+    let standing = Standing::new(Arc::clone(&node));
+    drivers.spawn(Arc::clone(&standing).run(metadata.watch()));
+    drivers.spawn(Gossip { node, metadata, standing }.run());
     drivers.spawn(Moves::new(Arc::clone(&controller)).run());
     drivers.spawn(Rebalance { controller: Arc::clone(&controller) }.run());
     let clock = Arc::clone(controller.clock());
@@ -162,6 +168,20 @@ fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
         "broker started"
     );
     Broker { context, kafka_address, http_address, stopping, graceful, drivers, refused }
+}
+
+/// Without the metadata group this broker would serve an image that grows old, so it stops in order.
+async fn end_with_the_metadata(node: Arc<Node>, end: mpsc::Sender<StartError>) {
+    let mut failed = node.failed_groups();
+    let reason = loop {
+        let reason = failed.borrow_and_update().get(&METADATA_GROUP).cloned();
+        match reason {
+            Some(reason) => break reason,
+            None if failed.changed().await.is_err() => return,
+            None => {}
+        }
+    };
+    let _ = end.send(StartError::MetadataFailed(reason)).await;
 }
 
 async fn serve_http(

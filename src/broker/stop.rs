@@ -16,8 +16,8 @@ use super::{Broker, StartError};
 const GIVE_UP: Duration = Duration::from_secs(1);
 
 impl Broker {
-    /// Runs until `signal` resolves or the cluster turns the broker away, then stops it within the
-    /// configured time. The error is the cluster's refusal.
+    /// Runs until `signal` resolves or the broker cannot go on, then stops it within the configured time. The
+    /// error says why it cannot: the cluster turned it away, or its metadata group failed.
     pub async fn run_until_shutdown(
         mut self,
         signal: impl Future<Output = ()>,

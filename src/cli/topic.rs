@@ -45,7 +45,7 @@ pub(super) struct CreateOptions {
     /// Number of partitions [default: the broker's `topics.partitions`].
     #[arg(long, short)]
     partitions: Option<u32>,
-    /// Replicas of each partition [default: three, or as many as there are live brokers].
+    /// Replicas of each partition [default: three, or as many as the cluster has brokers].
     #[arg(long, short)]
     replication: Option<u16>,
     /// A topic config by Kafka's name; may be given several times.
@@ -163,7 +163,17 @@ fn show(topic: &Value, format: Format) -> Result<(), Failure> {
         let columns = ["partition", "leader", "leader_epoch", "replicas", "target", "group"];
         table.row(columns.map(|column| text(&partition[column])));
     }
-    table.print()
+    table.print()?;
+    match topic["out_of_service"].as_array().filter(|brokers| !brokers.is_empty()) {
+        None => Ok(()),
+        Some(brokers) => {
+            let named: Vec<String> = brokers.iter().map(text).collect();
+            line(&format!(
+                "out of service: broker {}; its replicas are made, or catch up, when it is back",
+                named.join(", ")
+            ))
+        }
+    }
 }
 
 /// A JSON value as a cell: lists with commas, nothing as a dash.

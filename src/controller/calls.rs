@@ -4,6 +4,7 @@
 //! the transport bounds frames and calls in progress. A guest, that is a broker that is not a member yet,
 //! may only ask to join.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub(super) const PROPOSE: u16 = 2;
 pub(super) const LEADERS: u16 = 3;
 pub(super) const SET_LEADER: u16 = 4;
 pub(super) const CURRENT: u16 = 5;
+pub(crate) const PEERS: u16 = 6;
+pub(super) const HEARD: u16 = 7;
 
 /// How long a join may wait for a metadata leader.
 const JOIN_WAIT: Duration = Duration::from_secs(10);
@@ -53,6 +56,17 @@ pub(crate) struct Peer {
     pub(crate) directory_id: u128,
 }
 
+/// What a broker answers to one that tells it its leaderships.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Told {
+    /// Differs between runs of the broker, which forgets with each what it was told.
+    pub(super) boot: u64,
+    /// The metadata index its image is as of.
+    pub(super) index: u64,
+    /// As of then, the teller is out of service.
+    pub(super) fenced: bool,
+}
+
 /// Serves the calls of other brokers.
 pub(crate) struct Calls {
     controller: Arc<Controller>,
@@ -69,6 +83,7 @@ impl Calls {
     async fn serve(
         controller: Arc<Controller>,
         boot: u64,
+        from: Caller,
         method: u16,
         body: Bytes,
     ) -> Result<Bytes, CallError> {
@@ -81,13 +96,15 @@ impl Calls {
             }
             LEADERS => {
                 controller.metadata().leaders().hear(&read::<Vec<Claim>>(&body)?);
-                Ok(answer(&boot))
+                Ok(answer(&controller.told(boot, from)))
             }
             SET_LEADER => {
                 let (group, to): (u64, u64) = read(&body)?;
                 Ok(answer(&controller.transfer_here(GroupId(group), to).await))
             }
             CURRENT => Ok(answer(&controller.current_index().await)),
+            PEERS => Ok(answer(&controller.reached_peers())),
+            HEARD => Ok(answer(&controller.heard())),
             _ => Err(CallError::Refused(format!("this release has no method {method}"))),
         }
     }
@@ -104,7 +121,7 @@ impl CallHandler for Calls {
             let refusal = "only members of the cluster may ask this".to_owned();
             return futures::future::ready(Err(CallError::Refused(refusal))).boxed();
         }
-        Self::serve(Arc::clone(&self.controller), self.boot, method, body).boxed()
+        Self::serve(Arc::clone(&self.controller), self.boot, from, method, body).boxed()
     }
 }
 
@@ -130,6 +147,28 @@ impl Controller {
             directory_id: broker.directory_id,
         });
         Ok(JoinAnswer { cluster_id: image.cluster_id, node_id, peers: peers.collect() })
+    }
+
+    fn told(&self, boot: u64, from: Caller) -> Told {
+        let image = self.metadata().image();
+        let fenced = match from {
+            Caller::Member(id) => image.brokers.get(&id).is_some_and(|broker| broker.fenced),
+            Caller::Guest => false,
+        };
+        Told { boot, index: image.applied, fenced }
+    }
+
+    /// Returns the nodes this broker hears, itself included.
+    pub(super) fn heard(&self) -> BTreeSet<u64> {
+        let verdicts = self.node.liveness().borrow().clone();
+        let alive = verdicts.iter().filter(|(_, alive)| **alive).map(|(id, _)| *id);
+        alive.chain([self.node.id()]).collect()
+    }
+
+    /// Returns the members this broker is connected to, and where.
+    fn reached_peers(&self) -> Vec<Peer> {
+        let reached = self.node.reached_peers().into_iter();
+        reached.map(|(id, address, directory_id)| Peer { id, address, directory_id }).collect()
     }
 }
 

@@ -28,8 +28,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOK_SOON: Duration = Duration::from_millis(100);
 /// After this long without a look nothing is known: the process stood still, or is too busy.
 const LOOK_OLD: Duration = Duration::from_secs(15);
-/// Between two tries to hand over what a wrong broker leads.
-const HAND_OVER_AGAIN: Duration = Duration::from_secs(10);
 
 /// This broker's wall clock, and what is thought of it.
 #[derive(Debug)]
@@ -130,20 +128,14 @@ pub(crate) struct Clocks {
 impl Clocks {
     /// Runs until dropped.
     pub(crate) async fn run(self) {
-        let (mut told, mut handed_over): (_, Option<Instant>) = (None, None);
+        let mut told: Option<Judgement> = None;
         loop {
             let judgement = self.look();
             if told.is_none_or(|told| judgement.is_news_after(&told)) {
                 tell(&judgement);
                 told = Some(judgement);
             }
-            let again = handed_over.is_none_or(|at| at.elapsed() >= HAND_OVER_AGAIN);
-            if judgement.is_wrong() && again {
-                self.controller.yield_leaderships("the clock is wrong").await;
-                handed_over = Some(Instant::now());
-            } else if !judgement.is_wrong() {
-                handed_over = None;
-            }
+            self.controller.node().drain("the clock is wrong", judgement.is_wrong());
             sleep(if judgement == Judgement::Right { LOOK } else { LOOK_SOON }).await;
         }
     }

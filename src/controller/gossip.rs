@@ -2,7 +2,8 @@
 //!
 //! Brokers that run a replica need no telling; this is for the others, whose clients ask them too. One
 //! task per peer sends what that peer has not been told, as soon as it changes. A peer answers with a
-//! number of its own run: another number means it restarted and forgot, so it is told everything again.
+//! number of its own run: another number means it restarted and forgot, so it is told everything again. It
+//! also says whether it holds this broker for fenced (`standing.rs`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use quorate_raft::Node;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::calls::LEADERS;
+use super::calls::{LEADERS, Told as Answer};
+use super::standing::Standing;
 use crate::metadata::{Claim, Metadata, decode, encode};
 
 /// Claims per call: about 60 KiB, well under any frame.
@@ -30,6 +32,7 @@ const CALL: Duration = Duration::from_secs(2);
 pub(crate) struct Gossip {
     pub(crate) node: Arc<Node>,
     pub(crate) metadata: Arc<Metadata>,
+    pub(crate) standing: Arc<Standing>,
 }
 
 impl Gossip {
@@ -51,7 +54,7 @@ impl Gossip {
             for peer in image.brokers.keys().copied().filter(|peer| *peer != self.node.id()) {
                 told.entry(peer).or_insert_with(|| {
                     let (node, metadata) = (Arc::clone(&self.node), Arc::clone(&self.metadata));
-                    tellers.spawn(tell(node, metadata, peer))
+                    tellers.spawn(tell(node, metadata, Arc::clone(&self.standing), peer))
                 });
             }
             if images.changed().await.is_err() {
@@ -61,13 +64,13 @@ impl Gossip {
     }
 }
 
-async fn tell(node: Arc<Node>, metadata: Arc<Metadata>, peer: u64) {
+async fn tell(node: Arc<Node>, metadata: Arc<Metadata>, standing: Arc<Standing>, peer: u64) {
     let mut changes = metadata.leaders().changes();
     let mut told = Told::default();
     loop {
         changes.borrow_and_update();
         let news = told.news(metadata.leaders().led_by(node.id()));
-        if tell_all(&node, peer, news, &mut told).await {
+        if tell_all(&node, &standing, peer, news, &mut told).await {
             let _ = timeout(RECALL, changes.changed()).await;
             sleep(GATHER).await;
         } else {
@@ -77,14 +80,21 @@ async fn tell(node: Arc<Node>, metadata: Arc<Metadata>, peer: u64) {
 }
 
 /// Sends the claims; false when they have to be looked at again soon.
-async fn tell_all(node: &Node, peer: u64, news: Vec<Claim>, told: &mut Told) -> bool {
+async fn tell_all(
+    node: &Node,
+    standing: &Standing,
+    peer: u64,
+    news: Vec<Claim>,
+    told: &mut Told,
+) -> bool {
     let mut rest = news.as_slice();
     loop {
         let (now, later) = rest.split_at(rest.len().min(CLAIMS));
         let body = Bytes::from(encode(&now));
         let Ok(answer) = node.call(peer, LEADERS, body, CALL).await else { return false };
-        let Ok(boot) = decode::<u64>(&answer) else { return false };
-        if !told.accept(boot, now) {
+        let Ok(answer) = decode::<Answer>(&answer) else { return false };
+        standing.hear(answer.index, answer.fenced);
+        if !told.accept(answer.boot, now) {
             return false;
         }
         if later.is_empty() {

@@ -1,4 +1,4 @@
-//! Handing a partition's leadership to a named replica, or all of this broker's to whoever can take them.
+//! Handing a partition's leadership to a named replica.
 //!
 //! Only the leader can, so a request goes to it, wherever it was made.
 
@@ -38,16 +38,6 @@ impl Controller {
             sleep(PAUSE).await;
         }
         Err(AdminError::NoLeader)
-    }
-
-    /// Hands over all leaderships this broker has and others can take, for a reason of its own; it goes on, so one
-    /// may come back.
-    pub(super) async fn yield_leaderships(&self, reason: &str) {
-        let led = self.metadata.leaders().led_by(self.node.id()).len();
-        if led > 0 {
-            tracing::info!(groups = led, reason, "leaderships are handed over");
-            self.node.hand_over().await;
-        }
     }
 
     /// Hands over a leadership this broker has.

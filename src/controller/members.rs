@@ -5,22 +5,27 @@
 //! Raft's membership and what the failure detector hears, and takes the steps that are missing; a step that
 //! fails is taken again at the next look.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::future::join_all;
 use quorate_raft::GroupStatus;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::liveness::Fencing;
-use super::voters::settle;
+use super::calls::HEARD;
+use super::liveness::{Fencing, Views};
+use super::voters::{Situation, settle};
 use super::{Controller, STEP};
-use crate::metadata::{Command, Image};
+use crate::metadata::{Command, Image, decode, encode};
 
 /// Between two looks when nothing woke the driver; bounds how late silence is noticed.
 const LOOK: Duration = Duration::from_millis(500);
 /// Entries of the metadata log a broker may lack and still be sent clients or be given a vote.
 const LAG_MAX: u64 = 1_000;
+/// Time a voter has to say whom it hears.
+const ASK: Duration = Duration::from_millis(500);
 
 /// The driver.
 pub(crate) struct Members {
@@ -59,8 +64,9 @@ impl Members {
     async fn look(&self, fencing: &mut Fencing, now: Duration) {
         let image = self.controller.metadata().image();
         let status = self.controller.group().status();
-        let heard = |id| self.heard(&image, &status, id);
-        for command in fencing.step(&image, heard, now, self.fence_after) {
+        let views = self.views(&status).await;
+        let known = |id| caught_up(&status, id);
+        for command in fencing.step(&image, &views, known, now, self.fence_after) {
             match &command {
                 Command::Fence { broker } => tracing::info!(broker, "broker is silent, fenced"),
                 Command::Unfence { broker } => {
@@ -72,18 +78,31 @@ impl Members {
                 tracing::info!(%error, "fencing not agreed on, looking again");
             }
         }
+        if let Some(voter) = fencing.better_leader(&image, &views, now) {
+            match self.controller.group().transfer_leader(voter).await {
+                Ok(()) => {
+                    return tracing::info!(voter, "metadata is led by who hears more brokers");
+                }
+                Err(error) => tracing::debug!(voter, %error, "metadata leadership kept"),
+            }
+        }
         self.add_learners(&image, &status).await;
         self.settle_voters(&image, &status).await;
         self.drop_learners(&image, &status).await;
     }
 
-    /// A fenced broker returns once it also knows what it missed, or it would deny topics that exist.
-    fn heard(&self, image: &Image, status: &GroupStatus, id: u64) -> bool {
-        if id == self.controller.node().id() {
-            return true;
-        }
-        let fenced = image.brokers.get(&id).is_some_and(|broker| broker.fenced);
-        self.controller.node().alive(id) && (!fenced || caught_up(status, id))
+    /// Asks the other voters whom they hear.
+    async fn views(&self, status: &GroupStatus) -> Views {
+        let node = self.controller.node();
+        let me = node.id();
+        let others = status.voters.iter().copied().filter(|id| *id != me && node.alive(*id));
+        let answers = others.map(|voter| async move {
+            let answer = node.call(voter, HEARD, Bytes::from(encode(&())), ASK).await.ok()?;
+            Some((voter, decode::<BTreeSet<u64>>(&answer).ok()?))
+        });
+        let mut heard: BTreeMap<_, _> = join_all(answers).await.into_iter().flatten().collect();
+        heard.insert(me, self.controller.heard());
+        Views { me, voters: status.voters.len(), heard }
     }
 
     async fn add_learners(&self, image: &Image, status: &GroupStatus) {
@@ -103,13 +122,21 @@ impl Members {
 
     async fn settle_voters(&self, image: &Image, status: &GroupStatus) {
         let voters: BTreeSet<u64> = status.voters.iter().copied().collect();
+        let node = self.controller.node();
         let fit = image
             .live_brokers()
             .map(|broker| broker.id)
-            .filter(|id| self.heard(image, status, *id))
-            .filter(|id| *id == self.controller.node().id() || caught_up(status, *id))
+            .filter(|id| *id == node.id() || (node.alive(*id) && caught_up(status, *id)))
             .collect();
-        let Some(target) = settle(&voters, status.joint, &image.removed, &fit) else { return };
+        let now = Situation {
+            voters: &voters,
+            joint: status.joint,
+            leader: node.id(),
+            removed: &image.removed,
+            fit: &fit,
+        };
+        let rack = |id| image.brokers.get(&id).and_then(|broker| broker.rack.as_deref());
+        let Some(target) = settle(now, rack) else { return };
         match timeout(STEP, self.controller.group().change_voters(target.clone())).await {
             Ok(Ok(())) => tracing::info!(voters = ?target, "metadata group has changed its voters"),
             Ok(Err(error)) => {

@@ -12,10 +12,14 @@
 //! group is founded before the image has reached an index that the metadata leader confirmed after the
 //! start. What is on disk is opened at once; it is right to take part in elections whatever the image says.
 //!
+//! A replica that fails by itself, for a defect of this program, is closed and opened again from what is on
+//! disk (`restarts.rs` says how often), which is what a restart of the whole broker would do for it.
+//!
 //! Invariant: data is deleted only on the word of the metadata log (a group deleted, a replica moved
 //! away), never because something is unknown.
 
 mod changes;
+mod restarts;
 mod steps;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -32,7 +36,8 @@ use super::{Controller, STEP};
 use crate::metadata::{Image, Topic};
 use crate::partition::PartitionSettings;
 use changes::changed_groups;
-use steps::{Held, next_step};
+use restarts::Restarts;
+use steps::{Held, Step, next_step};
 
 /// Groups opened, founded or deleted at a time. Opening reads a checkpoint and replays what follows, so
 /// more at once would only queue at the disk.
@@ -86,6 +91,7 @@ pub(crate) struct Reconciler {
     /// Groups that failed and are looked at again at `retry_at`.
     failed: BTreeSet<GroupId>,
     retry_at: Instant,
+    restarts: Restarts,
 }
 
 /// What this broker has of a group.
@@ -112,12 +118,14 @@ impl Reconciler {
             watchers: JoinSet::new(),
             failed: BTreeSet::new(),
             retry_at: Instant::now(),
+            restarts: Restarts::default(),
         }
     }
 
     /// Runs until `stop` is true, then finishes what is under way.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut images = self.controller.metadata().watch();
+        let mut broken = self.controller.node().failed_groups();
         let current = become_current(Arc::clone(&self.controller));
         tokio::pin!(current);
         loop {
@@ -141,6 +149,12 @@ impl Reconciler {
                         }
                     }
                     Some(_) = self.watchers.join_next() => {}
+                    _ = broken.changed() => {
+                        self.due.extend(broken.borrow_and_update().keys().copied());
+                    }
+                    () = until(self.restarts.next_due()) => {
+                        self.due.extend(self.restarts.take_due(Instant::now()));
+                    }
                     () = sleep_until(self.retry_at), if !self.failed.is_empty() => {
                         self.due.extend(std::mem::take(&mut self.failed));
                     }
@@ -185,7 +199,16 @@ impl Reconciler {
             }
             let held = replica.map_or(Held::Nothing, |replica| replica.held);
             let (me, current) = (self.controller.node().id(), self.progress.current());
-            let Some(step) = next_step(image, me, group, held, current) else { continue };
+            let broken = self.controller.node().failed_groups().borrow().contains_key(&group);
+            let step = match held.is_open() && broken {
+                true => Some(Step::Close),
+                false if self.restarts.waits(group, Instant::now()) => None,
+                false => next_step(image, me, group, held, current),
+            };
+            let Some(step) = step else { continue };
+            if step == Step::Close {
+                self.restarts.failed(group, Instant::now());
+            }
             let told = replica.and_then(|replica| replica.told.clone());
             self.held.insert(group, Replica { held, busy: true, told });
             self.jobs.spawn(steps::take(Arc::clone(&self.controller), image, group, held, step));
@@ -256,6 +279,13 @@ impl Reconciler {
     }
 }
 
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Returns once `stop` is true, or whoever would say so is gone.
 async fn told_to(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
@@ -278,3 +308,6 @@ async fn become_current(controller: Arc<Controller>) {
         sleep(ASK).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

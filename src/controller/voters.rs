@@ -5,29 +5,69 @@
 //! than one. A voter that is merely silent is not replaced: whether it is gone for good is a person's call,
 //! which is made by removing the broker. Its place is taken in the same step by a broker that is fit, and
 //! otherwise when there is one: the group without it survives no less than the group that counts it.
+//!
+//! Voters stand on as many racks as there are: a newcomer is taken from the least crowded one, and where two
+//! share a rack while a fit broker has one of its own, one of the two gives its vote to that broker.
 
 use std::collections::BTreeSet;
 
 const VOTERS: usize = 3;
 
-/// Returns the voters to move to, or `None` when they are as they should be.
-///
-/// `fit` are the brokers that are live and caught up. While a change is in its joint phase `voters` are those
-/// of both sides, and the result is what finishes it.
-pub(super) fn settle(
-    voters: &BTreeSet<u64>,
-    joint: bool,
-    removed: &BTreeSet<u64>,
-    fit: &BTreeSet<u64>,
+/// What is decided from.
+#[derive(Clone, Copy)]
+pub(super) struct Situation<'a> {
+    /// While a change is in its joint phase those of both sides.
+    pub(super) voters: &'a BTreeSet<u64>,
+    pub(super) joint: bool,
+    /// The metadata leader, which keeps its vote where another can go.
+    pub(super) leader: u64,
+    pub(super) removed: &'a BTreeSet<u64>,
+    /// The brokers that are live and caught up.
+    pub(super) fit: &'a BTreeSet<u64>,
+}
+
+/// Returns the voters to move to, or `None` when they are as they should be. While a change is in its joint
+/// phase the result is what finishes it. `rack` is where a broker stands, if that is known.
+pub(super) fn settle<'r>(
+    now: Situation<'_>,
+    rack: impl Fn(u64) -> Option<&'r str>,
 ) -> Option<BTreeSet<u64>> {
+    let Situation { voters, joint, removed, fit, .. } = now;
     let mut target: BTreeSet<u64> = voters.difference(removed).copied().collect();
-    let missing = VOTERS.saturating_sub(target.len());
-    let fresh = fit.iter().copied().filter(|id| !target.contains(id) && !removed.contains(id));
-    let newcomers: Vec<u64> = fresh.take(missing).collect();
-    if newcomers.len() == missing {
-        target.extend(newcomers);
+    let mut full = target.clone();
+    while full.len() < VOTERS {
+        let fresh = fit.iter().copied().filter(|id| !full.contains(id) && !removed.contains(id));
+        let Some(next) = fresh.min_by_key(|id| (neighbours(&full, *id, &rack), *id)) else { break };
+        full.insert(next);
+    }
+    if full.len() >= VOTERS {
+        target = full;
+    }
+    if !joint && target == *voters {
+        return spread(now, rack);
     }
     ((joint || target != *voters) && !target.is_empty()).then_some(target)
+}
+
+/// Returns voters that stand on one more rack, if one exchange gives that.
+fn spread<'r>(now: Situation<'_>, rack: impl Fn(u64) -> Option<&'r str>) -> Option<BTreeSet<u64>> {
+    let Situation { voters, leader, removed, fit, .. } = now;
+    // Who is silent may be gone; that is no time to move a vote.
+    if voters.len() != VOTERS || !voters.is_subset(fit) {
+        return None;
+    }
+    let alone = |id: &u64| rack(*id).is_some() && neighbours(voters, *id, &rack) == 0;
+    let fresh = fit.difference(voters).copied().filter(|id| !removed.contains(id));
+    let newcomer = fresh.filter(alone).min()?;
+    let crowded = voters.iter().copied().filter(|id| neighbours(voters, *id, &rack) > 0);
+    let leaving = crowded.max_by_key(|id| (neighbours(voters, *id, &rack), *id != leader, *id))?;
+    Some(voters.iter().copied().filter(|id| *id != leaving).chain([newcomer]).collect())
+}
+
+/// How many others of `of` stand on the rack of a broker.
+fn neighbours<'r>(of: &BTreeSet<u64>, id: u64, rack: &impl Fn(u64) -> Option<&'r str>) -> usize {
+    let Some(own) = rack(id) else { return 0 };
+    of.iter().filter(|other| **other != id && rack(**other) == Some(own)).count()
 }
 
 #[cfg(test)]
@@ -38,9 +78,46 @@ mod tests {
         ids.iter().copied().collect()
     }
 
-    fn settled(voters: &[u64], removed: &[u64], fit: &[u64]) -> Option<Vec<u64>> {
-        let target = settle(&set(voters), false, &set(removed), &set(fit));
+    fn decided(
+        voters: &[u64],
+        joint: bool,
+        removed: &[u64],
+        fit: &[u64],
+        racks: &[(u64, &'static str)],
+    ) -> Option<Vec<u64>> {
+        let (voters, removed, fit) = (&set(voters), &set(removed), &set(fit));
+        let rack = |id| racks.iter().find(|(broker, _)| *broker == id).map(|(_, rack)| *rack);
+        let target = settle(Situation { voters, joint, leader: 1, removed, fit }, rack);
         target.map(|target| target.into_iter().collect())
+    }
+
+    fn settled(voters: &[u64], removed: &[u64], fit: &[u64]) -> Option<Vec<u64>> {
+        decided(voters, false, removed, fit, &[])
+    }
+
+    #[test]
+    fn newcomers_are_taken_from_other_racks() {
+        let racks = [(1, "a"), (2, "a"), (3, "a"), (4, "b"), (5, "c")];
+        let fit = [1, 2, 3, 4, 5];
+        assert_eq!(decided(&[1], false, &[], &fit, &racks), Some(vec![1, 4, 5]));
+        assert_eq!(decided(&[1, 4], false, &[], &fit, &racks), Some(vec![1, 4, 5]));
+        assert_eq!(decided(&[1, 4, 5], false, &[5], &fit[..4], &racks), Some(vec![1, 2, 4]));
+        assert_eq!(decided(&[1, 4, 5], false, &[], &fit, &racks), None);
+    }
+
+    #[test]
+    fn a_vote_moves_to_a_rack_that_has_none() {
+        let racks = [(1, "a"), (2, "a"), (3, "b"), (4, "c"), (5, "c")];
+        assert_eq!(decided(&[1, 2, 3], false, &[], &[1, 2, 3, 4, 5], &racks), Some(vec![1, 3, 4]));
+        // Not while a voter is silent, nor to a broker that is, nor where nothing is gained.
+        assert_eq!(decided(&[1, 2, 3], false, &[], &[1, 2, 4, 5], &racks), None);
+        assert_eq!(decided(&[1, 2, 3], false, &[], &[1, 2, 3], &racks), None);
+        assert_eq!(decided(&[1, 3, 4], false, &[], &[1, 2, 3, 4, 5], &racks), None);
+        // A broker without a rack is no better than the one it would replace.
+        assert_eq!(decided(&[1, 2, 3], false, &[], &[1, 2, 3, 6], &racks), None);
+        // The leader of a crowded rack stays.
+        let racks = [(1, "b"), (2, "a"), (3, "b"), (4, "c")];
+        assert_eq!(decided(&[1, 2, 3], false, &[], &[1, 2, 3, 4], &racks), Some(vec![1, 2, 4]));
     }
 
     #[test]
@@ -73,11 +150,9 @@ mod tests {
 
     #[test]
     fn a_change_found_halfway_is_finished() {
-        let halfway = |voters: &[u64], removed: &[u64]| {
-            settle(&set(voters), true, &set(removed), &set(voters))
-        };
-        assert_eq!(halfway(&[1, 2, 3], &[]), Some(set(&[1, 2, 3])), "it was growing");
-        assert_eq!(halfway(&[1, 2, 3, 4], &[3]), Some(set(&[1, 2, 4])), "3 was being replaced");
-        assert_eq!(halfway(&[1, 2, 3], &[3]), Some(set(&[1, 2])), "3 was being dropped");
+        let halfway = |voters: &[u64], removed: &[u64]| decided(voters, true, removed, voters, &[]);
+        assert_eq!(halfway(&[1, 2, 3], &[]), Some(vec![1, 2, 3]), "it was growing");
+        assert_eq!(halfway(&[1, 2, 3, 4], &[3]), Some(vec![1, 2, 4]), "3 was being replaced");
+        assert_eq!(halfway(&[1, 2, 3], &[3]), Some(vec![1, 2]), "3 was being dropped");
     }
 }

@@ -208,6 +208,10 @@ async fn behind(context: &Context, image: &Image) -> Vec<String> {
             "{} groups have an entry that is damaged on the disk of broker {broker}, which does not lead or serve them",
             summary.corrupt
         )),
+        Some(summary) if summary.failed > 0 => Some(format!(
+            "{} replicas on broker {broker} have failed and are closed; its log says why",
+            summary.failed
+        )),
         Some(summary) if summary.behind > 0 => Some(format!(
             "{} groups led by broker {broker} have a replica that is dead or behind, by up to {} entries",
             summary.behind, summary.lag_entries_max

@@ -75,6 +75,9 @@ pub(super) struct Summary {
     pub(super) lag_entries_max: u64,
     /// Those with an entry that is damaged on this broker's disk.
     pub(super) corrupt: u64,
+    /// Replicas that failed by themselves and are not open.
+    #[serde(default)]
+    pub(super) failed: u64,
 }
 
 /// Entries a follower may lack before it counts as behind: what is under way in a busy group anyway.
@@ -175,7 +178,8 @@ pub(super) fn summary_path(broker: u64) -> String {
 
 /// Returns this broker's groups in numbers.
 pub(super) fn summarise(context: &Context) -> Summary {
-    let mut summary = Summary { broker: context.node.id(), ..Summary::default() };
+    let failed = context.node.failed_groups().borrow().len() as u64;
+    let mut summary = Summary { broker: context.node.id(), failed, ..Summary::default() };
     for status in context.node.statuses() {
         summary.groups += 1;
         summary.corrupt += u64::from(status.corrupt_index.is_some());

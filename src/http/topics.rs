@@ -3,7 +3,7 @@
 //! A topic is created when the cluster has agreed on it; its leaders are elected after that. Who creates one wants to
 //! use it, so the answer waits for the leaders, for a while, and says how many are missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::ops::{Bound, RangeInclusive};
 use std::time::Duration;
@@ -58,6 +58,8 @@ pub(super) struct Described {
     leaderless: usize,
     /// What was set explicitly; the rest are defaults.
     configs: BTreeMap<String, String>,
+    /// Brokers that shall keep replicas and are out of service; theirs are made when they are back.
+    out_of_service: Vec<u64>,
     partitions: Vec<Partition>,
 }
 
@@ -71,7 +73,7 @@ pub(super) struct Wanted {
     /// Default: `topics.partitions` of the broker asked.
     #[schema(value_type = Option<u32>, example = 6, minimum = 1, maximum = 10_000)]
     partitions: Option<Whole<u32>>,
-    /// Default: three, or as many as there are live brokers.
+    /// Default: three, or as many as the cluster has brokers.
     #[schema(value_type = Option<u16>, example = 3, minimum = 1, maximum = 15)]
     replication_factor: Option<Whole<u16>>,
     /// The brokers of each partition, first the preferred leader; instead of the two numbers.
@@ -248,12 +250,17 @@ fn brief(metadata: &Metadata, topic: &Topic) -> Brief {
 }
 
 fn full(context: &Context, topic: &Topic) -> Described {
+    let image = context.metadata.image();
+    let live = |id: &u64| image.brokers.get(id).is_some_and(|broker| !broker.fenced);
+    let replicas = topic.partitions.iter().flat_map(|partition| partition.replicas.iter().copied());
+    let out_of_service: BTreeSet<u64> = replicas.filter(|id| !live(id)).collect();
     Described {
         name: topic.name.clone(),
         id: topic.id.to_string(),
         replication_factor: topic.replication(),
         leaderless: leaderless(&context.metadata, topic),
         configs: topic.configs.explicit().clone(),
+        out_of_service: out_of_service.into_iter().collect(),
         partitions: topic
             .numbered()
             .map(|(index, partition)| partitions::brief(&context.metadata, index, partition))

@@ -13,8 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{AdminError, Image, Topic};
-use crate::config::HostPort;
+use super::{AdminError, HostPort, Image, Topic};
 
 /// A change of the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +101,7 @@ pub struct NewTopic {
     pub name: String,
     /// `None`: the default of the broker that takes the request.
     pub partitions: Option<u32>,
-    /// `None`: three, or as many as there are live brokers.
+    /// `None`: three, or as many as there are registered brokers.
     pub replication: Option<u16>,
     /// Replicas by partition, first the preferred leader. Empty: chosen by placement; else `partitions`
     /// and `replication` are unset.

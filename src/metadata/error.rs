@@ -42,9 +42,13 @@ pub enum AdminError {
     InvalidAssignment(String),
     #[error("config {name} is refused: {reason}")]
     InvalidConfig { name: String, reason: String },
-    /// More replicas than live brokers; ask for fewer or bring brokers back.
-    #[error("{wanted} replicas need {wanted} live brokers, there are {live}")]
-    NotEnoughBrokers { wanted: u64, live: u64 },
+    /// More replicas than brokers, or no majority of them in service; ask for fewer or bring brokers back.
+    #[error(
+        "{wanted} replicas need {wanted} brokers, {} of them in service; there are {registered}, {live} of them in \
+         service",
+        wanted / 2 + 1
+    )]
+    NotEnoughBrokers { wanted: u64, registered: u64, live: u64 },
     #[error("there is no broker {0}")]
     UnknownBroker(u64),
     /// The id belongs to another data directory.

@@ -11,8 +11,7 @@ use quorate_storage::GroupId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{PartitionInfo, Topic};
-use crate::config::HostPort;
+use super::{HostPort, PartitionInfo, Topic};
 
 /// Everything the cluster agreed on, as of `applied`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -385,9 +385,10 @@ fn inspect(dir: &Path) -> Result<(Inventory, Synced), Error> {
     let failed = |error| open_error(dir, &error);
     let found = Found::inspect(dir)?;
     let synced = Synced::open(dir, found.is_new())?;
+    found.check_recovery(synced.was_closed())?;
     let needed = found.needed_log();
     let logs = wal::extent(dir, needed).map_err(failed)?;
-    synced.check_logs(&logs, needed)?;
+    synced.check_logs(&logs, needed, found.last_write())?;
     // As after a power loss: what was not synced may be there in parts, and only a prefix counts.
     for path in logs.behind {
         tracing::warn!(log = %path.display(), "a write before this log was lost unsynced, emptying it");

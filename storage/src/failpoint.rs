@@ -39,7 +39,7 @@ pub(crate) fn reached(name: &'static str) -> bool {
     })
 }
 
-/// Taken before a sync: what the write-ahead logs hold, which that sync makes durable.
+/// Taken before a sync, and after the newest write it covers is known: what the logs hold, which it makes durable.
 pub(crate) struct WalImage {
     #[cfg(feature = "failpoints")]
     taken: Option<(String, Vec<u8>)>,

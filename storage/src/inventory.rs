@@ -24,6 +24,7 @@ use crate::{Error, failpoint, keys, wal};
 
 const FILE: &str = "quorate.inventory";
 const HEAD: &str = "quorate inventory 1";
+const OURS: [&str; 3] = [keys::LOG, keys::META, keys::STATE];
 const ROCKSDB_FILES: [&str; 3] = [".log", ".sst", "MANIFEST-"];
 
 /// A lower bound of what is in the directory. The default one is that of a directory never used.
@@ -80,6 +81,22 @@ impl Found {
     /// Number of the oldest write-ahead log that may hold what is nowhere else.
     pub fn needed_log(&self) -> u64 {
         self.inventory.manifest.needed_log()
+    }
+
+    /// Refuses a manifest of RocksDB's last opening that lost some of the tables into which it took the logs. A store
+    /// that was `closed` before had nothing in them.
+    pub fn check_recovery(&self, closed: bool) -> Result<(), Error> {
+        let Inventory { manifest, noted, .. } = &self.inventory;
+        let unnoted = noted.manifest > 0 && manifest.number > noted.manifest;
+        match unnoted && !closed && manifest.lacks_recovered_tables(&OURS) {
+            true => Err(lost(&format!("manifest {} ends before all its tables", manifest.number))),
+            false => Ok(()),
+        }
+    }
+
+    /// No table has a write newer than this one.
+    pub fn last_write(&self) -> u64 {
+        self.inventory.manifest.last_write()
     }
 
     /// Notes exactly what was found, before RocksDB changes it.
@@ -259,8 +276,7 @@ impl Note {
     /// A manifest that RocksDB began since must go on where the noted one ended.
     fn compare_newer(&self, dir: &Path, found: &Manifest) -> Result<(), Error> {
         let number = found.number;
-        let ours = [keys::LOG, keys::META, keys::STATE];
-        if let Some(name) = ours.iter().find(|name| found.columns().all(|column| column != **name))
+        if let Some(name) = OURS.iter().find(|name| found.columns().all(|column| column != **name))
         {
             return Err(lost(&format!("manifest {number} has lost the column family {name}")));
         }
@@ -294,7 +310,9 @@ fn read_manifest(dir: &Path, number: u64) -> Result<(Manifest, Ending), Error> {
     let mut manifest = Manifest::new(number);
     let read = File::open(manifest::path(dir, number)).and_then(|file| manifest.read_on(&file));
     match read {
-        Ok(_) if manifest.length == 0 => Err(lost(&format!("manifest {number} is empty"))),
+        Ok(_) if !manifest.is_complete() => {
+            Err(lost(&format!("manifest {number} ends before all that it must begin with")))
+        }
         Ok(ending) => Ok((manifest, ending)),
         Err(error) => Err(lost(&format!("manifest {number} is not readable ({error})"))),
     }

@@ -28,6 +28,12 @@ pub(crate) struct Manifest {
     /// Logs that were finished and synced, with the bytes they must have.
     pub synced_logs: BTreeMap<u64, u64>,
     min_log: u64,
+    /// The newest write it tells of; no table has a newer one.
+    last_write: Option<u64>,
+    /// The next file's number was told.
+    next_file: bool,
+    /// A log's number was told.
+    log: bool,
     /// Changes that take effect together with those still to come.
     group: Vec<Edit>,
 }
@@ -77,8 +83,21 @@ impl Manifest {
             deleted: BTreeSet::new(),
             synced_logs: BTreeMap::new(),
             min_log: 0,
+            last_write: None,
+            next_file: false,
+            log: false,
             group: Vec::new(),
         }
+    }
+
+    /// The newest write it tells of; no table has a newer one.
+    pub fn last_write(&self) -> u64 {
+        self.last_write.unwrap_or(0)
+    }
+
+    /// Whether everything is there that RocksDB writes before `CURRENT` names the manifest.
+    pub fn is_complete(&self) -> bool {
+        self.next_file && self.log && self.last_write.is_some()
     }
 
     pub fn columns(&self) -> impl Iterator<Item = &str> {
@@ -89,6 +108,14 @@ impl Manifest {
     pub fn needed_log(&self) -> u64 {
         let unflushed = self.columns.values().map(|column| column.log).min().unwrap_or(0);
         self.min_log.max(unflushed)
+    }
+
+    /// Whether a column family that `ours` names may still need a log that the manifest gave up. So it is in a manifest
+    /// that RocksDB began when it opened and that lost its end: it gives the logs up before it names the tables into
+    /// which it took them.
+    pub fn lacks_recovered_tables(&self, ours: &[&str]) -> bool {
+        let mut ours = self.columns.values().filter(|column| ours.contains(&column.name.as_str()));
+        ours.any(|column| column.log < self.min_log)
     }
 
     /// Reads on from where the last reading ended.
@@ -156,6 +183,9 @@ impl Manifest {
         if edit.dropped_column {
             self.columns.remove(&edit.column);
         }
+        self.next_file |= edit.next_file;
+        self.log |= edit.log.is_some();
+        self.last_write = self.last_write.max(edit.last_write);
         if let (Some(log), Some(column)) = (edit.log, self.columns.get_mut(&edit.column)) {
             column.log = column.log.max(log);
         }
@@ -186,6 +216,8 @@ struct Edit {
     synced_logs: Vec<(u64, u64)>,
     /// Logs before this one are not needed any more.
     logs_gone: u64,
+    next_file: bool,
+    last_write: Option<u64>,
     group_remaining: Option<u64>,
 }
 
@@ -209,8 +241,10 @@ impl Edit {
             // The comparator's name.
             1 => drop(input.bytes()?),
             2 => self.log = Some(input.number()?),
-            // Next file, last write, log before, greatest column family.
-            3 | 4 | 9 | 203 => drop(input.number()?),
+            3 => self.next_file = input.number().map(|_| true)?,
+            4 => self.last_write = Some(input.number()?),
+            // The log before, the greatest column family.
+            9 | 203 => drop(input.number()?),
             // A compaction's cursor: level and key.
             5 => drop((input.number()?, input.bytes()?)),
             6 => self.deleted.extend([input.number()?, input.number()?].get(1)),

@@ -92,8 +92,8 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks, synced: &Synced) {
     let sync = &shared.sync;
     while let Some(batches) = sync.take() {
         failpoint::hit("sync.before");
-        let image = WalImage::take(&shared.dir);
         let (started, covered) = (Instant::now(), rocks.latest_write());
+        let image = WalImage::take(&shared.dir);
         if !mutant::on("ack-before-fsync")
             && let Err(error) = shared.activity.run(Lane::Sync, || rocks.sync_wal())
         {
@@ -102,13 +102,14 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks, synced: &Synced) {
         if failpoint::reached("sync.fail") {
             fatal("cannot sync the write-ahead log", &"injected by a test");
         }
+        // Before the note, which must never say more than the image.
+        image.publish();
         let begun = *shared.begun.lock();
         let noted = shared.activity.run(Lane::Sync, || synced.note(covered, begun));
         if let Err(error) = noted {
             fatal("cannot note what was synced", &error);
         }
         shared.counters.synced(started.elapsed());
-        image.publish();
         failpoint::hit("sync.after");
         sync.done(batches.len());
         fire(batches.into_iter().flatten().collect());

@@ -82,9 +82,15 @@ impl Synced {
         Ok(Synced { file, noted: number(0), begun, closed: number(3) == 1 })
     }
 
+    /// Whether everything was in tables when the store was last used.
+    pub fn was_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Judges the logs before the database is opened, which would drop what follows damage in them for good. `needed`
-    /// is the oldest log with anything that is in no table.
-    pub fn check_logs(&self, found: &Extent, needed: u64) -> Result<(), Error> {
+    /// is the oldest log with anything that is in no table, `in_tables` the newest write a table may have: RocksDB says
+    /// in its manifest that it needs a log no more before it says which tables took over.
+    pub fn check_logs(&self, found: &Extent, needed: u64, in_tables: u64) -> Result<(), Error> {
         if self.noted == 0 || self.closed {
             return Ok(());
         }
@@ -92,8 +98,7 @@ impl Synced {
         match found.last {
             Some(last) => self.check(last),
             None if log >= needed && self.noted > before => self.check(before),
-            // All of it may be in tables.
-            None => Ok(()),
+            None => self.check(in_tables),
         }
     }
 
@@ -161,9 +166,10 @@ mod tests {
     fn a_log_that_ends_before_what_was_synced_is_refused_and_any_other_is_not() {
         let (_dir, synced) = noted(9);
         assert!(
-            synced.check_logs(&up_to(9), 3).is_ok() && synced.check_logs(&up_to(12), 3).is_ok()
+            synced.check_logs(&up_to(9), 3, 0).is_ok()
+                && synced.check_logs(&up_to(12), 3, 0).is_ok()
         );
-        let refused = synced.check_logs(&up_to(8), 3).err().unwrap().to_string();
+        let refused = synced.check_logs(&up_to(8), 3, 0).err().unwrap().to_string();
         assert!(refused.contains("ends at write 8, but write 9 was synced"), "{refused}");
     }
 
@@ -171,19 +177,20 @@ mod tests {
     fn logs_without_a_record_are_refused_only_if_a_synced_write_was_in_them() {
         let none = Extent::default();
         let (_dir, synced) = noted(9);
-        assert!(synced.check_logs(&none, 3).is_err(), "write 9 was in log 3 or behind it");
-        assert!(synced.check_logs(&none, 4).is_ok(), "log 3 is in tables");
+        assert!(synced.check_logs(&none, 3, 9).is_err(), "write 9 was in log 3 or behind it");
+        assert!(synced.check_logs(&none, 4, 9).is_ok(), "log 3 is in tables");
+        assert!(synced.check_logs(&none, 4, 8).is_err(), "no table has write 9");
         let (_dir, synced) = noted(5);
-        assert!(synced.check_logs(&none, 3).is_ok(), "write 5 was before log 3");
+        assert!(synced.check_logs(&none, 3, 9).is_ok(), "write 5 was before log 3");
     }
 
     #[test]
     fn a_log_that_was_closed_does_not_matter_until_it_is_written_again() {
         let (dir, synced) = noted(9);
         synced.note_closed(9).unwrap();
-        assert!(Synced::open(dir.path(), false).unwrap().check_logs(&up_to(1), 0).is_ok());
+        assert!(Synced::open(dir.path(), false).unwrap().check_logs(&up_to(1), 0, 0).is_ok());
         Synced::open(dir.path(), false).unwrap().note(10, BEGUN).unwrap();
-        assert!(Synced::open(dir.path(), false).unwrap().check_logs(&up_to(9), 0).is_err());
+        assert!(Synced::open(dir.path(), false).unwrap().check_logs(&up_to(9), 0, 0).is_err());
     }
 
     #[test]

@@ -52,6 +52,12 @@ impl Broker {
         Broker { id, kafka, http, peer, data, log, join, env, nofile: None, process, seen }
     }
 
+    /// Has it listen elsewhere from its next start on.
+    pub fn take_ports(&mut self) {
+        let first = ports::block(3);
+        (self.kafka, self.http, self.peer) = (first, first + 1, first + 2);
+    }
+
     /// The flags of `quorate serve`, all that an operator may want to choose.
     fn args(&self) -> Vec<String> {
         let local = |port: &u16| format!("127.0.0.1:{port}");
@@ -138,50 +144,6 @@ impl Broker {
         self.process().as_ref().expect("a running broker").pid()
     }
 
-    /// Resident memory in bytes.
-    pub fn memory(&self) -> u64 {
-        self.status_bytes("VmRSS:")
-    }
-
-    /// The most resident memory since the start, or since [`Broker::forget_peak_memory`].
-    pub fn peak_memory(&self) -> u64 {
-        self.status_bytes("VmHWM:")
-    }
-
-    pub fn forget_peak_memory(&self) {
-        fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").unwrap();
-    }
-
-    fn status_bytes(&self, field: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-    }
-
-    /// Processor time used so far.
-    pub fn cpu(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        // Fields 14 and 15 in ticks of 10 ms; the name in field 2 may hold anything but ends with `)`.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        Duration::from_millis(ticks * 10)
-    }
-
-    /// Bytes of files under the data directory, without those set aside for a full disk.
-    pub fn disk(&self) -> u64 {
-        fn bytes(path: &Path) -> u64 {
-            let Ok(entries) = fs::read_dir(path) else { return 0 };
-            let size = |entry: fs::DirEntry| match entry.metadata() {
-                Ok(data) if data.is_dir() => bytes(&entry.path()),
-                Ok(_) if entry.file_name() == "quorate.ballast" => 0,
-                Ok(data) => data.len(),
-                Err(_) => 0, // removed meanwhile
-            };
-            entries.flatten().map(size).sum()
-        }
-        bytes(&self.data)
-    }
-
     pub fn log_text(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
@@ -242,7 +204,7 @@ impl Cluster {
 
     /// Forms a cluster; `settings` are environment variables, as `QUORATE_TOPICS_RETENTION_MS`.
     pub fn start_with(name: &str, brokers: u64, settings: &[(&str, &str)]) -> Cluster {
-        Cluster::form(fresh_dir(name), brokers, settings, Vec::new(), None)
+        Cluster::joined(fresh_dir(name), brokers, settings, Vec::new(), None)
     }
 
     /// The same with a limit of open files: `soft:hard`, or `soft:` to leave the hard one.
@@ -252,7 +214,7 @@ impl Cluster {
         settings: &[(&str, &str)],
         nofile: Option<&str>,
     ) -> Cluster {
-        Cluster::form(fresh_dir(name), brokers, settings, Vec::new(), nofile)
+        Cluster::joined(fresh_dir(name), brokers, settings, Vec::new(), nofile)
     }
 
     /// Forms a cluster in which each broker has a disk of `bytes` for itself. Takes root.
@@ -265,10 +227,10 @@ impl Cluster {
         let dir = fresh_dir(name);
         let disk = |id| Disk::new(&dir.join(format!("broker-{id}")), bytes);
         let disks = (1..=brokers).map(disk).collect();
-        Cluster::form(dir, brokers, settings, disks, None)
+        Cluster::joined(dir, brokers, settings, disks, None)
     }
 
-    fn form(
+    fn joined(
         dir: PathBuf,
         brokers: u64,
         settings: &[(&str, &str)],
@@ -280,6 +242,15 @@ impl Cluster {
         let rest = (2..=brokers).map(|id| Broker::new(&dir, id, &join, settings));
         let limited = |broker| Broker { nofile: nofile.map(str::to_owned), ..broker };
         let brokers: Vec<Broker> = std::iter::once(first).chain(rest).map(limited).collect();
+        Cluster::form(dir, brokers, settings, disks)
+    }
+
+    pub(super) fn form(
+        dir: PathBuf,
+        brokers: Vec<Broker>,
+        settings: &[(&str, &str)],
+        disks: Vec<Disk>,
+    ) -> Cluster {
         let settings = settings.iter().map(|(key, value)| ((*key).into(), (*value).into()));
         let settings = settings.collect();
         let cluster = Cluster { dir, brokers, allowed: Mutex::default(), settings, disks };
@@ -303,6 +274,10 @@ impl Cluster {
     /// The disks of the brokers, in their order, if they have their own.
     pub fn disks(&self) -> &[Disk] {
         &self.disks
+    }
+
+    pub fn brokers_mut(&mut self) -> impl Iterator<Item = &mut Broker> {
+        self.brokers.iter_mut()
     }
 
     pub fn broker(&self, id: u64) -> &Broker {

@@ -18,7 +18,8 @@ fn at(index: u64) -> Option<LogId> {
 }
 
 fn sees(last: u64, suspect_gone: bool) -> MemberView {
-    MemberView { vote: Vote::new_committed(1, 1), leads: false, last: at(last), suspect_gone }
+    let vote = Vote::new_committed(1, 1);
+    MemberView { vote, leads: false, last: at(last), suspect_gone, willing: true }
 }
 
 fn decide_with(me: u64, view: &View, own: u64, views: &[(u64, MemberView)]) -> Decision {
@@ -46,6 +47,17 @@ fn the_longer_log_goes_before_the_preferred_order() {
     let views = [(2, sees(8, true)), (3, sees(9, true))];
     assert_eq!(decide_with(2, &view, 8, &views), Decision::Campaign { rank: 1 });
     assert_eq!(decide_with(3, &view, 9, &views), Decision::Campaign { rank: 0 });
+}
+
+#[test]
+fn who_should_not_lead_comes_last_but_comes() {
+    let view = follower_of(1, 1, &[1, 2, 3]);
+    let drains = MemberView { willing: false, ..sees(9, true) };
+    let views = [(2, drains), (3, sees(8, true))];
+    assert_eq!(decide_with(2, &view, 9, &views), Decision::Campaign { rank: 1 });
+    assert_eq!(decide_with(3, &view, 8, &views), Decision::Campaign { rank: 0 });
+    let both = [(2, drains), (3, drains)];
+    assert_eq!(decide_with(2, &view, 9, &both), Decision::Campaign { rank: 0 });
 }
 
 #[test]

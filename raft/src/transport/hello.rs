@@ -4,6 +4,9 @@
 //! side answers with the same about itself, or with a refusal that names the reason, because a
 //! silent close looks like a network problem to whoever has to find out.
 //!
+//! Both say where they are to be dialled: a node that moved while others were away is found by any of them
+//! that it dials (`peers.rs`).
+//!
 //! The incarnation is a random number of the process. A node that restarted has given up every
 //! leadership it had, and its peers learn that from the new number.
 
@@ -23,6 +26,8 @@ use crate::platform::TcpStream;
 
 /// Says that this is the peer protocol of Quorate and not a lost HTTP client.
 const MAGIC: u64 = 0x5155_4f52_4154_4531;
+/// Longest address: the longest name DNS can hold, and a port.
+const ADDRESS_BYTES: usize = 260;
 /// Largest frame before the other side is known.
 const HELLO_BYTES: usize = 1024;
 /// Time for the whole handshake.
@@ -31,7 +36,7 @@ pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const GUEST: u64 = 0;
 
 /// One side of a handshake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello {
     /// 0: does not know the cluster yet, only a guest may say so.
     pub cluster: u128,
@@ -41,6 +46,8 @@ pub(crate) struct Hello {
     pub incarnation: u64,
     /// Whom the dialler wants to reach; 0 for anybody.
     pub to: u64,
+    /// Where this side wants to be dialled; empty if it does not.
+    pub address: String,
 }
 
 /// Why no connection came about.
@@ -71,6 +78,7 @@ fn encode(kind: u8, hello: &Hello) -> Frame {
     head.u128(hello.directory);
     head.u64(hello.incarnation);
     head.u64(hello.to);
+    head.text(&hello.address);
     frame::finish(head, Vec::new())
 }
 
@@ -86,13 +94,19 @@ fn decode(body: Bytes) -> Result<Hello, DecodeError> {
             frame::VERSION
         )));
     }
-    Ok(Hello {
+    let hello = Hello {
         cluster: input.u128()?,
         node: input.u64()?,
         directory: input.u128()?,
         incarnation: input.u64()?,
         to: input.u64()?,
-    })
+        address: input.text()?,
+    };
+    input.end()?;
+    match hello.address.len() > ADDRESS_BYTES {
+        true => Err(DecodeError(format!("an address of {} bytes", hello.address.len()))),
+        false => Ok(hello),
+    }
 }
 
 /// Introduces `me` to whoever answers on `stream` and returns who that is.

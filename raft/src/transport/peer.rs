@@ -4,6 +4,10 @@
 //! arrives counts as a sign of life; silence is counted in ping intervals this task really saw, so
 //! that a pause of this process does not make its peers look dead. Losing the connection is not
 //! death: the peer is dialled again at once, and only a refusal or silence decides.
+//!
+//! A peer may have two addresses: the one it is registered with, and one where it was last heard of. The
+//! second is dialled where the first does not answer as the peer, and only who answers with the peer's
+//! directory is the peer, so whoever spreads a wrong address changes nothing.
 
 use std::io;
 use std::sync::Arc;
@@ -47,6 +51,8 @@ pub(crate) struct Common {
 pub(crate) struct Peer {
     pub id: u64,
     address: watch::Sender<Option<Address>>,
+    /// Where it was last heard of, if not there.
+    heard_at: Mutex<Option<String>>,
     link: watch::Sender<Option<Arc<Link>>>,
     /// Number of the process the peer last was; 0 before the first contact.
     incarnation: AtomicU64,
@@ -56,6 +62,8 @@ pub(crate) struct Peer {
     wake: Notify,
     heartbeats: mpsc::Sender<Heartbeat>,
     problem: Mutex<Option<HelloError>>,
+    /// The address of the last connection, if it was not the registered one.
+    connected_at: Mutex<Option<String>>,
 }
 
 impl Peer {
@@ -65,6 +73,7 @@ impl Peer {
         let peer = Arc::new(Self {
             id,
             address: watch::Sender::new(None),
+            heard_at: Mutex::new(None),
             link: watch::Sender::new(None),
             incarnation: AtomicU64::new(0),
             condition: Arc::default(),
@@ -72,6 +81,7 @@ impl Peer {
             wake: Notify::new(),
             heartbeats,
             problem: Mutex::new(None),
+            connected_at: Mutex::new(None),
         });
         let run = Arc::clone(&peer);
         let task = tokio::spawn(async move {
@@ -91,6 +101,29 @@ impl Peer {
 
     pub fn address(&self) -> Option<Address> {
         self.address.borrow().clone()
+    }
+
+    /// Notes where the peer was heard of, to be dialled if it does not answer where it is registered.
+    /// True if that is news.
+    pub fn heard_at(&self, address: &str) -> bool {
+        let Some(registered) = self.address() else { return false };
+        let mut heard_at = self.heard_at.lock();
+        let news = registered.address != address && heard_at.as_deref() != Some(address);
+        if news {
+            *heard_at = Some(address.to_owned());
+        }
+        drop(heard_at);
+        self.dial_now();
+        news
+    }
+
+    /// Where the peer was reached last.
+    pub fn found_at(&self) -> Option<Address> {
+        let registered = self.address()?;
+        match self.connected_at.lock().clone() {
+            Some(address) => Some(Address { address, ..registered }),
+            None => Some(registered),
+        }
     }
 
     /// The connection, if there is one.
@@ -161,15 +194,17 @@ impl Peer {
             let Some(target) = address.borrow_and_update().clone() else {
                 common.liveness.forget(self.id);
                 *self.problem.lock() = None;
+                *self.heard_at.lock() = None;
                 if address.changed().await.is_err() {
                     return;
                 }
                 continue;
             };
-            match self.dial(&target, common).await {
-                Ok((stream, theirs)) => {
+            match self.dial_all(&target, common).await {
+                Ok((stream, theirs, used)) => {
                     pause = DIAL_AGAIN.0;
-                    self.use_connection(stream, theirs, &mut address, common).await;
+                    let moved = moved(&mut address, &used);
+                    self.use_connection(stream, theirs, moved, common).await;
                 }
                 Err(error) => {
                     common.liveness.set(self.id, false);
@@ -184,6 +219,43 @@ impl Peer {
         }
     }
 
+    /// Dials the peer where it is registered and where it was heard of, first where it was last.
+    async fn dial_all(
+        &self,
+        registered: &Address,
+        common: &Common,
+    ) -> Result<(TcpStream, Hello, Address), HelloError> {
+        let heard_at = self.heard_at.lock().clone();
+        let elsewhere = heard_at.map(|address| Address { address, ..registered.clone() });
+        let mut targets: Vec<Address> = [registered.clone()].into_iter().chain(elsewhere).collect();
+        if self.connected_at.lock().is_some() {
+            targets.reverse();
+        }
+        // Why it is not found where it is registered is what an operator should look at.
+        let mut problem = None;
+        for target in targets {
+            let moved = target != *registered;
+            match self.dial(&target, common).await {
+                Ok((stream, theirs)) => {
+                    if moved && self.connected_at.lock().as_ref() != Some(&target.address) {
+                        let (peer, address) = (self.id, &target.address);
+                        tracing::info!(peer, address, "peer is found elsewhere than registered");
+                    }
+                    *self.connected_at.lock() = moved.then(|| target.address.clone());
+                    if !moved {
+                        *self.heard_at.lock() = None;
+                    }
+                    return Ok((stream, theirs, target));
+                }
+                Err(error) if moved => {
+                    tracing::debug!(peer = self.id, %error, "peer is not where it was heard of");
+                }
+                Err(error) => problem = Some(error),
+            }
+        }
+        Err(problem.unwrap_or_else(|| io::Error::from(io::ErrorKind::NotConnected).into()))
+    }
+
     /// Dials and introduces this node. Taking longer than silence may last counts as silence, but
     /// the attempt goes on: a busy peer is not a refusal.
     async fn dial(
@@ -191,7 +263,7 @@ impl Peer {
         target: &Address,
         common: &Common,
     ) -> Result<(TcpStream, Hello), HelloError> {
-        let me = Hello { to: self.id, ..common.me };
+        let me = Hello { to: self.id, ..common.me.clone() };
         let mut attempt = std::pin::pin!(async {
             let dialled = timeout(DIAL_TIMEOUT, TcpStream::connect(&target.address)).await;
             let mut stream = dialled.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
@@ -215,7 +287,7 @@ impl Peer {
         &self,
         stream: TcpStream,
         theirs: Hello,
-        address: &mut watch::Receiver<Option<Address>>,
+        moved: impl Future<Output = ()>,
         common: &Common,
     ) {
         let before = self.incarnation.swap(theirs.incarnation, Ordering::AcqRel);
@@ -231,7 +303,7 @@ impl Peer {
         let silent = tokio::select! {
             () = link.closed() => false,
             () = self.watch(&link, common) => true,
-            _ = address.changed() => false,
+            () = moved => false,
         };
         self.link.send_replace(None);
         link.close();
@@ -273,6 +345,15 @@ impl Peer {
             }
         }
         *problem = Some(error);
+    }
+}
+
+/// Returns when the peer is registered with another address than the one in use.
+async fn moved(address: &mut watch::Receiver<Option<Address>>, used: &Address) {
+    while address.changed().await.is_ok() {
+        if address.borrow_and_update().as_ref() != Some(used) {
+            return;
+        }
     }
 }
 

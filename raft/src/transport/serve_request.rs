@@ -141,6 +141,9 @@ async fn execute(
             if !replica.shared.may_lead() {
                 return Err(Failed::new(Failure::Refused, "the replica may not lead"));
             }
+            if core.drain.active() {
+                return Err(Failed::new(Failure::Refused, "this node should not lead"));
+            }
             let answer = replica.raft.handle_transfer_leader(transfer).await.map_err(failed)?;
             Ok(message::transfer_response(&answer))
         }

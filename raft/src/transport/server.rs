@@ -96,13 +96,18 @@ async fn connection(
             return hello::refuse(&mut stream, &reason).await;
         }
     };
-    hello::welcome(&mut stream, &core.me).await?;
     let guest = theirs.node == GUEST;
+    // A directory's id is how a member shows that it is itself, so only members are told this one's.
+    let me = match guest {
+        true => Hello { directory: 0, ..core.me.clone() },
+        false => core.me.clone(),
+    };
+    hello::welcome(&mut stream, &me).await?;
     let limits = &core.config.limits;
     let member = core.peers.get(theirs.node).filter(|_| !guest);
     if let Some(peer) = &member {
         // It is there, so dialling it makes sense right now.
-        peer.dial_now();
+        core.peers.heard_of(peer, &theirs.address);
     }
     let (input, output) = stream.into_split();
     let (out, frames) = mpsc::channel(OUT_FRAMES);

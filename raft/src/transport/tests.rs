@@ -76,7 +76,14 @@ async fn victim() -> Victim {
 }
 
 fn peer() -> Hello {
-    Hello { cluster: CLUSTER, node: 2, directory: 22, incarnation: 1, to: 1 }
+    Hello {
+        cluster: CLUSTER,
+        node: 2,
+        directory: 22,
+        incarnation: 1,
+        to: 1,
+        address: String::new(),
+    }
 }
 
 impl Victim {
@@ -133,13 +140,79 @@ async fn strangers_are_refused_with_a_reason_each() {
         (Hello { node: 0, cluster: 9, ..peer() }, "cluster"),
     ];
     for (hello, expected) in cases {
-        match victim.connect_as(hello).await {
+        match victim.connect_as(hello.clone()).await {
             Err(HelloError::Refused(reason)) => assert!(reason.contains(expected), "{reason}"),
             other => panic!("{hello:?} was not refused but {other:?}"),
         }
     }
     victim.node.remove_peer(2);
     assert!(matches!(victim.connect_as(peer()).await, Err(HelloError::Refused(_))));
+    victim.end().await;
+}
+
+/// Answers whoever dials as `hello` would and tells which addresses diallers said.
+async fn answers_as(hello: Hello) -> (SocketAddr, tokio::sync::mpsc::Receiver<Hello>) {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (told, dialled) = tokio::sync::mpsc::channel(16);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let Ok(Ok(theirs)) = super::hello::listen(&mut stream).await else { continue };
+            super::hello::welcome(&mut stream, &hello).await.unwrap();
+            told.send(theirs).await.unwrap();
+            // The connection stays: its end would be one more reason to dial.
+            tokio::spawn(async move {
+                let mut rest = Vec::new();
+                drop(stream.read_to_end(&mut rest).await);
+            });
+        }
+    });
+    (address, dialled)
+}
+
+#[tokio::test]
+async fn a_peer_is_found_where_it_says_and_only_if_it_is_itself_there() {
+    let victim = victim().await;
+    let says =
+        |directory: u128, at: SocketAddr| Hello { directory, address: at.to_string(), ..peer() };
+    // Whoever has another directory is not listened to.
+    let right = Hello { to: 0, ..peer() };
+    let (nowhere, mut lured) = answers_as(right.clone()).await;
+    let refused = victim.connect_as(says(23, nowhere)).await;
+    assert!(matches!(refused, Err(HelloError::Refused(_))));
+    victim.node.hear_peer(2, &nowhere.to_string(), 23);
+    // What is heard of the right one is looked at, and left if somebody else is there.
+    let (elsewhere, mut dialled) = answers_as(Hello { directory: 99, ..right.clone() }).await;
+    victim.node.hear_peer(2, &elsewhere.to_string(), 22);
+    let theirs = timeout(PATIENCE, dialled.recv()).await.unwrap().unwrap();
+    assert_eq!((theirs.node, theirs.to), (1, 2));
+    assert!(!victim.node.alive(2));
+    assert!(lured.try_recv().is_err(), "a stranger's word was taken");
+    // The peer itself says where it is.
+    let (home, mut dialled) = answers_as(right).await;
+    let _says = victim.connect_as(says(22, home)).await.unwrap();
+    timeout(PATIENCE, dialled.recv()).await.unwrap().unwrap();
+    let mut verdicts = victim.node.liveness();
+    let alive = verdicts.wait_for(|nodes| nodes.get(&2) == Some(&true));
+    timeout(PATIENCE, alive).await.unwrap().unwrap();
+    assert_eq!(victim.node.reached_peers(), [(2, home.to_string(), 22)]);
+    // Once it lives there, others' words move it no more.
+    victim.node.hear_peer(2, &elsewhere.to_string(), 22);
+    assert!(victim.node.alive(2));
+    victim.end().await;
+}
+
+#[tokio::test]
+async fn who_is_at_an_address_is_learned_by_going_there() {
+    let victim = victim().await;
+    let (home, _dialled) = answers_as(Hello { to: 0, ..peer() }).await;
+    assert_eq!(victim.node.meet(&home.to_string()).await, Ok(2));
+    let mut verdicts = victim.node.liveness();
+    let alive = verdicts.wait_for(|nodes| nodes.get(&2) == Some(&true));
+    timeout(PATIENCE, alive).await.unwrap().unwrap();
+    let (stranger, _dialled) = answers_as(Hello { node: 9, to: 0, ..peer() }).await;
+    let met = victim.node.meet(&stranger.to_string()).await;
+    assert!(matches!(met, Err(crate::CallError::Refused(_))), "{met:?}");
     victim.end().await;
 }
 

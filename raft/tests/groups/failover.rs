@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use quorate_raft::{Outcome, ProposeError};
+use quorate_raft::{Error, Outcome, ProposeError};
 
 use super::cluster::{Cluster, until};
 use super::ledger::note;
@@ -140,4 +140,61 @@ async fn a_leader_that_restarts_at_once_is_replaced_or_elected_anew() {
     let last = cluster.write(1, "end").await;
     cluster.agree(1, &[1, 2, 3], last).await;
     assert_eq!(cluster.group(1, 1).machine().count, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_drains_leads_only_what_nobody_else_can() {
+    let mut cluster = Cluster::start(3).await;
+    spread(&mut cluster, 9).await;
+    let led_by = |cluster: &Cluster, id: u64| {
+        let led = |group: &u64| {
+            let now = *cluster.group(id, *group).leadership().borrow();
+            now.leader == Some(id)
+        };
+        (1..=9).filter(led).count()
+    };
+    cluster.node(1).node.drain("a test", true);
+    cluster.node(1).node.drain("another", true);
+    until("node 1 leads nothing", || led_by(&cluster, 1) == 0).await;
+    let leader = cluster.leader(1).await;
+    let group = cluster.group(leader, 1).clone();
+    let refused = cluster.node(leader).spawn(async move { group.transfer_leader(1).await }).await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+    assert!(cluster.group(leader, 1).leadership().borrow().ready, "asking cost nothing");
+
+    // Of two survivors the one that drains leads nothing either, whatever the preferred order says.
+    cluster.kill(3);
+    for group in 1..=9 {
+        assert_eq!(cluster.leader_among(group, &[1, 2]).await, 2);
+    }
+    // And when all drain there are leaders all the same.
+    cluster.node(2).node.drain("a test", true);
+    for group in 1..=9 {
+        cluster.write(group, "led").await;
+    }
+    cluster.node(1).node.drain("a test", false);
+    assert_eq!(cluster.node(1).node.draining(), ["another"]);
+    cluster.node(1).node.drain("another", false);
+    until("node 1 leads everything", || led_by(&cluster, 1) == 9).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_that_nobody_completes_leaves_a_leader_that_takes_writes() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.create(1, &[1, 2, 3]).await;
+    let leader = cluster.leader(1).await;
+    let term = cluster.group(leader, 1).leadership().borrow().term;
+    // They follow and vote, and take nothing over.
+    let others = (1..=3).filter(|id| *id != leader);
+    others.for_each(|id| cluster.node(id).node.drain("a test", true));
+    let group = cluster.group(leader, 1).clone();
+    let to = leader % 3 + 1;
+    let failed =
+        cluster.node(leader).spawn(async move { group.transfer_leader_unasked(to).await }).await;
+    assert!(matches!(failed, Err(Error::Timeout(_))), "{failed:?}");
+    // The core refuses proposals for as long as it leads the old term, so that must be over.
+    let now = *cluster.group(leader, 1).leadership().borrow();
+    assert!(now.term > term, "still the term in which nothing can be written: {now:?}");
+    let last = cluster.write(1, "after").await;
+    cluster.agree(1, &[1, 2, 3], last).await;
 }

@@ -1,9 +1,14 @@
 //! The machine of the tests: remembers the start and the checksum of every payload it applied, and
-//! forgets what it is told to. Like a real one it is far smaller than its log.
+//! forgets what it is told to. Like a real one it is far smaller than its log. It panics when it is poisoned.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf, BufMut, Bytes};
 use quorate_raft::{Committed, DecodeError, Effects, Machine};
 use quorate_storage::StatePut;
+
+/// Whether the next payload made by [`poison`] that is applied, anywhere, ends its machine.
+pub static POISON: AtomicBool = AtomicBool::new(false);
 
 /// Bytes of a payload that are kept as they are.
 const PREFIX: usize = 16;
@@ -22,6 +27,11 @@ pub fn trim(below: u64) -> Bytes {
     let mut payload = vec![b'T'];
     payload.put_u64(below);
     payload.into()
+}
+
+/// A payload that ends the machine that applies it once [`POISON`] is set, and is a note to any other.
+pub fn poison() -> Bytes {
+    Bytes::from_static(b"P")
 }
 
 /// What the ledger keeps of a payload.
@@ -52,7 +62,9 @@ impl Machine for Ledger {
                 self.trimmed_to = self.trimmed_to.max((&payload[1..]).get_u64());
                 self.entries.retain(|(index, _)| *index >= self.trimmed_to);
             }
-            _ => {
+            kind => {
+                let poisoned = kind == b'P' && POISON.swap(false, Ordering::SeqCst);
+                assert!(!poisoned, "as a test wanted it");
                 self.count += 1;
                 self.entries.push((entry.index, gist(payload)));
                 let key = [&b"n"[..], &entry.index.to_be_bytes()].concat();

@@ -30,9 +30,13 @@ pub(super) enum Held {
 /// What to do next about a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    Open { found: bool },
+    Open {
+        found: bool,
+    },
     Found,
     Delete,
+    /// It failed by itself.
+    Close,
 }
 
 impl Held {
@@ -87,6 +91,10 @@ pub(super) fn take(
     async move {
         let after = match (step, wanted) {
             (Step::Delete, _) => delete(&controller, group).await.then_some(Held::Nothing),
+            (Step::Close, _) => {
+                controller.partitions().close(group).await;
+                Some(Held::OnDisk)
+            }
             (Step::Open { found }, Some((replica, info))) => {
                 open(&controller, replica, &info, me, found).await
             }

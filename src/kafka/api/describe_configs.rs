@@ -163,7 +163,7 @@ const BROKER_CONFIGS: &[BrokerConfig] = &[
     (
         "default.replication.factor",
         ConfigKind::Int,
-        "Replicas of a new topic's partitions, or as many as there are live brokers.",
+        "Replicas of a new topic's partitions, or as many as the cluster has brokers.",
         |it, _| it.topics.replication_factor.unwrap_or(3).to_string(),
     ),
     ("delete.topic.enable", ConfigKind::Boolean, "Topics can be deleted.", |_, _| "true".into()),

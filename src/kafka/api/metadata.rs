@@ -49,7 +49,6 @@ pub(in crate::kafka) async fn handle(
     };
     let image = face.context.metadata.image();
     let mut answer = MetadataResponse::default();
-    answer.brokers = image.live_brokers().map(broker_row).collect();
     answer.cluster_id = Some(cluster_id_text(image.cluster_id).into());
     answer.controller_id = controller_id(&face, &image);
     answer.topics = match wanted {
@@ -61,7 +60,16 @@ pub(in crate::kafka) async fn handle(
             })
             .collect(),
     };
+    // A client can only go to a leader that is among the brokers.
+    let named: HashSet<i32> = leaders_of(&answer.topics).collect();
+    let shown = |id: u64, fenced: bool| !fenced || named.contains(&broker_id(id));
+    let brokers = image.brokers.values().filter(|broker| shown(broker.id, broker.fenced));
+    answer.brokers = brokers.map(broker_row).collect();
     answer
+}
+
+fn leaders_of(topics: &[MetadataResponseTopic]) -> impl Iterator<Item = i32> + '_ {
+    topics.iter().flat_map(|topic| topic.partitions.iter().map(|partition| partition.leader_id))
 }
 
 /// Returns about how many bytes the answer takes while it is made.
@@ -230,7 +238,9 @@ fn partition_row(
     row.offline_replicas = ids(&|id| !live(id));
     row.leader_id = -1;
     row.leader_epoch = -1;
-    match face.context.metadata.leader(partition.group).filter(|leader| live(&leader.id)) {
+    // One that is fenced and heard here leads by its majority all the same, until it has handed over.
+    let reached = |id: u64| live(&id) || face.context.node.alive(id);
+    match face.context.metadata.leader(partition.group).filter(|leader| reached(leader.id)) {
         Some(leader) => {
             row.leader_id = broker_id(leader.id);
             row.leader_epoch = leader.epoch;

@@ -5,7 +5,7 @@ use quorate_storage::GroupId;
 use uuid::Uuid;
 
 use super::*;
-use crate::config::HostPort;
+use crate::metadata::HostPort;
 use crate::metadata::{BrokerSpec, Load, NewPartitions, NewTopic, PartitionInfo};
 
 mod removal;
@@ -171,9 +171,33 @@ fn fewer_brokers_than_three_lower_the_default_but_not_a_wish() {
     assert_eq!(log.partition("a", 0).replicas.len(), 2);
     assert_eq!(
         log.create("b", 1, Some(3)),
-        Err(AdminError::NotEnoughBrokers { wanted: 3, live: 2 })
+        Err(AdminError::NotEnoughBrokers { wanted: 3, registered: 2, live: 2 })
     );
     assert!(matches!(log.create("b", 1, Some(0)), Err(AdminError::InvalidReplicationFactor(_))));
+}
+
+#[test]
+fn a_topic_made_while_a_broker_is_away_has_a_replica_there() {
+    let mut log = Log::with_brokers(3);
+    log.apply(Command::Fence { broker: 1 }).unwrap();
+    log.create("default", 4, None).unwrap();
+    log.create("wanted", 4, Some(3)).unwrap();
+    for (topic, at) in
+        ["default", "wanted"].into_iter().flat_map(|it| (0..4).map(move |at| (it, at)))
+    {
+        let partition = log.partition(topic, at);
+        assert_eq!(partition.replicas.len(), 3, "{partition:?}");
+        assert_eq!(partition.replicas[2], 1, "who is away does not lead: {partition:?}");
+    }
+    let grow = NewPartitions { topic: "default".into(), total: 5, assignment: Vec::new() };
+    log.apply(Command::CreatePartitions(grow)).unwrap();
+    assert_eq!(log.partition("default", 4).replicas.len(), 3);
+    // Two of three away: nothing could be written.
+    log.apply(Command::Fence { broker: 2 }).unwrap();
+    assert_eq!(
+        log.create("none", 1, None),
+        Err(AdminError::NotEnoughBrokers { wanted: 3, registered: 3, live: 1 })
+    );
 }
 
 #[test]

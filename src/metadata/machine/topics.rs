@@ -7,10 +7,9 @@ use quorate_storage::GroupId;
 use uuid::Uuid;
 
 use super::replicas::check_replicas;
-use crate::controller::{Candidate, place};
 use crate::metadata::{
-    AdminError, Done, Image, NewPartitions, NewTopic, PartitionInfo, Reply, Topic, TopicConfigs,
-    quote,
+    AdminError, Candidate, Done, Image, NewPartitions, NewTopic, PartitionInfo, Reply, Topic,
+    TopicConfigs, place, quote,
 };
 
 /// Kafka's limit: names became directory names there, and clients check it.
@@ -143,13 +142,13 @@ fn assign(image: &Image, request: &NewTopic) -> Result<Vec<Vec<u64>>, AdminError
     }
     let partitions = request.partitions.unwrap_or(1);
     check_count(partitions)?;
-    let live = image.live_brokers().count();
     let replication = match request.replication {
         Some(0) => {
             return Err(AdminError::InvalidReplicationFactor("0 replicas keep nothing".to_owned()));
         }
         Some(wanted) => usize::from(wanted),
-        None => REPLICATION_DEFAULT.min(live).max(1),
+        // Not of the live ones: a topic that is made while a broker is away would lack it for ever.
+        None => REPLICATION_DEFAULT.min(image.brokers.len()).max(1),
     };
     placed(image, partitions as usize, replication)
 }
@@ -181,6 +180,8 @@ fn check_assignment(
     Ok(())
 }
 
+/// Places new partitions, on brokers that are out of service where the others are too few. A majority must be
+/// there, or nothing could be written until some come back.
 fn placed(
     image: &Image,
     partitions: usize,
@@ -192,16 +193,22 @@ fn placed(
         )));
     }
     let candidates: Vec<_> = image
-        .live_brokers()
+        .brokers
+        .values()
         .map(|broker| Candidate {
             id: broker.id,
             rack: broker.rack.clone(),
+            fenced: broker.fenced,
             load: image.load.get(&broker.id).copied().unwrap_or_default(),
         })
         .collect();
-    if candidates.len() < replication {
-        let (wanted, live) = (replication as u64, candidates.len() as u64);
-        return Err(AdminError::NotEnoughBrokers { wanted, live });
+    let live = image.live_brokers().count();
+    if candidates.len() < replication || live < replication / 2 + 1 {
+        return Err(AdminError::NotEnoughBrokers {
+            wanted: replication as u64,
+            registered: candidates.len() as u64,
+            live: live as u64,
+        });
     }
     Ok(place(candidates, partitions, replication))
 }

@@ -19,6 +19,8 @@ use crate::workload::{Op, Random};
 
 const OPERATIONS: u64 = 4000;
 const GROUPS: u64 = 4;
+/// Steps after which the child waits for a sync, so that it makes at least 500 however slow the disk is.
+const WAIT_EVERY: u64 = 8;
 
 /// What the child does, told by its environment; nothing in a normal test run.
 #[test]
@@ -39,7 +41,7 @@ fn child_of_the_crash_tests() {
         let op = Op::next(seed_of(seed, step), &model, GROUPS);
         op.run(&db, acknowledge(&acks, step));
         model.apply(&op);
-        if step % 40 == 0 {
+        if step % WAIT_EVERY == 0 {
             let (durable, fired) = durable();
             wait(db.log(op.group()).append(Vec::new(), durable)).expect("append");
             model.groups.entry(op.group()).or_default();
@@ -119,7 +121,7 @@ pub fn verify(dir: &Path, seed: u64, db: &Arc<Db>) -> Model {
         }
         let op = Op::next(seed_of(seed, step), &model, GROUPS);
         model.apply(&op);
-        if step % 40 == 0 {
+        if step % WAIT_EVERY == 0 {
             model.groups.entry(op.group()).or_default();
         }
     }

@@ -4,6 +4,9 @@
 //! weigh alike, and it needs no memory between topics: the image's load is the memory. Leaders are chosen
 //! before followers, as leading costs more than following.
 //!
+//! Brokers that are out of service come last and are taken all the same where the others are too few: they will
+//! be back, and a replica that was never made would be missed for ever.
+//!
 //! Invariant: the result is a function of the arguments, for every broker computes it by itself.
 
 use std::collections::BTreeMap;
@@ -15,6 +18,8 @@ use crate::metadata::Load;
 pub struct Candidate {
     pub id: u64,
     pub rack: Option<String>,
+    /// Out of service now.
+    pub fenced: bool,
     pub load: Load,
 }
 
@@ -37,10 +42,10 @@ fn place_one(candidates: &mut [Candidate], replication: usize) -> Vec<u64> {
         let racks = racks(candidates, &chosen);
         let free = (0..candidates.len()).filter(|at| !chosen.contains(at));
         let best = free.min_by_key(|at| {
-            let Candidate { load, rack, .. } = &candidates[*at];
+            let Candidate { load, rack, fenced, .. } = &candidates[*at];
             let crowd = rack.as_deref().map_or(0, |rack| racks.get(rack).copied().unwrap_or(0));
             let leads = if chosen.is_empty() { load.leaders } else { 0 };
-            (crowd, leads, load.replicas, turn(candidates, chosen.first(), *at))
+            (*fenced, crowd, leads, load.replicas, turn(candidates, chosen.first(), *at))
         });
         let Some(best) = best else { break };
         let load = &mut candidates[best].load;
@@ -80,6 +85,7 @@ mod tests {
         let candidate = |(id, rack): (u64, &Option<&str>)| Candidate {
             id,
             rack: rack.map(str::to_owned),
+            fenced: false,
             load: Load::default(),
         };
         (1..).zip(racks).map(candidate).collect()
@@ -133,6 +139,18 @@ mod tests {
         assert_eq!(counts(&placed, |replicas| vec![replicas[0]]), [10; 6]);
         let crowded = place(brokers(&racks), 1, 4).remove(0);
         assert_eq!(crowded.len(), 4);
+    }
+
+    #[test]
+    fn who_is_out_of_service_is_taken_last_and_never_to_lead() {
+        let mut candidates = brokers(&[None; 3]);
+        candidates[0].fenced = true;
+        for replicas in place(candidates.clone(), 10, 2) {
+            assert!(!replicas.contains(&1), "{replicas:?}");
+        }
+        for replicas in place(candidates, 10, 3) {
+            assert_eq!(replicas[2], 1, "{replicas:?}");
+        }
     }
 
     #[test]

@@ -1,0 +1,133 @@
+use std::net::{Ipv4Addr, SocketAddr};
+
+use quorate_raft::{FailureConfig, METADATA_GROUP, Node, NodeConfig, TransportLimits};
+use quorate_storage::Options;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+use crate::config::Config;
+use crate::controller::BrokerClock;
+use crate::metadata::{BrokerSpec, Command, HostPort, Metadata, MetadataMachine, NewTopic};
+use crate::partition::{Clock, Partition, Partitions};
+use crate::record::{BatchBuilder, Limits, TimestampRule, check};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A broker of one, without its faces: what the driver works with is real.
+struct Alone {
+    controller: Arc<Controller>,
+    db: Arc<Db>,
+    _dir: TempDir,
+    _driver: JoinSet<()>,
+}
+
+impl Alone {
+    async fn start() -> Self {
+        let dir = TempDir::new().unwrap();
+        let db = Db::open(dir.path(), Options::default()).unwrap();
+        let node = Node::start(node_config(), Arc::clone(&db)).await.unwrap();
+        let group =
+            node.open(METADATA_GROUP, MetadataMachine::default(), Vec::new()).await.unwrap();
+        group.initialize([1].into()).await.unwrap();
+        let metadata = Metadata::new(group.machine().image().as_ref().clone());
+        let clock = BrokerClock::new();
+        let partitions = Partitions::new(Arc::clone(&node), Arc::clone(&clock) as Clock);
+        let topics = Config::default().topics;
+        let controller = Controller::new(node, group.clone(), metadata, partitions, topics, clock);
+        let mut driver = JoinSet::new();
+        driver.spawn(Arc::clone(controller.metadata()).follow(group));
+        let reconciler = Reconciler::new(Arc::clone(&controller), &db, Arc::default());
+        let (stop, stopped) = watch::channel(false);
+        driver.spawn(async move {
+            reconciler.run(stopped).await;
+            drop(stop);
+        });
+        let alone = Self { controller, db, _dir: dir, _driver: driver };
+        alone.submit(Command::FormCluster { cluster_id: 1 }).await;
+        let at = HostPort::new("127.0.0.1", 1);
+        let (kafka, http, peer) = (at.clone(), at.clone(), at);
+        let broker = BrokerSpec { id: Some(1), directory_id: 1, rack: None, kafka, http, peer };
+        alone.submit(Command::RegisterBroker(broker)).await;
+        alone.submit(Command::Unfence { broker: 1 }).await;
+        alone
+    }
+
+    async fn submit(&self, command: Command) {
+        self.controller.submit(command, Instant::now() + PATIENCE).await.unwrap();
+    }
+
+    /// The partition as it is open now, once it leads.
+    async fn ready(&self, group: GroupId, not: Option<&Arc<Partition>>) -> Arc<Partition> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let open = self.controller.partitions().get(group);
+            if let Some(partition) = open
+                && not.is_none_or(|not| !Arc::ptr_eq(not, &partition))
+                && partition.leader_epoch_if_ready().is_ok()
+            {
+                return partition;
+            }
+            assert!(Instant::now() < deadline, "the partition does not lead");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.db.close();
+    }
+}
+
+fn node_config() -> NodeConfig {
+    NodeConfig {
+        node_id: 1,
+        cluster_id: 1,
+        directory_id: 1,
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        advertised: String::new(),
+        stall: quorate_raft::StallConfig::default(),
+        failure: FailureConfig::default(),
+        limits: TransportLimits::default(),
+    }
+}
+
+async fn append(partition: &Partition) -> i64 {
+    let limits = Limits {
+        bytes_max: 1 << 20,
+        now_ms: 0,
+        timestamps: TimestampRule::Create { before_ms_max: i64::MAX, after_ms_max: i64::MAX },
+        zstd: true,
+        inflated_bytes_max: 1 << 20,
+    };
+    let batch = check(BatchBuilder::new().record(0, None, Some(b"v")).build(), &limits).unwrap();
+    let epoch = partition.leader_epoch_if_ready().unwrap();
+    partition.append(batch, 0, epoch).await.unwrap().await.unwrap().base_offset
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_whose_core_panicked_is_open_again_with_what_it_had() {
+    let alone = Alone::start().await;
+    let topic = NewTopic { name: "t".into(), partitions: Some(1), ..NewTopic::default() };
+    alone.submit(Command::CreateTopic { id: Uuid::from_u128(1), topic }).await;
+    let group = alone.controller.metadata().image().topics["t"].partitions[0].group;
+    let mut partition = alone.ready(group, None).await;
+    for offset in 0..3 {
+        assert_eq!(append(&partition).await, offset);
+        partition.group().panic().await;
+        partition = alone.ready(group, Some(&partition)).await;
+    }
+    assert_eq!(append(&partition).await, 3, "nothing is lost");
+
+    // The fourth time within minutes it stays closed and is reported, until it was long enough.
+    partition.group().panic().await;
+    let mut failed = alone.controller.node().failed_groups();
+    failed.wait_for(|failed| failed.contains_key(&group)).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while alone.controller.partitions().get(group).is_some() {
+        assert!(Instant::now() < deadline, "it is still open");
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(alone.controller.node().failed_groups().borrow().contains_key(&group));
+}
