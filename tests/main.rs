@@ -25,6 +25,7 @@ mod identity;
 mod limits;
 mod links;
 mod membership;
+mod memory;
 mod produce_fetch;
 mod producers;
 mod recovery;

@@ -9,16 +9,18 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::RwLock;
-use quorate_storage::{Log, StatePut, mutant};
+use quorate_storage::{Log, StateDelete, StatePut, mutant};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, Checkpoint, Uncovered};
 use crate::error::{DecodeError, Error, is_corrupt, storage_failed};
 use crate::machine::{Committed, Effects, Machine};
 use crate::maintenance::Wanted;
@@ -33,13 +35,6 @@ use crate::types::{
 const BATCH_ENTRIES: usize = 256;
 /// Payload bytes applied under one lock of the machine.
 const BATCH_BYTES: usize = 1 << 20;
-/// A checkpoint is written after this many payload bytes, or sixteen times the size of the last
-/// one if that is more, which bounds both what a restart replays and what checkpoints cost. A
-/// simulation is short, so there they come as often as the rest of it needs.
-const CHECKPOINT_BYTES: u64 = if cfg!(feature = "simulation") { 1 << 14 } else { 1 << 20 };
-const CHECKPOINT_RATIO: u64 = 16;
-/// A checkpoint is written after this many entries in any case.
-const CHECKPOINT_ENTRIES: u64 = if cfg!(feature = "simulation") { 48 } else { 8192 };
 
 /// A machine with its type erased.
 pub(crate) trait Holder: Send + Sync + 'static {
@@ -109,8 +104,9 @@ pub(crate) struct StateMachine {
     boundary: Option<u64>,
     /// Size of the newest checkpoint.
     newest_size: u64,
-    bytes_since: u64,
-    entries_since: u64,
+    uncovered: Uncovered,
+    /// When the first entry was applied that no checkpoint covers.
+    uncovered_since: Option<Instant>,
     /// The next entry is damaged on disk, so what follows cannot be applied either.
     stuck: bool,
     /// Closed when this is dropped.
@@ -136,8 +132,8 @@ impl StateMachine {
             kept: Vec::new(),
             boundary: None,
             newest_size: 0,
-            bytes_since: 0,
-            entries_since: 0,
+            uncovered: Uncovered::default(),
+            uncovered_since: None,
             stuck: false,
             _running: running,
             log,
@@ -175,9 +171,7 @@ impl StateMachine {
         self.applied = Some(checkpoint.last);
         self.members = checkpoint.members;
         self.kept = checkpoint.kept;
-        self.newest_size = size;
-        self.bytes_since = 0;
-        self.entries_since = 0;
+        self.covered(size);
         self.shared.set_applied(checkpoint.last);
     }
 
@@ -185,8 +179,9 @@ impl StateMachine {
     async fn apply_batch(&mut self, batch: Vec<Item>, bytes: usize) -> io::Result<()> {
         let Some(last) = batch.last().map(|item| item.id) else { return Ok(()) };
         let (mut effects, mut replies) = (Effects::default(), Vec::new());
-        self.bytes_since += bytes as u64;
-        self.entries_since += batch.len() as u64;
+        self.uncovered.bytes += bytes as u64;
+        self.uncovered.entries += batch.len() as u64;
+        self.uncovered_since.get_or_insert_with(Instant::now);
         self.holder.apply(batch, &mut effects, &mut replies);
         debug_assert!(effects.puts.iter().all(|put| put.key.first() != Some(&0)), "reserved key");
         self.applied = Some(last);
@@ -202,29 +197,66 @@ impl StateMachine {
 
     async fn checkpoint_if_due(&mut self) -> io::Result<()> {
         self.wanted.dirty(&self.shared);
-        let bytes_due = CHECKPOINT_BYTES.max(self.newest_size * CHECKPOINT_RATIO);
-        if self.bytes_since >= bytes_due || self.entries_since >= CHECKPOINT_ENTRIES {
+        if self.uncovered.is_due(self.newest_size) {
             return self.write_checkpoint().await;
         }
         self.advance_boundary();
         Ok(())
     }
 
+    /// Writes a checkpoint if it is time for one, or asks to be looked at again.
+    pub async fn look(&mut self) {
+        match self.checkpoint_if_old(Instant::now()).await {
+            Ok(true) => {}
+            Ok(false) => self.wanted.look_later(self.shared.group),
+            Err(error) => tracing::debug!(%error, "checkpoint of a stopping group not written"),
+        }
+    }
+
+    /// Writes a checkpoint if it is worth one by `now`. True: everything applied is covered, and
+    /// the group need not be looked at again.
+    async fn checkpoint_if_old(&mut self, now: Instant) -> io::Result<bool> {
+        if let Some(since) = self.uncovered_since {
+            let applied = self.applied_index();
+            let is_behind = |index| self.kept.last().is_none_or(|newest| *newest < index);
+            let frees = is_behind(applied) && applied < self.holder.needed_from();
+            // After a restart it could not be applied again, nor anything behind it.
+            let damaged =
+                self.log.corrupt().is_some_and(|index| index <= applied && is_behind(index));
+            let age = now.saturating_duration_since(since);
+            if !self.uncovered.is_old(self.newest_size, age, frees || damaged) {
+                return Ok(false);
+            }
+            self.write_checkpoint().await?;
+        }
+        self.shared.dirty.store(false, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    fn applied_index(&self) -> u64 {
+        self.applied.map_or(0, |applied| applied.index)
+    }
+
+    /// A checkpoint of this size covers everything applied.
+    fn covered(&mut self, size: u64) {
+        self.newest_size = size;
+        self.uncovered = Uncovered::default();
+        self.uncovered_since = None;
+    }
+
     /// Writes a checkpoint if anything was applied since the last one.
     pub async fn write_checkpoint(&mut self) -> io::Result<()> {
         let Some(last) = self.applied.filter(|last| self.kept.last() != Some(&last.index)) else {
+            self.covered(self.newest_size);
             self.advance_boundary();
             return Ok(());
         };
-        let mut deletes = Vec::new();
         let boundary = self.boundary.unwrap_or(0);
-        if self.kept.first().is_some_and(|first| *first < boundary) {
-            self.kept.retain(|index| *index >= boundary);
-            deletes.push(checkpoint::delete(0, boundary));
-        }
+        let below = self.kept.partition_point(|index| *index < boundary);
+        let mut gone: Vec<u64> = self.kept.drain(..below).collect();
         self.kept.push(last.index);
-        let thinned = checkpoint::thin(&mut self.kept);
-        deletes.extend(thinned.map(|index| checkpoint::delete(index, index + 1)));
+        gone.extend(checkpoint::thin(&mut self.kept));
+        let deletes = gone.iter().map(|&index| StateDelete::key(checkpoint::key(index))).collect();
         let value = Checkpoint {
             last,
             members: self.members.clone(),
@@ -232,9 +264,7 @@ impl StateMachine {
             machine: self.holder.encode().into(),
         }
         .encode();
-        self.newest_size = value.len() as u64;
-        self.bytes_since = 0;
-        self.entries_since = 0;
+        self.covered(value.len() as u64);
         let put = StatePut { key: checkpoint::key(last.index), value };
         self.log.write_state(vec![put], deletes).await.map_err(storage_failed)?;
         self.advance_boundary();
@@ -339,7 +369,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         if self.log.id_at(index).map_err(storage_failed)? == Some(last) {
             // The log already contains the boundary: what follows it is valid and stays, the core
             // purges what precedes it.
-            let old = vec![checkpoint::delete(0, index)];
+            let old = vec![checkpoint::delete_below(index)];
             self.log.write_state(vec![put], old).await.map_err(storage_failed)?;
         } else {
             let (durable, done) = oneshot::channel();
@@ -394,3 +424,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 fn invalid(error: DecodeError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "simulation"))]
+mod tests;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// A token bucket that may be overdrawn by one request, which then waits.
+/// A token bucket. A request waits until nothing is overdrawn, and may overdraw it then.
 pub(crate) struct CatchUp {
     per_second: f64,
     state: Mutex<(f64, Instant)>,
@@ -20,15 +20,21 @@ impl CatchUp {
         Self { per_second, state: Mutex::new((per_second, Instant::now())) }
     }
 
-    /// Takes `bytes`, waiting until the rate allows it.
-    pub async fn take(&self, bytes: u64) {
-        let wait = self.wait_for(bytes, Instant::now());
+    /// Waits until nothing is overdrawn.
+    pub async fn ready(&self) {
+        let wait = self.charge_at(0, Instant::now());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
     }
 
-    fn wait_for(&self, bytes: u64, now: Instant) -> Duration {
+    /// Takes `bytes`, which may overdraw.
+    pub fn charge(&self, bytes: u64) {
+        self.charge_at(bytes, Instant::now());
+    }
+
+    /// Takes `bytes`; for how long the bucket is overdrawn then.
+    fn charge_at(&self, bytes: u64, now: Instant) -> Duration {
         let mut state = self.state.lock();
         let (level, since) = *state;
         let refilled = level + now.duration_since(since).as_secs_f64() * self.per_second;
@@ -46,8 +52,11 @@ mod tests {
     async fn a_second_is_free_and_what_exceeds_it_waits_at_the_rate() {
         let bucket = CatchUp::new(1000);
         let now = Instant::now();
-        assert_eq!(bucket.wait_for(1000, now), Duration::ZERO);
-        let wait = bucket.wait_for(500, now).as_secs_f64();
+        assert_eq!(bucket.charge_at(1000, now), Duration::ZERO);
+        let wait = bucket.charge_at(500, now).as_secs_f64();
         assert!((0.49..0.51).contains(&wait), "{wait}");
+        let later = now + Duration::from_millis(250);
+        let wait = bucket.charge_at(0, later).as_secs_f64();
+        assert!((0.24..0.26).contains(&wait), "{wait}");
     }
 }

@@ -9,6 +9,8 @@
 //! Key: `0x00 'c' index(u64 BE)`. The list of kept indexes is part of every checkpoint, so a restart
 //! reads one value per group.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use quorate_storage::{EntryId, Log, StateDelete};
 
@@ -20,6 +22,38 @@ use crate::types::{LogId, StoredMembers, get_stored_members, put_stored_members}
 const VERSION: u8 = 1;
 /// Most checkpoints kept of a group.
 const KEPT_MAX: usize = 64;
+/// A checkpoint is written after this many payload bytes, or sixteen times the size of the last
+/// one if that is more, which bounds both what a restart replays and what checkpoints cost. A
+/// simulation is short, so there they come as often as the rest of it needs.
+const BYTES: u64 = if cfg!(feature = "simulation") { 1 << 14 } else { 1 << 20 };
+const RATIO: u64 = 16;
+/// A checkpoint is written after this many entries in any case.
+const ENTRIES: u64 = if cfg!(feature = "simulation") { 48 } else { 8192 };
+/// What a quiet group wrote gets a checkpoint after this time, if it has paid for one.
+pub(crate) const QUIET: Duration = Duration::from_secs(15);
+/// What a group wrote gets a checkpoint after this time, whatever it costs.
+const AGE_MAX: Duration = Duration::from_secs(600);
+
+/// What was applied since the newest checkpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Uncovered {
+    pub bytes: u64,
+    pub entries: u64,
+}
+
+impl Uncovered {
+    /// Whether there is enough for a checkpoint, the last one having had `size` bytes.
+    pub fn is_due(&self, size: u64) -> bool {
+        self.bytes >= BYTES.max(size * RATIO) || self.entries >= ENTRIES
+    }
+
+    /// Whether a group that is looked at `age` after its first entry without a checkpoint gets one.
+    /// `wanted` says that it need not be paid for: a part of the log waits for it to be purged, or
+    /// is damaged and cannot be applied again.
+    pub fn is_old(&self, size: u64, age: Duration, wanted: bool) -> bool {
+        age >= AGE_MAX || (age >= QUIET && (wanted || self.bytes >= size * RATIO))
+    }
+}
 
 /// A decoded checkpoint.
 #[derive(Debug, Clone)]
@@ -37,9 +71,9 @@ pub(crate) fn key(index: u64) -> Vec<u8> {
     key
 }
 
-/// Deletes all checkpoints with `from <= index < to`.
-pub(crate) fn delete(from: u64, to: u64) -> StateDelete {
-    StateDelete { from: key(from), to: key(to) }
+/// Deletes all checkpoints below an index.
+pub(crate) fn delete_below(index: u64) -> StateDelete {
+    StateDelete { from: key(0), to: key(index) }
 }
 
 impl Checkpoint {
@@ -141,6 +175,20 @@ mod tests {
             (read.last, read.kept, read.machine),
             (checkpoint.last, vec![5, 77], checkpoint.machine)
         );
+    }
+
+    #[test]
+    fn a_checkpoint_is_paid_for_by_what_it_covers_unless_it_frees_space_or_is_very_late() {
+        let (size, later) = (100_000, AGE_MAX.checked_sub(Duration::from_secs(1)).unwrap());
+        let trickle = Uncovered { bytes: 10_000, entries: 10 };
+        assert!(!trickle.is_due(size) && !trickle.is_old(size, later, false));
+        assert!(trickle.is_old(size, AGE_MAX, false));
+        assert!(trickle.is_old(size, QUIET, true));
+        let paid = Uncovered { bytes: size * RATIO, entries: 10 };
+        assert!(paid.is_old(size, QUIET, false) && paid.is_due(size));
+        assert!(!paid.is_old(size, Duration::ZERO, true));
+        assert!(trickle.is_old(0, QUIET, false), "a group without any gets its first");
+        assert!(Uncovered { bytes: 0, entries: ENTRIES }.is_due(size));
     }
 
     #[test]

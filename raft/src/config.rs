@@ -73,7 +73,8 @@ pub struct TransportLimits {
     pub frame_bytes: usize,
     /// Target size of one append request, bytes; a single larger entry still goes alone.
     pub append_bytes: usize,
-    /// Append bytes sent to one peer and not answered yet.
+    /// Append bytes of all groups read for one peer and not answered yet; replicas that catch up
+    /// may take a quarter.
     pub peer_inflight_bytes: usize,
     /// Proposed bytes of one group that are not applied yet.
     pub group_inflight_bytes: usize,
@@ -85,7 +86,8 @@ pub struct TransportLimits {
     pub requests: usize,
     /// Connections accepted at the same time.
     pub connections: usize,
-    /// Append streams of one connection, which is about the groups its node leads here.
+    /// Append streams of one connection, which is about the groups its node leads here, and
+    /// heartbeats of one connection that are not answered.
     pub streams: usize,
     /// Largest snapshot accepted, bytes.
     pub snapshot_bytes: usize,

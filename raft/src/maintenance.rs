@@ -4,6 +4,8 @@
 //! Groups ask by putting their id into a set, so nothing is queued twice, nothing grows beyond the
 //! number of groups, and groups that do nothing cost nothing.
 
+mod looks;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,20 +14,24 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use quorate_storage::GroupId;
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::node::Core;
 use crate::replica::Shared;
 use crate::transfer;
 
-/// A group that was written to and then went quiet is checkpointed within this time.
-const CHECKPOINT_QUIET: Duration = Duration::from_secs(15);
+use looks::Looks;
+
+/// How often to see whether it is time to look at a group.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often to see whether a replica may vote again.
+const VOTERS: Duration = Duration::from_secs(15);
 
 /// Groups that want something.
 #[derive(Default)]
 pub(crate) struct Wanted {
     snapshots: Mutex<BTreeSet<GroupId>>,
-    dirty: Mutex<BTreeSet<GroupId>>,
+    dirty: Mutex<Looks>,
     connected: Mutex<BTreeSet<u64>>,
     wake: Notify,
 }
@@ -47,15 +53,21 @@ impl Wanted {
     /// Entries were applied that no checkpoint covers.
     pub fn dirty(&self, shared: &Shared) {
         if !shared.dirty.swap(true, Ordering::Relaxed) {
-            self.dirty.lock().insert(shared.group);
+            self.look_later(shared.group);
         }
+    }
+
+    /// The group is to be looked at in a while.
+    pub fn look_later(&self, group: GroupId) {
+        self.dirty.lock().add(group, Instant::now());
     }
 }
 
 /// Serves the groups' wishes until the node stops.
 pub(crate) async fn run(core: Arc<Core>) {
-    let mut quiet = interval(CHECKPOINT_QUIET);
-    quiet.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut look, mut promised) = (interval(LOOK), interval(VOTERS));
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    promised.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = core.wanted.wake.notified() => {
@@ -63,10 +75,8 @@ pub(crate) async fn run(core: Arc<Core>) {
                 snapshots(&core).await;
             }
             () = core.db.corruption() => damaged(&core),
-            _ = quiet.tick() => {
-                checkpoints(&core).await;
-                voters(&core);
-            }
+            _ = look.tick() => checkpoints(&core).await,
+            _ = promised.tick() => voters(&core),
         }
     }
 }
@@ -118,16 +128,11 @@ fn damaged(core: &Arc<Core>) {
 }
 
 async fn checkpoints(core: &Core) {
-    let groups = std::mem::take(&mut *core.wanted.dirty.lock());
+    let groups = core.wanted.dirty.lock().take_due(Instant::now());
     for group in groups {
         let Some(replica) = core.replica(group.0) else { continue };
-        replica.shared.dirty.store(false, Ordering::Relaxed);
         let asked = replica.raft.external_state_machine_request(|machine| {
-            Box::pin(async move {
-                if let Err(error) = machine.write_checkpoint().await {
-                    tracing::debug!(%error, "checkpoint of a stopping group not written");
-                }
-            })
+            Box::pin(async move { machine.look().await })
         });
         drop(asked.await);
     }

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use futures::stream;
 use parking_lot::{Mutex, RwLock};
 use quorate_storage::{Db, GroupId, mutant};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::apply::{Holder, StateMachine};
@@ -48,6 +48,8 @@ use crate::types::Raft;
 const OPENING: usize = 32;
 /// Groups stopped at the same time.
 const STOPPING: usize = 64;
+/// Groups that apply entries from the disk at the same time, about 2 MiB each.
+const REPLAYS: usize = 32;
 /// Longest time a node spends on handing its groups over before it stops.
 pub(crate) const HAND_OVER: Duration = Duration::from_secs(5);
 
@@ -80,7 +82,10 @@ pub(crate) struct Core {
     reserved: Mutex<HashSet<u64>>,
     /// Groups that were open in this run of the process.
     ran: Mutex<HashSet<u64>>,
+    /// A group left that set.
+    released: Notify,
     opening: Semaphore,
+    replays: Arc<Semaphore>,
 }
 
 impl Core {
@@ -105,6 +110,17 @@ impl Core {
         let free = self.reserved.lock().insert(group.0);
         // Made only if it is ours: dropping a reservation gives the group free.
         free.then(|| Reserved { core: Arc::clone(self), group: group.0 })
+    }
+
+    /// Waits until nobody else has the group reserved.
+    async fn reserve_patiently(self: &Arc<Self>, group: GroupId) -> Reserved {
+        loop {
+            let released = self.released.notified();
+            if let Some(reserved) = self.reserve(group) {
+                return reserved;
+            }
+            released.await;
+        }
     }
 
     async fn open(
@@ -143,7 +159,8 @@ impl Core {
         let leader_restore = leader_restore || mutant::on("leader-restore");
         let config = Arc::new(raft_config(group.0, leader_restore));
         assert!(leader_restore || config.enable_leader_restore == Some(false), "see raft_config");
-        let store = LogStore::new(log, limits.append_bytes);
+        let replays = Arc::clone(&self.replays);
+        let store = LogStore::new(log, limits.append_bytes, replays);
         let network = Factory {
             peers: Arc::clone(&self.peers),
             shared: Arc::clone(&shared),
@@ -193,6 +210,7 @@ struct Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         self.core.reserved.lock().remove(&self.group);
+        self.core.released.notify_waiters();
     }
 }
 
@@ -279,6 +297,8 @@ impl Node {
             reserved: Mutex::default(),
             ran: Mutex::default(),
             opening: Semaphore::new(OPENING),
+            replays: Arc::new(Semaphore::new(REPLAYS)),
+            released: Notify::new(),
             config,
             db,
         })
@@ -385,9 +405,10 @@ impl Node {
         Ok(Group::new(Arc::clone(&self.core), replica, machine))
     }
 
-    /// Stops a group; its data stays. Proposals under way become indeterminate.
+    /// Stops a group; its data stays. Proposals under way become indeterminate. One that is being
+    /// opened or deleted is stopped after that.
     pub async fn close(&self, group: GroupId) {
-        let _reserved = self.core.reserve(group);
+        let _reserved = self.core.reserve_patiently(group).await;
         self.core.close(group).await;
     }
 

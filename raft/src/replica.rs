@@ -230,7 +230,7 @@ impl Shared {
     }
 
     /// Takes over what the core reports; true if role, vote or members changed.
-    fn update(&self, new: View) -> bool {
+    pub fn update(&self, new: View) -> bool {
         let mut view = self.view.write();
         let same = view.state == new.state
             && view.vote == new.vote

@@ -8,6 +8,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds, RangeInclusive};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -16,11 +17,12 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use quorate_storage::{EntryId, Log, mutant};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::sleep;
 
 use crate::error::{DecodeError, is_corrupt, storage_failed};
 use crate::platform::spawn_blocking;
+use crate::transport::credits::{self, Reads, StreamRoom};
 use crate::transport::wire::{Get, Put};
 use crate::types::{Entry, LogId, TypeConfig, Vote, entry_id, from_stored, log_id, to_stored};
 
@@ -42,11 +44,13 @@ pub(crate) struct Reader {
     log: Log,
     /// Byte target of one append request.
     append_bytes: usize,
+    /// Places of the node for groups that apply what is no longer in memory.
+    replays: Arc<Semaphore>,
 }
 
 impl LogStore {
-    pub fn new(log: Log, append_bytes: usize) -> Self {
-        Self { reader: Reader { log: log.clone(), append_bytes }, log }
+    pub fn new(log: Log, append_bytes: usize, replays: Arc<Semaphore>) -> Self {
+        Self { reader: Reader { log: log.clone(), append_bytes, replays }, log }
     }
 }
 
@@ -108,14 +112,36 @@ impl Reader {
                 spawn_blocking(move || log.read(from, to, bytes_max)).await
             }
         };
-        let entries = match stored {
-            // Not damage: somebody asked too late.
-            Err(error @ quorate_storage::Error::Purged { .. }) => {
-                return Err(io::Error::new(io::ErrorKind::NotFound, error));
+        decoded(stored)
+    }
+
+    /// Entries for an append request, read once there is room for them on the way to the peer. One
+    /// entry that turns out larger than expected is let go of and read again with room for it.
+    async fn read_into(
+        &self,
+        room: &StreamRoom,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<Entry>, io::Error> {
+        let cached = self.log.read_cached(from, to, self.append_bytes);
+        let from_disk = cached.is_none();
+        if let Some(stored) = cached {
+            let entries = decoded(stored)?;
+            if room.try_keep(&entries) {
+                return Ok(entries);
             }
-            other => other.map_err(storage_failed)?,
-        };
-        entries.into_iter().map(|entry| from_stored(entry).map_err(corrupt)).collect()
+        }
+        let mut bytes = self.append_bytes;
+        loop {
+            let taken = room.take(bytes, from_disk).await;
+            let entries = self.read(from, to, self.append_bytes).await?;
+            let needed = credits::size(&entries);
+            if entries.len() > 1 || needed <= bytes {
+                room.keep(taken, &entries);
+                return Ok(entries);
+            }
+            bytes = needed;
+        }
     }
 
     /// An empty read is right behind the last entry only. Anywhere else it is a hole, and applying
@@ -163,7 +189,13 @@ impl RaftLogReader<TypeConfig> for Reader {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry>, io::Error> {
-        match self.read(start, end, self.append_bytes).await {
+        let read = match Reads::current() {
+            None => self.read(start, end, self.append_bytes).await,
+            // It is thrown away, and only has to be something.
+            Some(Reads::Nobody) => self.read(start, end, 1).await,
+            Some(Reads::Stream(room)) => self.read_into(&room, start, end).await,
+        };
+        match read {
             // Not damage: a leader that was deposed purges what it was about to send. Nothing is
             // an answer; an error would end the process.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -185,7 +217,8 @@ impl RaftLogReader<TypeConfig> for Reader {
     {
         let (from, to) = bounds(&range);
         let from = from.max(self.log.state().purged.map_or(0, |purged| purged.index + 1));
-        let start = Scan { reader: self.clone(), next: from, to, ready: Vec::new().into_iter() };
+        let ready = Vec::new().into_iter();
+        let start = Scan { reader: self.clone(), next: from, to, ready, place: None };
         Box::pin(stream::try_unfold(start, Scan::step))
     }
 
@@ -231,12 +264,26 @@ struct Scan {
     next: u64,
     to: u64,
     ready: std::vec::IntoIter<Entry>,
+    /// Taken before the first read of the disk and kept to the end: whoever takes the entries may
+    /// hold some of them while it asks for more.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Scan {
+    async fn read(&mut self) -> Result<Vec<Entry>, io::Error> {
+        if self.place.is_none() {
+            if let Some(cached) = self.reader.log.read_cached(self.next, self.to, SCAN_BYTES) {
+                return decoded(cached);
+            }
+            let place = Arc::clone(&self.reader.replays).acquire_owned().await;
+            self.place = Some(place.map_err(io::Error::other)?);
+        }
+        self.reader.read(self.next, self.to, SCAN_BYTES).await
+    }
+
     async fn step(mut self) -> Result<Option<(Entry, Self)>, io::Error> {
         if self.ready.as_slice().is_empty() && self.next < self.to {
-            let batch = self.reader.read(self.next, self.to, SCAN_BYTES).await?;
+            let batch = self.read().await?;
             if batch.is_empty() {
                 self.reader.check_end(self.next)?;
             }
@@ -245,6 +292,19 @@ impl Scan {
         }
         Ok(self.ready.next().map(|entry| (entry, self)))
     }
+}
+
+fn decoded(
+    stored: Result<Vec<quorate_storage::Entry>, quorate_storage::Error>,
+) -> Result<Vec<Entry>, io::Error> {
+    let entries = match stored {
+        // Not damage: somebody asked too late.
+        Err(error @ quorate_storage::Error::Purged { .. }) => {
+            return Err(io::Error::new(io::ErrorKind::NotFound, error));
+        }
+        other => other.map_err(storage_failed)?,
+    };
+    entries.into_iter().map(|entry| from_stored(entry).map_err(corrupt)).collect()
 }
 
 fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {

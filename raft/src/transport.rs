@@ -2,15 +2,16 @@
 //!
 //! Every node dials every peer once and sends its own requests over that connection; answers come
 //! back on it. All groups share it, so nothing a single group or a slow peer does may block the
-//! others: appends are limited by credits in bytes before they are written, everything else by
+//! others: appends are limited by credits in bytes before they are read, everything else by
 //! counts, and the receiving side never waits for a group before it reads the next frame.
 //!
 //! Reading order: `frame` (bytes on the socket), `wire` (values in a frame), `message` (what can be
 //! said), `hello` (who may speak), `link` (a connection as its dialler uses it), `peer` (dialling
-//! and the failure detector), `append`, `heartbeat`, `network` (what the consensus core sees), and
+//! and the failure detector), `credits`, `append`, `heartbeat`, `network` (what the consensus core sees), and
 //! `server`, `serve_append`, `serve_request`, `receive` (the other side).
 
 pub(crate) mod append;
+pub(crate) mod credits;
 pub(crate) mod frame;
 pub(crate) mod heartbeat;
 pub(crate) mod hello;

@@ -23,6 +23,11 @@ impl Cells {
         Arc::clone(cell)
     }
 
+    /// The group, if anybody knows it.
+    pub fn find(&self, group: GroupId) -> Option<Arc<Cell>> {
+        self.0.lock().get(&group).cloned()
+    }
+
     pub fn all(&self) -> Vec<Arc<Cell>> {
         self.0.lock().values().cloned().collect()
     }

@@ -3,17 +3,31 @@
 //! A generation is one memtable's worth of entries of all groups. When no segment of any group
 //! lies in it, it is dead and its files can go; when little of it is live, its survivors are
 //! rewritten (see `survivors`). Whether it is dead is counted exactly, in segments; the bytes are
-//! estimates and only decide what is worth rewriting.
+//! estimates and only decide what is worth rewriting. Which groups have something in a generation
+//! is kept as well, so that its survivors are found without asking every group.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+use crate::GroupId;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Generation {
     /// Bytes written to it; known when it is sealed.
     pub total: u64,
     pub live: u64,
     /// Segments of all groups that lie in it.
     pub segments: u64,
+    /// Every group with a segment in it, and some that had one. None twice: of two pieces of a group
+    /// in one move the second would be planned on a map that the first changes.
+    pub groups: BTreeSet<GroupId>,
+}
+
+impl Generation {
+    /// A segment of a group begins in it.
+    pub fn begin(&mut self, group: GroupId) {
+        self.segments += 1;
+        self.groups.insert(group);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +57,11 @@ impl Generations {
         self.table.get(&self.current).map_or(0, |generation| generation.total)
     }
 
+    /// Bytes of the current generation that nobody needs any more.
+    pub fn current_dead_bytes(&self) -> u64 {
+        self.table.get(&self.current).map_or(0, |it| it.total.saturating_sub(it.live))
+    }
+
     pub fn count(&self) -> usize {
         self.table.len()
     }
@@ -62,10 +81,25 @@ impl Generations {
         self.table.entry(current).or_default().total += bytes;
     }
 
-    pub fn add(&mut self, number: u32, segments: u64, live: u64) {
-        let generation = self.table.entry(number).or_default();
-        generation.segments += segments;
-        generation.live += live;
+    /// A segment of a group begins in a generation.
+    pub fn begin(&mut self, number: u32, group: GroupId) {
+        self.table.entry(number).or_default().begin(group);
+    }
+
+    pub fn add(&mut self, number: u32, live: u64) {
+        self.table.entry(number).or_default().live += live;
+    }
+
+    /// Takes out a group that may have a segment in this generation; see [`Generation::groups`].
+    pub fn take_group(&mut self, number: u32) -> Option<GroupId> {
+        self.table.get_mut(&number)?.groups.pop_first()
+    }
+
+    /// A group that was taken out still has a segment there.
+    pub fn return_group(&mut self, number: u32, group: GroupId) {
+        if let Some(generation) = self.table.get_mut(&number) {
+            generation.groups.insert(group);
+        }
     }
 
     pub fn remove(&mut self, number: u32, segments: u64, live: u64) {
@@ -117,7 +151,9 @@ mod tests {
     use super::*;
 
     fn on_disk(list: &[(u32, u64, u64, u64)]) -> BTreeMap<u32, Generation> {
-        let entry = |&(n, total, live, segments)| (n, Generation { total, live, segments });
+        let entry = |&(number, total, live, segments)| {
+            (number, Generation { total, live, segments, groups: BTreeSet::new() })
+        };
         list.iter().map(entry).collect()
     }
 
@@ -129,7 +165,8 @@ mod tests {
         assert_eq!(generations.take_dead(), vec![]);
         generations.remove(1, 1, 20);
         assert_eq!(generations.take_dead(), vec![1]);
-        generations.add(3, 1, 10);
+        generations.begin(3, GroupId(1));
+        generations.add(3, 10);
         generations.remove(3, 1, 10);
         assert_eq!(generations.take_dead(), vec![], "the current one can come back to life");
         generations.switch();
@@ -145,7 +182,9 @@ mod tests {
         let table = on_disk(&[(1, 100, 24, 1), (2, 100, 10, 1), (3, 100, 80, 1), (4, 100, 0, 0)]);
         let mut generations = Generations::new(5, table);
         generations.wrote(100);
-        generations.add(5, 1, 1);
+        generations.begin(5, GroupId(1));
+        generations.add(5, 1);
+        assert_eq!(generations.current_dead_bytes(), 99);
         let none = BTreeSet::new();
         assert_eq!(generations.worst(25, &none), Some(2));
         assert_eq!(generations.worst(25, &BTreeSet::from([2])), Some(1));

@@ -9,6 +9,7 @@
 //! `recover` (what happens when a directory is opened).
 
 mod activity;
+mod age;
 mod ballast;
 mod cell;
 mod corrupt;
@@ -29,6 +30,7 @@ mod log;
 mod manifest;
 pub mod mutant;
 mod options;
+mod pace;
 mod queue;
 mod read;
 mod recover;

@@ -10,6 +10,8 @@
 //! together: with `g` active groups a cold read finds `generation_bytes / g` bytes in one place.
 //! 64 MiB suits up to about 500 active groups; use 256 MiB up to 2,000 and more beyond.
 
+use std::time::Duration;
+
 use crate::Error;
 use crate::space::Watermarks;
 
@@ -18,6 +20,9 @@ use crate::space::Watermarks;
 pub struct Options {
     /// Log bytes after which the next generation begins. Allowed 64 KiB to 4 GiB.
     pub generation_bytes: u64,
+    /// Time after which a generation that holds anything ends, however small it is; one of which
+    /// half is dead ends after a twenty-fourth of it. Allowed 24 ms to 365 days.
+    pub generation_age: Duration,
     /// The writer merges requests into one batch up to this size. Allowed 4 KiB to 64 MiB.
     pub batch_bytes: usize,
     /// Bytes that may wait for the writer before callers wait. Allowed 64 KiB to 2 GiB.
@@ -54,6 +59,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             generation_bytes: 64 << 20,
+            generation_age: Duration::from_secs(24 * 3600),
             batch_bytes: 1 << 20,
             queue_bytes: 32 << 20,
             outstanding_batches: 8,
@@ -87,6 +93,8 @@ impl Options {
         };
         let generation = self.generation_bytes;
         check("generation_bytes", generation, 64 << 10, 4 << 30, "64 KiB to 4 GiB")?;
+        let age = u64::try_from(self.generation_age.as_millis()).unwrap_or(u64::MAX);
+        check("generation_age", age, 24, 365 * 86_400_000, "24 ms to 365 days")?;
         check("batch_bytes", self.batch_bytes as u64, 4 << 10, 64 << 20, "4 KiB to 64 MiB")?;
         check("queue_bytes", self.queue_bytes as u64, 64 << 10, 2 << 30, "64 KiB to 2 GiB")?;
         check("outstanding_batches", self.outstanding_batches as u64, 1, 64, "1 to 64")?;

@@ -21,17 +21,57 @@ use crate::{Durable, Entry, EntryId, Error, StateDelete, StatePut};
 const REQUEST_OVERHEAD: usize = 128;
 
 pub(crate) enum Op {
-    Append { cell: Arc<Cell>, create: bool, entries: Vec<Entry>, runs: Vec<Run>, durable: Durable },
-    Vote { cell: Arc<Cell>, create: bool, vote: Bytes, durable: Durable },
-    Truncate { cell: Arc<Cell>, cut: Cut },
-    Purge { cell: Arc<Cell>, create: bool, upto: EntryId, cut: Cut },
-    Reset { cell: Arc<Cell>, upto: EntryId, state: Vec<StatePut>, durable: Durable },
-    State { cell: Arc<Cell>, create: bool, puts: Vec<StatePut>, deletes: Vec<StateDelete> },
-    Drop { cell: Arc<Cell>, durable: Durable },
-    NodePut { key: Vec<u8>, value: Vec<u8>, durable: Durable },
-    Corrupt { cell: Arc<Cell> },
+    Append {
+        cell: Arc<Cell>,
+        create: bool,
+        entries: Vec<Entry>,
+        runs: Vec<Run>,
+        durable: Durable,
+    },
+    Vote {
+        cell: Arc<Cell>,
+        create: bool,
+        vote: Bytes,
+        durable: Durable,
+    },
+    Truncate {
+        cell: Arc<Cell>,
+        cut: Cut,
+    },
+    Purge {
+        cell: Arc<Cell>,
+        create: bool,
+        upto: EntryId,
+        cut: Cut,
+    },
+    Reset {
+        cell: Arc<Cell>,
+        upto: EntryId,
+        state: Vec<StatePut>,
+        durable: Durable,
+    },
+    State {
+        cell: Arc<Cell>,
+        create: bool,
+        puts: Vec<StatePut>,
+        deletes: Vec<StateDelete>,
+    },
+    Drop {
+        cell: Arc<Cell>,
+        durable: Durable,
+    },
+    NodePut {
+        key: Vec<u8>,
+        value: Vec<u8>,
+        durable: Durable,
+    },
+    Corrupt {
+        cell: Arc<Cell>,
+    },
     Move(Move),
     ForgetGenerations(Vec<u32>),
+    /// Ends this generation, if it is still being written, although it is not full.
+    EndGeneration(u32),
 }
 
 pub(crate) struct Request {

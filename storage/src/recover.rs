@@ -58,7 +58,7 @@ pub(crate) fn load(rocks: &Rocks) -> Result<Recovered, Error> {
         let group = found.finish(id)?;
         for segment in group.segments.iter() {
             let generation = table.entry(segment.generation).or_default();
-            generation.segments += 1;
+            generation.begin(id);
             generation.live += group.segments.live_of(segment);
         }
         cells.insert(id, Arc::new(Cell::new(id, group)));

@@ -1,5 +1,5 @@
 //! The background thread: drops the files of dead generations, rewrites the survivors of nearly
-//! dead ones, measures the disk.
+//! dead ones, ends those that are old, measures the disk.
 //!
 //! It is also where RocksDB is allowed to delete files (see `hold`), with the flushes of finished generations.
 //! Dropping is apart from the writer because unlinking a file can stall the file system for tens of
@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::counters::add;
+use crate::age::{Age, Current};
+use crate::counters::{add, load};
 use crate::db::Shared;
+use crate::pace::Pace;
 use crate::queue::Op;
 use crate::rocks::Rocks;
 use crate::{failpoint, fatal, keys};
@@ -98,15 +100,13 @@ impl Retire {
         self.inner.lock().dead.retain(|number| !gone.contains(number));
     }
 
-    /// Waits for a call or until it is time to look again. `tries` have been in vain; `flushing`: files are
-    /// about to become unnecessary.
-    fn wait(&self, tries: u32, flushing: bool) {
+    /// Waits for a call, at most `most` or until it is time to try again what was in vain `tries`
+    /// times.
+    fn wait(&self, tries: u32, most: Duration) {
         let mut inner = self.inner.lock();
-        let patience = match inner.dead.is_empty() {
-            _ if flushing => FLUSHING,
-            true => IDLE,
-            false => RETRY * (1 << tries.min(RETRY_DOUBLINGS)),
-        };
+        let again =
+            if inner.dead.is_empty() { IDLE } else { RETRY * (1 << tries.min(RETRY_DOUBLINGS)) };
+        let patience = again.min(most);
         let deadline = Instant::now() + patience;
         while !self.closing() && !inner.called {
             if self.wake.wait_until(&mut inner, deadline).timed_out() {
@@ -122,6 +122,8 @@ impl Retire {
 pub(crate) fn run(shared: &Shared, rocks: &Rocks) {
     let mut tries = 0;
     let mut measured: Option<Instant> = None;
+    let (mut age, mut pace) = (Age::new(Instant::now()), Pace::new(Instant::now()));
+    // Generations in which nothing could be moved in this round.
     let mut unmovable = BTreeSet::new();
     while !shared.retire.closing() {
         let dead = shared.retire.waiting();
@@ -137,19 +139,47 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks) {
             space::restore_ballast(shared);
             measured = Some(Instant::now());
         }
+        end_old(shared, &mut age);
         delete_unneeded(shared, rocks);
         let percent = shared.options.rewrite_below_percent;
         let worst = shared.generations.lock().worst(percent, &unmovable);
-        let moved = worst.is_some_and(|generation| survivors::rewrite(shared, rocks, generation));
-        if let Some(generation) = worst.filter(|_| !moved) {
-            // It holds what is damaged, or the log just changed: the others first.
-            unmovable.insert(generation);
-        } else if !moved {
-            unmovable.clear();
-            // Logs are to be used again as soon as their memtable is flushed.
-            let flushing = check(rocks.flush_pending());
-            shared.retire.wait(tries, flushing);
+        let mut patience = IDLE.min(shared.options.generation_age / 24);
+        if let Some(generation) = worst {
+            let pause = pace.wait(load(&shared.counters.bytes_appended), Instant::now());
+            if pause.is_zero() {
+                let moved = survivors::rewrite(shared, rocks, generation);
+                pace.spend(moved);
+                if moved == 0 {
+                    // It holds what is damaged, or the log just changed: the others first.
+                    unmovable.insert(generation);
+                }
+                continue;
+            }
+            patience = patience.min(pause);
         }
+        unmovable.clear();
+        // Logs are to be used again as soon as their memtable is flushed.
+        if check(rocks.flush_pending()) {
+            patience = patience.min(FLUSHING);
+        }
+        shared.retire.wait(tries, patience);
+    }
+}
+
+/// Has the writer end the generation it writes to, if that one is old.
+fn end_old(shared: &Shared, age: &mut Age) {
+    let current = {
+        let generations = shared.generations.lock();
+        Current {
+            number: generations.current(),
+            bytes: generations.current_bytes(),
+            dead: generations.current_dead_bytes(),
+            logged: load(&shared.counters.logged_bytes),
+        }
+    };
+    if age.is_over(current, Instant::now(), shared.options.generation_age) {
+        // Refused only when the store closes, which ends the generation as well.
+        drop(shared.queue.push(shared.queue.unbounded(0), Op::EndGeneration(current.number)));
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Staged {
     pub appended: Vec<(Arc<Cell>, u64)>,
     pub dropped: Vec<Arc<Cell>>,
     pub moved: Option<Moved>,
+    /// The generation to end after the write.
+    pub ends: Option<u32>,
     /// Failpoints to pass before and after the write.
     points: Vec<(&'static str, &'static str)>,
 }
@@ -46,6 +48,7 @@ impl Staged {
             appended: Vec::new(),
             dropped: Vec::new(),
             moved: None,
+            ends: None,
             points: Vec::new(),
         }
     }
@@ -120,6 +123,8 @@ impl Writer {
                 staged.points.push(("move.before", "move.after"));
                 staged.moved = Some(self.stage_move(request, &mut staged.batch));
             }
+            // Its turn comes when the batch is written, see `Writer::commit`.
+            Op::EndGeneration(number) => staged.ends = Some(number),
             Op::ForgetGenerations(numbers) => {
                 for &number in &numbers {
                     staged.batch.delete_cf(self.rocks.meta(), keys::generation(number));
@@ -146,7 +151,11 @@ impl Writer {
             generations.current()
         };
         let begun = cell.lock().segments.append(generation, first.id.index, count, bytes);
-        self.shared.generations.lock().add(generation, u64::from(begun.is_some()), bytes);
+        {
+            let mut generations = self.shared.generations.lock();
+            generations.add(generation, bytes);
+            begun.inspect(|_| generations.begin(generation, cell.id));
+        }
         let (log, meta) = (self.rocks.log(), self.rocks.meta());
         if let Some(segment) = begun {
             let key = keys::group(cell.id, Kind::Segment, segment.first);
@@ -272,6 +281,10 @@ impl Writer {
     ) {
         let column = self.rocks.state();
         for delete in deletes.iter().filter(|delete| delete.from < delete.to) {
+            if delete.is_one_key() {
+                staged.batch.delete_cf(column, keys::state(id, &delete.from));
+                continue;
+            }
             let (low, high) = (keys::state(id, &delete.from), keys::state(id, &delete.to));
             staged.batch.delete_range_cf(column, low, high);
         }

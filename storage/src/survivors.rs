@@ -2,8 +2,8 @@
 //!
 //! Groups keep their entries for different times, so a generation can be held by a few slow ones.
 //! When less than a quarter of it is live, the background thread copies the rest into the current
-//! generation, one move at a time through the writer. With that bound the copies add at most a
-//! third to what is written.
+//! generation, one move at a time through the writer and no faster than `pace` allows. With that
+//! bound the copies add at most a third to what is written.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
@@ -45,33 +45,44 @@ pub(crate) struct Moved {
     done: SyncSender<()>,
 }
 
-/// Moves some of what is live in `generation`. False: nothing could be moved.
-pub(crate) fn rewrite(shared: &Shared, rocks: &Rocks, generation: u32) -> bool {
-    let mut pieces = Vec::new();
-    let mut bytes = 0;
-    for cell in shared.cells.all() {
-        let live = {
+/// Moves some of what is live in `generation`; gives its bytes, 0 if nothing could be moved.
+pub(crate) fn rewrite(shared: &Shared, rocks: &Rocks, generation: u32) -> u64 {
+    let (mut pieces, mut bytes, mut asked) = (Vec::new(), 0, Vec::new());
+    while bytes < MOVE_BYTES {
+        let Some(group) = shared.generations.lock().take_group(generation) else { break };
+        add(&shared.counters.survivors_examined, 1);
+        let Some(cell) = shared.cells.find(group) else { continue };
+        let (live, damaged) = {
             let group = cell.lock();
-            // A damaged log stays where it is, for whoever wants to repair it.
-            group.segments.live_in(generation).filter(|_| group.corrupt.is_none())
+            (group.segments.live_in(generation), group.corrupt.is_some())
         };
         let Some((first, end)) = live else { continue };
-        if let Some(piece) =
-            read_piece(shared, rocks, cell, (generation, first, end), MOVE_BYTES - bytes)
-        {
+        // Also what is not moved now: it may be mended, and is looked for here then.
+        asked.push(Arc::clone(&cell));
+        if damaged {
+            // A damaged log stays where it is, for whoever wants to repair it.
+            continue;
+        }
+        let place = (generation, first, end);
+        if let Some(piece) = read_piece(shared, rocks, cell, place, MOVE_BYTES - bytes) {
             bytes += piece.bytes;
             pieces.push(piece);
         }
-        if bytes >= MOVE_BYTES {
-            break;
+    }
+    let moved = !pieces.is_empty() && move_pieces(shared, generation, pieces, bytes);
+    for cell in asked {
+        if cell.lock().segments.live_in(generation).is_some() {
+            shared.generations.lock().return_group(generation, cell.id);
         }
     }
-    if pieces.is_empty() {
-        return false;
-    }
-    tracing::debug!(generation, bytes, groups = pieces.len(), "rewriting survivors");
+    if moved { bytes } else { 0 }
+}
+
+/// Has the writer move the pieces. False: the store is closing.
+fn move_pieces(shared: &Shared, from: u32, pieces: Vec<Piece>, bytes: u64) -> bool {
+    tracing::debug!(generation = from, bytes, groups = pieces.len(), "rewriting survivors");
     let (done, finished) = mpsc::sync_channel(1);
-    let request = Move { from: generation, pieces, done };
+    let request = Move { from, pieces, done };
     let pushed = shared.queue.push_move(usize::try_from(bytes).unwrap_or(usize::MAX), request);
     pushed.is_ok() && finished.recv().is_ok()
 }
@@ -154,7 +165,8 @@ impl Writer {
             generations.wrote(piece.bytes);
             // First what comes, then what goes: a generation that keeps a part must not look dead.
             for put in &relocation.put {
-                generations.add(put.generation, 1, group.segments.live_of(put));
+                generations.begin(put.generation, piece.cell.id);
+                generations.add(put.generation, group.segments.live_of(put));
             }
             for gone in &relocation.gone {
                 generations.remove(gone.generation, 1, group.segments.live_of(gone));

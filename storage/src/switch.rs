@@ -5,6 +5,7 @@
 //! leaves of this, recovery reads the same map: without the batch it seeks the ends itself.
 
 use std::sync::Weak;
+use std::sync::atomic::Ordering;
 
 use rocksdb::WriteBatch;
 
@@ -43,6 +44,7 @@ impl Writer {
         if self.shared.flow.is_behind() {
             self.shared.watch.call();
         }
+        self.shared.counters.logged_bytes.store(0, Ordering::Relaxed);
         self.shared.generations.lock().switch();
         tracing::debug!(generation = next, sealed_bytes = total, "generation begun");
         self.retire_dead();

@@ -77,3 +77,18 @@ pub struct StateDelete {
     pub from: Vec<u8>,
     pub to: Vec<u8>,
 }
+
+impl StateDelete {
+    /// One key. It costs no more than overwriting it would, while a range stays in the way of every
+    /// read until it is compacted away.
+    pub fn key(key: Vec<u8>) -> StateDelete {
+        let mut to = key.clone();
+        to.push(0);
+        StateDelete { from: key, to }
+    }
+
+    /// True if no other key than `from` can be in the range.
+    pub(crate) fn is_one_key(&self) -> bool {
+        self.to.split_last().is_some_and(|(last, from)| *last == 0 && from == self.from)
+    }
+}

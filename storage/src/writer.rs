@@ -4,6 +4,7 @@
 //! memtable holds exactly one generation. It does not sync: see `sync`.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use rocksdb::WriteBatch;
@@ -78,7 +79,8 @@ impl Writer {
         staged.dropped.iter().for_each(|cell| self.shared.cells.forget(cell));
         self.shared.sync.submit(staged.callbacks);
         self.retire_dead();
-        if self.generation_is_full() {
+        let ends = staged.ends == Some(self.shared.generations.lock().current());
+        if (ends && self.logged > 0) || self.generation_is_full() {
             self.switch(false);
         }
     }
@@ -88,6 +90,7 @@ impl Writer {
             return;
         }
         self.logged += batch.size_in_bytes() as u64;
+        self.shared.counters.logged_bytes.store(self.logged, Ordering::Relaxed);
         let written = self.shared.activity.run(Lane::Write, || self.rocks.write(batch));
         if let Err(error) = written {
             fatal("cannot write", &error);

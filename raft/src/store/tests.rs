@@ -56,7 +56,8 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, Closing> for Builder {
         let machine = Arc::new(RwLock::new(Counter::default()));
         let running = tokio::sync::watch::Sender::new(());
         let machine = StateMachine::load(shared, machine, Arc::default(), running).unwrap();
-        Ok((Closing { db, _dir: dir }, LogStore::new(log, 1 << 20), machine))
+        let places = Arc::new(tokio::sync::Semaphore::new(1));
+        Ok((Closing { db, _dir: dir }, LogStore::new(log, 1 << 20, places), machine))
     }
 }
 

@@ -1,20 +1,20 @@
 //! A pipelined stream of append requests from one group to one follower.
 //!
-//! A pump takes requests from the core as fast as three bounds allow: the number of unanswered
-//! requests of this stream, its unanswered bytes, and the unanswered bytes of the whole peer. So a
-//! group whose follower is slow fills its own share and nobody else's. Answers come back in order,
-//! and each gives back what its request had taken.
+//! A pump takes requests from the core as fast as their bounds allow: the number of unanswered
+//! requests of this stream, and the bytes of `credits`, which are taken before the entries are read.
+//! So a group whose follower is slow fills its own share and nobody else's. Answers come back in
+//! order, and each gives back what its request had taken.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
-use openraft::EntryPayload;
 use openraft::base::BoxStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::credits::{Reads, StreamRoom, Taken};
 use super::link::{Appended, Link};
 use super::message;
 use super::peer::Peer;
@@ -24,10 +24,6 @@ use crate::types::{AppendRequest, AppendResult};
 
 /// Unanswered requests of a stream; the follower's core takes as many.
 pub(crate) const DEPTH: usize = 64;
-/// Unanswered bytes of a stream.
-const STREAM_BYTES: usize = 8 << 20;
-/// What a request costs besides its payloads.
-const REQUEST_BYTES: usize = 128;
 
 /// Why a stream ended.
 #[derive(Debug)]
@@ -46,8 +42,6 @@ pub(crate) struct Setting {
     pub shared: Arc<Shared>,
     pub catch_up: Arc<CatchUp>,
     pub idle: Duration,
-    /// All credits of the peer.
-    pub peer_bytes: usize,
 }
 
 /// Starts a stream over the present connection. Without one the stream fails only after it took a
@@ -66,64 +60,39 @@ where
     });
     let Some((link, id, answers)) = opened else {
         return Box::pin(stream::once(async move {
-            input.next().await;
+            Reads::Nobody.run(input.next()).await;
             Err(StreamEnd::Unreachable)
         }));
     };
     let (taken, unanswered) = mpsc::channel(DEPTH);
-    let idle = setting.idle;
-    let pump = tokio::spawn(pump(setting, Arc::clone(&link), id, input, taken)).abort_handle();
+    let Setting { peer, shared, catch_up, idle } = setting;
+    let group = shared.group.0;
+    let room = StreamRoom::new(peer, shared, catch_up);
+    let end = End { link: Arc::clone(&link), id };
+    let pump = pump(Arc::clone(&room), group, end, input, taken);
+    let pump = tokio::spawn(Reads::Stream(room).run(pump)).abort_handle();
     let state = Some((unanswered, answers, Guard { link, id, pump }));
     Box::pin(stream::unfold(state, move |state| next(state, idle)))
 }
 
-/// What an unanswered request holds.
-struct Taken {
-    _stream: OwnedSemaphorePermit,
-    _peer: OwnedSemaphorePermit,
-}
-
+/// Sends the requests that the core makes. Making one reads its entries, which waits for their room.
 async fn pump<S>(
-    setting: Setting,
-    link: Arc<Link>,
-    id: u64,
+    room: Arc<StreamRoom>,
+    group: u64,
+    end: End,
     mut input: S,
     taken: mpsc::Sender<Taken>,
 ) where
     S: Stream<Item = AppendRequest> + Send + Unpin + 'static,
 {
-    let Setting { peer, shared, catch_up, peer_bytes, .. } = setting;
-    let stream_room = Arc::new(Semaphore::new(STREAM_BYTES));
     while let Some(request) = input.next().await {
-        let bytes = size(&request);
-        if !request.entries.is_empty() && !shared.is_voter(peer.id) {
-            catch_up.take(bytes as u64).await;
-        }
-        // A request larger than the bound waits until it is alone.
-        let Ok(_stream) = acquire(&stream_room, bytes.min(STREAM_BYTES)).await else { return };
-        let Ok(_peer) = acquire(&peer.credits, bytes.min(peer_bytes)).await else { return };
-        if taken.send(Taken { _stream, _peer }).await.is_err() {
+        if taken.send(room.of_request().await).await.is_err() {
             return;
         }
-        if !link.send(message::append(id, shared.group.0, request)).await {
+        if !end.link.send(message::append(end.id, group, request)).await {
             return;
         }
     }
-}
-
-async fn acquire(
-    room: &Arc<Semaphore>,
-    bytes: usize,
-) -> Result<OwnedSemaphorePermit, tokio::sync::AcquireError> {
-    Arc::clone(room).acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX)).await
-}
-
-fn size(request: &AppendRequest) -> usize {
-    let payloads = request.entries.iter().map(|entry| match &entry.payload {
-        EntryPayload::Normal(data) => data.0.len(),
-        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
-    });
-    REQUEST_BYTES + payloads.sum::<usize>() + request.entries.len() * 32
 }
 
 type State = (mpsc::Receiver<Taken>, mpsc::Receiver<Appended>, Guard);
@@ -143,7 +112,7 @@ async fn next(
     }
 }
 
-/// Stops the pump and tells the follower when the core drops the stream.
+/// Stops the pump when the core drops the stream.
 struct Guard {
     link: Arc<Link>,
     id: u64,
@@ -153,6 +122,20 @@ struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.pump.abort();
-        self.link.close_stream(self.id);
+        self.link.forget_stream(self.id);
+    }
+}
+
+/// Tells the follower that nothing more comes. The pump has it, because only what is dropped with
+/// the pump is behind everything the pump still sends: an append behind the end of its stream would
+/// be taken for a new one, which nobody ends.
+struct End {
+    link: Arc<Link>,
+    id: u64,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.link.end_stream(self.id);
     }
 }

@@ -25,6 +25,8 @@ use crate::types::AppendResult;
 const OUT_FRAMES: usize = 1024;
 /// Requests that may wait for their answer.
 const PENDING_MAX: usize = 16_384;
+/// Batches of heartbeats after which those that nobody waits for any more are looked for.
+const BATCHES_SWEPT: usize = 256;
 
 /// An answer to a ping that took longer says nothing about the other clock: it, or this process, stood still.
 const CLOCK_READ_MAX: Duration = Duration::from_secs(2);
@@ -57,6 +59,9 @@ pub(crate) struct Link {
     closed: watch::Sender<bool>,
     waiting: Mutex<Waiting>,
     clock: Mutex<Clock>,
+    /// Streams that have ended and whose follower could not be told yet. Each was open once, so
+    /// they are as bounded as streams are.
+    ended: Mutex<Vec<u64>>,
 }
 
 /// What is known of the peer's wall clock.
@@ -75,6 +80,19 @@ struct Waiting {
     requests: HashMap<u64, oneshot::Sender<Answer>>,
     streams: HashMap<u64, mpsc::Sender<Appended>>,
     batches: HashMap<u64, Vec<Option<oneshot::Sender<Appended>>>>,
+    /// Number of batches at which to look for forgotten ones.
+    sweep_at: usize,
+}
+
+impl Waiting {
+    /// Forgets batches nobody waits for: whoever sends a heartbeat gives up by its own clock. So
+    /// what is kept is bounded by who waits, and that is one for each group.
+    fn sweep(&mut self) {
+        if self.batches.len() >= self.sweep_at {
+            self.batches.retain(|_, slots| slots.iter().flatten().any(|it| !it.is_closed()));
+            self.sweep_at = BATCHES_SWEPT.max(2 * self.batches.len());
+        }
+    }
 }
 
 impl Link {
@@ -90,6 +108,7 @@ impl Link {
             closed: watch::Sender::new(false),
             waiting: Mutex::default(),
             clock: Mutex::default(),
+            ended: Mutex::default(),
         });
         let (writer, reader) = (Arc::clone(&link), Arc::clone(&link));
         tokio::spawn(async move {
@@ -192,6 +211,7 @@ impl Link {
         let nonce = self.next.fetch_add(1, Ordering::Relaxed);
         self.clock.lock().pinged = Some((nonce, Instant::now()));
         drop(self.out.try_send(message::number(message::PING, nonce)));
+        self.tell_ended();
     }
 
     fn compare_clock(&self, nonce: u64, theirs: i64) {
@@ -210,11 +230,6 @@ impl Link {
     /// Queues a frame, waiting for room. False if the connection is over.
     pub async fn send(&self, frame: Frame) -> bool {
         self.out.send(frame).await.is_ok()
-    }
-
-    /// Queues a frame if there is room.
-    pub fn try_send(&self, frame: Frame) {
-        drop(self.out.try_send(frame));
     }
 
     /// Sends a request and waits for its answer, however long that takes: the caller has the clock.
@@ -255,10 +270,25 @@ impl Link {
         Some((id, from))
     }
 
-    /// Ends an append stream.
-    pub fn close_stream(&self, id: u64) {
+    /// Waits for no more answers of an append stream.
+    pub fn forget_stream(&self, id: u64) {
         self.waiting.lock().streams.remove(&id);
-        self.try_send(message::append_end(id));
+    }
+
+    /// Ends an append stream. Its follower is told now, or with the next ping for which there is
+    /// room: otherwise it would keep the stream as long as the connection lasts.
+    pub fn end_stream(&self, id: u64) {
+        self.ended.lock().push(id);
+        self.tell_ended();
+    }
+
+    fn tell_ended(&self) {
+        let mut ended = self.ended.lock();
+        while let Some(&id) = ended.last()
+            && self.out.try_send(message::append_end(id)).is_ok()
+        {
+            ended.pop();
+        }
     }
 
     /// Registers a batch of heartbeats; false if the connection is over.
@@ -268,9 +298,8 @@ impl Link {
         if waiting.over {
             return None;
         }
+        waiting.sweep();
         waiting.batches.insert(id, waiters.into_iter().map(Some).collect());
-        // Whoever sent a heartbeat gives up on it long before this many batches came after it.
-        waiting.batches.retain(|other, _| other + 4096 > id);
         Some(id)
     }
 }
@@ -286,3 +315,7 @@ impl Drop for Forget<'_> {
         self.link.waiting.lock().requests.remove(&self.id);
     }
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "simulation"))]
+mod tests;

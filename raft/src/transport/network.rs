@@ -83,7 +83,6 @@ impl Client {
             shared: Arc::clone(&self.factory.shared),
             catch_up: Arc::clone(&self.factory.catch_up),
             idle,
-            peer_bytes: self.factory.limits.peer_inflight_bytes,
         };
         Box::pin(append::open(setting, input).map(move |answer| {
             answer.map_err(|end| match end {

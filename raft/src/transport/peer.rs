@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, timeout};
 
+use super::credits::Credits;
 use super::heartbeat::{self, Heartbeat};
 use super::hello::{self, Hello, HelloError};
 use super::link::{Link, RequestError};
@@ -58,7 +59,7 @@ pub(crate) struct Peer {
     incarnation: AtomicU64,
     condition: Arc<AtomicU8>,
     /// Append bytes that may be unanswered.
-    pub credits: Arc<Semaphore>,
+    pub credits: Credits,
     wake: Notify,
     heartbeats: mpsc::Sender<Heartbeat>,
     problem: Mutex<Option<HelloError>>,
@@ -77,7 +78,7 @@ impl Peer {
             link: watch::Sender::new(None),
             incarnation: AtomicU64::new(0),
             condition: Arc::default(),
-            credits: Arc::new(Semaphore::new(common.limits.peer_inflight_bytes)),
+            credits: Credits::new(common.limits.peer_inflight_bytes),
             wake: Notify::new(),
             heartbeats,
             problem: Mutex::new(None),

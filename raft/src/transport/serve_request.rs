@@ -22,7 +22,7 @@ use crate::types::{AppendRequest, AppendResult};
 /// time share a frame, so one that is busy does not hold up the others.
 pub(crate) fn heartbeats(session: &Session, body: Bytes) -> std::io::Result<()> {
     let (batch, items) = message::read_heartbeats(body).map_err(invalid)?;
-    let place = match session.place() {
+    let place = match session.heartbeat_places(items.len()) {
         Ok(place) => place,
         Err(failed) => {
             let all = (0..items.len() as u32).map(|slot| (slot, Err(failed.clone()))).collect();

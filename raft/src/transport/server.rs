@@ -71,6 +71,9 @@ pub(crate) struct Session {
     pub out: mpsc::Sender<Frame>,
     /// Requests executed at the same time.
     pub requests: Arc<Semaphore>,
+    /// Heartbeats that wait for their group at the same time. Not requests: one that waits for a
+    /// disk must not be in the way of the others, nor a burst of requests in theirs.
+    pub heartbeats: Arc<Semaphore>,
 }
 
 async fn connection(
@@ -116,6 +119,7 @@ async fn connection(
         caller: if guest { Caller::Guest } else { Caller::Member(theirs.node) },
         out,
         requests: Arc::new(Semaphore::new(if guest { GUEST_REQUESTS } else { limits.requests })),
+        heartbeats: Arc::new(Semaphore::new(limits.streams)),
     };
     let frame_max = if guest { GUEST_FRAME_BYTES } else { limits.frame_bytes };
     tokio::select! {
@@ -198,6 +202,14 @@ impl Session {
     /// Queues an answer without waiting: a peer that does not read its answers is cut off.
     pub fn answer(&self, frame: Frame) -> std::io::Result<()> {
         self.out.try_send(frame).map_err(|_| frame::invalid("answers are not read".into()))
+    }
+
+    /// Places for heartbeats, or the answer that there are none. A leader sends a group's next one
+    /// when the last is answered or given up, so an honest one has about as many as streams.
+    pub fn heartbeat_places(&self, count: usize) -> Result<OwnedSemaphorePermit, Failed> {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let places = Arc::clone(&self.heartbeats).try_acquire_many_owned(count);
+        places.map_err(|_| Failed::new(Failure::Busy, "too many heartbeats"))
     }
 
     /// A place for one more request, or the answer that there is none.

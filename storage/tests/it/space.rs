@@ -1,6 +1,7 @@
 //! Space comes back: generations nobody needs are dropped, those of slow groups rewritten.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate_storage::{Db, GroupId, Log, Options};
 
@@ -69,6 +70,25 @@ fn a_dropped_group_gives_its_space_back_and_does_not_return() {
     assert_eq!(read_all(&log).iter().map(|entry| entry.id.index).collect::<Vec<_>>(), [4, 5, 6]);
 }
 
+#[test]
+fn what_is_purged_on_a_quiet_broker_goes_although_its_generation_is_not_full() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = Options { generation_age: Duration::from_millis(240), ..small() };
+    let db = Db::open(dir.path(), options).expect("open");
+    let log = db.log(GroupId(1));
+    fill(&log, 10, 1000);
+    eventually("what is old is in a table", || table_bytes(dir.path()) > 10_000);
+    wait(log.purge(id(1, 9))).expect("purge");
+    sync(&log);
+    eventually("the generation goes", || db.stats().generations_dropped > 0);
+    let idle = db.stats().generations;
+    fill(&log, 1, 1000);
+    wait(log.purge(id(1, 10))).expect("purge");
+    sync(&log);
+    eventually("so does the next", || db.stats().generations_dropped > 1);
+    assert!(db.stats().generations <= idle, "none begins while nothing is written");
+}
+
 /// One group keeps everything, four others are purged: a tenth of each generation stays.
 fn skewed(db: &Arc<Db>) -> Log {
     let slow = db.log(GroupId(1));
@@ -111,6 +131,22 @@ fn survivors_of_nearly_dead_generations_are_rewritten_and_stay_readable() {
     check(&db.log(GroupId(1)));
     fill(&db.log(GroupId(1)), 1, 1000);
     assert_eq!(read_all(&db.log(GroupId(1))).len(), 121);
+}
+
+#[test]
+fn survivors_are_found_without_asking_every_group() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = open(dir.path());
+    let idle: Vec<Log> = (100..1100).map(|group| db.log(GroupId(group))).collect();
+    idle.iter().for_each(|log| {
+        wait(log.append(entries(log.group(), 1, 0, 1, 100), ignore())).expect("append")
+    });
+    sync(&idle[0]);
+    skewed(&db);
+    eventually("survivors are rewritten", || db.stats().bytes_rewritten > 60_000);
+    let stats = db.stats();
+    // Five groups lie in each generation that is rewritten, in a few moves at most.
+    assert!(stats.survivors_examined < 20 * stats.generations_dropped.max(40), "{stats:?}");
 }
 
 #[test]

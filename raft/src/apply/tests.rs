@@ -1,0 +1,103 @@
+//! What checkpoints cost a group that is written to slowly.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use openraft::entry::RaftEntry;
+use quorate_storage::{Db, EntryId, GroupId, Options};
+use tempfile::TempDir;
+
+use super::*;
+use crate::checkpoint::QUIET;
+use crate::machine::Committed;
+use crate::types::{Data, Entry};
+
+/// A state that is large beside what changes it, and counts how often it is written down.
+#[derive(Clone, Default)]
+struct Large {
+    encoded: Arc<AtomicU64>,
+    needed_from: Arc<AtomicU64>,
+}
+
+const STATE_BYTES: usize = 50_000;
+
+impl Machine for Large {
+    type Reply = ();
+
+    fn apply(&mut self, _: Committed<'_>, _: &mut Effects) {}
+    fn encode(&self) -> Vec<u8> {
+        self.encoded.fetch_add(1, Ordering::Relaxed);
+        vec![0; STATE_BYTES]
+    }
+    fn decode(_: &[u8]) -> Result<Self, DecodeError> {
+        Ok(Self::default())
+    }
+    fn needed_from(&self) -> u64 {
+        self.needed_from.load(Ordering::Relaxed)
+    }
+}
+
+struct Setting {
+    machine: StateMachine,
+    large: Large,
+    shared: Arc<Shared>,
+    next: u64,
+    db: Arc<Db>,
+    _dir: TempDir,
+}
+
+impl Setting {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let db = Db::open(dir.path(), Options::default()).unwrap();
+        let log = db.log(GroupId(1));
+        let shared = Arc::new(Shared::new(GroupId(1), 1, vec![1], log, 1 << 20, None));
+        let large = Large::default();
+        let holder = Arc::new(RwLock::new(large.clone()));
+        let running = watch::Sender::new(());
+        let machine =
+            StateMachine::load(Arc::clone(&shared), holder, Arc::default(), running).unwrap();
+        Self { machine, large, shared, next: 0, db, _dir: dir }
+    }
+
+    async fn apply(&mut self, bytes: usize) {
+        let id = log_id(EntryId { term: 1, index: self.next });
+        self.next += 1;
+        let entry = Entry::new(id, EntryPayload::Normal(Data(vec![0; bytes].into())));
+        self.machine.apply(futures::stream::iter([Ok((entry, None))])).await.unwrap();
+    }
+
+    fn written(&self) -> u64 {
+        self.large.encoded.load(Ordering::Relaxed)
+    }
+}
+
+/// Every 15 s, at once for all groups, would be eight bytes written a byte for a thousand partitions.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trickle_is_not_written_down_again_and_again() {
+    let mut it = Setting::new();
+    it.apply(100).await;
+    let begun = Instant::now();
+    assert!(it.machine.checkpoint_if_old(begun + QUIET * 2).await.unwrap());
+    assert_eq!(it.written(), 1, "a group without any gets its first soon");
+    assert!(!it.shared.dirty.load(Ordering::Relaxed));
+    for _ in 0..20 {
+        it.apply(100).await;
+        assert!(!it.machine.checkpoint_if_old(Instant::now() + QUIET * 2).await.unwrap());
+        assert!(it.shared.dirty.load(Ordering::Relaxed), "it will be looked at again");
+    }
+    assert_eq!(it.written(), 1);
+    // Paid for, or late, or the log waits for it.
+    it.apply(STATE_BYTES * 16).await;
+    assert!(it.machine.checkpoint_if_old(Instant::now() + QUIET * 2).await.unwrap());
+    assert_eq!(it.written(), 2);
+    it.apply(100).await;
+    assert!(it.machine.checkpoint_if_old(Instant::now() + QUIET * 60).await.unwrap());
+    assert_eq!(it.written(), 3);
+    it.apply(100).await;
+    it.large.needed_from.store(it.next, Ordering::Relaxed);
+    assert!(it.machine.checkpoint_if_old(Instant::now() + QUIET * 2).await.unwrap());
+    assert_eq!(it.written(), 4);
+    assert!(it.machine.checkpoint_if_old(Instant::now() + QUIET * 99).await.unwrap());
+    assert_eq!(it.written(), 4, "nothing is left to write down");
+    it.db.close();
+}
