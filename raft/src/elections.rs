@@ -324,10 +324,15 @@ async fn campaign(replica: Arc<Replica>, campaigns: Arc<Semaphore>) {
         drop(replica.raft.trigger().elect(false).await);
         return;
     }
-    let (_, vote) = shared.role();
-    if vote.committed && vote.leader_id.voted_for == shared.me {
-        // It led when it stopped.
-        let started = timeout(CAMPAIGN, campaign_anew(&replica, vote.leader_id.term)).await;
+    let (state, vote) = shared.role();
+    let other = shared.view().voters().into_iter().find(|id| *id != shared.me);
+    if state != ServerState::Leader
+        && vote.committed
+        && vote.leader_id.voted_for == shared.me
+        && let Some(other) = other
+    {
+        // It led when it was last stopped.
+        let started = timeout(CAMPAIGN, campaign_anew(&replica, vote.leader_id.term, other)).await;
         tracing::debug!(group = shared.group.0, ?started, "campaigning after an own leadership");
         return;
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::{TransferLeaderRequest, VoteRequest};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::Error;
 use crate::membership::{CLOSE_ENTRIES, LOOK, lag, leading};
@@ -118,33 +118,41 @@ async fn see_through(replica: Arc<Replica>, to: u64) -> Result<(), Error> {
         }
         tracing::debug!(group = replica.shared.group.0, to, attempt, "did not take over");
     }
-    reclaim(&replica, term).await?;
+    reclaim(&replica, term, to).await?;
     Err(Error::Timeout("another node to take over"))
 }
 
-/// Ends a transfer that came to nothing: the leader gives its term up and campaigns for a new one.
-async fn reclaim(replica: &Replica, term: u64) -> Result<(), Error> {
+/// Ends a transfer to `to` that came to nothing: the leader gives its term up and campaigns for a new one.
+async fn reclaim(replica: &Replica, term: u64, to: u64) -> Result<(), Error> {
     tracing::info!(
         group = replica.shared.group.0,
         term,
         "nobody took over, this node campaigns again"
     );
-    campaign_anew(replica, term).await?;
+    while let Err(Error::Refused(_)) = campaign_anew(replica, term, to).await {
+        leading(replica)?;
+        sleep(LOOK).await;
+    }
     // If it is not elected the group is one without a leader, which `elections.rs` looks after.
     successor(replica, term).await;
     Ok(())
 }
 
-/// Campaigns where this node's own leadership of `term` is in the way, be it a present one or one found on the disk,
-/// whose vote the core keeps to itself and thus takes no campaign from. A vote for this node in the next term, granted
-/// by itself, ends either; from there it campaigns for the term after that, as a transfer does, so that the others
-/// grant it in spite of the lease.
-pub(crate) async fn campaign_anew(replica: &Replica, term: u64) -> Result<(), Error> {
+/// Campaigns where this node's own leadership of `term` is in the way: a present one, or one found on the disk, whose
+/// vote the core does not keep as it was and thus takes no campaign from. A vote in the next term for any other voter,
+/// who did not ask and is not told, ends either (Raft § 5.1: only the newest term counts). From there this node
+/// campaigns for the term after that, as a transfer does, so that the others grant it in spite of the lease.
+///
+/// [`Error::Refused`] if the log just grew, in which case nothing has changed.
+pub(crate) async fn campaign_anew(replica: &Replica, term: u64, other: u64) -> Result<(), Error> {
     let shared = &replica.shared;
-    let vote = Vote::new(term + 1, shared.me);
-    let mut own = VoteRequest::new(vote, shared.log.state().last.map(log_id));
-    own.leadership_transfer = true;
-    replica.raft.vote(own).await.map_err(|_| Error::Stopped)?;
+    let vote = Vote::new(term + 1, other);
+    let mut request = VoteRequest::new(vote, shared.log.state().last.map(log_id));
+    request.leadership_transfer = true;
+    let answer = replica.raft.vote(request).await.map_err(|_| Error::Stopped)?;
+    if !answer.vote_granted {
+        return Err(Error::Refused("the log grew, or there is a newer term".to_owned()));
+    }
     let campaign = TransferLeaderRequest::new(vote, shared.me, None);
     match replica.raft.handle_transfer_leader(campaign).await {
         Ok(_) => Ok(()),

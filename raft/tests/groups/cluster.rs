@@ -14,6 +14,8 @@ use tokio::runtime::Runtime;
 
 use super::ledger::{Ledger, note};
 
+/// Less than the core waits before it campaigns by itself: what comes sooner was seen to.
+pub const SOON: Duration = Duration::from_secs(8);
 pub const CLUSTER: u128 = 0xc1;
 /// Longest wait for any state.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use quorate_raft::{Error, Outcome, ProposeError};
+use tokio::time::timeout;
 
-use super::cluster::{Cluster, until};
+use super::cluster::{Cluster, SOON, until};
 use super::ledger::note;
 
 /// Groups with the given number of replicas each, led evenly by the three nodes.
@@ -195,6 +196,7 @@ async fn a_transfer_that_nobody_completes_leaves_a_leader_that_takes_writes() {
     // The core refuses proposals for as long as it leads the old term, so that must be over.
     let now = *cluster.group(leader, 1).leadership().borrow();
     assert!(now.term > term, "still the term in which nothing can be written: {now:?}");
-    let last = cluster.write(1, "after").await;
+    let written = timeout(SOON, cluster.write(1, "after")).await;
+    let last = written.expect("the group has a leader long before an election timeout");
     cluster.agree(1, &[1, 2, 3], last).await;
 }

@@ -2,17 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use quorate_raft::{Outcome, Role};
 use quorate_storage::GroupId;
 use tokio::time::timeout;
 
-use super::cluster::{Cluster, until};
+use super::cluster::{Cluster, SOON, until};
 use super::ledger::{POISON, poison};
-
-/// Less than the core waits before it campaigns by itself: what comes sooner was seen to.
-const SOON: Duration = Duration::from_secs(8);
 
 /// Waits until the node says that the group failed, and opens it again as its owner would.
 async fn recover(cluster: &mut Cluster, id: u64, preferred: &[u64]) {
