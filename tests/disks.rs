@@ -61,8 +61,8 @@ fn metric(broker: &Broker, name: &str) -> Option<f64> {
     text.lines().find_map(found)
 }
 
-/// Batches of random bytes until no more are taken; gives the offsets that were acknowledged.
-fn write_until_refused(cluster: &Cluster, topic: &str) -> i64 {
+/// Batches of random bytes from an offset on until no more are taken; gives the offset behind what was acknowledged.
+fn write_until_refused(cluster: &Cluster, topic: &str, begin: i64) -> i64 {
     let noise: Vec<u8> = {
         use rand::RngCore;
         let mut bytes = vec![0; 700_000];
@@ -71,7 +71,7 @@ fn write_until_refused(cluster: &Cluster, topic: &str) -> i64 {
     };
     let value = String::from_utf8(noise).unwrap();
     let batch = Batch::of(&[value.as_str()]).bytes();
-    let mut end = 0;
+    let mut end = begin;
     let mut wire = kafka::at_leader(cluster, topic, 0);
     loop {
         let answer = produce(&mut wire, topic, 0, &batch);
@@ -95,9 +95,13 @@ fn three_disks_that_fill_together_refuse_records_lose_nothing_and_heal_when_a_to
     let cluster = on_small_disks("disk-full", &[]);
     let load = with_load(&cluster);
     cluster.create_topic("big", 1, 3);
-    let acknowledged = write_until_refused(&cluster, "big");
+    // The first disk that is low refuses for all; it may get room again before the others are as full.
+    let mut acknowledged = 0;
+    cluster.wait("every disk is low", || {
+        acknowledged = write_until_refused(&cluster, "big", acknowledged);
+        cluster.running().all(|broker| disks(broker) == ["low"; 3]).then_some(())
+    });
     assert!(acknowledged > 50, "refused after {acknowledged} records, with the disk nearly empty");
-    wait_for_disks(&cluster, "low");
     let state = cluster.get("/v1/cluster");
     assert_eq!(state["healthy"], false);
     assert!(state["reasons"].to_string().contains("short of disk space"), "{state}");

@@ -80,13 +80,16 @@ fn what_is_purged_on_a_quiet_broker_goes_although_its_generation_is_not_full() {
     eventually("what is old is in a table", || table_bytes(dir.path()) > 10_000);
     wait(log.purge(id(1, 9))).expect("purge");
     sync(&log);
-    eventually("the generation goes", || db.stats().generations_dropped > 0);
-    let idle = db.stats().generations;
+    // A slow disk may have spread the entries over more than one.
+    let only_the_present_one = || db.stats().generations <= 1 && db.stats().live_bytes == 0;
+    eventually("the generation goes", only_the_present_one);
+    let dropped = db.stats().generations_dropped;
+    assert!(dropped > 0);
     fill(&log, 1, 1000);
     wait(log.purge(id(1, 10))).expect("purge");
     sync(&log);
-    eventually("so does the next", || db.stats().generations_dropped > 1);
-    assert!(db.stats().generations <= idle, "none begins while nothing is written");
+    eventually("so does the next", || db.stats().generations_dropped > dropped);
+    eventually("and none begins while nothing is written", only_the_present_one);
 }
 
 /// One group keeps everything, four others are purged: a tenth of each generation stays.
