@@ -149,7 +149,9 @@ pub(crate) fn raft_config(group: u64, leader_restore: bool) -> Config {
         broadcast_submitted_on_append: Some(true),
         enable_leader_restore: Some(leader_restore),
         enable_pre_vote: Some(true),
-        allow_log_reversion: None,
+        // A replica that was moved away and came back before its deletion may have been taken for the old one. Until it
+        // has what it lost it neither votes nor campaigns (`promise.rs`).
+        allow_log_reversion: Some(true),
         quorum_loss_probe_interval: Some(30_000),
         removed_leader_step_down: StepDownPolicy::After(150),
         ..Config::default()

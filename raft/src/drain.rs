@@ -11,15 +11,15 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::node::{Core, HAND_OVER, Node};
 use crate::transfer::hand_over;
 
 /// Groups handed over at the same time.
 const CONCURRENT: usize = 64;
-/// Between two looks at what the node leads while it is draining.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks at what the node leads while it is draining, first and longest.
+const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Why this node should not lead.
 pub(crate) struct Drain {
@@ -60,14 +60,16 @@ impl Drain {
 /// Hands leaderships over whenever there is a reason, until the node stops.
 pub(crate) async fn run(core: Arc<Core>) {
     let mut reasons = core.drain.reasons.subscribe();
+    let mut pause = LOOK.0;
     loop {
         if reasons.wait_for(|reasons| !reasons.is_empty()).await.is_err() {
             return;
         }
         hand_over_all(&core).await;
         tokio::select! {
-            _ = reasons.changed() => {}
-            () = sleep(LOOK) => {}
+            _ = reasons.changed() => pause = LOOK.0,
+            // Each attempt that fails stops its group's writes for a moment.
+            () = sleep(pause) => pause = (pause * 2).min(LOOK.1),
         }
     }
 }
@@ -77,7 +79,10 @@ pub(crate) async fn hand_over_all(core: &Arc<Core>) {
     let _alone = core.drain.handing.lock().await;
     let replicas = core.replicas();
     stream::iter(replicas.iter().filter(|replica| replica.shared.leads()))
-        .for_each_concurrent(CONCURRENT, |replica| hand_over(core, replica))
+        .for_each_concurrent(CONCURRENT, |replica| async {
+            // A core that is stuck must not keep the others; what was begun goes on by itself.
+            drop(timeout(HAND_OVER, hand_over(core, replica)).await);
+        })
         .await;
 }
 
@@ -99,7 +104,7 @@ impl Node {
     pub async fn hand_over(&self) {
         self.drain("the broker stops", true);
         let handed_over = hand_over_all(self.shared_core());
-        if tokio::time::timeout(HAND_OVER, handed_over).await.is_err() {
+        if timeout(HAND_OVER, handed_over).await.is_err() {
             tracing::info!("some groups were not handed over in time");
         }
     }

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::node::Core;
-use crate::replica::Shared;
+use crate::replica::{Replica, Shared};
 use crate::transfer;
 
 use looks::Looks;
@@ -101,13 +101,20 @@ async fn snapshots(core: &Core) {
     }
 }
 
-/// Replicas that have caught up with an earlier one of this node may ask for votes by themselves.
-fn voters(core: &Core) {
+/// Replicas that have caught up with an earlier one of this node, or whose log is whole again, may ask for votes by
+/// themselves.
+fn voters(core: &Arc<Core>) {
     let restricted =
         |shared: &Shared| shared.promised().is_some() || shared.unfit.load(Ordering::Relaxed);
     for replica in core.replicas().iter().filter(|replica| restricted(&replica.shared)) {
-        replica.raft.runtime_config().elect(replica.shared.may_lead());
+        let may_lead = replica.shared.may_lead();
+        replica.raft.runtime_config().elect(may_lead);
         replica.shared.refresh_ready();
+        replica.shared.unfit.store(replica.shared.log.corrupt().is_some(), Ordering::Relaxed);
+        // Nobody could take it over when the damage was found, or it was elected since.
+        if !may_lead && replica.shared.leads() {
+            give_away(core, replica);
+        }
     }
 }
 
@@ -121,10 +128,14 @@ fn damaged(core: &Arc<Core>) {
         replica.raft.runtime_config().elect(false);
         shared.refresh_ready();
         if shared.leads() {
-            let core = Arc::clone(core);
-            tokio::spawn(async move { transfer::hand_over(&core, &replica).await });
+            give_away(core, &replica);
         }
     }
+}
+
+fn give_away(core: &Arc<Core>, replica: &Arc<Replica>) {
+    let (core, replica) = (Arc::clone(core), Arc::clone(replica));
+    tokio::spawn(async move { transfer::hand_over(&core, &replica).await });
 }
 
 async fn checkpoints(core: &Core) {

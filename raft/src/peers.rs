@@ -126,7 +126,7 @@ impl Peers {
             None => {
                 Some(format!("node {id} is not a member of this cluster, or not known here yet"))
             }
-            // The right one is not named: whoever presents it is taken for the node.
+            // The right one is not named, lest somebody copies it.
             Some(known) if known.directory != directory => Some(format!(
                 "node {id} is registered with another data directory than {directory:032x}; \
                  a node that lost its directory needs a new id"

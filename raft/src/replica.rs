@@ -213,6 +213,7 @@ impl Shared {
     /// The leader is known to lead in this run; nothing has to be done about it.
     pub fn confirm(&self, leader: u64, term: u64) {
         *self.confirmed.lock() = Some((leader, term));
+        self.refresh_ready();
     }
 
     /// Forgets that the leader is known to lead, for example because its process restarted.
@@ -251,8 +252,16 @@ impl Shared {
             let view = self.view.read();
             let term = view.vote.leader_id.term;
             let fit = !self.is_aside() && self.log.corrupt().is_none();
-            // Nobody is sent to a leader that cannot serve.
-            let leader = view.leader().filter(|leader| fit || *leader != self.me);
+            // Nobody is sent to a leader that cannot serve, or one that is known from the disk alone: after a restart of
+            // all brokers that is who led before.
+            let known = |leader: u64| match leader == self.me {
+                true => fit && view.state == ServerState::Leader,
+                false => {
+                    Some(view.vote) != self.loaded_vote
+                        || *self.confirmed.lock() == Some((leader, term))
+                }
+            };
+            let leader = view.leader().filter(|leader| known(*leader));
             let ready = fit && view.state == ServerState::Leader && applied_term == Some(term);
             let since = current.ready_since.filter(|_| current.term == term);
             let ready_since = ready.then(|| since.unwrap_or_else(Instant::now));

@@ -123,7 +123,8 @@ impl Reader {
         from: u64,
         to: u64,
     ) -> Result<Vec<Entry>, io::Error> {
-        let cached = self.log.read_cached(from, to, self.append_bytes);
+        let most = room.target(self.append_bytes);
+        let cached = self.log.read_cached(from, to, most);
         let from_disk = cached.is_none();
         if let Some(stored) = cached {
             let entries = decoded(stored)?;
@@ -131,10 +132,10 @@ impl Reader {
                 return Ok(entries);
             }
         }
-        let mut bytes = self.append_bytes;
+        let mut bytes = most;
         loop {
             let taken = room.take(bytes, from_disk).await;
-            let entries = self.read(from, to, self.append_bytes).await?;
+            let entries = self.read(from, to, most).await?;
             let needed = credits::size(&entries);
             if entries.len() > 1 || needed <= bytes {
                 room.keep(taken, &entries);

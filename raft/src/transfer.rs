@@ -118,7 +118,9 @@ async fn see_through(replica: Arc<Replica>, to: u64) -> Result<(), Error> {
         }
         tracing::debug!(group = replica.shared.group.0, to, attempt, "did not take over");
     }
-    reclaim(&replica, term, to).await?;
+    if replica.shared.may_lead() {
+        reclaim(&replica, term, to).await?;
+    }
     Err(Error::Timeout("another node to take over"))
 }
 

@@ -91,6 +91,11 @@ impl Fencing {
         commands
     }
 
+    /// The one that should lead did not take over: it is not asked again at once.
+    pub(super) fn keep_leading(&mut self) {
+        self.better = None;
+    }
+
     /// Returns the voter that should lead instead, having heard more brokers than the leader for a while.
     /// More, not others: so the lead never goes round.
     pub(super) fn better_leader(

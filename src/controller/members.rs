@@ -83,7 +83,10 @@ impl Members {
                 Ok(()) => {
                     return tracing::info!(voter, "metadata is led by who hears more brokers");
                 }
-                Err(error) => tracing::debug!(voter, %error, "metadata leadership kept"),
+                Err(error) => {
+                    fencing.keep_leading();
+                    tracing::debug!(voter, %error, "metadata leadership kept");
+                }
             }
         }
         self.add_learners(&image, &status).await;

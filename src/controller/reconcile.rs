@@ -23,10 +23,12 @@ mod restarts;
 mod steps;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
 use quorate_storage::{Db, GroupId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -128,16 +130,22 @@ impl Reconciler {
         let mut broken = self.controller.node().failed_groups();
         let current = become_current(Arc::clone(&self.controller));
         tokio::pin!(current);
+        let mut planned_as_current = false;
         loop {
             let image = Arc::clone(&images.borrow_and_update());
             self.plan(&image);
+            // Never with the image at hand when it became current, which may be a much older one.
+            if self.progress.current() && !planned_as_current {
+                planned_as_current = true;
+                self.plan_everything();
+            }
             loop {
                 self.start(&image);
                 tokio::select! {
                     () = told_to(&mut stop) => return self.finish().await,
                     () = &mut current, if !self.progress.current() => {
                         self.progress.current.send_replace(true);
-                        self.plan_everything();
+                        break;
                     }
                     changed = images.changed() => match changed {
                         Ok(()) => break,
@@ -206,13 +214,27 @@ impl Reconciler {
                 false => next_step(image, me, group, held, current),
             };
             let Some(step) = step else { continue };
+            if step == Step::Delete && !self.is_deleted_now(group, held) {
+                // The image that says otherwise is the next one that is planned.
+                continue;
+            }
             if step == Step::Close {
                 self.restarts.failed(group, Instant::now());
             }
             let told = replica.and_then(|replica| replica.told.clone());
             self.held.insert(group, Replica { held, busy: true, told });
-            self.jobs.spawn(steps::take(Arc::clone(&self.controller), image, group, held, step));
+            let taken = steps::take(Arc::clone(&self.controller), image, group, held, step);
+            // A step that panics has failed and is tried again, as every other.
+            let taken = AssertUnwindSafe(taken).catch_unwind();
+            self.jobs.spawn(async move { taken.await.unwrap_or((group, held)) });
         }
+    }
+
+    /// Whether the newest image would have the replica deleted as well: it may have come back since.
+    fn is_deleted_now(&self, group: GroupId, held: Held) -> bool {
+        let newest = self.controller.metadata().image();
+        let me = self.controller.node().id();
+        next_step(&newest, me, group, held, true) == Some(Step::Delete)
     }
 
     fn ended(&mut self, image: &Image, group: GroupId, held: Held) {

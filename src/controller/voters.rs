@@ -43,6 +43,13 @@ pub(super) fn settle<'r>(
     if full.len() >= VOTERS {
         target = full;
     }
+    // An exchange that was cut off in its joint phase has one too many.
+    while target.len() > VOTERS {
+        let others = target.iter().copied().filter(|id| *id != now.leader);
+        let crowd = |id: &u64| (!fit.contains(id), neighbours(&target, *id, &rack), *id);
+        let Some(leaving) = others.max_by_key(crowd) else { break };
+        target.remove(&leaving);
+    }
     if !joint && target == *voters {
         return spread(now, rack);
     }

@@ -33,11 +33,13 @@ pub(crate) struct Age {
     begun: Instant,
     silent_since: Instant,
     logged: u64,
+    /// It took a load: what a trickle leaves is not worth a table of its own every few minutes.
+    loaded: bool,
 }
 
 impl Age {
     pub fn new(now: Instant) -> Age {
-        Age { number: None, begun: now, silent_since: now, logged: 0 }
+        Age { number: None, begun: now, silent_since: now, logged: 0, loaded: false }
     }
 
     /// Whether the generation is to end now.
@@ -49,13 +51,15 @@ impl Age {
             self.begun = now;
         }
         if current.logged > self.logged + SILENT_BYTES {
+            self.loaded |= now.saturating_duration_since(self.silent_since) < QUIET;
             (self.logged, self.silent_since) = (current.logged, now);
         }
         let age = now.saturating_duration_since(self.begun);
         let silent = now.saturating_duration_since(self.silent_since);
         let half_dead = current.dead >= current.bytes / 2;
         let old = age >= age_max || (half_dead && age >= age_max / HALF_DEAD_PART);
-        (current.bytes > 0 && old) || (current.logged >= WORTH_BYTES && silent >= QUIET)
+        (current.bytes > 0 && old)
+            || (self.loaded && current.logged >= WORTH_BYTES && silent >= QUIET)
     }
 }
 
@@ -107,5 +111,15 @@ mod tests {
         assert!(age.is_over(loaded((40 << 20) + 1000), last + QUIET, DAY));
         assert!(!age.is_over(Current { number: 8, ..loaded(1 << 20) }, last + QUIET, DAY));
         assert!(!age.is_over(Current { number: 8, ..loaded(1 << 20) }, last + 9 * QUIET, DAY));
+    }
+
+    #[test]
+    fn a_trickle_does_not_end_generations() {
+        let now = Instant::now();
+        let mut age = Age::new(now);
+        for second in 0..3_000 {
+            let trickle = Current { number: 7, bytes: 1, dead: 0, logged: 10_000 * second };
+            assert!(!age.is_over(trickle, now + Duration::from_secs(second), DAY), "{second}");
+        }
     }
 }

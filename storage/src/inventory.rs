@@ -108,12 +108,8 @@ impl Found {
             cut(&inventory.dir, &inventory.manifest)?;
         }
         match inventory.manifest.number {
-            0 => inventory.write()?,
-            _ => match inventory.note_now() {
-                // It proves less while RocksDB opens, and nothing else depends on it.
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
-                noted => noted?,
-            },
+            0 => inventory.write(&Note::default())?,
+            _ => inventory.note_now()?,
         }
         Ok(inventory)
     }
@@ -122,8 +118,8 @@ impl Found {
 impl Inventory {
     /// Notes what RocksDB changed since the last time; false if that is nothing. Synced when it returns.
     pub fn renew(&mut self) -> io::Result<bool> {
-        let number =
-            manifest::current(&self.dir)?.ok_or_else(|| io::Error::other("CURRENT is gone"))?;
+        let number = manifest::current(&self.dir)?
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let file = File::open(manifest::path(&self.dir, number))?;
         if number == self.noted.manifest && file.metadata()?.len() == self.noted.length {
             return Ok(false);
@@ -131,12 +127,22 @@ impl Inventory {
         if number != self.manifest.number {
             self.manifest = Manifest::new(number);
         }
-        self.manifest.read_on(&file)?;
+        if let Ending::Damaged(at) | Ending::Unknown(at) = self.manifest.read_on(&file)? {
+            let what = format!("manifest {number} is not readable at byte {at}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
         // What is noted must not be lost with the power, or the note would be too high.
         file.sync_data()?;
         let before = self.noted.length;
         self.note_now()?;
         Ok(self.noted.length != before)
+    }
+
+    /// Whether RocksDB has changed nothing since it was noted.
+    pub fn is_current(&self) -> io::Result<bool> {
+        let length = fs::metadata(manifest::path(&self.dir, self.noted.manifest))?.len();
+        Ok(length == self.noted.length
+            && manifest::current(&self.dir)? == Some(self.noted.manifest))
     }
 
     fn note_now(&mut self) -> io::Result<()> {
@@ -151,18 +157,18 @@ impl Inventory {
             logs: logs.filter(|number| *number >= needed).collect(),
         };
         if now != self.noted {
+            self.write(&now)?;
             self.noted = now;
-            self.write()?;
         }
         Ok(())
     }
 
     /// Replaces the note on disk; a crash leaves the old one or the new one.
-    fn write(&self) -> io::Result<()> {
+    fn write(&self, note: &Note) -> io::Result<()> {
         failpoint::hit("inventory.before");
         let next = self.dir.join(format!("{FILE}.next"));
         let mut file = File::create(&next)?;
-        file.write_all(self.noted.encode().as_bytes())?;
+        file.write_all(note.encode().as_bytes())?;
         file.sync_data()?;
         fs::rename(&next, self.dir.join(FILE))?;
         File::open(&self.dir)?.sync_all()?;
@@ -310,6 +316,9 @@ fn read_manifest(dir: &Path, number: u64) -> Result<(Manifest, Ending), Error> {
     let mut manifest = Manifest::new(number);
     let read = File::open(manifest::path(dir, number)).and_then(|file| manifest.read_on(&file));
     match read {
+        Ok(Ending::Unknown(at)) => Err(lost(&format!(
+            "manifest {number} has a record at byte {at} that is not known here"
+        ))),
         Ok(_) if !manifest.is_complete() => {
             Err(lost(&format!("manifest {number} ends before all that it must begin with")))
         }

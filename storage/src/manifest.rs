@@ -52,6 +52,8 @@ pub(crate) enum Ending {
     Whole,
     /// With bytes that are no record: where they begin.
     Damaged(u64),
+    /// With a whole record of a kind that is not known: where it begins.
+    Unknown(u64),
 }
 
 /// The number of the manifest that `CURRENT` names; none if there is no such file.
@@ -158,7 +160,7 @@ impl Manifest {
             };
             if matches!(part, Part::Full | Part::Last) {
                 let Some(edit) = Edit::decode(&record) else {
-                    return Ending::Damaged(begin + done as u64);
+                    return Ending::Unknown(begin + done as u64);
                 };
                 self.apply(edit);
                 self.checksum = crc32c::crc32c_append(self.checksum, &bytes[done..at]);

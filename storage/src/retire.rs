@@ -196,6 +196,10 @@ pub(crate) fn delete_unneeded(shared: &Shared, rocks: &Rocks) {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                 return tracing::warn!(%error, "no room to note what the store holds");
             }
+            // They stay as well while RocksDB's manifest cannot be read: it may be all that names them.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return tracing::error!(%error, "cannot note what the store holds, nothing is deleted");
+            }
             // A directory that was removed needs no note.
             Err(error) if error.kind() == io::ErrorKind::NotFound && shared.retire.closing() => {
                 return;

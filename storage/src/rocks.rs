@@ -36,7 +36,7 @@ impl Rocks {
 
     /// Deletes the files that no table, log or manifest in use needs. Blocks while it does.
     pub fn delete_unneeded_files(&self) -> Result<(), String> {
-        hold::let_go(&self.db)
+        hold::released(&self.db, || ())
     }
 
     /// Begins to compact, which a database just opened does not do; see `inventory`.
@@ -89,6 +89,12 @@ impl Rocks {
         let mut options = FlushOptions::default();
         options.set_wait(wait);
         self.db.flush_cfs_opt(&[self.log(), self.meta(), self.state()], &options)
+    }
+
+    /// The same without waiting, and the next log may be written over an old one, which RocksDB does only while it may
+    /// delete files.
+    pub fn flush_over_old_log(&self) -> Result<Result<(), rocksdb::Error>, String> {
+        hold::released(&self.db, || self.flush(false))
     }
 
     pub fn get(

@@ -95,10 +95,12 @@ impl Synced {
             return Ok(());
         }
         let Begun { log, before } = self.begun;
-        match found.last {
-            Some(last) => self.check(last),
-            None if log >= needed && self.noted > before => self.check(before),
-            None => self.check(in_tables),
+        match (found.last, found.damaged) {
+            (Some(last), _) => self.check(last),
+            (None, Some(damaged)) if damaged < log => self.check(0),
+            (None, _) if log >= needed && self.noted > before => self.check(before),
+            // What is damaged was begun since, so nothing in it was noted.
+            (None, _) => self.check(in_tables),
         }
     }
 
@@ -159,7 +161,7 @@ mod tests {
     }
 
     fn up_to(last: u64) -> Extent {
-        Extent { last: Some(last), behind: Vec::new() }
+        Extent { last: Some(last), ..Extent::default() }
     }
 
     #[test]
@@ -182,6 +184,18 @@ mod tests {
         assert!(synced.check_logs(&none, 4, 8).is_err(), "no table has write 9");
         let (_dir, synced) = noted(5);
         assert!(synced.check_logs(&none, 3, 9).is_ok(), "write 5 was before log 3");
+    }
+
+    #[test]
+    fn a_log_that_begins_with_damage_is_torn_if_it_was_begun_after_the_last_sync() {
+        let begins_damaged = |log| Extent { damaged: Some(log), ..Extent::default() };
+        let (_dir, synced) = noted(9);
+        assert!(synced.check_logs(&begins_damaged(4), 4, 9).is_ok(), "9 is in a table");
+        assert!(synced.check_logs(&begins_damaged(4), 4, 8).is_err(), "9 is in no table");
+        assert!(synced.check_logs(&begins_damaged(3), 3, 9).is_err(), "9 was in log 3");
+        let (_dir, synced) = noted(5);
+        assert!(synced.check_logs(&begins_damaged(3), 3, 5).is_ok(), "5 was before log 3");
+        assert!(synced.check_logs(&begins_damaged(2), 2, 5).is_err(), "5 was in log 2");
     }
 
     #[test]

@@ -16,8 +16,10 @@ const PREFIX: usize = 12;
 /// How far the logs of a directory go.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extent {
-    /// The newest write before the first one that is missing; none if there is no record, and 0 if the first is damaged.
+    /// The newest write before the first one that is missing; none if there is no record before that.
     pub last: Option<u64>,
+    /// The log that begins with damage where there is no record before.
+    pub damaged: Option<u64>,
     /// Logs that follow a missing write. None of theirs was synced if that one was not.
     pub behind: Vec<PathBuf>,
 }
@@ -29,6 +31,7 @@ pub(crate) struct Extent {
 /// another one follows: RocksDB begins a log only behind one that was written.
 pub(crate) fn extent(dir: &Path, needed: u64) -> io::Result<Extent> {
     let (mut last, mut damaged, mut emptied) = (None, false, false);
+    let mut begins_damaged = None;
     let mut logs = logs(dir)?.into_iter().filter(|(number, _)| *number >= needed);
     while let Some((number, path)) = logs.next() {
         let mut walk = Walk { number, first: None, last: None, record: Vec::new() };
@@ -40,13 +43,16 @@ pub(crate) fn extent(dir: &Path, needed: u64) -> io::Result<Extent> {
         };
         if !follows {
             let behind = std::iter::once(path).chain(logs.map(|(_, path)| path)).collect();
-            return Ok(Extent { last: last.or(damaged.then_some(0)), behind });
+            return Ok(Extent { last, damaged: begins_damaged, behind });
         }
         last = walk.last.or(last);
+        if last.is_none() && !whole {
+            begins_damaged = begins_damaged.or(Some(number));
+        }
         damaged = !whole || (damaged && walk.first.is_none());
         emptied = walk.first.is_none();
     }
-    Ok(Extent { last: last.or(damaged.then_some(0)), behind: Vec::new() })
+    Ok(Extent { last, damaged: begins_damaged, behind: Vec::new() })
 }
 
 pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
@@ -203,13 +209,14 @@ mod tests {
 
     #[test]
     fn damage_counts_only_where_a_write_is_missing() {
-        let found = |files: &[(u64, Vec<u8>)], needed| {
+        let extent_of = |files: &[(u64, Vec<u8>)], needed| {
             let dir = tempfile::tempdir().unwrap();
             for (number, bytes) in files {
                 fs::write(dir.path().join(format!("{number:06}.log")), bytes).unwrap();
             }
-            extent(dir.path(), needed).unwrap().last
+            extent(dir.path(), needed).unwrap()
         };
+        let found = |logs: &[(u64, Vec<u8>)], needed| extent_of(logs, needed).last;
         let whole = log_of(&[(1, 2), (3, 1)]);
         let tail = [whole.as_slice(), &[7; 40]].concat();
         let rotten = [&[whole[0] ^ 1], &whole[1..]].concat();
@@ -218,7 +225,8 @@ mod tests {
         assert_eq!(found(&[(4, tail.clone()), (5, next.clone())], 0), Some(6), "none is missing");
         assert_eq!(found(&[(4, tail.clone()), (5, later)], 0), Some(3), "write 4 is missing");
         assert_eq!(found(&[(4, tail), (5, Vec::new())], 0), Some(3));
-        assert_eq!(found(&[(4, rotten.clone()), (5, next.clone())], 0), Some(0), "from the first");
+        assert_eq!(found(&[(4, rotten.clone()), (5, next.clone())], 0), None, "from the first");
+        assert_eq!(extent_of(&[(4, rotten.clone()), (5, next.clone())], 0).damaged, Some(4));
         assert_eq!(
             found(&[(4, log_of(&[(1, 2)])), (5, next.clone())], 0),
             Some(2),

@@ -57,6 +57,9 @@ impl Writer {
         // The next open then finds every segment sealed and no log to replay.
         if self.logged > 0 {
             self.switch(true);
+        } else if let Err(error) = self.rocks.flush(true) {
+            // A switch just before may still be on its way to the disk.
+            fatal("cannot flush", &error);
         }
     }
 

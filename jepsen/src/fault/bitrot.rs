@@ -15,6 +15,9 @@ const WHY: &str = "its disk is rotten";
 /// What the log says of a broker that refused to start, and so has promised nothing since the damage.
 const REFUSED: &str = "the data directory is damaged";
 
+/// What it says of a group whose entries it no longer trusts, whatever is on the disk later.
+const SET_ASIDE: &str = "an entry is damaged on disk";
+
 /// A broker that was started on a rotten disk.
 pub struct Rot {
     id: u64,
@@ -88,13 +91,14 @@ fn put_back(
     damage: &Damage,
     ended: bool,
 ) -> anyhow::Result<&'static str> {
+    let set_aside = cluster.has_said(id, SET_ASIDE);
     if ended && cluster.last_words(id).contains(REFUSED) {
         // What it did to its files while it found out is undone as well.
         damage.undo_all()?;
         Ok("all files are put back")
-    } else if damage.undo()? {
+    } else if !set_aside && damage.undo()? {
         Ok("the damage is put back")
-    } else if ended {
+    } else if ended || set_aside {
         cluster.wipe(id)?;
         if cluster.spares() > 0 {
             stand_in(cluster, id)?;

@@ -6,6 +6,7 @@
 //! order, and each gives back what its request had taken.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
@@ -41,6 +42,8 @@ pub(crate) struct Setting {
     pub peer: Arc<Peer>,
     pub shared: Arc<Shared>,
     pub catch_up: Arc<CatchUp>,
+    /// False while the peer refuses the group's requests, for example because it has not opened it yet.
+    pub accepted: Arc<AtomicBool>,
     pub idle: Duration,
 }
 
@@ -65,14 +68,19 @@ where
         }));
     };
     let (taken, unanswered) = mpsc::channel(DEPTH);
-    let Setting { peer, shared, catch_up, idle } = setting;
+    let Setting { peer, shared, catch_up, accepted, idle } = setting;
     let group = shared.group.0;
-    let room = StreamRoom::new(peer, shared, catch_up);
+    let room = StreamRoom::new(peer, shared, catch_up, Arc::clone(&accepted));
     let end = End { link: Arc::clone(&link), id };
     let pump = pump(Arc::clone(&room), group, end, input, taken);
     let pump = tokio::spawn(Reads::Stream(room).run(pump)).abort_handle();
     let state = Some((unanswered, answers, Guard { link, id, pump }));
-    Box::pin(stream::unfold(state, move |state| next(state, idle)))
+    let answers = stream::unfold(state, move |state| next(state, idle));
+    Box::pin(answers.inspect(move |answer| match answer {
+        Ok(_) => accepted.store(true, Ordering::Relaxed),
+        Err(StreamEnd::Failed(_)) => accepted.store(false, Ordering::Relaxed),
+        Err(_) => {}
+    }))
 }
 
 /// Sends the requests that the core makes. Making one reads its entries, which waits for their room.

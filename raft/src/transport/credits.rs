@@ -7,12 +7,14 @@
 //! take a quarter of a peer's credits only, so that slow ones leave the rest to who is in step.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use openraft::EntryPayload;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::peer::Peer;
+use crate::METADATA_GROUP;
 use crate::catch_up::CatchUp;
 use crate::replica::Shared;
 use crate::types::Entry;
@@ -108,20 +110,38 @@ pub(crate) struct StreamRoom {
     shared: Arc<Shared>,
     pace: Arc<CatchUp>,
     stream: Bounded,
+    /// See [`StreamRoom::target`].
+    accepted: Arc<AtomicBool>,
     /// Taken by the read that was made last, for the request that carries what it found.
     for_request: Mutex<Option<Taken>>,
 }
 
 impl StreamRoom {
-    pub fn new(peer: Arc<Peer>, shared: Arc<Shared>, pace: Arc<CatchUp>) -> Arc<Self> {
+    pub fn new(
+        peer: Arc<Peer>,
+        shared: Arc<Shared>,
+        pace: Arc<CatchUp>,
+        accepted: Arc<AtomicBool>,
+    ) -> Arc<Self> {
         let stream = Bounded::new(STREAM_BYTES);
-        Arc::new(Self { peer, shared, pace, stream, for_request: Mutex::new(None) })
+        Arc::new(Self { peer, shared, pace, stream, accepted, for_request: Mutex::new(None) })
+    }
+
+    /// Bytes to read for the next request: one entry while the peer refuses the group's requests, because the core
+    /// waits out its backoff with the request in its hands, and so with the room.
+    pub fn target(&self, most: usize) -> usize {
+        if self.accepted.load(Ordering::Relaxed) { most } else { 1 }
+    }
+
+    /// Catching up is paced and shares a part of the room; the cluster's metadata is small and comes first.
+    fn catches_up(&self) -> bool {
+        self.shared.group != METADATA_GROUP && !self.shared.is_voter(self.peer.id)
     }
 
     /// Room for entries that are in memory anyway, if there is some at once. False for a replica
     /// without a vote, which is paced.
     pub fn try_keep(&self, entries: &[Entry]) -> bool {
-        if !self.shared.is_voter(self.peer.id) {
+        if self.catches_up() {
             return false;
         }
         let bytes = size(entries);
@@ -134,7 +154,7 @@ impl StreamRoom {
 
     /// Waits for room for `bytes`. `from_disk` says that they are not in the tail of the log.
     pub async fn take(&self, bytes: usize, from_disk: bool) -> Taken {
-        let learner = !self.shared.is_voter(self.peer.id);
+        let learner = self.catches_up();
         if learner {
             self.pace.ready().await;
         }
@@ -155,7 +175,7 @@ impl StreamRoom {
         if let Some(catch_up) = &mut taken.catch_up {
             self.peer.credits.catch_up.shrink(catch_up, bytes);
         }
-        if !self.shared.is_voter(self.peer.id) {
+        if self.catches_up() {
             self.pace.charge(bytes as u64);
         }
         *self.for_request.lock() = Some(taken);

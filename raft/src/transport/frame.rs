@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::wire::Put;
 
 /// Version of all frames. A peer with another one is told so in the handshake.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 /// Bytes of length and checksum.
 const HEAD: usize = 8;
 /// Segments below this are gathered before they are written.

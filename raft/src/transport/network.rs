@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -48,6 +49,8 @@ pub(crate) struct Factory {
 pub(crate) struct Client {
     peer: Arc<Peer>,
     factory: Factory,
+    /// The peer took the last request of the group.
+    accepted: Arc<AtomicBool>,
     heartbeats: bool,
 }
 
@@ -55,15 +58,21 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
     type Network = Client;
 
     async fn new_client(&mut self, target: u64, (): &()) -> Client {
-        Client { peer: self.peers.get_or_add(target), factory: self.clone(), heartbeats: false }
+        Client::new(self, target, false)
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, (): &()) -> Client {
-        Client { peer: self.peers.get_or_add(target), factory: self.clone(), heartbeats: true }
+        Client::new(self, target, true)
     }
 }
 
 impl Client {
+    fn new(factory: &Factory, target: u64, heartbeats: bool) -> Self {
+        let peer = factory.peers.get_or_add(target);
+        let accepted = Arc::new(AtomicBool::new(true));
+        Self { peer, factory: factory.clone(), accepted, heartbeats }
+    }
+
     fn group(&self) -> u64 {
         self.factory.shared.group.0
     }
@@ -82,6 +91,7 @@ impl Client {
             peer: Arc::clone(&self.peer),
             shared: Arc::clone(&self.factory.shared),
             catch_up: Arc::clone(&self.factory.catch_up),
+            accepted: Arc::clone(&self.accepted),
             idle,
         };
         Box::pin(append::open(setting, input).map(move |answer| {

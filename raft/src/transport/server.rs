@@ -100,7 +100,8 @@ async fn connection(
         }
     };
     let guest = theirs.node == GUEST;
-    // A directory's id is how a member shows that it is itself, so only members are told this one's.
+    // A directory's id tells a member from one that lost its disk, and is no secret: who reaches this port is trusted.
+    // A guest has no use for it.
     let me = match guest {
         true => Hello { directory: 0, ..core.me.clone() },
         false => core.me.clone(),

@@ -61,8 +61,7 @@ async fn accepts(cluster: &Cluster, group: u64) -> bool {
         let replica = &node.groups[&group];
         if replica.leadership().borrow().ready
             && let Ok(pending) = replica.propose(note("after"), None).await
-            && let Ok(Outcome::Applied { .. }) =
-                tokio::time::timeout(Duration::from_secs(1), pending).await
+            && let Ok(Outcome::Applied { .. }) = timeout(Duration::from_secs(1), pending).await
         {
             return true;
         }

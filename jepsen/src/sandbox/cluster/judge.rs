@@ -99,6 +99,13 @@ impl Cluster {
         tail.rsplit(STARTS).next().unwrap_or_default().to_owned()
     }
 
+    /// Whether a broker's log has these words since its last start.
+    pub fn has_said(&self, id: u64, words: &str) -> bool {
+        let text = self.broker(id).ok().and_then(|it| std::fs::read(&it.log).ok());
+        let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
+        text.rsplit(STARTS).next().is_some_and(|since| since.contains(words))
+    }
+
     /// The ends of all logs, for an error of the harness.
     pub(super) fn tails(&self) -> String {
         let started = self.brokers.iter().filter(|broker| broker.log.exists());

@@ -85,7 +85,12 @@ impl Setting {
             learners: BTreeSet::new(),
         });
         let pace = Arc::new(CatchUp::new(u64::MAX));
-        let room = StreamRoom::new(Arc::clone(&self.peer), Arc::new(shared), pace);
+        let room = StreamRoom::new(
+            Arc::clone(&self.peer),
+            Arc::new(shared),
+            pace,
+            Arc::new(AtomicBool::new(true)),
+        );
         let places = Arc::new(Semaphore::new(1));
         let mut store = LogStore::new(log, APPEND_BYTES, places);
         let mut reader = store.get_log_reader().await;
