@@ -26,16 +26,14 @@ pub(crate) fn hold(db: &DB) -> Result<(), String> {
     said(error)
 }
 
-/// Deletes what is held and not needed any more, in the calling thread, and runs something before it holds again.
+/// Deletes what is held and not needed any more, in the calling thread, and holds again.
 #[expect(unsafe_code, reason = "see above")]
-pub(crate) fn released<R>(db: &DB, run: impl FnOnce() -> R) -> Result<R, String> {
+pub(crate) fn let_go(db: &DB) -> Result<(), String> {
     let mut error = ptr::null_mut();
     // SAFETY: the pointer is that of an open database, which outlives the call.
     unsafe { rocksdb_enable_file_deletions(db.as_raw_ptr().cast(), &raw mut error) };
     said(error)?;
-    let result = run();
-    hold(db)?;
-    Ok(result)
+    hold(db)
 }
 
 /// What the C interface has to say: nothing, or a text that is ours to free.

@@ -138,13 +138,6 @@ impl Inventory {
         Ok(self.noted.length != before)
     }
 
-    /// Whether RocksDB has changed nothing since it was noted.
-    pub fn is_current(&self) -> io::Result<bool> {
-        let length = fs::metadata(manifest::path(&self.dir, self.noted.manifest))?.len();
-        Ok(length == self.noted.length
-            && manifest::current(&self.dir)? == Some(self.noted.manifest))
-    }
-
     fn note_now(&mut self) -> io::Result<()> {
         let manifest = &self.manifest;
         let needed = manifest.needed_log();

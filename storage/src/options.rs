@@ -40,8 +40,8 @@ pub struct Options {
     pub rewrite_below_percent: u32,
     /// Flush and compact past the page cache where the file system can (measured: 40 % less CPU).
     pub direct_io: bool,
-    /// Old write-ahead logs kept for overwriting, which spares the file system's journal. Each is
-    /// as large as a generation.
+    /// Old write-ahead logs kept for overwriting, which spares the file system's journal; each is as
+    /// large as a generation. RocksDB does so only while it may delete files, which is hardly ever.
     pub recycled_wals: usize,
     /// Files RocksDB keeps open; 0 takes half of the process's limit.
     pub max_open_files: i32,
@@ -68,7 +68,7 @@ impl Default for Options {
             block_cache_bytes: 32 << 20,
             rewrite_below_percent: 25,
             direct_io: true,
-            recycled_wals: 4,
+            recycled_wals: 0,
             max_open_files: 0,
             background_jobs: 8,
             free_bytes_low: 0,

@@ -158,7 +158,7 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks) {
             patience = patience.min(pause);
         }
         unmovable.clear();
-        // Logs are to be used again as soon as their memtable is flushed.
+        // Logs are to go as soon as their memtable is flushed.
         if check(rocks.flush_pending()) {
             patience = patience.min(FLUSHING);
         }

@@ -36,7 +36,7 @@ impl Rocks {
 
     /// Deletes the files that no table, log or manifest in use needs. Blocks while it does.
     pub fn delete_unneeded_files(&self) -> Result<(), String> {
-        hold::released(&self.db, || ())
+        hold::let_go(&self.db)
     }
 
     /// Begins to compact, which a database just opened does not do; see `inventory`.
@@ -89,12 +89,6 @@ impl Rocks {
         let mut options = FlushOptions::default();
         options.set_wait(wait);
         self.db.flush_cfs_opt(&[self.log(), self.meta(), self.state()], &options)
-    }
-
-    /// The same without waiting, and the next log may be written over an old one, which RocksDB does only while it may
-    /// delete files.
-    pub fn flush_over_old_log(&self) -> Result<Result<(), rocksdb::Error>, String> {
-        hold::released(&self.db, || self.flush(false))
     }
 
     pub fn get(
@@ -211,8 +205,7 @@ fn db_options(dir: &Path, options: &Options) -> Result<RocksOptions, rocksdb::Er
     // Flush and compaction past the page cache: they are written once and rarely read soon.
     db.set_use_direct_io_for_flush_and_compaction(options.direct_io && takes_direct_io(dir));
     db.set_bytes_per_sync(1 << 20);
-    // Overwriting an old log spares the file system a journal commit per fsync. Works only with
-    // point-in-time recovery, which is the default and what we need.
+    // Works only with point-in-time recovery, which is the default and what we need.
     db.set_recycle_log_file_num(options.recycled_wals);
     // A write-ahead log that is missing altogether is noticed on open.
     db.set_track_and_verify_wals_in_manifest(true);

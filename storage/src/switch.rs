@@ -29,7 +29,10 @@ impl Writer {
         let batch = self.seal(current, total, next);
         self.write(batch);
         failpoint::hit("switch.sealed");
-        self.shared.activity.run(Lane::Write, || self.flush(wait));
+        let flushed = self.shared.activity.run(Lane::Write, || self.rocks.flush(wait));
+        if let Err(error) = flushed {
+            fatal("cannot flush", &error);
+        }
         // Nobody else writes, so the next write is the first of the log that was begun with the flush.
         match Begun::find(&self.shared.dir, || self.rocks.latest_write()) {
             Ok(begun) => *self.shared.begun.lock() = begun,
@@ -46,21 +49,6 @@ impl Writer {
         tracing::debug!(generation = next, sealed_bytes = total, "generation begun");
         self.retire_dead();
         self.shared.retire.call();
-    }
-
-    /// With all that may be deleted noted and deleted, RocksDB may take an old log for the next one.
-    fn flush(&self, wait: bool) {
-        let inventory = self.shared.inventory.try_lock();
-        let noted = inventory.as_ref().is_some_and(|it| it.is_current().unwrap_or(false));
-        let flushed = match noted && !wait {
-            true => self.rocks.flush_over_old_log(),
-            false => Ok(self.rocks.flush(wait)),
-        };
-        match flushed {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => fatal("cannot flush", &error),
-            Err(error) => fatal("cannot hold files", &error),
-        }
     }
 
     fn seal(&mut self, current: u32, total: u64, next: u32) -> WriteBatch {

@@ -131,3 +131,27 @@ async fn a_partition_whose_core_panicked_is_open_again_with_what_it_had() {
     }
     assert!(alone.controller.node().failed_groups().borrow().contains_key(&group));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_came_back_is_not_deleted_on_the_word_of_an_older_image() {
+    let alone = Alone::start().await;
+    let topic = NewTopic { name: "t".into(), partitions: Some(1), ..NewTopic::default() };
+    alone.submit(Command::CreateTopic { id: Uuid::from_u128(1), topic }).await;
+    let newest = alone.controller.metadata().image();
+    let group = newest.topics["t"].partitions[0].group;
+    let partition = alone.ready(group, None).await;
+    assert_eq!(append(&partition).await, 0);
+
+    // A driver that knows the image of before, in which the replica was elsewhere.
+    let mut older = newest.as_ref().clone();
+    let topic = Arc::make_mut(older.topics.get_mut("t").unwrap());
+    topic.partitions[0].replicas = vec![2];
+    let progress = Arc::new(Progress::default());
+    progress.current.send_replace(true);
+    let mut driver = Reconciler::new(Arc::clone(&alone.controller), &alone.db, progress);
+    assert!(driver.held.contains_key(&group));
+    driver.due = [group].into();
+    driver.start(&older);
+    assert!(driver.jobs.is_empty(), "nothing is done about it");
+    assert_eq!(append(&partition).await, 1);
+}

@@ -92,26 +92,6 @@ fn what_is_purged_on_a_quiet_broker_goes_although_its_generation_is_not_full() {
     eventually("and none begins while nothing is written", only_the_present_one);
 }
 
-/// Written over, a log costs no commit of the file system's journal per sync. RocksDB does that only while it may delete
-/// files, which is hardly ever.
-#[test]
-fn old_logs_are_written_over() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let db = open(dir.path());
-    let log = db.log(GroupId(1));
-    let logs = || {
-        let files = std::fs::read_dir(dir.path()).expect("files").flatten();
-        files.filter(|file| file.file_name().to_string_lossy().ends_with(".log")).count()
-    };
-    for _ in 0..20 {
-        fill(&log, 70, 1000);
-        eventually("the old log is noted not to be needed", || logs() <= 1 + small().recycled_wals);
-    }
-    let said = std::fs::read_to_string(dir.path().join("LOG")).expect("RocksDB's own log");
-    let over = said.matches("from recycle list").count();
-    assert!(over >= 8, "of 20 logs {over} were written over an old one");
-}
-
 /// One group keeps everything, four others are purged: a tenth of each generation stays.
 fn skewed(db: &Arc<Db>) -> Log {
     let slow = db.log(GroupId(1));
