@@ -283,9 +283,18 @@ impl Edit {
         if tag != 7 {
             let (_first_write, _last_write) = (input.number()?, input.number()?);
         }
-        while tag == 103 {
+        if tag == 103 {
+            self.table_fields(input)?;
+        }
+        self.tables.push((number, size));
+        Some(())
+    }
+
+    /// What may be said of a table by name.
+    fn table_fields(&mut self, input: &mut Input<'_>) -> Option<()> {
+        loop {
             match input.number()? {
-                1 => break,
+                1 => return Some(()),
                 3 => {
                     let log = u64::from_le_bytes(input.bytes()?.try_into().ok()?);
                     self.min_log = self.min_log.max(log);
@@ -293,8 +302,6 @@ impl Edit {
                 _ => drop(input.bytes()?),
             }
         }
-        self.tables.push((number, size));
-        Some(())
     }
 }
 

@@ -142,7 +142,7 @@ fn survivors_are_found_without_asking_every_group() {
     let db = open(dir.path());
     let idle: Vec<Log> = (100..1100).map(|group| db.log(GroupId(group))).collect();
     idle.iter().for_each(|log| {
-        wait(log.append(entries(log.group(), 1, 0, 1, 100), ignore())).expect("append")
+        wait(log.append(entries(log.group(), 1, 0, 1, 100), ignore())).expect("append");
     });
     sync(&idle[0]);
     skewed(&db);
