@@ -329,6 +329,7 @@ async fn campaign(replica: Arc<Replica>, campaigns: Arc<Semaphore>) {
     if state != ServerState::Leader
         && vote.committed
         && vote.leader_id.voted_for == shared.me
+        && shared.is_loaded(vote)
         && let Some(other) = other
     {
         // It led when it was last stopped.

@@ -221,6 +221,11 @@ impl Shared {
         *self.confirmed.lock() = None;
     }
 
+    /// Whether a vote is the one found on the disk when the group was opened.
+    pub fn is_loaded(&self, vote: Vote) -> bool {
+        self.loaded_vote == Some(vote)
+    }
+
     /// True if the present leader is known to lead in this run.
     pub fn is_confirmed(&self) -> bool {
         let view = self.view.read();
