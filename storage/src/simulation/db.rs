@@ -101,7 +101,7 @@ impl Db {
 
     /// Never: a simulated disk keeps what it has.
     pub async fn corruption(&self) {
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 
     pub(super) fn read<R>(&self, read: impl FnOnce(&Inner) -> R) -> Result<R, Error> {
