@@ -1,8 +1,9 @@
 //! A node that should not lead: it says so, and gives its leaderships away.
 //!
-//! There may be several reasons at a time (it stops, the cluster has fenced it, its clock is wrong); each is set and withdrawn by whoever knows it. While there is one, the node hands over every
-//! group that somebody else can lead, refuses to take any over, and campaigns behind all others. It still
-//! votes, follows, and leads what nobody else can: a group with a poor leader is better than one without.
+//! There may be several reasons at a time (it stops, the cluster has fenced it, its clock is wrong); each is set and
+//! withdrawn by whoever knows it. While there is one, the node hands over every group that somebody else can lead,
+//! refuses to take any over, and campaigns behind all others. It still votes, follows, and leads what nobody else can: a
+//! group with a poor leader is better than one without.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

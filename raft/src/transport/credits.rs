@@ -160,7 +160,8 @@ impl StreamRoom {
         }
         let credits = &self.peer.credits;
         let stream = self.stream.take(bytes).await;
-        let catch_up = match learner || from_disk {
+        let shared_part = learner || (from_disk && self.shared.group != METADATA_GROUP);
+        let catch_up = match shared_part {
             true => Some(credits.catch_up.take(bytes).await),
             false => None,
         };

@@ -1,4 +1,7 @@
-//! Calls C++ through its bindings, and tells the token it was built with.
+//! Calls C++ through its bindings with the broker's allocator, and tells the token it was built with.
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[allow(non_upper_case_globals, non_camel_case_types, non_snake_case, dead_code, reason = "made by bindgen")]
 mod native {
