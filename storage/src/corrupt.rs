@@ -12,13 +12,20 @@ use crate::db::Shared;
 use crate::group::Cell;
 use crate::queue::Op;
 
-/// Marks the group if the entry is still part of its log.
-pub(crate) fn mark(shared: &Shared, cell: &Arc<Cell>, index: u64, reason: &dyn Display) {
+/// Marks the group as damaged at `index`, unless its log changed since it had `version`: then another entry may be
+/// there by now, and whoever read has to read again. False in that case.
+pub(crate) fn mark(
+    shared: &Shared,
+    cell: &Arc<Cell>,
+    (version, index): (u64, u64),
+    reason: &dyn Display,
+) -> bool {
     let mut group = cell.lock();
-    if !(group.start()..group.end()).contains(&index)
-        || group.corrupt.is_some_and(|known| known <= index)
-    {
-        return;
+    if group.version != version {
+        return false;
+    }
+    if group.corrupt.is_some_and(|known| known <= index) {
+        return true;
     }
     group.corrupt = Some(index);
     let op = Op::Corrupt { cell: Arc::clone(cell) };
@@ -30,4 +37,33 @@ pub(crate) fn mark(shared: &Shared, cell: &Arc<Cell>, index: u64, reason: &dyn D
         "an entry is damaged on disk: its group votes, but does not lead or serve here"
     );
     shared.corruption.notify_one();
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{Db, Entry, EntryId, EntryKind, GroupId, Options};
+
+    #[test]
+    fn what_was_read_before_the_log_changed_is_not_held_against_what_is_there_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(dir.path(), Options::default()).unwrap();
+        let cell = Arc::new(Cell::new(GroupId(1), crate::group::Group::default()));
+        let id = |index| EntryId { term: 1, index };
+        let entry = |index| Entry { id: id(index), kind: EntryKind::Blank, payload: Bytes::new() };
+        let entries: Vec<Entry> = (1..=5).map(entry).collect();
+        cell.lock().append(&entries).unwrap();
+        let before = cell.lock().version;
+        cell.lock().truncate(Some(3)).unwrap();
+        cell.lock().append(&entries[3..]).unwrap();
+        assert!(!mark(&db.shared, &cell, (before, 4), &"it was cut off meanwhile"));
+        assert_eq!(cell.lock().corrupt, None);
+        let now = cell.lock().version;
+        assert!(mark(&db.shared, &cell, (now, 4), &"its checksum is wrong"));
+        assert_eq!(cell.lock().corrupt, Some(4));
+        db.close();
+    }
 }

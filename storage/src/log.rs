@@ -13,7 +13,7 @@ use crate::entry;
 use crate::group::Cell;
 use crate::queue::Op;
 use crate::{
-    Durable, Entry, EntryId, Error, GroupId, LogState, StateDelete, StatePut, corrupt, read, state,
+    Durable, Entry, EntryId, Error, GroupId, LogState, StateDelete, StatePut, read, state,
 };
 
 /// A group's log, vote and replicated state. Cloning is cheap and gives the same group.
@@ -152,12 +152,8 @@ impl Log {
         if let Some(answer) = self.read_cached(from, to, bytes_max) {
             return answer;
         }
-        let found =
-            self.db.with_rocks(|rocks| read::read(rocks, &self.cell, from, to, bytes_max))?;
-        if let Err(Error::Corrupt { index, reason, .. }) = &found {
-            corrupt::mark(&self.db.shared, &self.cell, *index, reason);
-        }
-        found
+        let shared = &self.db.shared;
+        self.db.with_rocks(|rocks| read::read(shared, rocks, &self.cell, from, to, bytes_max))?
     }
 
     /// Like [`Log::read`] if memory has the answer, which it looks up once; None if it takes the

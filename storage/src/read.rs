@@ -4,10 +4,12 @@
 //! log was cut or an entry moved meanwhile, the group's version tells, and the read starts over.
 //! An entry that cannot be read where an unchanged map says it is, is damaged: see `corrupt`.
 
-use crate::entry;
+use std::sync::Arc;
+
+use crate::db::Shared;
 use crate::group::{Cell, Group};
 use crate::rocks::Rocks;
-use crate::{Entry, Error, keys};
+use crate::{Entry, Error, corrupt, entry, keys};
 
 const MISSING: &str = "it is not where it was written";
 
@@ -16,14 +18,15 @@ const PARTS: usize = 64;
 
 /// Entries `[from, to)` that fit into `bytes_max`, at least one if there is one.
 pub(crate) fn read(
+    shared: &Shared,
     rocks: &Rocks,
-    cell: &Cell,
+    cell: &Arc<Cell>,
     from: u64,
     to: u64,
     bytes_max: usize,
 ) -> Result<Vec<Entry>, Error> {
     loop {
-        let mut attempt = Attempt { rocks, cell, bytes_left: bytes_max, out: Vec::new() };
+        let mut attempt = Attempt { shared, rocks, cell, bytes_left: bytes_max, out: Vec::new() };
         if attempt.run(from, to)? {
             return Ok(attempt.out);
         }
@@ -58,8 +61,9 @@ fn begin(group: &Group, from: u64) -> Result<u64, Error> {
 }
 
 struct Attempt<'a> {
+    shared: &'a Shared,
     rocks: &'a Rocks,
-    cell: &'a Cell,
+    cell: &'a Arc<Cell>,
     bytes_left: usize,
     out: Vec<Entry>,
 }
@@ -146,12 +150,12 @@ impl Attempt<'_> {
 
     /// What was read before it is an answer too; who reads on begins here.
     fn bad(&self, version: u64, index: u64, reason: String) -> Result<bool, Error> {
-        if self.cell.lock().version != version {
-            return Ok(false);
+        if !self.out.is_empty() {
+            return Ok(self.cell.lock().version == version);
         }
-        match self.out.is_empty() {
+        match corrupt::mark(self.shared, self.cell, (version, index), &reason) {
             true => Err(Error::Corrupt { group: self.cell.id, index, reason }),
-            false => Ok(true),
+            false => Ok(false),
         }
     }
 }

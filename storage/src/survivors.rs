@@ -39,6 +39,14 @@ struct Piece {
     bytes: u64,
 }
 
+/// Where the map says that entries `[first, end)` of a group are, as long as the group has this version.
+struct Place {
+    generation: u32,
+    first: u64,
+    end: u64,
+    version: u64,
+}
+
 /// A move whose batch is about to be written.
 pub(crate) struct Moved {
     pieces: Vec<(Piece, Relocation)>,
@@ -52,9 +60,9 @@ pub(crate) fn rewrite(shared: &Shared, rocks: &Rocks, generation: u32) -> u64 {
         let Some(group) = shared.generations.lock().take_group(generation) else { break };
         add(&shared.counters.survivors_examined, 1);
         let Some(cell) = shared.cells.find(group) else { continue };
-        let (live, damaged) = {
+        let (version, live, damaged) = {
             let group = cell.lock();
-            (group.segments.live_in(generation), group.corrupt.is_some())
+            (group.version, group.segments.live_in(generation), group.corrupt.is_some())
         };
         let Some((first, end)) = live else { continue };
         // Also what is not moved now: it may be mended, and is looked for here then.
@@ -63,8 +71,8 @@ pub(crate) fn rewrite(shared: &Shared, rocks: &Rocks, generation: u32) -> u64 {
             // A damaged log stays where it is, for whoever wants to repair it.
             continue;
         }
-        let place = (generation, first, end);
-        if let Some(piece) = read_piece(shared, rocks, cell, place, MOVE_BYTES - bytes) {
+        let place = Place { generation, first, end, version };
+        if let Some(piece) = read_piece(shared, rocks, cell, &place, MOVE_BYTES - bytes) {
             bytes += piece.bytes;
             pieces.push(piece);
         }
@@ -93,9 +101,10 @@ fn read_piece(
     shared: &Shared,
     rocks: &Rocks,
     cell: Arc<Cell>,
-    (generation, first, end): (u32, u64, u64),
+    place: &Place,
     bytes_max: u64,
 ) -> Option<Piece> {
+    let Place { generation, first, end, version } = *place;
     let low = keys::entry(generation, cell.id, first);
     let high = keys::entry(generation, cell.id, end);
     let mut values = Vec::new();
@@ -108,7 +117,7 @@ fn read_piece(
             break;
         }
         if entry::verify(cell.id, index, value).is_none() {
-            corrupt::mark(shared, &cell, index, &"its checksum is wrong");
+            corrupt::mark(shared, &cell, (version, index), &"its checksum is wrong");
             return None;
         }
         values.push(value.to_vec());
@@ -121,7 +130,8 @@ fn read_piece(
     match entries.status() {
         Ok(()) => {}
         Err(error) if error.kind() == rocksdb::ErrorKind::Corruption => {
-            corrupt::mark(shared, &cell, first + values.len() as u64, &error);
+            let index = first + values.len() as u64;
+            corrupt::mark(shared, &cell, (version, index), &error);
             return None;
         }
         Err(error) => fatal("cannot read entries to move", &error),
