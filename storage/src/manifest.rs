@@ -145,7 +145,7 @@ impl Manifest {
                 at += room;
                 continue;
             }
-            let part = match fragment(block, self.number) {
+            let part = match fragment(block) {
                 Found::Fragment(part, payload, length) => {
                     if matches!(part, Part::Full | Part::First) {
                         record.clear();

@@ -40,9 +40,8 @@ pub struct Options {
     pub rewrite_below_percent: u32,
     /// Flush and compact past the page cache where the file system can (measured: 40 % less CPU).
     pub direct_io: bool,
-    /// Old write-ahead logs kept for overwriting, which spares the file system's journal; each is as
-    /// large as a generation. RocksDB does so only while it may delete files, which is hardly ever.
-    pub recycled_wals: usize,
+    /// Size of RocksDB's manifest at which it begins another. It is read as a whole when the store opens.
+    pub manifest_bytes: usize,
     /// Files RocksDB keeps open; 0 takes half of the process's limit.
     pub max_open_files: i32,
     /// Threads for flushes and compactions, a quarter of them for flushes. Allowed 1 to 64.
@@ -68,7 +67,7 @@ impl Default for Options {
             block_cache_bytes: 32 << 20,
             rewrite_below_percent: 25,
             direct_io: true,
-            recycled_wals: 0,
+            manifest_bytes: 64 << 20,
             max_open_files: 0,
             background_jobs: 8,
             free_bytes_low: 0,

@@ -205,12 +205,9 @@ fn db_options(dir: &Path, options: &Options) -> Result<RocksOptions, rocksdb::Er
     // Flush and compaction past the page cache: they are written once and rarely read soon.
     db.set_use_direct_io_for_flush_and_compaction(options.direct_io && takes_direct_io(dir));
     db.set_bytes_per_sync(1 << 20);
-    // Works only with point-in-time recovery, which is the default and what we need.
-    db.set_recycle_log_file_num(options.recycled_wals);
     // A write-ahead log that is missing altogether is noticed on open.
     db.set_track_and_verify_wals_in_manifest(true);
-    // It is read as a whole when the store opens, and then written anew.
-    db.set_max_manifest_file_size(64 << 20);
+    db.set_max_manifest_file_size(options.manifest_bytes);
     // A backstop; generation switches flush all column families long before.
     db.set_max_total_wal_size(options.generation_bytes.saturating_mul(16).max(1 << 30));
     db.set_avoid_unnecessary_blocking_io(true);

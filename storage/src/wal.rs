@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use crate::fragments::{BLOCK, Found, HEADER, HEADER_RECYCLED, Part, fragment};
+use crate::fragments::{BLOCK, Found, HEADER, Part, fragment};
 
 /// Sequence number and count.
 const PREFIX: usize = 12;
@@ -26,15 +26,15 @@ pub(crate) struct Extent {
 
 /// Walks the logs of `dir`, except those before the one numbered `needed`: they are in tables and kept for their room.
 ///
-/// Damage with which no write is missing, because the next log goes on right behind it, is none: the end of a log
-/// that reused a file may be followed by the file's earlier life. A log without a record has lost what was in it if
+/// Damage with which no write is missing, because the next log goes on right behind it, is none: a log that was torn
+/// off, at a record that nobody was told of, is left as it is. A log without a record has lost what was in it if
 /// another one follows: RocksDB begins a log only behind one that was written.
 pub(crate) fn extent(dir: &Path, needed: u64) -> io::Result<Extent> {
     let (mut last, mut damaged, mut emptied) = (None, false, false);
     let mut begins_damaged = None;
     let mut logs = logs(dir)?.into_iter().filter(|(number, _)| *number >= needed);
     while let Some((number, path)) = logs.next() {
-        let mut walk = Walk { number, first: None, last: None, record: Vec::new() };
+        let mut walk = Walk { first: None, last: None, record: Vec::new() };
         let whole = walk.file(BufReader::with_capacity(8 * BLOCK, File::open(&path)?))?;
         let follows = match (walk.first, last) {
             (None, _) => true,
@@ -73,7 +73,6 @@ pub(crate) fn logs(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 }
 
 struct Walk {
-    number: u64,
     /// The first and the last write.
     first: Option<u64>,
     last: Option<u64>,
@@ -89,13 +88,9 @@ impl Walk {
             block.clear();
             (&mut file).take(BLOCK as u64).read_to_end(&mut block)?;
             let mut at = 0;
+            // Too little room for a header is filled up, and the next block goes on.
             while block.len() - at >= HEADER {
-                let rest = &block[at..];
-                if rest.len() < HEADER_RECYCLED && rest.iter().all(|byte| *byte == 0) {
-                    // Too little room for a header: filled up, the next block goes on.
-                    break;
-                }
-                match fragment(rest, self.number) {
+                match fragment(&block[at..]) {
                     Found::Fragment(part, payload, length) => {
                         self.take(part, payload);
                         at += length;
@@ -143,10 +138,9 @@ mod tests {
     use crate::fragments::masked;
 
     /// A database with a log of many records, some larger than a block, left as a crash leaves it.
-    fn crashed(dir: &Path, recycle: usize) -> u64 {
+    fn crashed(dir: &Path) -> u64 {
         let mut options = Options::default();
         options.create_if_missing(true);
-        options.set_recycle_log_file_num(recycle);
         let db = DB::open(&options, dir).unwrap();
         for round in 0..300_usize {
             let mut batch = WriteBatch::default();
@@ -155,9 +149,6 @@ mod tests {
             }
             batch.delete_range("a", "b");
             db.write(batch).unwrap();
-            if round == 100 && recycle > 0 {
-                db.flush().unwrap();
-            }
         }
         db.flush_wal(true).unwrap();
         db.latest_sequence_number()
@@ -165,22 +156,20 @@ mod tests {
 
     #[test]
     fn a_whole_log_is_read_to_its_last_write_and_a_damaged_one_up_to_the_damage() {
-        for recycle in [0, 2] {
-            let dir = tempfile::tempdir().unwrap();
-            let newest = crashed(dir.path(), recycle);
-            assert_eq!(extent(dir.path(), 0).unwrap().last, Some(newest), "{recycle}");
-            let (_, path) = logs(dir.path()).unwrap().pop().unwrap();
-            let log = File::options().read(true).write(true).open(path).unwrap();
-            let length = log.metadata().unwrap().len();
-            let mut before = u64::MAX;
-            for place in [length / 2, length / 4, length / 8] {
-                let mut byte = [0];
-                log.read_exact_at(&mut byte, place).unwrap();
-                log.write_all_at(&[byte[0] ^ 1], place).unwrap();
-                let found = extent(dir.path(), 0).unwrap().last.unwrap();
-                assert!(found < newest && found < before, "{recycle}: {found} of {newest}");
-                before = found;
-            }
+        let dir = tempfile::tempdir().unwrap();
+        let newest = crashed(dir.path());
+        assert_eq!(extent(dir.path(), 0).unwrap().last, Some(newest));
+        let (_, path) = logs(dir.path()).unwrap().pop().unwrap();
+        let log = File::options().read(true).write(true).open(path).unwrap();
+        let length = log.metadata().unwrap().len();
+        let mut before = u64::MAX;
+        for place in [length / 2, length / 4, length / 8] {
+            let mut byte = [0];
+            log.read_exact_at(&mut byte, place).unwrap();
+            log.write_all_at(&[byte[0] ^ 1], place).unwrap();
+            let found = extent(dir.path(), 0).unwrap().last.unwrap();
+            assert!(found < newest && found < before, "{found} of {newest}");
+            before = found;
         }
     }
 

@@ -28,10 +28,10 @@ fn child_of_the_crash_tests() {
     let Ok(dir) = std::env::var("QUORATE_CRASH_DIR") else { return };
     let seed = std::env::var("QUORATE_CRASH_SEED").expect("a seed").parse().expect("a number");
     let sizes = std::env::var("QUORATE_CRASH_SIZES").expect("sizes");
-    let (generation, recycled) = sizes.split_once(' ').expect("two numbers");
+    let (generation, manifest) = sizes.split_once(' ').expect("two numbers");
     let options = Options {
         generation_bytes: generation.parse().expect("a number"),
-        recycled_wals: recycled.parse().expect("a number"),
+        manifest_bytes: manifest.parse().expect("a number"),
         ..small()
     };
     let db = Db::open(&Path::new(&dir).join("db"), options).expect("the store opens");
@@ -77,22 +77,18 @@ fn acknowledge(acks: &Arc<Mutex<File>>, step: u64) -> Durable {
 
 /// Runs the child until the failpoint kills it, with generations so small that it passes through many of them.
 pub fn run_child(dir: &Path, seed: u64, failpoint: &str) -> ExitStatus {
-    run_child_with((small().generation_bytes, 0), dir, seed, failpoint)
+    run_child_with(&small(), dir, seed, failpoint)
 }
 
-/// With generations of that many bytes, and that many logs used again.
-pub fn run_child_with(
-    (generation, recycled): (u64, usize),
-    dir: &Path,
-    seed: u64,
-    failpoint: &str,
-) -> ExitStatus {
+/// With generations and manifests as large as these options say.
+pub fn run_child_with(options: &Options, dir: &Path, seed: u64, failpoint: &str) -> ExitStatus {
     let binary = std::env::current_exe().expect("this binary");
+    let Options { generation_bytes, manifest_bytes, .. } = options;
     Command::new(binary)
         .args(["crash::child_of_the_crash_tests", "--exact", "--nocapture"])
         .env("QUORATE_CRASH_DIR", dir)
         .env("QUORATE_CRASH_SEED", seed.to_string())
-        .env("QUORATE_CRASH_SIZES", format!("{generation} {recycled}"))
+        .env("QUORATE_CRASH_SIZES", format!("{generation_bytes} {manifest_bytes}"))
         .env("QUORATE_FAILPOINT", failpoint)
         .env("QUORATE_SYNCED_WAL", dir.join("synced"))
         .stdout(Stdio::null())

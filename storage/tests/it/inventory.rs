@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use quorate_storage::{Db, Error};
+use quorate_storage::{Db, Error, Options};
 
 use crate::crash::{run_child_with, verify};
 use crate::support::{open, small};
@@ -23,10 +23,13 @@ fn files(dir: &Path) -> Files {
 
 /// A directory in which a child died at a point of its work, after having written many generations.
 fn died(failpoints: &[&str]) -> tempfile::TempDir {
+    died_with(&small(), failpoints)
+}
+
+fn died_with(options: &Options, failpoints: &[&str]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory");
-    let sizes = (small().generation_bytes, small().recycled_wals);
     for failpoint in failpoints {
-        let status = run_child_with(sizes, dir.path(), SEED, failpoint);
+        let status = run_child_with(options, dir.path(), SEED, failpoint);
         assert!(!status.success(), "the child never came to {failpoint}");
     }
     dir
@@ -91,19 +94,19 @@ fn record_ends(bytes: &[u8]) -> Vec<usize> {
     while at + 7 <= bytes.len() {
         let left = BLOCK - at % BLOCK;
         let length = usize::from(u16::from_le_bytes([bytes[at + 4], bytes[at + 5]]));
-        let (kind, recycled) = (bytes[at + 6], bytes[at + 6] >= 5);
-        if left < 7 || (kind == 0 && length == 0 && left < 11) {
+        let kind = bytes[at + 6];
+        if left < 7 {
             at += left;
             continue;
         }
-        if kind == 0 {
+        if kind == 0 && length == 0 {
             break;
         }
-        at += length + if recycled { 11 } else { 7 };
+        at += length + 7;
         if at > bytes.len() {
             break;
         }
-        if [1, 4, 5, 8].contains(&kind) {
+        if [1, 4].contains(&kind) {
             ends.push(at);
         }
     }
@@ -140,6 +143,24 @@ fn a_manifest_that_is_cut_at_any_record_loses_nothing_or_is_refused() {
         }
         assert!(refused > 2, "{points:?}: of the cuts only {refused} were refused");
     }
+}
+
+/// RocksDB begins another manifest while it runs once this one is large, and the process may die before that is noted.
+#[test]
+fn a_manifest_that_was_begun_anew_in_running_is_as_good_as_one_of_an_opening() {
+    let options = Options { manifest_bytes: 2 << 10, ..small() };
+    let mut unnoted = 0;
+    for count in 8..72 {
+        let dir = died_with(&options, &[&format!("inventory.before:{count}")]);
+        let found = files(&dir.path().join("db"));
+        let note = String::from_utf8_lossy(&found["quorate.inventory"]).into_owned();
+        let noted = note.lines().find_map(|line| line.strip_prefix("manifest ")?.split(' ').next());
+        let noted: u64 = noted.expect("a manifest").parse().expect("a number");
+        unnoted += usize::from(manifest(&found) != format!("MANIFEST-{noted:06}"));
+        let db = Db::open(&dir.path().join("db"), options.clone());
+        verify(dir.path(), SEED, &db.unwrap_or_else(|error| panic!("{count}: {error}")));
+    }
+    assert!(unnoted > 1, "only {unnoted} of the manifests were new and not noted");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! A power loss: the child dies and what its last sync did not cover is taken back from the newest log.
 //!
-//! A log that is used again is as long as in its earlier life, and what was not synced is then what that life left
-//! there. Older logs stay whole, as they were synced when the memtable they belong to was flushed.
+//! Older logs stay whole, as they were synced when the memtable they belong to was flushed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use quorate_storage::{Db, Error, Options};
 
-use crate::crash::{run_child_with, verify};
+use crate::crash::{run_child, run_child_with, verify};
 use crate::support::{open, small};
 
 /// What the logs held at the last sync.
@@ -43,15 +42,8 @@ fn name(path: &Path) -> String {
 /// The newest write-ahead log, and what the last sync covered of it.
 fn newest_log(dir: &Path) -> (PathBuf, Vec<u8>) {
     let newest = logs(dir).pop().expect("a write-ahead log");
-    let mut synced = synced(dir);
-    let covered = synced.remove(&name(&newest)).unwrap_or_else(|| {
-        // Begun since: nothing, or what is left of the log that was taken for it.
-        let there: Vec<String> = logs(dir).iter().map(|path| name(path)).collect();
-        synced
-            .into_iter()
-            .find(|(name, _)| !there.contains(name))
-            .map_or(Vec::new(), |(_, old)| old)
-    });
+    // Nothing of one that was begun since.
+    let covered = synced(dir).remove(&name(&newest)).unwrap_or_default();
     (newest, covered)
 }
 
@@ -67,20 +59,16 @@ fn take_back(dir: &Path) -> usize {
 #[test]
 fn what_was_acknowledged_survives_the_loss_of_everything_unsynced() {
     let mut lost = 0;
-    // As shipped, and with as many logs kept to be written over, which happens where generations are small.
-    for recycled in [Options::default().recycled_wals, 4] {
-        for (seed, count) in [(100, 5), (101, 40), (102, 90), (103, 200), (104, 300), (105, 400)] {
-            for point in ["write.after", "sync.before"] {
-                let dir = tempfile::tempdir().expect("a directory");
-                let sizes = (small().generation_bytes, recycled);
-                let status = run_child_with(sizes, dir.path(), seed, &format!("{point}:{count}"));
-                assert!(!status.success(), "the child never came to {point}:{count}");
-                lost += take_back(dir.path());
-                let db = open(&dir.path().join("db"));
-                let model = verify(dir.path(), seed, &db);
-                drop(db);
-                assert_eq!(model.difference(&open(&dir.path().join("db"))), None);
-            }
+    for (seed, count) in [(100, 5), (101, 40), (102, 90), (103, 200), (104, 300), (105, 400)] {
+        for point in ["write.after", "sync.before"] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let status = run_child(dir.path(), seed, &format!("{point}:{count}"));
+            assert!(!status.success(), "the child never came to {point}:{count}");
+            lost += take_back(dir.path());
+            let db = open(&dir.path().join("db"));
+            let model = verify(dir.path(), seed, &db);
+            drop(db);
+            assert_eq!(model.difference(&open(&dir.path().join("db"))), None);
         }
     }
     assert!(lost > 0, "no run lost anything, so nothing was tested");
@@ -90,11 +78,11 @@ fn what_was_acknowledged_survives_the_loss_of_everything_unsynced() {
 #[test]
 fn a_bit_that_rots_in_what_was_synced_is_refused_and_not_taken_for_the_end() {
     // One generation, so one log: with many, the writer may be ahead of the sync by a log or two.
-    const GENERATION: u64 = 64 << 20;
+    let options = Options { generation_bytes: 64 << 20, ..small() };
     for (seed, count) in [(110, 30), (111, 60), (112, 120), (113, 200)] {
         let dir = tempfile::tempdir().expect("a directory");
         let failpoint = format!("sync.after:{count}");
-        assert!(!run_child_with((GENERATION, 0), dir.path(), seed, &failpoint).success());
+        assert!(!run_child_with(&options, dir.path(), seed, &failpoint).success());
         let (newest, covered) = newest_log(dir.path());
         let synced = covered.len() as u64;
         assert!(synced > 1000, "{count} syncs left {synced} bytes to damage");
@@ -113,14 +101,13 @@ fn a_bit_that_rots_in_what_was_synced_is_refused_and_not_taken_for_the_end() {
     }
 }
 
-/// Logs are kept to be used again. What is in them is in tables, so rot there is no reason to refuse anything.
+/// A log is deleted a while after its last entry was in a table; rot there is no reason to refuse anything.
 #[test]
 fn a_bit_that_rots_in_a_log_nobody_needs_is_not_held_against_the_store() {
     let mut damaged = 0;
     for seed in 120..126 {
         let dir = tempfile::tempdir().expect("a directory");
-        let sizes = (small().generation_bytes, 3);
-        assert!(!run_child_with(sizes, dir.path(), seed, "sync.after:193").success());
+        assert!(!run_child(dir.path(), seed, "inventory.after:30").success());
         let note = fs::read_to_string(dir.path().join("db/quorate.inventory")).expect("the note");
         let needed = note.lines().filter_map(|line| line.strip_prefix("log ")?.parse::<u64>().ok());
         let needed = needed.min().expect("a log");

@@ -19,7 +19,6 @@ pub fn small() -> Options {
         queue_bytes: 256 << 10,
         tail_cache_bytes: 128 << 10,
         tail_cache_group_bytes: 32 << 10,
-        recycled_wals: 2,
         ..Options::default()
     }
 }
