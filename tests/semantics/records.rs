@@ -12,16 +12,18 @@ use crate::support::wire::{Batch, Pen, Wire};
 #[test]
 fn the_partitions_of_a_produce_fail_one_by_one() {
     let cluster = Cluster::shared();
-    create_on_first(&cluster, "one-by-one", 3);
+    create_on_first(&cluster, "one-by-one", 5);
     let mut wire = kafka::at_leader(&cluster, "one-by-one", 0);
     let good = Batch::of(&["x"]).bytes();
-    let rows: [(&str, i32, Vec<u8>, i16, i64); 6] = [
+    let rows: [(&str, i32, Vec<u8>, i16, i64); 8] = [
         ("one-by-one", 0, good.clone(), NONE, 0),
         ("one-by-one", 1, Batch { crc_error: 1, ..Batch::of(&["x"]) }.bytes(), CORRUPT_MESSAGE, -1),
         ("one-by-one", 2, good.clone(), NONE, 0),
-        ("one-by-one", 3, good.clone(), UNKNOWN_TOPIC_OR_PARTITION, -1),
+        ("one-by-one", 9, good.clone(), UNKNOWN_TOPIC_OR_PARTITION, -1),
         ("nowhere", 0, good.clone(), UNKNOWN_TOPIC_OR_PARTITION, -1),
-        ("one-by-one", 1, Vec::new(), INVALID_RECORD, -1),
+        ("one-by-one", 3, Vec::new(), INVALID_RECORD, -1),
+        ("one-by-one", 4, good.clone(), INVALID_REQUEST, -1),
+        ("one-by-one", 4, good.clone(), INVALID_REQUEST, -1),
     ];
     let mut body = Pen::default().null().i16(-1).i32(30_000).i32(rows.len() as i32);
     for (topic, index, records, _, _) in &rows {
@@ -43,6 +45,8 @@ fn the_partitions_of_a_produce_fail_one_by_one() {
     let expected =
         rows.map(|(topic, index, _, error, base)| (topic.to_owned(), vec![(index, error, base)]));
     assert_eq!(produced, expected);
+    let end = list_offset(&mut wire, "one-by-one", 4, -1, -1).offset;
+    assert_eq!(end, 0, "of a partition that is named twice nothing is written");
 }
 
 #[test]

@@ -27,8 +27,16 @@ const SOURCE_TOPIC: i8 = 1;
 const SOURCE_STATIC_BROKER: i8 = 4;
 const SOURCE_DEFAULT: i8 = 5;
 
-/// What a resource takes while an answer is made of it, both forms of the answer together.
-const RESOURCE_BYTES: usize = 16 * 1024;
+/// What a row takes while an answer is made of it, both forms of the answer together.
+const ROW_BYTES: usize = 2 * 1024;
+/// No resource has more.
+const ROWS_MAX: usize = if TOPIC_CONFIGS.len() > BROKER_CONFIGS.len() {
+    TOPIC_CONFIGS.len()
+} else {
+    BROKER_CONFIGS.len()
+};
+/// The resource itself counts as one; a topic's name and what is said of one that does not exist fit in.
+const RESOURCE_BYTES: usize = ROW_BYTES * (ROWS_MAX + 1);
 
 /// The version from which types and documentation are told.
 const TYPES_FROM: i16 = 3;
@@ -274,8 +282,60 @@ fn wire_kind(kind: ConfigKind) -> i8 {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::time::Instant;
 
     use super::*;
+    use crate::kafka::frame::encode;
+    use crate::kafka::table;
+
+    /// What is in memory of a row beyond the row itself.
+    fn heap(row: &DescribeConfigsResourceResult) -> usize {
+        let text = |text: &StrBytes| text.len();
+        let told = row.value.as_ref().map_or(0, text) + row.documentation.as_ref().map_or(0, text);
+        let synonyms =
+            row.synonyms.iter().map(|it| it.name.len() + it.value.as_ref().map_or(0, text));
+        let behind = row.synonyms.capacity() * size_of::<DescribeConfigsSynonym>();
+        row.name.len() + told + behind + synonyms.sum::<usize>()
+    }
+
+    #[test]
+    fn no_row_takes_more_than_is_set_aside_for_it() {
+        let longest = |name: &str| match name {
+            "cleanup.policy" => "delete",
+            _ => "9223372036854775807",
+        };
+        let mut topic: Vec<Shown> = topic_configs(&TopicConfigs::default()).collect();
+        for shown in &mut topic {
+            (shown.value, shown.source) = (longest(shown.name).to_owned(), SOURCE_TOPIC);
+        }
+        let mut broker = broker_configs(&Config::default(), i32::MAX);
+        let host = "h".repeat(255);
+        broker[0].value = format!("PLAINTEXT://{host}:65535");
+        let call = Call {
+            api: table::find(32).unwrap(),
+            version: 4,
+            correlation: 1,
+            client: None,
+            received: Instant::now(),
+            pipeline: Arc::default(),
+        };
+        let answer_of = |configs| {
+            let mut result = DescribeConfigsResult::default();
+            result.configs = configs;
+            let mut answer = DescribeConfigsResponse::default();
+            answer.results = vec![result];
+            encode(&call, &answer).unwrap().len()
+        };
+        let none = answer_of(Vec::new());
+        for shown in topic.into_iter().chain(broker) {
+            let name = shown.name;
+            let row = row(shown, &call, true, true);
+            let kept = size_of::<DescribeConfigsResourceResult>() + heap(&row);
+            // A vector that grows has room for twice as many.
+            let taken = 2 * kept + answer_of(vec![row]) - none;
+            assert!(taken <= ROW_BYTES, "{name}: {taken}");
+        }
+    }
 
     #[test]
     fn a_topic_shows_every_config_and_where_it_comes_from() {

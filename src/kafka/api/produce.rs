@@ -7,17 +7,19 @@
 //!
 //! Partitions fail one by one. What may have been written is REQUEST_TIMED_OUT and nothing else is.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use kafka_wire::ProduceRequest;
-use kafka_wire::produce_request::PartitionProduceData;
-use kafka_wire_core::Decoder;
+use kafka_wire::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_wire_core::{Decoder, StrBytes, Uuid};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::change_wait_of;
+use super::{change_wait_of, repeated};
 use crate::kafka::connection::{Answer, Closed};
 use crate::kafka::error::ErrorCode;
 use crate::kafka::face::{Face, now_ms};
@@ -25,25 +27,18 @@ use crate::kafka::frame::{self, Call, FrameError};
 use crate::kafka::pipeline::Ticket;
 use crate::kafka::route::{self, Refused, TopicKey};
 use crate::kafka::table::{Accepted, Work};
-use crate::metadata::{self, Image, Leader, PartitionInfo, TimestampType, TopicConfigs};
+use crate::metadata::{self, Image, Leader, PartitionInfo};
 use crate::partition::{AppendError, Appended, PendingAppend, WallClock};
-use crate::record::{
-    self, BatchError, CheckedBatch, Codec, Header, INFLATED_BYTES_LITTLE, INFLATED_BYTES_MAX,
-    Limits, TimestampRule,
-};
+use crate::record::Header;
 
 mod answer;
+mod check;
 
 /// The version from which topics are named by id alone (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;
-/// The version from which zstd may be sent (KIP-110).
-const ZSTD_FROM: i16 = 7;
 /// A producer states how long to wait for replicas, so Kafka does not apply it to acks=1, which waits for none. Here it
 /// waits for a majority as well: as long as clients wait for an answer by default.
 const ACKS_ONE_WAIT_MIN: Duration = Duration::from_secs(30);
-/// A compressed batch above this size is checked on a thread that may take its time. A smaller one takes less than
-/// sending it there would, unless it unfolds to much.
-const INLINE_COMPRESSED_BYTES_MAX: usize = 16 * 1024;
 
 /// Why a partition's records were not written, or may not have been.
 #[derive(Debug)]
@@ -72,9 +67,21 @@ pub(super) struct UnderWay {
 
 /// One topic of a request, named as the request did.
 pub(super) struct Topic {
-    name: kafka_wire_core::StrBytes,
-    id: kafka_wire_core::Uuid,
+    name: StrBytes,
+    id: Uuid,
     partitions: Vec<Begun>,
+}
+
+/// A request whose batches are being handed to their partitions' logs.
+struct Beginning<'a> {
+    face: &'a Face,
+    call: &'a Call,
+    image: &'a Image,
+    /// Why none of it is written.
+    refusal: Option<ErrorCode>,
+    /// Partitions that it names more than once.
+    repeated: HashSet<(StrBytes, Uuid, i32)>,
+    ready_by: Instant,
 }
 
 /// Hands the records of a request to their partitions, in order.
@@ -89,22 +96,20 @@ pub(in crate::kafka) async fn begin(
     let deadline = Instant::now() + commit_wait_of(request.acks, request.timeout_ms);
     let acks = request.acks;
     let refusal = refused_as_a_whole(&request);
-    let image = face.context.metadata.image();
-    let ready_by = route::ready_by(Some(deadline));
-    let mut topics = Vec::with_capacity(request.topic_data.len());
-    for data in request.topic_data {
-        let key = TopicKey::of(call.version >= TOPIC_IDS_FROM, &data.name, data.topic_id);
-        let mut partitions = Vec::with_capacity(data.partition_data.len());
-        for partition in data.partition_data {
-            let index = partition.index;
-            let append = match refusal {
-                Some(code) => Err(code.into()),
-                None => append(&face, &image, &call, &key, partition, ready_by).await,
-            };
-            partitions.push(Begun { index, append });
-        }
-        topics.push(Topic { name: data.name, id: data.topic_id, partitions });
-    }
+    let named = repeated(request.topic_data.iter().flat_map(|topic| {
+        let partitions = topic.partition_data.iter();
+        partitions.map(|it| (topic.name.clone(), topic.topic_id, it.index))
+    }));
+    let beginning = Beginning {
+        face: &face,
+        call: &call,
+        image: &face.context.metadata.image(),
+        refusal,
+        repeated: named,
+        ready_by: route::ready_by(Some(deadline)),
+    };
+    // At the same time, so that one that waits for room or for its leader keeps no other waiting.
+    let topics = join_all(request.topic_data.into_iter().map(|it| beginning.topic(it))).await;
     let work: Work = match acks {
         0 => Box::pin(unanswered(topics)),
         _ => Box::pin(answer::when_committed(face, call, topics, deadline)),
@@ -129,60 +134,82 @@ fn refused_as_a_whole(request: &ProduceRequest) -> Option<ErrorCode> {
     }
 }
 
-/// Checks one partition's records and puts them into its log.
-async fn append(
-    face: &Face,
-    image: &Image,
-    call: &Call,
-    topic: &TopicKey,
-    data: PartitionProduceData,
-    ready_by: Instant,
-) -> Result<UnderWay, Failure> {
-    let topic = topic.find(image)?;
-    let info = topic.partition(data.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let records = data.records.unwrap_or_default();
-    // As far as it can be read; whether it may be believed is checked later.
-    let header = Header::parse(&records);
-    let appended = append_to(face, call, image, (topic, info), records, ready_by).await;
-    if let (Err(_), Some(header)) = (&appended, header) {
-        call.pipeline.refused(info.group, &header);
+impl Beginning<'_> {
+    async fn topic(&self, data: TopicProduceData) -> Topic {
+        let id = data.topic_id;
+        let key = TopicKey::of(self.call.version >= TOPIC_IDS_FROM, &data.name, id);
+        let partitions = data.partition_data.into_iter().map(async |partition| {
+            let index = partition.index;
+            let again = self.repeated.contains(&(data.name.clone(), id, index));
+            let append = match self.refusal {
+                Some(code) => Err(code.into()),
+                None if again => Err(named_twice()),
+                None => self.append(&key, partition).await,
+            };
+            Begun { index, append }
+        });
+        let partitions = join_all(partitions).await;
+        Topic { name: data.name, id, partitions }
     }
-    appended
+
+    /// Checks one partition's records and puts them into its log.
+    async fn append(
+        &self,
+        topic: &TopicKey,
+        data: PartitionProduceData,
+    ) -> Result<UnderWay, Failure> {
+        let topic = topic.find(self.image)?;
+        let info = topic.partition(data.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let records = data.records.unwrap_or_default();
+        // As far as it can be read; whether it may be believed is checked later.
+        let header = Header::parse(&records);
+        let appended = self.append_to((topic, info), records).await;
+        if let (Err(_), Some(header)) = (&appended, header) {
+            self.call.pipeline.refused(info.group, &header);
+        }
+        appended
+    }
+
+    async fn append_to(
+        &self,
+        (topic, info): (&metadata::Topic, &PartitionInfo),
+        records: Bytes,
+    ) -> Result<UnderWay, Failure> {
+        let Self { face, call, image, ready_by, .. } = *self;
+        let led = route::lead_soon(face, info, -1, ready_by).await?;
+        let trusted_ms = face.context.controller.clock().trusted_ms();
+        let now_ms = trusted_ms.unwrap_or_else(now_ms);
+        let mut limits = check::limits_of(&topic.configs, now_ms, call.version);
+        if trusted_ms.is_none() {
+            limits.timestamps = limits.timestamps.unbounded();
+        }
+        let batch = check::check(face, records, limits).await?;
+        if batch.header().is_transactional() {
+            return Err(ErrorCode::InvalidTxnState.into());
+        }
+        let producer_id = batch.header().producer_id;
+        let knows = || led.partition.group().machine().knows_producer(producer_id);
+        if !knows() {
+            check_allocated(face, image, producer_id, ready_by).await?;
+        }
+        let ticket = call.pipeline.enter(info.group, led.epoch, batch.header(), knows())?;
+        match led.partition.append(batch, now_ms, led.epoch).await {
+            Ok(append) => Ok(UnderWay { append, ticket, aside: led.partition.group().aside() }),
+            Err(error) => {
+                if let Some(ticket) = ticket {
+                    ticket.failed();
+                }
+                Err(Failure::of_append(face, error))
+            }
+        }
+    }
 }
 
-async fn append_to(
-    face: &Face,
-    call: &Call,
-    image: &Image,
-    (topic, info): (&metadata::Topic, &PartitionInfo),
-    records: Bytes,
-    ready_by: Instant,
-) -> Result<UnderWay, Failure> {
-    let led = route::lead_soon(face, info, -1, ready_by).await?;
-    let trusted_ms = face.context.controller.clock().trusted_ms();
-    let now_ms = trusted_ms.unwrap_or_else(now_ms);
-    let mut limits = limits_of(&topic.configs, now_ms, call.version);
-    if trusted_ms.is_none() {
-        limits.timestamps = limits.timestamps.unbounded();
-    }
-    let batch = check(face, records, limits).await?;
-    if batch.header().is_transactional() {
-        return Err(ErrorCode::InvalidTxnState.into());
-    }
-    let producer_id = batch.header().producer_id;
-    let knows = || led.partition.group().machine().knows_producer(producer_id);
-    if !knows() {
-        check_allocated(face, image, producer_id, ready_by).await?;
-    }
-    let ticket = call.pipeline.enter(info.group, led.epoch, batch.header(), knows())?;
-    match led.partition.append(batch, now_ms, led.epoch).await {
-        Ok(append) => Ok(UnderWay { append, ticket, aside: led.partition.group().aside() }),
-        Err(error) => {
-            if let Some(ticket) = ticket {
-                ticket.failed();
-            }
-            Err(Failure::of_append(face, error))
-        }
+/// Two batches of one partition in one request would be answered in two rows that nobody can tell apart.
+fn named_twice() -> Failure {
+    Failure {
+        message: Some("the request names this partition more than once".to_owned()),
+        ..ErrorCode::InvalidRequest.into()
     }
 }
 
@@ -217,54 +244,6 @@ async fn check_allocated(
             )),
             ..ErrorCode::UnknownProducerId.into()
         }),
-    }
-}
-
-fn limits_of(configs: &TopicConfigs, now_ms: i64, version: i16) -> Limits {
-    let timestamps = match configs.timestamp_type() {
-        TimestampType::LogAppendTime => TimestampRule::LogAppend,
-        TimestampType::CreateTime => TimestampRule::Create {
-            before_ms_max: configs.timestamp_before_max_ms(),
-            after_ms_max: configs.timestamp_after_max_ms(),
-        },
-    };
-    let bytes_max = configs.max_message_bytes();
-    let zstd = version >= ZSTD_FROM;
-    Limits { bytes_max, now_ms, timestamps, zstd, inflated_bytes_max: INFLATED_BYTES_MAX }
-}
-
-/// Checks a batch, on another thread when decompressing it would hold this one up.
-async fn check(face: &Face, records: Bytes, limits: Limits) -> Result<CheckedBatch, Failure> {
-    if let Some(checked) = check_inline(&records, &limits) {
-        return Ok(checked?);
-    }
-    let turn = Arc::clone(&face.checks).acquire_owned().await;
-    let turn = turn.expect("this semaphore is never closed");
-    let checked = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        record::check(records, &limits)
-    });
-    match checked.await {
-        Ok(checked) => Ok(checked?),
-        // The runtime is going away, and the connection with it.
-        Err(_) => Err(ErrorCode::NotLeaderOrFollower.into()),
-    }
-}
-
-/// Checks a batch here and now; `None` when that would take long, or takes another look to say what is wrong.
-fn check_inline(records: &Bytes, limits: &Limits) -> Option<Result<CheckedBatch, BatchError>> {
-    let compressed = Header::parse(records).is_some_and(|it| it.codec() != Some(Codec::None));
-    if !compressed {
-        return Some(record::check(records.clone(), limits));
-    }
-    if records.len() > INLINE_COMPRESSED_BYTES_MAX {
-        return None;
-    }
-    // A few KiB may unfold to the whole of what is allowed, so little is allowed here.
-    let little = Limits { inflated_bytes_max: INFLATED_BYTES_LITTLE, ..*limits };
-    match record::check(records.clone(), &little) {
-        Err(BatchError::Records(_)) => None,
-        checked => Some(checked),
     }
 }
 
@@ -342,44 +321,5 @@ impl From<ErrorCode> for Failure {
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Failure {
         Failure { leader: refused.leader, ..refused.code.into() }
-    }
-}
-
-impl From<BatchError> for Failure {
-    fn from(error: BatchError) -> Failure {
-        let (code, message) = ((&error).into(), Some(error.to_string()));
-        let records = match error {
-            BatchError::Timestamps { records, .. } => records,
-            BatchError::OffsetDelta { index, .. } => vec![index],
-            _ => Vec::new(),
-        };
-        Failure { code, message, records, leader: None }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::BatchBuilder;
-
-    fn limits() -> Limits {
-        limits_of(&TopicConfigs::default(), now_ms(), ZSTD_FROM)
-    }
-
-    fn batch(codec: Codec, bytes: usize) -> Bytes {
-        BatchBuilder::new().codec(codec).record(now_ms(), None, Some(&vec![0; bytes])).build()
-    }
-
-    #[test]
-    fn a_small_batch_that_unfolds_to_much_is_not_unfolded_on_the_connections_thread() {
-        for codec in [Codec::Gzip, Codec::Lz4, Codec::Zstd] {
-            let small = batch(codec, 100_000);
-            assert!(matches!(check_inline(&small, &limits()), Some(Ok(_))), "{codec:?}");
-            let much = batch(codec, 3 << 20);
-            assert!(much.len() <= INLINE_COMPRESSED_BYTES_MAX, "{codec:?}: {}", much.len());
-            assert!(check_inline(&much, &limits()).is_none(), "{codec:?}");
-            record::check(much, &limits()).unwrap();
-        }
-        assert!(matches!(check_inline(&batch(Codec::None, 1_000_000), &limits()), Some(Ok(_))));
     }
 }

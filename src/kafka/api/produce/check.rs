@@ -1,0 +1,112 @@
+//! Whether a batch may enter a topic's log: size, form, compression, timestamps.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Failure;
+use crate::kafka::error::ErrorCode;
+use crate::kafka::face::Face;
+use crate::metadata::{TimestampType, TopicConfigs};
+use crate::record::{
+    self, BatchError, CheckedBatch, Codec, Header, INFLATED_BYTES_LITTLE, INFLATED_BYTES_MAX,
+    Limits, TimestampRule,
+};
+
+/// The version from which zstd may be sent (KIP-110).
+const ZSTD_FROM: i16 = 7;
+/// A compressed batch above this size is checked on a thread that may take its time. A smaller one takes less than
+/// sending it there would, unless it unfolds to much.
+const INLINE_COMPRESSED_BYTES_MAX: usize = 16 * 1024;
+
+pub(super) fn limits_of(configs: &TopicConfigs, now_ms: i64, version: i16) -> Limits {
+    let timestamps = match configs.timestamp_type() {
+        TimestampType::LogAppendTime => TimestampRule::LogAppend,
+        TimestampType::CreateTime => TimestampRule::Create {
+            before_ms_max: configs.timestamp_before_max_ms(),
+            after_ms_max: configs.timestamp_after_max_ms(),
+        },
+    };
+    let bytes_max = configs.max_message_bytes();
+    let zstd = version >= ZSTD_FROM;
+    Limits { bytes_max, now_ms, timestamps, zstd, inflated_bytes_max: INFLATED_BYTES_MAX }
+}
+
+/// Checks a batch, on another thread when decompressing it would hold this one up.
+pub(super) async fn check(
+    face: &Face,
+    records: Bytes,
+    limits: Limits,
+) -> Result<CheckedBatch, Failure> {
+    if let Some(checked) = check_inline(&records, &limits) {
+        return Ok(checked?);
+    }
+    let turn = Arc::clone(&face.checks).acquire_owned().await;
+    let turn = turn.expect("this semaphore is never closed");
+    let checked = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        record::check(records, &limits)
+    });
+    match checked.await {
+        Ok(checked) => Ok(checked?),
+        // The runtime is going away, and the connection with it.
+        Err(_) => Err(ErrorCode::NotLeaderOrFollower.into()),
+    }
+}
+
+/// Checks a batch here and now; `None` when that would take long, or takes another look to say what is wrong.
+fn check_inline(records: &Bytes, limits: &Limits) -> Option<Result<CheckedBatch, BatchError>> {
+    let compressed = Header::parse(records).is_some_and(|it| it.codec() != Some(Codec::None));
+    if !compressed {
+        return Some(record::check(records.clone(), limits));
+    }
+    if records.len() > INLINE_COMPRESSED_BYTES_MAX {
+        return None;
+    }
+    // A few KiB may unfold to the whole of what is allowed, so little is allowed here.
+    let little = Limits { inflated_bytes_max: INFLATED_BYTES_LITTLE, ..*limits };
+    match record::check(records.clone(), &little) {
+        Err(BatchError::Records(_)) => None,
+        checked => Some(checked),
+    }
+}
+
+impl From<BatchError> for Failure {
+    fn from(error: BatchError) -> Failure {
+        let (code, message) = ((&error).into(), Some(error.to_string()));
+        let records = match error {
+            BatchError::Timestamps { records, .. } => records,
+            BatchError::OffsetDelta { index, .. } => vec![index],
+            _ => Vec::new(),
+        };
+        Failure { code, message, records, leader: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::face::now_ms;
+    use crate::record::BatchBuilder;
+
+    fn limits() -> Limits {
+        limits_of(&TopicConfigs::default(), now_ms(), ZSTD_FROM)
+    }
+
+    fn batch(codec: Codec, bytes: usize) -> Bytes {
+        BatchBuilder::new().codec(codec).record(now_ms(), None, Some(&vec![0; bytes])).build()
+    }
+
+    #[test]
+    fn a_small_batch_that_unfolds_to_much_is_not_unfolded_on_the_connections_thread() {
+        for codec in [Codec::Gzip, Codec::Lz4, Codec::Zstd] {
+            let small = batch(codec, 100_000);
+            assert!(matches!(check_inline(&small, &limits()), Some(Ok(_))), "{codec:?}");
+            let much = batch(codec, 3 << 20);
+            assert!(much.len() <= INLINE_COMPRESSED_BYTES_MAX, "{codec:?}: {}", much.len());
+            assert!(check_inline(&much, &limits()).is_none(), "{codec:?}");
+            record::check(much, &limits()).unwrap();
+        }
+        assert!(matches!(check_inline(&batch(Codec::None, 1_000_000), &limits()), Some(Ok(_))));
+    }
+}
