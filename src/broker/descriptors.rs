@@ -4,6 +4,7 @@
 //! divided before anything is opened: storage and peers have theirs, and clients are admitted by what is left. The
 //! limit that counts is the hard one: the soft one, often 1,024 for old programs' sake, is raised to it.
 
+use quorate_storage::mutant;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
@@ -51,6 +52,10 @@ impl Descriptors {
     /// `config` is left with the connections that are admitted.
     pub(super) fn claim(config: &mut Config) -> Result<Self, TooFewDescriptors> {
         let (http, kafka) = (config.http.connections_max, config.kafka.connections_max);
+        if mutant::on("connections-unbounded") {
+            let limit = getrlimit(Resource::Nofile).current.map_or(LIMIT_MIN, |it| it as usize);
+            return Self::divide(limit.max(LIMIT_MIN), http, kafka);
+        }
         let shares = Self::divide(raised_limit(), http, kafka)?;
         config.http.connections_max = shares.http_connections;
         config.kafka.connections_max = shares.kafka_connections;

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
-use quorate_storage::{Db, GroupId};
+use quorate_storage::{Db, GroupId, mutant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -206,14 +206,17 @@ impl Reconciler {
                 continue;
             }
             let held = replica.map_or(Held::Nothing, |replica| replica.held);
-            let (me, current) = (self.controller.node().id(), self.progress.current());
+            let me = self.controller.node().id();
+            let current = self.progress.current() || mutant::on("deleted-by-old-image");
             let broken = self.controller.node().failed_groups().borrow().contains_key(&group);
             let step = match held.is_open() && broken {
                 true => Some(Step::Close),
-                false if self.restarts.waits(group, Instant::now()) => None,
                 false => next_step(image, me, group, held, current),
             };
             let Some(step) = step else { continue };
+            if self.restarts.holds_back(group, step, Instant::now()) {
+                continue;
+            }
             if step == Step::Delete && !self.is_deleted_now(group, held) {
                 // The image that says otherwise is the next one that is planned.
                 continue;
@@ -232,6 +235,9 @@ impl Reconciler {
 
     /// Whether the newest image would have the replica deleted as well: it may have come back since.
     fn is_deleted_now(&self, group: GroupId, held: Held) -> bool {
+        if mutant::on("deleted-by-old-image") {
+            return true;
+        }
         let newest = self.controller.metadata().image();
         let me = self.controller.node().id();
         next_step(&newest, me, group, held, true) == Some(Step::Delete)

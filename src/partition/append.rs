@@ -16,7 +16,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use quorate_raft::{Outcome, Pending, ProposeError};
-use quorate_storage::mutant;
 use tokio::sync::watch;
 
 use super::command::append_payload;
@@ -92,7 +91,7 @@ impl Partition {
         leader_epoch: i32,
     ) -> Result<PendingAppend, AppendError> {
         let term = self.fence()?;
-        if epochs::of_term(term) != leader_epoch && !mutant::on("append-any-term") {
+        if epochs::of_term(term) != leader_epoch {
             return Err(AppendError::NotLeader { leader: self.leader() });
         }
         if let Some(appended) = self.known_duplicate(&batch) {

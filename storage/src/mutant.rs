@@ -8,19 +8,19 @@
 compile_error!("the feature `mutants` breaks the broker on purpose; `make mutants` builds it");
 
 /// Every defect, with what it breaks.
-pub const NAMES: [(&str, &str); 15] = [
+pub const NAMES: [(&str, &str); 18] = [
     ("ack-before-fsync", "a write is reported durable without a sync"),
     ("ack-before-commit", "a produce is acknowledged without a majority if that takes too long"),
     ("vote-not-persisted", "a vote is answered without being stored"),
     ("dedup-off", "a repeated batch of an idempotent producer is appended again"),
     ("clock-expiry", "idempotent producers are forgotten by their leader's wall clock"),
-    (
-        "append-any-term",
-        "a batch enters the log under a later leadership than it was checked under",
-    ),
     ("clock-trusted", "records are deleted by whatever the leader's wall clock says"),
     ("room-unminded", "records are taken however little room the disk has"),
     ("hang-unnoticed", "a disk that hangs is waited for"),
+    ("deleted-by-old-image", "a replica is deleted by whatever image is at hand after a start"),
+    ("connections-unbounded", "clients may take file descriptors that storage needs"),
+    ("addresses-remembered", "brokers look for each other only where they were"),
+    ("fenced-by-leader", "a broker is fenced if the metadata leader alone does not hear it"),
     ("fetch-past-high-watermark", "a fetch returns entries that are not committed"),
     ("apply-twice-after-restart", "a restart applies the entry of its checkpoint once more"),
     ("truncate-on-checksum-error", "a damaged write-ahead log is cut where the damage begins"),

@@ -14,7 +14,7 @@ use crate::checker::Verdict;
 use crate::run::say;
 
 /// A defect, the scenario that finds it, and within how many seconds.
-const TABLE: [(&str, &str, u64); 14] = [
+const TABLE: [(&str, &str, u64); 18] = [
     ("ack-before-fsync", "power-cut", 240),
     ("ack-before-commit", "isolate-leader", 240),
     ("vote-not-persisted", "pause-kill", 240),
@@ -29,6 +29,10 @@ const TABLE: [(&str, &str, u64); 14] = [
     ("clock-trusted", "clock-days-single", 240),
     ("room-unminded", "disks-full", 240),
     ("hang-unnoticed", "sync-hangs", 240),
+    ("deleted-by-old-image", "replicas-come-back", 240),
+    ("connections-unbounded", "few-descriptors", 240),
+    ("addresses-remembered", "addresses-change", 240),
+    ("fenced-by-leader", "one-link", 240),
 ];
 /// The variable by which a mutant is told its defect.
 const VARIABLE: &str = "MUTANT";

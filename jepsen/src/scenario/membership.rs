@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::partition::host;
+use super::restart;
 use crate::admin::wait;
 use crate::fault::Outcome;
 use crate::run::{Stage, Used, between, resting};
@@ -34,6 +35,22 @@ pub(super) fn shrink_grow_replace(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         stage.kill(2, "a voter", resting(1.5))?;
         settle(stage, &used)?;
         change(stage, &used, "home again", |_| vec![1, 2, 3])?;
+    }
+    Ok(())
+}
+
+/// Replicas are taken away and given back, and then every broker starts anew: its log of the metadata begins with a
+/// past in which it had lost them.
+pub(super) fn away_and_back(stage: &mut Stage<'_>) -> anyhow::Result<()> {
+    while stage.another_round() {
+        let used: Vec<Used> = stage.used()?.into_iter().take(4).collect();
+        for stays in [1, 2] {
+            change(stage, &used, "to one replica", |_| vec![stays])?;
+            change(stage, &used, "back to three", |_| vec![1, 2, 3])?;
+            stage.rest(1.0);
+        }
+        restart::all_at_once(stage)?;
+        stage.rest(2.0);
     }
     Ok(())
 }

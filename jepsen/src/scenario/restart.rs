@@ -30,15 +30,20 @@ const CALM: [f64; 9] = [17.0, 2.0, 0.3, 0.1, 1.0, 2.0, 0.3, 0.1, 1.0];
 pub(super) fn storm(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     for calm in CALM {
         stage.rest(calm);
-        let all = stage.cluster.ids();
-        stage.begin("kill", &format!("all of {all:?}"), |cluster| {
-            let killed: anyhow::Result<Vec<_>> = all.iter().map(|id| cluster.kill(*id)).collect();
-            Ok(killed?.join(", "))
-        })?;
-        stage.end("kill", "all start", |cluster| {
-            all.iter().try_for_each(|id| cluster.start_broker(*id))?;
-            Ok("started".to_owned())
-        })?;
+        all_at_once(stage)?;
     }
     Ok(())
+}
+
+/// Kills every broker and starts them again.
+pub(super) fn all_at_once(stage: &mut Stage<'_>) -> anyhow::Result<()> {
+    let all = stage.cluster.ids();
+    stage.begin("kill", &format!("all of {all:?}"), |cluster| {
+        let killed: anyhow::Result<Vec<_>> = all.iter().map(|id| cluster.kill(*id)).collect();
+        Ok(killed?.join(", "))
+    })?;
+    stage.end("kill", "all start", |cluster| {
+        all.iter().try_for_each(|id| cluster.start_broker(*id))?;
+        Ok("started".to_owned())
+    })
 }

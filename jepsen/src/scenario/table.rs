@@ -162,6 +162,16 @@ pub(super) static ALL: &[Scenario] = &[
     .needs(&[Bit("membership", 5), Bit("partition", 1), Bit("kill", 1)])
     .but(with_a_spare),
     row(
+        "replicas-come-back",
+        "T24",
+        "queue",
+        30,
+        PLAIN,
+        membership::away_and_back,
+        "replicas leave and come back, then all brokers are killed and read of it again",
+    )
+    .needs(&[Bit("membership", 8), Bit("kill", 1)]),
+    row(
         "snapshot-while-changing",
         "T8",
         "retention",

@@ -84,6 +84,8 @@ async fn connection(
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let introduced = hello::listen(&mut stream).await?;
+    // Its own address may be among those where it looks for members.
+    let own = introduced.as_ref().is_ok_and(|theirs| theirs.directory == core.me.directory);
     let admitted = introduced.and_then(|theirs| {
         admit(core, &theirs)?;
         // A guest stays a stranger: anybody may call himself one.
@@ -95,7 +97,10 @@ async fn connection(
     let theirs = match admitted {
         Ok(theirs) => theirs,
         Err(reason) => {
-            tracing::info!(%from, reason, "connection refused");
+            match own {
+                true => tracing::debug!(%from, reason, "connection refused"),
+                false => tracing::info!(%from, reason, "connection refused"),
+            }
             return hello::refuse(&mut stream, &reason).await;
         }
     };

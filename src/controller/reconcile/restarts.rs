@@ -9,6 +9,8 @@ use std::time::Duration;
 use quorate_storage::GroupId;
 use tokio::time::Instant;
 
+use super::steps::Step;
+
 /// How often a replica is opened again within [`WINDOW`].
 const TIMES: usize = 3;
 const WINDOW: Duration = Duration::from_secs(600);
@@ -44,9 +46,10 @@ impl Restarts {
         self.waiting.insert(group, until);
     }
 
-    /// Returns whether a replica has to wait.
-    pub(super) fn waits(&self, group: GroupId, now: Instant) -> bool {
-        self.waiting.get(&group).is_some_and(|until| *until > now)
+    /// Returns whether a step has to wait because the replica failed too often. What does not open it need not.
+    pub(super) fn holds_back(&self, group: GroupId, step: Step, now: Instant) -> bool {
+        let opens = matches!(step, Step::Open { .. });
+        opens && self.waiting.get(&group).is_some_and(|until| *until > now)
     }
 
     /// Returns when the wait of a replica is over next.
@@ -68,22 +71,31 @@ mod tests {
     use super::*;
 
     const GROUP: GroupId = GroupId(1);
+    const OPEN: Step = Step::Open { found: false };
 
     #[test]
     fn a_replica_is_opened_again_some_times_and_then_waits() {
         let (mut restarts, now) = (Restarts::default(), Instant::now());
         for _ in 0..TIMES {
             restarts.failed(GROUP, now);
-            assert!(!restarts.waits(GROUP, now));
+            assert!(!restarts.holds_back(GROUP, OPEN, now));
         }
         assert_eq!(restarts.next_due(), None);
         restarts.failed(GROUP, now);
-        assert!(restarts.waits(GROUP, now));
-        assert!(!restarts.waits(GroupId(2), now));
+        assert!(restarts.holds_back(GROUP, OPEN, now));
+        assert!(!restarts.holds_back(GroupId(2), OPEN, now));
         assert_eq!(restarts.take_due(now), []);
         assert_eq!(restarts.next_due(), Some(now + WINDOW));
         assert_eq!(restarts.take_due(now + WINDOW), [GROUP]);
-        assert!(!restarts.waits(GROUP, now + WINDOW));
+        assert!(!restarts.holds_back(GROUP, OPEN, now + WINDOW));
+    }
+
+    #[test]
+    fn a_replica_that_waits_is_deleted_all_the_same() {
+        let (mut restarts, now) = (Restarts::default(), Instant::now());
+        (0..=TIMES).for_each(|_| restarts.failed(GROUP, now));
+        assert!(restarts.holds_back(GROUP, OPEN, now));
+        assert!(!restarts.holds_back(GROUP, Step::Delete, now));
     }
 
     #[test]
@@ -92,7 +104,7 @@ mod tests {
         for time in 0..10 {
             let now = start + WINDOW / 2 * time;
             restarts.failed(GROUP, now);
-            assert!(!restarts.waits(GROUP, now));
+            assert!(!restarts.holds_back(GROUP, OPEN, now));
         }
     }
 }
