@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_raft::Node;
+use quorate_storage::mutant;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -68,7 +69,7 @@ impl Standing {
             if fenced && timeout(LASTING, newest.changed()).await.is_ok() {
                 continue;
             }
-            self.node.drain(FENCED, fenced);
+            self.node.drain(FENCED, fenced && !mutant::on("fenced-by-leader"));
             // It ends with the sender, which is this.
             drop(newest.changed().await);
         }

@@ -20,7 +20,10 @@ pub const NAMES: [(&str, &str); 18] = [
     ("deleted-by-old-image", "a replica is deleted by whatever image is at hand after a start"),
     ("connections-unbounded", "clients may take file descriptors that storage needs"),
     ("addresses-remembered", "brokers look for each other only where they were"),
-    ("fenced-by-leader", "a broker is fenced if the metadata leader alone does not hear it"),
+    (
+        "fenced-by-leader",
+        "a broker that the metadata leader alone does not hear is fenced, and keeps what it leads",
+    ),
     ("fetch-past-high-watermark", "a fetch returns entries that are not committed"),
     ("apply-twice-after-restart", "a restart applies the entry of its checkpoint once more"),
     ("truncate-on-checksum-error", "a damaged write-ahead log is cut where the damage begins"),

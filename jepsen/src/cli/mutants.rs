@@ -21,7 +21,7 @@ const TABLE: [(&str, &str, u64); 18] = [
     ("dedup-off", "answers-lost", 240),
     ("fetch-past-high-watermark", "isolate-leader", 240),
     ("apply-twice-after-restart", "restart-storm", 240),
-    ("truncate-on-checksum-error", "bit-rot", 240),
+    ("truncate-on-checksum-error", "bit-rot-single", 240),
     ("stale-list-offsets", "isolate-leader-list-offsets", 240),
     ("leader-restore", "power-cut-slow-leader", 240),
     ("metadata-before-commit", "admin-churn", 240),

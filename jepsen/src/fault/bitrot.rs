@@ -53,6 +53,13 @@ impl Rot {
         installed(what, "written while it did not run")
     }
 
+    /// Lets the broker go on as it is: it serves, and what it serves has to be right.
+    pub fn leave(self, cluster: &mut Cluster) -> Outcome {
+        self.damage.forget();
+        cluster.no_longer(self.id, WHY);
+        installed(format!("broker {} serves", self.id), "it answered that it is ready")
+    }
+
     /// Puts the damage back. Whether the broker is now down with its data whole; otherwise it is gone, and another one
     /// has its place.
     pub fn repair(self, cluster: &mut Cluster) -> anyhow::Result<(Outcome, bool)> {

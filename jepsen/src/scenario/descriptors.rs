@@ -9,7 +9,7 @@ use crate::sandbox::Broker;
 
 /// What a broker may have open, and what strangers open to it: more.
 pub(super) const LIMIT: u64 = 1024;
-const TO_EACH_PORT: usize = 450;
+const TO_EACH_PORT: usize = 600;
 /// A health check that takes longer kills healthy brokers.
 const HEALTH: Duration = Duration::from_millis(2_000);
 const HELD: f64 = 4.0;

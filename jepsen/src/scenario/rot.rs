@@ -74,6 +74,33 @@ pub(super) fn every_class(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The log of a cluster of one broker, which nobody else can make good: it refuses, or it has lost nothing. The cut of a
+/// log is left out, for it may be what a crash leaves.
+pub(super) fn the_only_log(stage: &mut Stage<'_>) -> anyhow::Result<()> {
+    const KINDS: [Kind; 3] = [Kind::FlippedBits, Kind::ZeroBlock, Kind::StaleBlock];
+    let id = stage.cluster.ids()[0];
+    while stage.another_round() {
+        stage.rest(WHOLE);
+        stage.cluster.kill(id)?;
+        let kind = KINDS.choose(&mut stage.random).copied().unwrap_or(Kind::FlippedBits);
+        let rot = Rot::inflict(stage.cluster, id, (Class::Wal, kind), &mut stage.random)?;
+        let Some(rot) = rot else {
+            stage.cluster.start_broker(id)?;
+            continue;
+        };
+        stage.began("bitrot", rot.begun())?;
+        if stage.cluster.wait_ready(id, STARTS) {
+            let outcome = rot.leave(stage.cluster);
+            stage.ended("bitrot", outcome)?;
+            continue;
+        }
+        let (outcome, _) = rot.repair(stage.cluster)?;
+        stage.ended("bitrot", outcome)?;
+        stage.cluster.start_broker(id)?;
+    }
+    Ok(())
+}
+
 /// Some damages, one after the other, to a broker that is down. In the end it runs, unless it had to be replaced.
 fn one_stop(stage: &mut Stage<'_>, id: u64, damages: &mut Damages) -> anyhow::Result<()> {
     for _ in 0..IN_ONE_STOP {

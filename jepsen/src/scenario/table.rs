@@ -193,6 +193,17 @@ pub(super) static ALL: &[Scenario] = &[
     .needs(&[Bit("bitrot", 20)])
     .but(with_spares),
     row(
+        "bit-rot-single",
+        "T9",
+        "queue",
+        30,
+        IMAGE,
+        rot::the_only_log,
+        "flipped bits and wrong blocks in the write-ahead log of a cluster of one broker",
+    )
+    .needs(&[Bit("bitrot", 3)])
+    .but(alone),
+    row(
         "disk-full",
         "T10",
         "queue",

@@ -15,6 +15,7 @@ use kafka_wire::metadata_response::{
 };
 use kafka_wire::{MetadataRequest, MetadataResponse};
 use kafka_wire_core::Uuid as WireUuid;
+use quorate_storage::mutant;
 use uuid::Uuid;
 
 use crate::kafka::error::ErrorCode;
@@ -239,7 +240,8 @@ fn partition_row(
     row.leader_id = -1;
     row.leader_epoch = -1;
     // One that is fenced and heard here leads by its majority all the same, until it has handed over.
-    let reached = |id: u64| live(&id) || face.context.node.alive(id);
+    let reached =
+        |id: u64| live(&id) || (face.context.node.alive(id) && !mutant::on("fenced-by-leader"));
     match face.context.metadata.leader(partition.group).filter(|leader| reached(leader.id)) {
         Some(leader) => {
             row.leader_id = broker_id(leader.id);
