@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::workload::Address;
+use crate::environment::Address;
 
 /// Longest time for one request; brokers give up on theirs earlier.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -12,8 +12,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use suite::Summary;
-
 use crate::checker::Verdict;
 
 #[derive(Parser)]

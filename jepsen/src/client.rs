@@ -17,7 +17,7 @@ pub use failure::Failure;
 pub use idle::Idle;
 pub use pool::{At, Client, Leader};
 pub use requests::{
-    EARLIEST, FetchFrom, Fetched, LATEST, Produced, Seen, SeenPartition, SeenTopic,
+    ClusterView, EARLIEST, FetchFrom, Fetched, LATEST, Produced, SeenPartition, SeenTopic,
     create_partitions, create_topic, delete_records, delete_topic, fetch, init_producer_id,
     list_offset, metadata, produce, receive_fetched, receive_produced, send_fetch, send_produce,
 };

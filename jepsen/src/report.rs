@@ -7,6 +7,7 @@
 mod explain;
 mod faults;
 mod findings;
+mod format;
 mod html;
 mod lanes;
 mod operations;

@@ -20,11 +20,12 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::checker::{self, Finding, Verdict};
-use crate::cli::Summary;
+use crate::environment::{Env, Phase, Settings, Worker};
 use crate::history::{Edn, Kind, Recorder};
 use crate::report::{self, Report};
 use crate::sandbox::{Cluster, Host, Spec};
-use crate::workload::{self, Env, Phase, Settings, Worker, Workload};
+use crate::summary::Summary;
+use crate::workload::{self, Workload};
 
 pub use coverage::Demand;
 pub use evidence::Sign;
@@ -215,9 +216,10 @@ fn finish_workers(env: &Env, workers: Vec<Running>) -> Vec<Finding> {
         while !worker.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
         }
-        let ended = match worker.is_finished() {
-            true => worker.join().unwrap_or_else(|_| Err(anyhow!("it panicked"))),
-            false => Err(anyhow!("it hangs")),
+        let ended = if worker.is_finished() {
+            worker.join().unwrap_or_else(|_| Err(anyhow!("it panicked")))
+        } else {
+            Err(anyhow!("it hangs"))
         };
         findings.extend(tester_failed("a worker", ended));
     }

@@ -16,147 +16,22 @@ mod queue;
 pub mod replicas;
 mod retention;
 mod session;
+mod work;
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use parking_lot::Mutex;
-use rand::rngs::StdRng;
 
-use crate::checker::{self, Finding, Findings};
+use crate::checker::{Finding, Findings};
 use crate::client::At;
-use crate::history::{Op, Process, Recorder};
+use crate::environment::{Env, Worker};
+use crate::history::Op;
 use finish::final_reads;
 use keys::Keys;
 use pace::Pace;
 use session::Session;
-
-/// One broker as clients know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Address {
-    pub id: u64,
-    pub kafka: SocketAddr,
-    pub http: SocketAddr,
-}
-
-/// Where a run is. Workers look at it between any two operations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Phase {
-    /// Operations at the configured rate, faults meanwhile.
-    Main = 0,
-    /// Everything is healed; every worker reads to the end, within [`Settings::final_time`].
-    Final = 1,
-    Over = 2,
-}
-
-/// What all workloads are told.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub seed: u64,
-    pub workers: usize,
-    /// Operations a second, all workers together.
-    pub rate: f64,
-    pub replication: u32,
-    pub partitions: u32,
-    /// A request without an answer for this long is indeterminate.
-    pub request_timeout: Duration,
-    /// How long final reads may take.
-    pub final_time: Duration,
-}
-
-/// What the threads of one run share.
-pub struct Env {
-    pub settings: Settings,
-    pub recorder: Recorder,
-    /// Brokers a client may start from. Membership faults add and remove some.
-    pub brokers: parking_lot::RwLock<Vec<Address>>,
-    phase: AtomicU8,
-    processes: AtomicI64,
-}
-
-impl Env {
-    pub fn new(settings: Settings, recorder: Recorder, brokers: Vec<Address>) -> Arc<Env> {
-        Arc::new(Env {
-            settings,
-            recorder,
-            brokers: parking_lot::RwLock::new(brokers),
-            phase: AtomicU8::new(Phase::Main as u8),
-            processes: AtomicI64::new(0),
-        })
-    }
-
-    pub fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::Acquire) {
-            0 => Phase::Main,
-            1 => Phase::Final,
-            _ => Phase::Over,
-        }
-    }
-
-    pub fn enter(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Release);
-    }
-
-    /// A process number nobody had.
-    pub fn new_process(&self) -> Process {
-        Process::Client(self.processes.fetch_add(1, Ordering::Relaxed))
-    }
-
-    pub fn addresses(&self) -> Vec<Address> {
-        self.brokers.read().clone()
-    }
-}
-
-/// A thread of a workload.
-pub struct Worker {
-    pub env: Arc<Env>,
-    /// 0 to `workers - 1`.
-    pub number: usize,
-    /// Client group, that is, the network this thread lives in.
-    pub group: usize,
-    /// Seeded from the run's seed and `number`.
-    pub random: StdRng,
-    pub started: Instant,
-}
-
-/// What one workload does that others do not; [`Workload`] is the rest.
-trait Work: Send + Sync {
-    fn name(&self) -> &'static str;
-
-    /// One sentence for `--help` and the report.
-    fn about(&self) -> &'static str;
-
-    /// Settings of brokers that it needs, such as `topics.retention_check_ms`.
-    fn broker_settings(&self) -> &'static [(&'static str, &'static str)] {
-        &[]
-    }
-
-    /// Creates what the workers need.
-    fn prepare(&self, env: &Env) -> anyhow::Result<Keys>;
-
-    /// What a process does whenever it is its turn, for as long as it lives.
-    fn process(&self, session: &mut Session) -> Step;
-
-    /// What a worker has to find out once it has read everything.
-    fn finish(&self, _: &mut Worker, _: &Arc<Keys>, _: &Mutex<Findings>) -> anyhow::Result<()> {
-        Ok(())
-    }
-
-    /// The keys that are to be whole at the end, and their partitions.
-    fn partitions(&self, keys: &Keys) -> Vec<(i64, At)> {
-        keys.used()
-    }
-
-    fn check(&self, history: &[Op]) -> Vec<Finding> {
-        checker::queue(history, &checker::Options::default())
-    }
-}
-
-type Step = Box<dyn FnMut(&mut Session) -> anyhow::Result<()>>;
+use work::Work;
 
 /// See the module.
 pub struct Workload {

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use quorate_jepsen::admin::wait;
 use quorate_jepsen::checker::{self, Verdict};
+use quorate_jepsen::environment::{Env, Phase, Settings, Worker};
 use quorate_jepsen::history::{Body, Kind, Op, Recorder};
 use quorate_jepsen::sandbox::{Cluster, DiskKind, Shim, Spec, within};
-use quorate_jepsen::workload::{self, Env, Phase, Settings, Worker};
+use quorate_jepsen::workload;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 

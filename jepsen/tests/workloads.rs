@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use quorate_jepsen::admin::{Admin, wait};
 use quorate_jepsen::checker::{Finding, Verdict};
+use quorate_jepsen::environment::{Address, Env, Phase, Settings, Worker};
 use quorate_jepsen::history::{Body, Kind, Op, Recorder};
-use quorate_jepsen::workload::{self, Address, Env, Phase, Settings, Worker, replicas};
+use quorate_jepsen::workload::{self, replicas};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 

@@ -9,12 +9,13 @@ use anyhow::{Context, ensure};
 use clap::Args;
 
 use super::places::{Places, beside};
-use super::suite::{Summary, scenario_with};
+use super::suite::scenario_with;
 use crate::checker::Verdict;
 use crate::run::say;
+use crate::summary::Summary;
 
 /// A defect, the scenario that finds it, and within how many seconds.
-const TABLE: [(&str, &str, u64); 18] = [
+const TABLE: [(&str, &str, u64); 17] = [
     ("ack-before-fsync", "power-cut", 240),
     ("ack-before-commit", "isolate-leader", 240),
     ("vote-not-persisted", "pause-kill", 240),
@@ -32,7 +33,6 @@ const TABLE: [(&str, &str, u64); 18] = [
     ("deleted-by-old-image", "replicas-come-back", 240),
     ("connections-unbounded", "few-descriptors", 240),
     ("addresses-remembered", "addresses-change", 240),
-    ("fenced-by-leader", "one-link", 240),
 ];
 /// The variable by which a mutant is told its defect.
 const VARIABLE: &str = "MUTANT";

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use serde::{Deserialize, Serialize};
 
 use super::places::{Places, seed};
 use crate::checker::Verdict;
 use crate::run::say;
 use crate::scenario;
+use crate::summary::Summary;
 
 /// Names and what they are for; what is in them decides [`runs`].
 pub const PROFILES: [(&str, &str); 3] = [
@@ -49,29 +49,6 @@ pub struct SuiteArgs {
     hours: f64,
     #[command(flatten)]
     places: Places,
-}
-
-/// What a run leaves behind for whoever started it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Summary {
-    pub name: String,
-    pub seed: u64,
-    pub verdict: Verdict,
-    pub operations: usize,
-    pub faults: usize,
-    pub seconds: f64,
-    pub anomalies: Vec<String>,
-}
-
-impl Summary {
-    pub const FILE: &'static str = "summary.json";
-
-    pub fn read(dir: &Path) -> anyhow::Result<Summary> {
-        let path = dir.join(Summary::FILE);
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(serde_json::from_str(&text)?)
-    }
 }
 
 pub fn run(args: &SuiteArgs) -> anyhow::Result<Verdict> {
@@ -117,7 +94,7 @@ fn runs(profile: &str, seed: u64) -> Vec<Vec<String>> {
 /// Some runs at a time; what came of each, in their order.
 fn carry_out(runs: &[Vec<String>], args: &SuiteArgs) -> Vec<Summary> {
     let next = AtomicUsize::new(0);
-    let lane = || {
+    let worker = || {
         let mut done = Vec::new();
         while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
             done.push((run, child(run, &args.places)));
@@ -125,8 +102,8 @@ fn carry_out(runs: &[Vec<String>], args: &SuiteArgs) -> Vec<Summary> {
         done
     };
     let mut done = std::thread::scope(|scope| {
-        let lanes: Vec<_> = (0..args.at_once).map(|_| scope.spawn(lane)).collect();
-        let joined = lanes.into_iter().map(std::thread::ScopedJoinHandle::join);
+        let workers: Vec<_> = (0..args.at_once).map(|_| scope.spawn(worker)).collect();
+        let joined = workers.into_iter().map(std::thread::ScopedJoinHandle::join);
         joined
             .flat_map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect::<Vec<_>>()

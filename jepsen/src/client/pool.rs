@@ -14,9 +14,9 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
-use super::requests::{self, Seen};
+use super::requests::{self, ClusterView};
 use super::{Connection, Failure};
-use crate::workload::Env;
+use crate::environment::Env;
 
 /// Longest wait for a connection, and for metadata from one broker: there are others.
 const LOOKUP_PATIENCE: Duration = Duration::from_millis(1_500);
@@ -146,7 +146,7 @@ impl Client {
     }
 
     /// What the first broker to answer says, asked in random order.
-    pub fn metadata(&mut self, topics: Option<&[&str]>) -> Result<Seen, Failure> {
+    pub fn metadata(&mut self, topics: Option<&[&str]>) -> Result<ClusterView, Failure> {
         let mut brokers = self.env.addresses();
         brokers.shuffle(&mut self.random);
         let patience = LOOKUP_PATIENCE.min(self.patience());

@@ -41,7 +41,7 @@ pub const EARLIEST: i64 = -2;
 
 /// What one broker says of the cluster.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct ClusterView {
     pub brokers: BTreeMap<u64, SocketAddr>,
     pub topics: BTreeMap<String, SeenTopic>,
 }
@@ -129,13 +129,13 @@ pub fn metadata(
     from: &mut Connection,
     topics: Option<&[&str]>,
     patience: Duration,
-) -> Result<Seen, Failure> {
+) -> Result<ClusterView, Failure> {
     let named = |name: &&str| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
     let request = MetadataRequest::default()
         .with_topics(topics.map(|topics| topics.iter().map(named).collect()))
         .with_allow_auto_topic_creation(false);
     let answer: MetadataResponse = call(from, METADATA, &request, patience)?;
-    let mut seen = Seen::default();
+    let mut seen = ClusterView::default();
     for broker in &answer.brokers {
         let address = format!("{}:{}", broker.host.as_str(), broker.port).parse();
         if let (Ok(id), Ok(address)) = (u64::try_from(broker.node_id.0), address) {

@@ -3,7 +3,7 @@
 
 use rand::rngs::StdRng;
 
-use super::target::{Who, named};
+use super::target::{TargetClass, named};
 use super::{Fault, Outcome, installed, skipped};
 use crate::sandbox::{Cluster, State};
 
@@ -18,7 +18,16 @@ pub(super) fn make() -> Box<dyn Fault> {
 
 impl Fault for Address {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
-        let who = Who::any(&[Who::Leader, Who::One, Who::Minority, Who::All, Who::All], random);
+        let who = TargetClass::any(
+            &[
+                TargetClass::Leader,
+                TargetClass::One,
+                TargetClass::Minority,
+                TargetClass::All,
+                TargetClass::All,
+            ],
+            random,
+        );
         self.moved = who.pick(cluster, random);
         if self.moved.is_empty() {
             return Ok(skipped(format!("{who:?}: no such broker runs")));

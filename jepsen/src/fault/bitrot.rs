@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 
 use super::damage::{Class, Damage, Kind, any};
 use super::replace::stand_in;
-use super::target::Who;
+use super::target::TargetClass;
 use super::{Fault, Outcome, installed, skipped};
 use crate::sandbox::{Cluster, State};
 
@@ -128,7 +128,7 @@ pub(super) fn make() -> Box<dyn Fault> {
 impl Fault for Bitrot {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
         let (class, kind) = any(random);
-        let who = Who::any(&[Who::Leader, Who::One], random);
+        let who = TargetClass::any(&[TargetClass::Leader, TargetClass::One], random);
         let Some(id) = who.pick(cluster, random).first().copied() else {
             return Ok(skipped(format!("{who:?}: no such broker runs")));
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::target::{Who, named};
+use super::target::{TargetClass, named};
 use super::{Fault, Outcome, installed, skipped};
 use crate::sandbox::Cluster;
 
@@ -42,8 +42,16 @@ impl Clock {
 
 impl Fault for Clock {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
-        let who =
-            Who::any(&[Who::Leader, Who::One, Who::Minority, Who::Majority, Who::All], random);
+        let who = TargetClass::any(
+            &[
+                TargetClass::Leader,
+                TargetClass::One,
+                TargetClass::Minority,
+                TargetClass::Majority,
+                TargetClass::All,
+            ],
+            random,
+        );
         self.bent = who.pick(cluster, random);
         if self.bent.is_empty() {
             return Ok(skipped(format!("{who:?}: no such broker runs")));

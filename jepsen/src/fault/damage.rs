@@ -232,9 +232,10 @@ mod tests {
                 let damage = (0..20).find_map(&mut inflict).unwrap();
                 assert_eq!(damage.path, dir.join(name));
                 assert_ne!(fs::read(&damage.path).unwrap(), content, "{}", damage.words());
-                match random.random_bool(0.5) {
-                    true => assert!(damage.undo().unwrap()),
-                    false => damage.undo_all().unwrap(),
+                if random.random_bool(0.5) {
+                    assert!(damage.undo().unwrap());
+                } else {
+                    damage.undo_all().unwrap();
                 }
                 damage.forget();
                 assert_eq!(fs::read(&damage.path).unwrap(), content, "{}", damage.words());

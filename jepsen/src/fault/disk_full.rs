@@ -3,7 +3,7 @@
 
 use rand::rngs::StdRng;
 
-use super::target::{Who, named};
+use super::target::{TargetClass, named};
 use super::{Fault, Outcome, installed, skipped};
 use crate::sandbox::{Cluster, State};
 
@@ -22,7 +22,8 @@ const ERRORS: [&str; 3] = ["storage failed", "No space left", "broker ends"];
 
 impl Fault for DiskFull {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
-        let who = Who::any(&[Who::Leader, Who::One, Who::All], random);
+        let who =
+            TargetClass::any(&[TargetClass::Leader, TargetClass::One, TargetClass::All], random);
         self.full = who.pick(cluster, random);
         if self.full.is_empty() {
             return Ok(skipped(format!("{who:?}: no such broker runs")));
@@ -54,9 +55,10 @@ impl Fault for DiskFull {
                 cluster.start_broker(id)?;
             }
         }
-        match met.is_empty() {
-            true => Ok(skipped("nobody needed more room meanwhile")),
-            false => Ok(installed("there is room again", met.join("; "))),
+        if met.is_empty() {
+            Ok(skipped("nobody needed more room meanwhile"))
+        } else {
+            Ok(installed("there is room again", met.join("; ")))
         }
     }
 }

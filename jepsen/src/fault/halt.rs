@@ -5,7 +5,7 @@
 
 use rand::rngs::StdRng;
 
-use super::target::{Who, named};
+use super::target::{TargetClass, named};
 use super::{Fault, Outcome, installed, skipped};
 use crate::sandbox::{Broker, Cluster, State};
 
@@ -37,11 +37,18 @@ pub(super) fn pause() -> Box<dyn Fault> {
     })
 }
 
-const WHO: [Who; 6] = [Who::Leader, Who::Leader, Who::One, Who::Minority, Who::Majority, Who::All];
+const WHO: [TargetClass; 6] = [
+    TargetClass::Leader,
+    TargetClass::Leader,
+    TargetClass::One,
+    TargetClass::Minority,
+    TargetClass::Majority,
+    TargetClass::All,
+];
 
 impl Fault for Halt {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
-        let who = Who::any(&WHO, random);
+        let who = TargetClass::any(&WHO, random);
         self.met = who.pick(cluster, random);
         if self.met.is_empty() {
             return Ok(skipped(format!("{who:?}: no such broker runs")));
@@ -58,9 +65,10 @@ impl Fault for Halt {
                 proofs.push((self.go_on)(cluster, id)?);
             }
         }
-        match proofs.is_empty() {
-            true => Ok(installed("none left", "other faults ended them meanwhile")),
-            false => Ok(installed("they go on", proofs.join("; "))),
+        if proofs.is_empty() {
+            Ok(installed("none left", "other faults ended them meanwhile"))
+        } else {
+            Ok(installed("they go on", proofs.join("; ")))
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use rand::rngs::StdRng;
 
-use super::target::{Who, named};
+use super::target::{TargetClass, named};
 use super::{Fault, Outcome, installed, skipped};
 use crate::client::Idle;
 use crate::sandbox::Cluster;
@@ -22,7 +22,8 @@ const MANY: usize = 300;
 
 impl Fault for Connections {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
-        let who = Who::any(&[Who::Leader, Who::One, Who::All], random);
+        let who =
+            TargetClass::any(&[TargetClass::Leader, TargetClass::One, TargetClass::All], random);
         let some = who.pick(cluster, random);
         if some.is_empty() {
             return Ok(skipped(format!("{who:?}: no such broker runs")));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
-use super::target::{Who, named};
+use super::target::{TargetClass, named};
 use super::{Fault, Outcome, installed, skipped};
 use crate::admin::wait;
 use crate::sandbox::{Cluster, EIO, ENOSPC, Hits, State};
@@ -35,7 +35,7 @@ pub(super) fn make() -> Box<dyn Fault> {
 
 impl Fault for IoError {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
-        let who = Who::any(&[Who::Leader, Who::One], random);
+        let who = TargetClass::any(&[TargetClass::Leader, TargetClass::One], random);
         let kinds = [Kind::Sync, Kind::Sync, Kind::Write(EIO), Kind::Write(ENOSPC)];
         let kind = kinds.choose(random).copied().unwrap_or(Kind::Sync);
         let Some(id) = who.pick(cluster, random).first().copied() else {

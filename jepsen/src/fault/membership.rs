@@ -87,9 +87,10 @@ impl Fault for Membership {
                 _ => {
                     let (id, ready) = cluster.add_broker()?;
                     chosen = id;
-                    proof = match ready {
-                        true => format!("broker {id} joined; "),
-                        false => format!("broker {id} is not let in yet; "),
+                    proof = if ready {
+                        format!("broker {id} joined; ")
+                    } else {
+                        format!("broker {id} is not let in yet; ")
                     };
                 }
             }

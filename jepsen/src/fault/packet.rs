@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::target::{Who, brokers, clients, lines, named, sent_by};
+use super::target::{TargetClass, brokers, clients, lines, named, sent_by};
 use super::{Fault, Outcome, installed, skipped};
 use crate::net::{Counters, HostId, Rule};
 use crate::sandbox::Cluster;
@@ -59,7 +59,10 @@ fn under(other: &Rule, rule: &Rule) -> Rule {
 impl Fault for Packet {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
         let (kind, rule) = rule(random);
-        let who = Who::any(&[Who::Leader, Who::One, Who::Minority, Who::All], random);
+        let who = TargetClass::any(
+            &[TargetClass::Leader, TargetClass::One, TargetClass::Minority, TargetClass::All],
+            random,
+        );
         let some = who.pick(cluster, random);
         if some.is_empty() {
             return Ok(skipped(format!("{who:?}: no such broker runs")));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 
-use super::target::Who;
+use super::target::TargetClass;
 use super::{Fault, Outcome, indeterminate, installed, skipped};
 use crate::sandbox::Cluster;
 
@@ -23,7 +23,7 @@ const MOVED: Duration = Duration::from_secs(20);
 
 impl Fault for Replace {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
-        let who = Who::any(&[Who::Leader, Who::One], random);
+        let who = TargetClass::any(&[TargetClass::Leader, TargetClass::One], random);
         let Some(id) = who.pick(cluster, random).first().copied() else {
             return Ok(skipped(format!("{who:?}: no such broker runs")));
         };
@@ -46,8 +46,9 @@ impl Fault for Replace {
 pub(super) fn stand_in(cluster: &mut Cluster, lost: u64) -> anyhow::Result<Outcome> {
     let (newcomer, _) = cluster.add_broker()?;
     let what = format!("broker {newcomer} for broker {lost}");
-    Ok(match cluster.bury(lost, MOVED)? {
-        true => installed(what, "it has all replicas, and the lost one is removed"),
-        false => indeterminate(format!("{what}: not done yet")),
+    Ok(if cluster.bury(lost, MOVED)? {
+        installed(what, "it has all replicas, and the lost one is removed")
+    } else {
+        indeterminate(format!("{what}: not done yet"))
     })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
-use super::target::{Who, brokers, clients, lines, named, sent_by};
+use super::target::{TargetClass, brokers, clients, lines, named, sent_by};
 use super::{Fault, Outcome, installed, skipped};
 use crate::net::{Counters, HostId};
 use crate::sandbox::Cluster;
@@ -34,7 +34,7 @@ const LASTS: [Duration; 4] = [
 
 /// Which connections of a broker.
 #[derive(Clone, Copy, Debug)]
-enum Which {
+enum ConnectionClass {
     /// Those with clients, when the broker answers.
     Answers,
     Clients,
@@ -42,17 +42,22 @@ enum Which {
     All,
 }
 
-const WHICH: [Which; 4] = [Which::Answers, Which::Clients, Which::Brokers, Which::All];
+const WHICH: [ConnectionClass; 4] = [
+    ConnectionClass::Answers,
+    ConnectionClass::Clients,
+    ConnectionClass::Brokers,
+    ConnectionClass::All,
+];
 
-impl Which {
+impl ConnectionClass {
     fn links(self, some: &[u64], cluster: &Cluster) -> Vec<(HostId, HostId)> {
         let far = match self {
-            Which::Answers | Which::Clients => clients(cluster),
-            Which::Brokers => brokers(cluster),
-            Which::All => [brokers(cluster), clients(cluster)].concat(),
+            ConnectionClass::Answers | ConnectionClass::Clients => clients(cluster),
+            ConnectionClass::Brokers => brokers(cluster),
+            ConnectionClass::All => [brokers(cluster), clients(cluster)].concat(),
         };
         let mut links = lines(some, &far);
-        if matches!(self, Which::Answers) {
+        if matches!(self, ConnectionClass::Answers) {
             sent_by(some, &mut links);
         }
         links
@@ -62,8 +67,11 @@ impl Which {
 impl Fault for Reset {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
         let lasts = LASTS.choose(random).copied().unwrap_or(Duration::MAX);
-        let which = WHICH.choose(random).copied().unwrap_or(Which::All);
-        let who = Who::any(&[Who::Leader, Who::Leader, Who::One, Who::All], random);
+        let which = WHICH.choose(random).copied().unwrap_or(ConnectionClass::All);
+        let who = TargetClass::any(
+            &[TargetClass::Leader, TargetClass::Leader, TargetClass::One, TargetClass::All],
+            random,
+        );
         let some = who.pick(cluster, random);
         if some.is_empty() {
             return Ok(skipped(format!("{who:?}: no such broker runs")));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
-use super::target::{Who, named};
+use super::target::{TargetClass, named};
 use super::{Fault, Outcome, installed, skipped};
 use crate::sandbox::{Cluster, State};
 
@@ -34,7 +34,16 @@ impl SlowDisk {
 
 impl Fault for SlowDisk {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
-        let who = Who::any(&[Who::Leader, Who::Leader, Who::One, Who::Minority, Who::All], random);
+        let who = TargetClass::any(
+            &[
+                TargetClass::Leader,
+                TargetClass::Leader,
+                TargetClass::One,
+                TargetClass::Minority,
+                TargetClass::All,
+            ],
+            random,
+        );
         let by = Duration::from_millis(BY.choose(random).copied().unwrap_or(BY[0]));
         self.slow = who.pick(cluster, random);
         if self.slow.is_empty() {

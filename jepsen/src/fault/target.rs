@@ -10,7 +10,7 @@ use crate::sandbox::Cluster;
 
 /// A class of targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Who {
+pub(super) enum TargetClass {
     /// The leader of a partition.
     Leader,
     One,
@@ -25,10 +25,10 @@ pub(super) struct Place {
     pub partition: Partition,
 }
 
-impl Who {
+impl TargetClass {
     /// Picks one class.
-    pub(super) fn any(among: &[Who], random: &mut StdRng) -> Who {
-        among.choose(random).copied().unwrap_or(Who::One)
+    pub(super) fn any(among: &[TargetClass], random: &mut StdRng) -> TargetClass {
+        among.choose(random).copied().unwrap_or(TargetClass::One)
     }
 
     /// Brokers that run, of this class. Empty if there are none, or nobody leads.
@@ -39,11 +39,11 @@ impl Who {
         let members = cluster.ids().len();
         let majority = members / 2 + 1;
         let count = match self {
-            Who::Leader => return leader(cluster, random).into_iter().collect(),
-            Who::One => 1,
-            Who::Minority => random.random_range(1..=(members - majority).max(1)),
-            Who::Majority => majority,
-            Who::All => members,
+            TargetClass::Leader => return leader(cluster, random).into_iter().collect(),
+            TargetClass::One => 1,
+            TargetClass::Minority => random.random_range(1..=(members - majority).max(1)),
+            TargetClass::Majority => majority,
+            TargetClass::All => members,
         };
         running.truncate(count);
         running.sort_unstable();

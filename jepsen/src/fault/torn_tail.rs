@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngCore};
 
 use super::damage::{Class, files};
-use super::target::Who;
+use super::target::TargetClass;
 use super::{Fault, Outcome, installed, skipped};
 use crate::admin::wait;
 use crate::sandbox::{Broker, Cluster};
@@ -29,7 +29,7 @@ const TAIL: Duration = Duration::from_secs(1);
 
 impl Fault for TornTail {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
-        let who = Who::any(&[Who::Leader, Who::One], random);
+        let who = TargetClass::any(&[TargetClass::Leader, TargetClass::One], random);
         let Some(id) = who.pick(cluster, random).first().copied() else {
             return Ok(skipped(format!("{who:?}: no such broker runs")));
         };

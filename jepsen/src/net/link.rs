@@ -136,7 +136,7 @@ pub(super) struct Copy {
 
 /// Who is told that a connection is over, in the stead of a packet of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum ResetNotice {
     Sender,
     Both,
 }
@@ -178,12 +178,12 @@ impl Link {
     }
 
     /// Whether the segment's connection is over, and who is told so.
-    pub(super) fn refuse(&mut self, segment: &Segment, now: Instant) -> Option<Told> {
+    pub(super) fn refuse(&mut self, segment: &Segment, now: Instant) -> Option<ResetNotice> {
         // Nobody answers a reset.
         let told = match self.rule.reset {
             _ if segment.is_reset() => None,
-            _ if self.rule.reject => Some(Told::Sender),
-            Some(age) => self.outlived(segment, age, now).then_some(Told::Both),
+            _ if self.rule.reject => Some(ResetNotice::Sender),
+            Some(age) => self.outlived(segment, age, now).then_some(ResetNotice::Both),
             None => None,
         };
         self.counters.reset += u64::from(told.is_some());
@@ -310,8 +310,8 @@ mod tests {
             let segment = Segment::of(&segment(flags, data)).unwrap();
             link.refuse(&segment, now)
         };
-        assert_eq!(refuse(OPEN, 0), Some(Told::Sender));
-        assert_eq!(refuse(DATA, 0), Some(Told::Sender));
+        assert_eq!(refuse(OPEN, 0), Some(ResetNotice::Sender));
+        assert_eq!(refuse(DATA, 0), Some(ResetNotice::Sender));
         assert_eq!(refuse(END, 0), None, "nobody answers a reset");
         assert_eq!(link.counters.reset, 2);
         // What is no segment, or gets no answer, is dropped.
@@ -330,17 +330,17 @@ mod tests {
             link.refuse(&segment, now + ms(after))
         };
         assert_eq!(refuse(&mut link, DATA, 0, 0), None, "without data");
-        assert_eq!(refuse(&mut link, DATA, 9, 0), Some(Told::Both), "from before the rule");
+        assert_eq!(refuse(&mut link, DATA, 9, 0), Some(ResetNotice::Both), "from before the rule");
         assert_eq!(refuse(&mut link, OPEN, 0, 1), None);
         assert_eq!(refuse(&mut link, DATA, 9, 100), None, "young");
-        assert_eq!(refuse(&mut link, DATA, 9, 101), Some(Told::Both), "old");
-        assert_eq!(refuse(&mut link, DATA, 9, 102), Some(Told::Both), "sent again");
+        assert_eq!(refuse(&mut link, DATA, 9, 101), Some(ResetNotice::Both), "old");
+        assert_eq!(refuse(&mut link, DATA, 9, 102), Some(ResetNotice::Both), "sent again");
         assert_eq!(refuse(&mut link, OPEN, 0, 200), None);
         // Another time, another rule: who had connected in between is from before.
         link.adjust(|rule| rule.reset = None);
         assert!(!link.ends_connections());
         link.adjust(|rule| rule.reset = Some(Duration::MAX));
-        assert_eq!(refuse(&mut link, DATA, 9, 201), Some(Told::Both));
+        assert_eq!(refuse(&mut link, DATA, 9, 201), Some(ResetNotice::Both));
         assert_eq!(refuse(&mut link, OPEN, 0, 202), None);
         assert_eq!(
             refuse(&mut link, DATA, 9, 3_600_000),

@@ -13,7 +13,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::link::{Counters, Link, Rule, Told};
+use super::link::{Counters, Link, ResetNotice, Rule};
 use super::tcp::Segment;
 use super::{HostId, Tun};
 
@@ -132,7 +132,7 @@ impl Drop for Forwarding {
 
 /// A packet held back. Ordered by when it is due, then by arrival.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Held {
+struct DelayedPacket {
     due: Instant,
     count: u64,
     from: usize,
@@ -144,7 +144,7 @@ struct Router {
     devices: Vec<Tun>,
     links: Arc<Mutex<Links>>,
     random: StdRng,
-    held: BinaryHeap<Reverse<Held>>,
+    held: BinaryHeap<Reverse<DelayedPacket>>,
     count: u64,
 }
 
@@ -195,7 +195,7 @@ impl Router {
             && let Some(told) = link.refuse(&segment, now)
         {
             self.devices[from].deliver(&segment.reset_sender());
-            if told == Told::Both {
+            if told == ResetNotice::Both {
                 self.devices[to].deliver(&segment.reset_receiver());
             }
             return;
@@ -210,7 +210,7 @@ impl Router {
                 link.hold(packet.len());
                 self.count += 1;
                 let (due, count, packet) = (copy.due, self.count, Box::from(&*packet));
-                self.held.push(Reverse(Held { due, count, from, to, packet }));
+                self.held.push(Reverse(DelayedPacket { due, count, from, to, packet }));
             }
             if let Some(bit) = copy.flip {
                 packet[bit / 8] ^= 1 << (bit % 8);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::html::escape;
+use super::format::escape;
 use crate::fault::{FaultRecord, Outcome};
 
 pub fn table(faults: &[FaultRecord]) -> String {

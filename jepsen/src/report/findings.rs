@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::Report;
 use super::explain::sentence;
-use super::html::{badge, escape, seconds};
+use super::format::{badge, escape, seconds};
 use crate::checker::{Finding, Verdict};
 use crate::history::{Kind, Op, Process};
 

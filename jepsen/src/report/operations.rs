@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::html::{escape, milliseconds};
+use super::format::{escape, milliseconds};
 use super::series::Totals;
 
 pub fn table(totals: &Totals) -> String {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Report;
-use super::html::escape;
+use super::format::escape;
 use super::lanes::{Band, bands};
 use super::series::{Bucket, Series};
 use crate::checker::Verdict;

@@ -11,11 +11,11 @@ use rand::rngs::StdRng;
 use super::evidence::{Evidence, Sign};
 use super::{Plan, say};
 use crate::admin::{Admin, Partition, wait};
+use crate::environment::Env;
 use crate::fault::{FaultRecord, Outcome};
 use crate::history::{map, text};
 use crate::net::{HostId, Rule};
 use crate::sandbox::Cluster;
-use crate::workload::Env;
 
 /// Until a partition's leader is where a script wants it.
 const TRANSFER: Duration = Duration::from_secs(10);
@@ -221,9 +221,10 @@ impl<'a> Stage<'a> {
 
     /// Waits until a broker that was started serves.
     pub fn await_ready(&mut self, id: u64) -> anyhow::Result<String> {
-        match self.cluster.wait_ready(id, PATIENCE) {
-            true => Ok(format!("broker {id} is ready")),
-            false => anyhow::bail!("broker {id} is not ready within {PATIENCE:?}"),
+        if self.cluster.wait_ready(id, PATIENCE) {
+            Ok(format!("broker {id} is ready"))
+        } else {
+            anyhow::bail!("broker {id} is not ready within {PATIENCE:?}")
         }
     }
 }

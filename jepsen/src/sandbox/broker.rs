@@ -13,7 +13,7 @@ use super::enter::MARK;
 use super::strobe::Strobe;
 use super::{Disk, Host, Process, Share, Shim, process};
 use crate::admin::wait;
-use crate::workload::Address;
+use crate::environment::Address;
 
 const KAFKA: u16 = 9092;
 const HTTP: u16 = 8080;
@@ -37,7 +37,7 @@ pub enum State {
 }
 
 /// A fault that lets a process end by itself.
-pub(super) struct Excuse {
+pub(super) struct ExpectedExit {
     pub why: String,
     /// Parts of ERROR lines that it explains.
     pub errors: Vec<String>,
@@ -59,7 +59,7 @@ pub struct Broker {
     /// Bytes of the log that were judged already.
     pub(super) judged: usize,
     /// Why the process may end by itself now.
-    pub(super) excuses: Vec<Excuse>,
+    pub(super) excuses: Vec<ExpectedExit>,
     /// How the process last ended by itself, unless it was started again.
     pub(super) last_end: Option<String>,
     /// Where other brokers reach it; another one each time that it moves.

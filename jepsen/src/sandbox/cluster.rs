@@ -3,12 +3,12 @@
 //! All methods act from the control host, which no fault ever touches: [`Cluster::start`] moves its thread there, and
 //! a thread that the cluster is handed to has to enter [`Cluster::control`] first.
 
-mod burial;
 mod health;
 mod judge;
 mod members;
 mod moves;
 mod power;
+mod removal;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -20,8 +20,8 @@ use super::broker::Start;
 use super::{Broker, Disk, DiskKind, Host, Hosts, Share, Shim, State};
 use crate::admin::{Admin, wait};
 use crate::checker::Finding;
+use crate::environment::Address;
 use crate::net::{HostId, Network};
-use crate::workload::Address;
 
 /// Until a broker that was started serves.
 const READY: Duration = Duration::from_secs(60);

@@ -22,16 +22,18 @@ pub(super) fn jumps(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         let id = brokers[stage.random.random_range(0..brokers.len())];
         let offset = stage.random.random_range(-JUMP_SECONDS..=JUMP_SECONDS);
         let strobes = stage.random.random_bool(0.5);
-        let what = match strobes {
-            true => format!("broker {id}'s wall clock strobes by {offset} s"),
-            false => format!("broker {id}'s wall clock jumps by {offset} s"),
+        let what = if strobes {
+            format!("broker {id}'s wall clock strobes by {offset} s")
+        } else {
+            format!("broker {id}'s wall clock jumps by {offset} s")
         };
         let before = stage.cluster.broker(id)?.shim.hits().clocks_bent;
         stage.begin("clock", &what, |cluster| {
             let shim = &cluster.broker(id)?.shim;
-            match strobes {
-                true => shim.strobe(offset * SECOND, Duration::from_millis(50))?,
-                false => shim.clock_offset(offset * SECOND)?,
+            if strobes {
+                shim.strobe(offset * SECOND, Duration::from_millis(50))?;
+            } else {
+                shim.clock_offset(offset * SECOND)?;
             }
             Ok("set".to_owned())
         })?;

@@ -9,8 +9,8 @@ use rand::seq::IndexedRandom;
 
 use super::partition::host;
 use crate::client::{self, At, Connection, Record, Write};
+use crate::environment::Address;
 use crate::run::{Sign, Stage, between};
-use crate::workload::Address;
 
 /// A topic of the scenario's own: workloads do not judge what is in it.
 const PROBE: &str = "probe";

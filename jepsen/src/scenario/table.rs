@@ -165,12 +165,12 @@ pub(super) static ALL: &[Scenario] = &[
         "replicas-come-back",
         "T24",
         "queue",
-        30,
+        60,
         PLAIN,
         membership::away_and_back,
         "replicas leave and come back, then all brokers are killed and read of it again",
     )
-    .needs(&[Bit("membership", 8), Bit("kill", 1)]),
+    .needs(&[Bit("membership", 4), Bit("kill", 2)]),
     row(
         "snapshot-while-changing",
         "T8",

@@ -21,10 +21,7 @@ pub(super) fn ping_pong(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         )?;
         for used in stage.used()? {
             let answer = admin.set_leader(&used.topic, used.partition.partition, to);
-            match answer.is_ok_and(|reply| reply.ok()) {
-                true => moved += 1,
-                false => refused += 1,
-            }
+            if answer.is_ok_and(|reply| reply.ok()) { moved += 1 } else { refused += 1 }
         }
         let what = format!("all partitions to broker {to}");
         let proof = format!("{moved} lead there, {refused} refused or unanswered");

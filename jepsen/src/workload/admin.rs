@@ -12,9 +12,10 @@ use rand::Rng;
 
 use super::keys::Keys;
 use super::session::{Extra, Session};
-use super::{Env, Phase, Step, Work, Worker};
+use super::work::{Step, Work};
 use crate::checker::{self, Finding, Findings};
 use crate::client::{self, At, Record, Write};
+use crate::environment::{Env, Phase, Worker};
 use crate::history::{Body, Kind, Op, map, text};
 
 mod change;
@@ -126,9 +127,10 @@ fn next_change(session: &mut Session, topics: &Mutex<Topics>) -> Option<Change> 
         (0..=2, _) if !full => {
             let partitions = random.random_range(1..=2);
             let again = random.random_ratio(1, 3) && !topics.gone.is_empty();
-            let number = match again {
-                true => topics.gone[random.random_range(0..topics.gone.len())],
-                false => topics.next,
+            let number = if again {
+                topics.gone[random.random_range(0..topics.gone.len())]
+            } else {
+                topics.next
             };
             topics.next += u64::from(!again);
             Some(Change::Create { number, partitions })

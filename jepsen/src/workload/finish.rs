@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::keys::Keys;
 use super::session::Session;
-use super::{Phase, Worker};
+use crate::environment::{Phase, Worker};
 
 /// Longest time without reaching any key's target before a new process begins again.
 const STUCK: Duration = Duration::from_secs(10);

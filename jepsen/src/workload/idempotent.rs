@@ -15,14 +15,15 @@ use rand::Rng;
 use super::dump::{Dump, rows};
 use super::keys::{Keys, Limits};
 use super::session::{Extra, Session};
-use super::{Env, Phase, Step, Work, Worker};
+use super::work::{Step, Work};
 use crate::admin::wait;
 use crate::checker::{self, Finding, Findings, Verdict};
+use crate::environment::{Env, Phase, Worker};
 use crate::history::{Body, Edn, Kind, Op, int, map};
 
-mod lane;
+mod partition_producer;
 
-use lane::Lane;
+use partition_producer::PartitionProducer;
 
 const LIMITS: Limits = Limits { active: 6, writes_min: 100, writes_max: 4_000 };
 const POLL: Duration = Duration::from_millis(20);
@@ -47,8 +48,8 @@ impl Work for Idempotent {
     }
 
     fn process(&self, _: &mut Session) -> Step {
-        let mut lane = Lane::default();
-        Box::new(move |session| operate(session, &mut lane))
+        let mut partition_producer = PartitionProducer::default();
+        Box::new(move |session| operate(session, &mut partition_producer))
     }
 
     fn finish(
@@ -68,7 +69,10 @@ impl Work for Idempotent {
     }
 }
 
-fn operate(session: &mut Session, lane: &mut Lane) -> anyhow::Result<()> {
+fn operate(
+    session: &mut Session,
+    partition_producer: &mut PartitionProducer,
+) -> anyhow::Result<()> {
     if session.positions.is_empty() || session.random.random_ratio(1, 64) {
         let keys = session.keys.some(2, &mut session.random);
         return session.assign(&keys, false);
@@ -77,10 +81,10 @@ fn operate(session: &mut Session, lane: &mut Lane) -> anyhow::Result<()> {
         return session.poll(POLL, POLL_BYTES).map(drop);
     }
     if session.random.random_ratio(1, REPEATS) {
-        return lane.repeat(session);
+        return partition_producer.repeat(session);
     }
     let key = session.keys.pick(&mut session.random);
-    lane.send(session, key)
+    partition_producer.send(session, key)
 }
 
 /// Notes the batches of this worker's share of the keys.
@@ -119,7 +123,7 @@ fn dump(worker: &mut Worker, keys: &Arc<Keys>, found: &Mutex<Findings>) -> anyho
 /// A producer whose earlier batches are all acknowledged, and whose next is refused as out of order for good.
 fn refused(history: &[Op]) -> Vec<Finding> {
     let mut found = Findings::default();
-    for op in history.iter().filter(|op| op.extra.contains_key(lane::REFUSED)) {
+    for op in history.iter().filter(|op| op.extra.contains_key(partition_producer::REFUSED)) {
         let case =
             || "the next batch of a producer was refused as out of order, again and again".into();
         found.invalid("sequence-refused", case, [op.index]);
@@ -133,7 +137,7 @@ fn repeated(history: &[Op]) -> Vec<Finding> {
     let mut found = Findings::default();
     for op in history.iter().filter(|op| op.kind == Kind::Ok) {
         let Body::Other(f, Edn::Vector(offsets)) = &op.body else { continue };
-        let (lane::REPEAT, [key, Edn::Integer(first), Edn::Integer(again)]) =
+        let (partition_producer::REPEAT, [key, Edn::Integer(first), Edn::Integer(again)]) =
             (&f[..], &offsets[..])
         else {
             continue;
@@ -154,8 +158,10 @@ mod tests {
     #[test]
     fn a_batch_that_is_sent_again_has_one_place() {
         let told = |again: Edn| {
-            let body =
-                Body::Other(lane::REPEAT.to_owned(), Edn::Vector(vec![int(1), int(7), again]));
+            let body = Body::Other(
+                partition_producer::REPEAT.to_owned(),
+                Edn::Vector(vec![int(1), int(7), again]),
+            );
             let (process, kind, extra) = (Process::Client(0), Kind::Ok, Extra::new());
             repeated(&[Op { index: 0, time: 0, process, kind, body, extra }]).len()
         };

@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::Env;
 use crate::admin::{Admin, wait};
 use crate::client::{self, At, Client};
+use crate::environment::Env;
 
 /// How long new topics may take to get leaders when nothing is wrong.
 const PREPARE: Duration = Duration::from_secs(60);

@@ -7,9 +7,10 @@ use rand::Rng;
 
 use super::keys::{Keys, Limits};
 use super::session::{Extra, Session};
-use super::{Env, Step, Work};
+use super::work::{Step, Work};
 use crate::checker::{self, Finding};
 use crate::client::{At, Failure, LATEST, list_offset};
+use crate::environment::Env;
 use crate::history::{Body, Edn, Kind, Op, int, text};
 
 /// Short histories, and several operations at a time for each key: that is what can be judged and finds most.
@@ -36,9 +37,10 @@ impl Work for ListOffsets {
     fn process(&self, _: &mut Session) -> Step {
         Box::new(|session| {
             let key = session.keys.pick(&mut session.random);
-            match session.random.random() {
-                true => session.send(key, 1, -1).map(drop),
-                false => ask(session, key),
+            if session.random.random() {
+                session.send(key, 1, -1).map(drop)
+            } else {
+                ask(session, key)
             }
         })
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::{Env, Phase, Worker};
+use crate::environment::{Env, Phase, Worker};
 
 /// Longest sleep without a look at the phase.
 const LOOK: Duration = Duration::from_millis(100);

@@ -6,7 +6,8 @@ use rand::Rng;
 
 use super::keys::{Keys, Limits};
 use super::session::Session;
-use super::{Env, Step, Work};
+use super::work::{Step, Work};
+use crate::environment::Env;
 
 const LIMITS: Limits = Limits { active: 10, writes_min: 16, writes_max: 1_024 };
 const POLL: Duration = Duration::from_millis(20);
@@ -31,10 +32,9 @@ impl Work for Queue {
 
     fn process(&self, session: &mut Session) -> Step {
         let crash = Instant::now() + CRASH.mul_f64(session.random.random_range(0.5..1.5));
-        Box::new(move |session| match Instant::now() < crash {
-            true => operate(session),
-            false => session.crash(),
-        })
+        Box::new(
+            move |session| if Instant::now() < crash { operate(session) } else { session.crash() },
+        )
     }
 }
 

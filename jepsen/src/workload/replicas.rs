@@ -13,11 +13,11 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use super::Env;
 use super::dump::{Dump, rows};
 use crate::admin::{Admin, Group, wait};
 use crate::checker::{Finding, Verdict};
 use crate::client::{At, Connection};
+use crate::environment::Env;
 use crate::history::{int, map};
 
 /// Partitions that are read at the same time.

@@ -8,11 +8,13 @@ use rand::Rng;
 
 use super::keys::{Keys, Limits};
 use super::session::{Extra, Session};
-use super::{Env, Step, Work};
+use super::work::{Step, Work};
 use crate::checker::{self, Finding};
 use crate::client::delete_records;
+use crate::environment::Env;
 use crate::history::{Body, Edn, Kind, Op, int};
 
+mod answers;
 mod check;
 mod skips;
 

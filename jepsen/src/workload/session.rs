@@ -12,8 +12,8 @@ use rand::{Rng, SeedableRng};
 
 use super::content::Content;
 use super::keys::Keys;
-use super::{Env, Worker};
 use crate::client::{self, At, Client, Failure, Produced, Record, Write};
+use crate::environment::{Env, Worker};
 use crate::history::{Body, Edn, Kind, Mop, Pending, Process, Sent, int, text};
 
 mod poll;

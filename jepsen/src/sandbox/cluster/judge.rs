@@ -2,7 +2,7 @@
 
 use super::Cluster;
 use crate::checker::{Finding, Verdict};
-use crate::sandbox::broker::Excuse;
+use crate::sandbox::broker::ExpectedExit;
 use crate::sandbox::{Broker, process};
 
 /// Lines of a log that say how a broker ended.
@@ -34,7 +34,7 @@ impl Cluster {
         self.read_logs();
         if let Ok(broker) = self.broker_mut(id) {
             let errors = errors.iter().map(|&part| part.to_owned()).collect();
-            broker.excuses.push(Excuse { why: why.to_owned(), errors });
+            broker.excuses.push(ExpectedExit { why: why.to_owned(), errors });
         }
     }
 

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::{Topics, name};
 use crate::admin::{Admin, Reply};
 use crate::client::{self, Failure};
+use crate::environment::Address;
 use crate::history::{Body, Edn, Kind, int, map, text};
-use crate::workload::Address;
 use crate::workload::session::{Extra, Session};
 
 /// See the module.
@@ -72,10 +72,8 @@ impl Change {
             Body::Other(self.f().to_owned(), value)
         };
         let pending = session.invoke(body(Edn::Nil), Extra::new())?;
-        let outcome = match http {
-            true => self.by_http(session, broker),
-            false => self.by_kafka(session, broker),
-        };
+        let outcome =
+            if http { self.by_http(session, broker) } else { self.by_kafka(session, broker) };
         let mut extra = Extra::new();
         let (kind, id) = match outcome {
             Outcome::Done(id) => {

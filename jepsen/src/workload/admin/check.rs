@@ -30,7 +30,7 @@ pub struct Event {
 
 /// What a history says of topics.
 #[derive(Default)]
-struct Seen {
+struct Observations {
     events: BTreeMap<String, Vec<Event>>,
     /// Ids given to creators: the topic, and where.
     created: Vec<(String, String, u64)>,
@@ -41,7 +41,7 @@ struct Seen {
 }
 
 pub fn check(history: &[Op]) -> Vec<Finding> {
-    let mut seen = Seen::of(history);
+    let mut seen = Observations::of(history);
     let mut found = Findings::default();
     differ(&seen, &mut found);
     ids(&seen, &mut found);
@@ -71,9 +71,9 @@ impl Event {
     }
 }
 
-impl Seen {
-    fn of(history: &[Op]) -> Seen {
-        let mut seen = Seen::default();
+impl Observations {
+    fn of(history: &[Op]) -> Observations {
+        let mut seen = Observations::default();
         let mut open: HashMap<_, &Op> = HashMap::new();
         for op in history {
             let Body::Other(f, value) = &op.body else { continue };
@@ -135,7 +135,7 @@ impl Seen {
     }
 }
 
-fn differ(seen: &Seen, found: &mut Findings) {
+fn differ(seen: &Observations, found: &mut Findings) {
     if seen.last.is_empty() && !seen.events.is_empty() {
         let case = || "no broker told its topics after all changes".to_owned();
         found.add("topics-unread", Verdict::Unknown, case, []);
@@ -154,7 +154,7 @@ fn differ(seen: &Seen, found: &mut Findings) {
 }
 
 /// Every creation has an id of its own, and an id has one name.
-fn ids(seen: &Seen, found: &mut Findings) {
+fn ids(seen: &Observations, found: &mut Findings) {
     let mut given: BTreeMap<&str, (&str, u64)> = BTreeMap::new();
     for (name, id, at) in &seen.created {
         if let Some((other, before)) = given.insert(id, (name, *at)) {
@@ -204,7 +204,7 @@ fn regressed(lists: &[(u64, u64, Vec<Row>)], found: &mut Findings) {
 }
 
 /// A listed topic was asked for before, with as many partitions.
-fn nowhere(seen: &Seen, found: &mut Findings) {
+fn nowhere(seen: &Observations, found: &mut Findings) {
     for (_, ended, rows) in seen.lists.values().flatten() {
         for (name, _, count) in rows {
             let events = seen.events.get(name).map_or(&[][..], Vec::as_slice);

@@ -6,10 +6,10 @@ use crate::history::{Body, Edn, Kind, Op, Process, int, map, text};
 
 /// A history under construction; each call is an operation that ends before the next begins.
 #[derive(Default)]
-struct Told(Vec<Op>);
+struct HistoryBuilder(Vec<Op>);
 
-impl Told {
-    fn op(mut self, f: &str, kind: Kind, value: Edn, refused: Option<&str>) -> Told {
+impl HistoryBuilder {
+    fn op(mut self, f: &str, kind: Kind, value: Edn, refused: Option<&str>) -> HistoryBuilder {
         let process = Process::Client(self.0.len() as i64);
         for kind in [Kind::Invoke, kind] {
             let extra = refused
@@ -29,18 +29,18 @@ impl Told {
         self
     }
 
-    fn change(self, f: &str, kind: Kind, count: i64, id: &str) -> Told {
+    fn change(self, f: &str, kind: Kind, count: i64, id: &str) -> HistoryBuilder {
         let id = if id.is_empty() { Edn::Nil } else { text(id) };
         let value = map([("topic", text("t")), ("partitions", int(count)), ("id", id)]);
         self.op(f, kind, value, None)
     }
 
-    fn refused(self, f: &str, why: &str) -> Told {
+    fn refused(self, f: &str, why: &str) -> HistoryBuilder {
         let value = map([("topic", text("t")), ("partitions", int(1)), ("id", Edn::Nil)]);
         self.op(f, Kind::Fail, value, Some(why))
     }
 
-    fn list(self, broker: i64, last: bool, rows: &[(&str, &str, i64)]) -> Told {
+    fn list(self, broker: i64, last: bool, rows: &[(&str, &str, i64)]) -> HistoryBuilder {
         let row = |row: &(&str, &str, i64)| Edn::Vector(vec![text(row.0), text(row.1), int(row.2)]);
         let topics = Edn::Vector(rows.iter().map(row).collect());
         let value =
@@ -53,8 +53,8 @@ impl Told {
     }
 }
 
-fn created() -> Told {
-    Told::default().change("create-topic", Kind::Ok, 2, "a")
+fn created() -> HistoryBuilder {
+    HistoryBuilder::default().change("create-topic", Kind::Ok, 2, "a")
 }
 
 #[test]
@@ -75,7 +75,8 @@ fn an_ordinary_life_is_accepted() {
 #[test]
 fn what_nobody_knows_may_have_happened_or_not() {
     for (name, rows) in [("it did", &[("t", "a", 2)][..]), ("it did not", &[])] {
-        let told = Told::default().change("create-topic", Kind::Info, 2, "").list(1, true, rows);
+        let told =
+            HistoryBuilder::default().change("create-topic", Kind::Info, 2, "").list(1, true, rows);
         assert_eq!(told.anomalies(), [""; 0], "{name}");
     }
 }
@@ -125,7 +126,7 @@ fn partitions_that_go_are_noticed() {
 
 #[test]
 fn brokers_that_differ_in_the_end_are_noticed() {
-    let told = Told::default()
+    let told = HistoryBuilder::default()
         .change("create-topic", Kind::Info, 2, "")
         .list(1, true, &[("t", "a", 2)])
         .list(2, true, &[]);

@@ -10,8 +10,8 @@ use rand::Rng;
 use rand::seq::IteratorRandom;
 
 use crate::client::{self, At, Connection, Failure, Write, init_producer_id};
+use crate::environment::Phase;
 use crate::history::{Body, Edn, Kind, Mop, Sent, text};
-use crate::workload::Phase;
 use crate::workload::session::{Extra, Session, sends};
 
 /// As many batches as a broker has to recognise when they are sent again (KIP-98).
@@ -32,7 +32,7 @@ pub const REPEAT: &str = "repeat";
 
 /// See the module.
 #[derive(Default)]
-pub struct Lane {
+pub struct PartitionProducer {
     producer: Option<(i64, i16)>,
     sequences: BTreeMap<i64, i32>,
     /// Of each key the last batch that was acknowledged, and its offset.
@@ -57,7 +57,7 @@ struct Course {
     last: Option<Failure>,
 }
 
-impl Lane {
+impl PartitionProducer {
     /// Sends a burst of batches to a key until all are acknowledged. If that does not come about the process ends.
     pub fn send(&mut self, session: &mut Session, key: i64) -> anyhow::Result<()> {
         let mut units = self.units(session, key)?;
@@ -181,9 +181,10 @@ fn round(
     };
     let patience = session.client.patience();
     let mut open: Vec<&mut Unit> = units.iter_mut().filter(|unit| unit.done.is_none()).collect();
-    let answers = match session.random.random_ratio(1, BROKEN_OFF) {
-        true => session.random.random_range(0..open.len()),
-        false => open.len(),
+    let answers = if session.random.random_ratio(1, BROKEN_OFF) {
+        session.random.random_range(0..open.len())
+    } else {
+        open.len()
     };
     let taken = session.client.to(leader.broker).and_then(|to| {
         course.sent = true;
