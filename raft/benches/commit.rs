@@ -99,9 +99,10 @@ async fn commit(groups: &[Group<Ledger>], depth: usize, size: usize, for_: Durat
 fn percentiles(times: &mut [Duration]) -> String {
     times.sort_unstable();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    match times.is_empty() {
-        true => "nothing".into(),
-        false => format!("p50 {:?} p99 {:?} max {:?}", at(0.5), at(0.99), at(1.0)),
+    if times.is_empty() {
+        "nothing".into()
+    } else {
+        format!("p50 {:?} p99 {:?} max {:?}", at(0.5), at(0.99), at(1.0))
     }
 }
 

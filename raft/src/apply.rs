@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use crate::checkpoint::{self, Checkpoint, Uncovered};
 use crate::error::{DecodeError, Error, is_corrupt, storage_failed};
 use crate::machine::{Committed, Effects, Machine};
-use crate::maintenance::Wanted;
+use crate::maintenance::DueGroups;
 use crate::platform::spawn_blocking;
 use crate::replica::Shared;
 use crate::store::signal;
@@ -94,7 +94,7 @@ impl<M: Machine> Holder for RwLock<M> {
 pub(crate) struct StateMachine {
     shared: Arc<Shared>,
     holder: Arc<dyn Holder>,
-    wanted: Arc<Wanted>,
+    wanted: Arc<DueGroups>,
     log: Log,
     applied: Option<LogId>,
     members: StoredMembers,
@@ -119,7 +119,7 @@ impl StateMachine {
     pub fn load(
         shared: Arc<Shared>,
         holder: Arc<dyn Holder>,
-        wanted: Arc<Wanted>,
+        wanted: Arc<DueGroups>,
         running: watch::Sender<()>,
     ) -> Result<Self, Error> {
         let log = shared.log.clone();

@@ -167,9 +167,10 @@ async fn introduce_at(address: &str, me: &Hello) -> Result<(TcpStream, Hello), H
 const FRAME_SLACK: usize = 64;
 
 fn check_size(body: &Bytes, frame_bytes: usize) -> Result<(), CallError> {
-    match body.len() + FRAME_SLACK > frame_bytes {
-        true => Err(CallError::TooLarge(body.len())),
-        false => Ok(()),
+    if body.len() + FRAME_SLACK > frame_bytes {
+        Err(CallError::TooLarge(body.len()))
+    } else {
+        Ok(())
     }
 }
 

@@ -39,9 +39,8 @@ impl Default for Drain {
 impl Drain {
     /// Adds or withdraws a reason.
     pub fn set(&self, reason: &'static str, stands: bool) {
-        let changed = self.reasons.send_if_modified(|reasons| match stands {
-            true => reasons.insert(reason),
-            false => reasons.remove(reason),
+        let changed = self.reasons.send_if_modified(|reasons| {
+            if stands { reasons.insert(reason) } else { reasons.remove(reason) }
         });
         if changed {
             tracing::info!(reason, stands, "whether this node should lead has changed");

@@ -12,6 +12,13 @@
 //!   pause if that did not help, the unwilling last;
 //! - anything else: look again later.
 //!
+//! ```text
+//!  node dead ──▶ its groups are suspected ──▶ views of the other voters ──┬─▶ somebody leads: dropped
+//!                        ▲                                                ├─▶ no majority answers: again later
+//!                        │ the next rank, after a pause                   └─▶ longest log campaigns ──▶ leads
+//!                        └───────────────────────────────────────────────────── not elected
+//! ```
+//!
 //! The campaign is the one of a leadership transfer, which voters grant although the old leader's
 //! lease has not run out. It is an ordinary vote otherwise, so it is safe whatever the views said.
 //! What it may cost is the lease, which is why nothing here reads under a lease.
@@ -198,10 +205,11 @@ async fn look(
             }
             Decision::Confirmed { leader, term } => {
                 replica.shared.confirm(leader, term);
-                match view.leader() == Some(leader) {
-                    true => drop(suspected.remove(&group)),
+                if view.leader() == Some(leader) {
+                    suspected.remove(&group);
+                } else {
                     // Its next message makes it known here; until then it must not get lost.
-                    false => suspicion.look_again(),
+                    suspicion.look_again();
                 }
             }
             Decision::Wait => suspicion.look_again(),
@@ -288,9 +296,10 @@ fn decide_from(
     let leading = views.iter().find(|(id, other)| **id != me && other.leads);
     if let Some((leader, other)) = leading {
         // A leader of an older term will learn of the newer one from its next message.
-        return match other.vote.leader_id.term >= term {
-            true => Decision::Confirmed { leader: *leader, term: other.vote.leader_id.term },
-            false => Decision::Wait,
+        return if other.vote.leader_id.term >= term {
+            Decision::Confirmed { leader: *leader, term: other.vote.leader_id.term }
+        } else {
+            Decision::Wait
         };
     }
     if let Some(suspect) = view.leader() {

@@ -10,17 +10,17 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::elections::Suspects;
-use crate::maintenance::Wanted;
+use crate::maintenance::DueGroups;
 
 /// The verdicts.
 pub(crate) struct Liveness {
     nodes: watch::Sender<Arc<BTreeMap<u64, bool>>>,
     suspects: Arc<Suspects>,
-    wanted: Arc<Wanted>,
+    wanted: Arc<DueGroups>,
 }
 
 impl Liveness {
-    pub fn new(suspects: Arc<Suspects>, wanted: Arc<Wanted>) -> Self {
+    pub fn new(suspects: Arc<Suspects>, wanted: Arc<DueGroups>) -> Self {
         Self { nodes: watch::Sender::new(Arc::default()), suspects, wanted }
     }
 
@@ -36,12 +36,11 @@ impl Liveness {
         if !changed {
             return;
         }
-        match alive {
-            true => tracing::info!(peer = node, "peer is alive"),
-            false => {
-                tracing::info!(peer = node, "peer is down");
-                self.suspects.lost(node);
-            }
+        if alive {
+            tracing::info!(peer = node, "peer is alive");
+        } else {
+            tracing::info!(peer = node, "peer is down");
+            self.suspects.lost(node);
         }
     }
 

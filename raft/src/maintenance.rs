@@ -29,14 +29,14 @@ const VOTERS: Duration = Duration::from_secs(15);
 
 /// Groups that want something.
 #[derive(Default)]
-pub(crate) struct Wanted {
+pub(crate) struct DueGroups {
     snapshots: Mutex<BTreeSet<GroupId>>,
     dirty: Mutex<Looks>,
     connected: Mutex<BTreeSet<u64>>,
     wake: Notify,
 }
 
-impl Wanted {
+impl DueGroups {
     /// A checkpoint fell below what the machine needs: make it the snapshot and purge up to it.
     pub fn snapshot(&self, group: GroupId) {
         if self.snapshots.lock().insert(group) {

@@ -43,9 +43,10 @@ pub(crate) fn leading(replica: &Replica) -> Result<Metrics, Error> {
         return Err(Error::Stopped);
     }
     let metrics = replica.metrics();
-    match metrics.state == openraft::ServerState::Leader {
-        true => Ok(metrics),
-        false => Err(not_leader(replica)),
+    if metrics.state == openraft::ServerState::Leader {
+        Ok(metrics)
+    } else {
+        Err(not_leader(replica))
     }
 }
 
@@ -209,8 +210,9 @@ async fn drop_others(replica: &Replica, target: &BTreeSet<u64>) -> Result<(), Er
         .learner_ids()
         .filter(|id| !target.contains(id))
         .collect();
-    match others.is_empty() {
-        true => Ok(()),
-        false => commit_next(replica, ChangeMembers::RemoveNodes(others), true).await,
+    if others.is_empty() {
+        Ok(())
+    } else {
+        commit_next(replica, ChangeMembers::RemoveNodes(others), true).await
     }
 }

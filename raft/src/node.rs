@@ -29,7 +29,7 @@ use crate::failed_groups::FailedGroups;
 use crate::failure::Liveness;
 use crate::group::Group;
 use crate::machine::Machine;
-use crate::maintenance::{self, Wanted};
+use crate::maintenance::{self, DueGroups};
 use crate::peers::Peers;
 use crate::platform::{TcpListener, process_id, spawn_blocking};
 use crate::promise;
@@ -61,7 +61,7 @@ pub(crate) struct Core {
     pub peers: Arc<Peers>,
     pub liveness: Arc<Liveness>,
     pub suspects: Arc<Suspects>,
-    pub wanted: Arc<Wanted>,
+    pub wanted: Arc<DueGroups>,
     pub drain: Drain,
     pub failed: Arc<FailedGroups>,
     /// Proposed bytes of all groups that are not applied yet.
@@ -261,7 +261,7 @@ impl Node {
             address: config.advertised.clone(),
         };
         let suspects = Arc::new(Suspects::default());
-        let wanted = Arc::new(Wanted::default());
+        let wanted = Arc::new(DueGroups::default());
         let liveness = Arc::new(Liveness::new(Arc::clone(&suspects), Arc::clone(&wanted)));
         let common = Arc::new(Common {
             me: me.clone(),

@@ -27,13 +27,13 @@ const KEY: &str = "raft.peers";
 const PEERS_MAX: u32 = 4096;
 
 /// A peer and the task that keeps its connection.
-type Tended = (Arc<Peer>, JoinHandle<()>);
+type PeerTask = (Arc<Peer>, JoinHandle<()>);
 
 /// All peers.
 pub(crate) struct Peers {
     common: Arc<Common>,
     db: Arc<Db>,
-    peers: RwLock<HashMap<u64, Tended>>,
+    peers: RwLock<HashMap<u64, PeerTask>>,
     changed: Notify,
 }
 
@@ -85,12 +85,11 @@ impl Peers {
 
     /// A member introduced itself and said where it is.
     pub fn heard_of(&self, peer: &Peer, address: &str) {
-        match address.is_empty() {
-            true => peer.dial_now(),
-            false => {
-                if peer.heard_at(address) {
-                    tracing::debug!(peer = peer.id, address, "peer says that it is elsewhere");
-                }
+        if address.is_empty() {
+            peer.dial_now();
+        } else {
+            if peer.heard_at(address) {
+                tracing::debug!(peer = peer.id, address, "peer says that it is elsewhere");
             }
         }
     }

@@ -153,9 +153,10 @@ fn check_leader(replica: &Replica, term_fence: Option<u64>) -> Result<(), Propos
     }
     let (state, vote) = replica.shared.role();
     let leads = state == openraft::ServerState::Leader && !replica.shared.is_aside();
-    match leads && term_fence.is_none_or(|term| term == vote.leader_id.term) {
-        true => Ok(()),
-        false => Err(ProposeError::NotLeader { leader: replica.shared.leader() }),
+    if leads && term_fence.is_none_or(|term| term == vote.leader_id.term) {
+        Ok(())
+    } else {
+        Err(ProposeError::NotLeader { leader: replica.shared.leader() })
     }
 }
 

@@ -259,9 +259,10 @@ impl Shared {
             let fit = !self.is_aside() && self.log.corrupt().is_none();
             // Nobody is sent to a leader that cannot serve, or one that is known from the disk alone: after a restart of
             // all brokers that is who led before. Only a voter asks who leads now (`elections.rs`).
-            let known = |leader: u64| match leader == self.me {
-                true => fit && view.state == ServerState::Leader,
-                false => {
+            let known = |leader: u64| {
+                if leader == self.me {
+                    fit && view.state == ServerState::Leader
+                } else {
                     Some(view.vote) != self.loaded_vote
                         || !view.is_voter(self.me)
                         || *self.confirmed.lock() == Some((leader, term))

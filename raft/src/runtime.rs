@@ -39,16 +39,18 @@ impl AsyncRuntime for Runtime {
     }
 
     fn sleep(duration: Duration) -> Self::Sleep {
-        match duration < SHORTEST_SLEEP {
-            true => Either::Left(ready(())),
-            false => Either::Right(tokio::time::sleep(duration)),
+        if duration < SHORTEST_SLEEP {
+            Either::Left(ready(()))
+        } else {
+            Either::Right(tokio::time::sleep(duration))
         }
     }
 
     fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
-        match deadline.saturating_duration_since(TokioInstant::now()) < SHORTEST_SLEEP {
-            true => Either::Left(ready(())),
-            false => Either::Right(TokioRuntime::sleep_until(deadline)),
+        if deadline.saturating_duration_since(TokioInstant::now()) < SHORTEST_SLEEP {
+            Either::Left(ready(()))
+        } else {
+            Either::Right(TokioRuntime::sleep_until(deadline))
         }
     }
 

@@ -57,17 +57,19 @@ impl Watchdog {
         redundant: bool,
         config: &StallConfig,
     ) -> DiskState {
-        for (lane, count) in operations.into_iter().enumerate() {
-            let under_way = count % 2 == 1 && count == self.seen[lane];
-            self.stuck[lane] = if under_way { self.stuck[lane] + elapsed } else { Duration::ZERO };
+        for (operation, count) in operations.into_iter().enumerate() {
+            let under_way = count % 2 == 1 && count == self.seen[operation];
+            self.stuck[operation] =
+                if under_way { self.stuck[operation] + elapsed } else { Duration::ZERO };
         }
         self.seen = operations;
         let longest = self.longest();
         if longest >= config.step_aside_after && !mutant::on("hang-unnoticed") {
             self.calm = Some(Duration::ZERO);
-            return match longest >= config.end_after && redundant {
-                true => DiskState::Lost,
-                false => DiskState::Stalled,
+            return if longest >= config.end_after && redundant {
+                DiskState::Lost
+            } else {
+                DiskState::Stalled
             };
         }
         self.calm = self.calm.map(|calm| calm + elapsed).filter(|calm| *calm < config.calm);

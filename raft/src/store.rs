@@ -149,9 +149,10 @@ impl Reader {
     /// what comes after it would silently make this replica differ.
     fn check_end(&self, index: u64) -> Result<(), io::Error> {
         let state = self.log.state();
-        match state.last.is_none_or(|last| last.index < index) {
-            true => Ok(()),
-            false => Err(corrupt(DecodeError(format!("entry {index} is missing in {state:?}")))),
+        if state.last.is_none_or(|last| last.index < index) {
+            Ok(())
+        } else {
+            Err(corrupt(DecodeError(format!("entry {index} is missing in {state:?}"))))
         }
     }
 
@@ -250,10 +251,7 @@ impl Reader {
         let (mut inside, mut outside) = (from.index, beyond);
         while inside + 1 < outside {
             let middle = inside + (outside - inside) / 2;
-            match self.id_at(middle)?.term == from.term {
-                true => inside = middle,
-                false => outside = middle,
-            }
+            if self.id_at(middle)?.term == from.term { inside = middle } else { outside = middle }
         }
         Ok(EntryId { term: from.term, index: inside })
     }

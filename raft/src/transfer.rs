@@ -111,9 +111,10 @@ async fn see_through(replica: Arc<Replica>, to: u64) -> Result<(), Error> {
             return Err(Error::Stopped);
         }
         if let Some(leader) = successor(&replica, term).await {
-            return match leader == to {
-                true => Ok(()),
-                false => Err(Error::NotLeader { leader: Some(leader) }),
+            return if leader == to {
+                Ok(())
+            } else {
+                Err(Error::NotLeader { leader: Some(leader) })
             };
         }
         tracing::debug!(group = replica.shared.group.0, to, attempt, "did not take over");

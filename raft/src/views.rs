@@ -101,15 +101,16 @@ pub(crate) fn decode_views(body: Bytes) -> Result<Vec<Option<MemberView>>, Decod
     let count = input.count(VIEWS_MAX as u32)?;
     let mut views = Vec::with_capacity(count as usize);
     for _ in 0..count {
-        let view = match input.flag()? {
-            false => None,
-            true => Some(MemberView {
+        let view = if input.flag()? {
+            Some(MemberView {
                 vote: input.vote()?,
                 leads: input.flag()?,
                 last: input.opt_log_id()?,
                 suspect_gone: input.flag()?,
                 willing: input.flag()?,
-            }),
+            })
+        } else {
+            None
         };
         views.push(view);
     }

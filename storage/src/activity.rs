@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The operations a watchdog tells apart.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Lane {
+pub(crate) enum Operation {
     /// A write or a memtable switch of the writer thread.
     Write,
     /// A sync of the write-ahead log with the note beside it.
@@ -27,8 +27,8 @@ pub(crate) struct Activity([AtomicU64; 3]);
 
 impl Activity {
     /// Does something that the disk may hold up.
-    pub fn run<R>(&self, lane: Lane, operation: impl FnOnce() -> R) -> R {
-        let count = &self.0[lane as usize];
+    pub fn run<R>(&self, kind: Operation, operation: impl FnOnce() -> R) -> R {
+        let count = &self.0[kind as usize];
         count.fetch_add(1, Ordering::Relaxed);
         let result = operation();
         count.fetch_add(1, Ordering::Relaxed);
@@ -36,6 +36,6 @@ impl Activity {
     }
 
     pub fn look(&self) -> Operations {
-        std::array::from_fn(|lane| self.0[lane].load(Ordering::Relaxed))
+        std::array::from_fn(|operation| self.0[operation].load(Ordering::Relaxed))
     }
 }

@@ -26,10 +26,10 @@ pub struct Stats {
     pub generations: u64,
     /// Counts generations whose files were dropped.
     pub generations_dropped: u64,
-    /// Counts bytes of survivors rewritten out of old generations.
+    /// Counts bytes rewritten out of old generations.
     pub bytes_rewritten: u64,
-    /// Counts groups that were looked at for survivors.
-    pub survivors_examined: u64,
+    /// Counts groups that were looked at when a generation was rewritten.
+    pub rewrite_groups_examined: u64,
     /// Bytes of entries that are neither purged nor truncated.
     pub live_bytes: u64,
     /// Bytes of the data directory, refreshed every few seconds.
@@ -56,7 +56,7 @@ pub(crate) struct Counters {
     pub sync_nanos_max: AtomicU64,
     pub generations_dropped: AtomicU64,
     pub bytes_rewritten: AtomicU64,
-    pub survivors_examined: AtomicU64,
+    pub rewrite_groups_examined: AtomicU64,
     /// Bytes written to the write-ahead log since the generation began.
     pub logged_bytes: AtomicU64,
     pub disk_bytes: AtomicU64,

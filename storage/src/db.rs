@@ -197,7 +197,7 @@ impl Db {
             generations,
             generations_dropped: load(&counters.generations_dropped),
             bytes_rewritten: load(&counters.bytes_rewritten),
-            survivors_examined: load(&counters.survivors_examined),
+            rewrite_groups_examined: load(&counters.rewrite_groups_examined),
             live_bytes,
             disk_bytes: load(&counters.disk_bytes),
             cache_bytes: load(&counters.cache_bytes),

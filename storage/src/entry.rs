@@ -1,7 +1,7 @@
 //! How an entry looks as a value, and its own checksum.
 //!
 //! RocksDB's checksums guard its files; this one also covers the way between them (memory, a
-//! misplaced key, a survivor copied to another generation), so an entry is either what was appended
+//! misplaced key, an entry copied to another generation), so an entry is either what was appended
 //! at that group and index or an error. The generation is left out: it changes when an entry moves.
 //!
 //! Layout: kind u8, term u64, crc32c u32, payload.

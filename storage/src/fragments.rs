@@ -48,9 +48,10 @@ pub(crate) fn fragment(bytes: &[u8]) -> Found<'_> {
     };
     let Some(payload) = bytes.get(HEADER..HEADER + length) else { return Found::Short };
     let stored = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    match stored == masked(crc32c::crc32c(&bytes[6..HEADER + length])) {
-        true => Found::Fragment(part, payload, HEADER + length),
-        false => Found::Damage,
+    if stored == masked(crc32c::crc32c(&bytes[6..HEADER + length])) {
+        Found::Fragment(part, payload, HEADER + length)
+    } else {
+        Found::Damage
     }
 }
 

@@ -1,10 +1,16 @@
 //! The generations of the log and how much of each is still needed.
 //!
+//! ```text
+//!   written ──▶ current ──▶ sealed ──┬─ no segment left ──────────▶ dead ──▶ files deleted
+//!                  ▲                 └─ little of it is live ─┐
+//!                  └────────── rewritten: the live rest ◀─────┘
+//! ```
+//!
 //! A generation is one memtable's worth of entries of all groups. When no segment of any group
-//! lies in it, it is dead and its files can go; when little of it is live, its survivors are
-//! rewritten (see `survivors`). Whether it is dead is counted exactly, in segments; the bytes are
+//! lies in it, it is dead and its files can go; when little of it is live, the rest is
+//! rewritten (see `rewrite`). Whether it is dead is counted exactly, in segments; the bytes are
 //! estimates and only decide what is worth rewriting. Which groups have something in a generation
-//! is kept as well, so that its survivors are found without asking every group.
+//! is kept as well, so that what is left in it is found without asking every group.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -178,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn survivors_are_looked_for_where_least_is_live() {
+    fn what_is_left_is_looked_for_where_least_is_live() {
         let table = on_disk(&[(1, 100, 24, 1), (2, 100, 10, 1), (3, 100, 80, 1), (4, 100, 0, 0)]);
         let mut generations = Generations::new(5, table);
         generations.wrote(100);

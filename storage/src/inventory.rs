@@ -88,9 +88,10 @@ impl Found {
     pub fn check_recovery(&self, closed: bool) -> Result<(), Error> {
         let Inventory { manifest, noted, .. } = &self.inventory;
         let unnoted = noted.manifest > 0 && manifest.number > noted.manifest;
-        match unnoted && !closed && manifest.lacks_recovered_tables(&OURS) {
-            true => Err(lost(&format!("manifest {} ends before all its tables", manifest.number))),
-            false => Ok(()),
+        if unnoted && !closed && manifest.lacks_recovered_tables(&OURS) {
+            Err(lost(&format!("manifest {} ends before all its tables", manifest.number)))
+        } else {
+            Ok(())
         }
     }
 
@@ -266,9 +267,10 @@ impl Note {
             Ok(bytes)
         });
         let prefix = prefix.map_err(|error| open_failed(dir, &error))?;
-        match crc32c::crc32c(&prefix) == self.checksum {
-            true => Ok(()),
-            false => Err(lost(&format!("manifest {number} is not the one that was noted"))),
+        if crc32c::crc32c(&prefix) == self.checksum {
+            Ok(())
+        } else {
+            Err(lost(&format!("manifest {number} is not the one that was noted")))
         }
     }
 
@@ -279,9 +281,10 @@ impl Note {
         {
             return Err(lost(&format!("manifest {number} has lost the column family {name}")));
         }
-        let before = match manifest::path(dir, self.manifest).exists() {
-            true => read_manifest(dir, self.manifest)?.0,
-            false => Manifest::new(self.manifest),
+        let before = if manifest::path(dir, self.manifest).exists() {
+            read_manifest(dir, self.manifest)?.0
+        } else {
+            Manifest::new(self.manifest)
         };
         let kept = |table: &u64| {
             found.tables.contains_key(table)

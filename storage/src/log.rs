@@ -63,26 +63,26 @@ impl Log {
     /// Fails with [`Error::NotContiguous`] or [`Error::Closed`], and then has written nothing.
     pub async fn append(&self, entries: Vec<Entry>, durable: Durable) -> Result<(), Error> {
         let bytes = entries.iter().map(|e| e.payload.len() + entry::MEMORY_OVERHEAD).sum();
-        let room = self.db.shared.queue.room(bytes).await?;
+        let permit = self.db.shared.queue.permit(bytes).await?;
         let mut group = self.cell.lock();
         let before = group.tail.bytes();
         let runs = group.append(&entries)?;
         self.db.shared.counters.tail_changed(before, group.tail.bytes());
         let create = group.create();
         let cell = Arc::clone(&self.cell);
-        self.db.shared.queue.push(room, Op::Append { cell, create, entries, runs, durable })?;
+        self.db.shared.queue.push(permit, Op::Append { cell, create, entries, runs, durable })?;
         Ok(())
     }
 
     /// Stores the group's vote; `durable` always fires. Ordered with the appends, but it does not
     /// wait for room as they do: a group has one vote under way, and an election waits for it.
     pub async fn save_vote(&self, vote: Bytes, durable: Durable) -> Result<(), Error> {
-        let room = self.db.shared.queue.unbounded(vote.len());
+        let permit = self.db.shared.queue.unbounded(vote.len());
         let mut group = self.cell.lock();
         group.vote = Some(vote.clone());
         let create = group.create();
         let cell = Arc::clone(&self.cell);
-        self.db.shared.queue.push(room, Op::Vote { cell, create, vote, durable })?;
+        self.db.shared.queue.push(permit, Op::Vote { cell, create, vote, durable })?;
         Ok(())
     }
 
@@ -95,13 +95,13 @@ impl Log {
     /// effect for readers at once and on disk in order, so a removed entry never comes back after
     /// what is appended next is durable.
     pub async fn truncate_after(&self, last_kept: Option<u64>) -> Result<(), Error> {
-        let room = self.db.shared.queue.room(0).await?;
+        let permit = self.db.shared.queue.permit(0).await?;
         let mut group = self.cell.lock();
         let before = group.tail.bytes();
         let Some(cut) = group.truncate(last_kept) else { return Ok(()) };
         self.db.shared.counters.tail_changed(before, group.tail.bytes());
         let cell = Arc::clone(&self.cell);
-        self.db.shared.queue.push(room, Op::Truncate { cell, cut })?;
+        self.db.shared.queue.push(permit, Op::Truncate { cell, cut })?;
         Ok(())
     }
 
@@ -109,14 +109,14 @@ impl Log {
     /// behind it. Disk space is freed in the background, by whole generations; what lies in the
     /// generation being written stays until that one ends.
     pub async fn purge(&self, upto: EntryId) -> Result<(), Error> {
-        let room = self.db.shared.queue.room(0).await?;
+        let permit = self.db.shared.queue.permit(0).await?;
         let mut group = self.cell.lock();
         let before = group.tail.bytes();
         let Some(cut) = group.purge(upto) else { return Ok(()) };
         self.db.shared.counters.tail_changed(before, group.tail.bytes());
         let create = group.create();
         let cell = Arc::clone(&self.cell);
-        self.db.shared.queue.push(room, Op::Purge { cell, create, upto, cut })?;
+        self.db.shared.queue.push(permit, Op::Purge { cell, create, upto, cut })?;
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl Log {
         durable: Durable,
     ) -> Result<(), Error> {
         let bytes = state.iter().map(|put| put.key.len() + put.value.len()).sum();
-        let room = self.db.shared.queue.room(bytes).await?;
+        let permit = self.db.shared.queue.permit(bytes).await?;
         let mut group = self.cell.lock();
         let before = group.tail.bytes();
         group.reset(Some(upto));
@@ -138,7 +138,7 @@ impl Log {
         self.db.shared.counters.tail_changed(before, group.tail.bytes());
         let cell = Arc::clone(&self.cell);
         let op = Op::Reset { cell, upto, state, durable };
-        group.state_sequence = self.db.shared.queue.push(room, op)?;
+        group.state_sequence = self.db.shared.queue.push(permit, op)?;
         Ok(())
     }
 
@@ -187,12 +187,12 @@ impl Log {
     ) -> Result<(), Error> {
         let put_bytes: usize = puts.iter().map(|put| put.key.len() + put.value.len()).sum();
         let delete_bytes: usize = deletes.iter().map(|del| del.from.len() + del.to.len()).sum();
-        let room = self.db.shared.queue.room(put_bytes + delete_bytes).await?;
+        let permit = self.db.shared.queue.permit(put_bytes + delete_bytes).await?;
         let mut group = self.cell.lock();
         let create = group.create();
         let cell = Arc::clone(&self.cell);
         let op = Op::State { cell, create, puts, deletes };
-        group.state_sequence = self.db.shared.queue.push(room, op)?;
+        group.state_sequence = self.db.shared.queue.push(permit, op)?;
         Ok(())
     }
 

@@ -8,7 +8,7 @@
 compile_error!("the feature `mutants` breaks the broker on purpose; `make mutants` builds it");
 
 /// Every defect, with what it breaks.
-pub const NAMES: [(&str, &str); 18] = [
+pub const NAMES: [(&str, &str); 17] = [
     ("ack-before-fsync", "a write is reported durable without a sync"),
     ("ack-before-commit", "a produce is acknowledged without a majority if that takes too long"),
     ("vote-not-persisted", "a vote is answered without being stored"),
@@ -20,10 +20,6 @@ pub const NAMES: [(&str, &str); 18] = [
     ("deleted-by-old-image", "a replica is deleted by whatever image is at hand after a start"),
     ("connections-unbounded", "clients may take file descriptors that storage needs"),
     ("addresses-remembered", "brokers look for each other only where they were"),
-    (
-        "fenced-by-leader",
-        "a broker that the metadata leader alone does not hear is fenced, and keeps what it leads",
-    ),
     ("fetch-past-high-watermark", "a fetch returns entries that are not committed"),
     ("apply-twice-after-restart", "a restart applies the entry of its checkpoint once more"),
     ("truncate-on-checksum-error", "a damaged write-ahead log is cut where the damage begins"),

@@ -1,4 +1,4 @@
-//! How fast survivors are rewritten: a share of what is appended, and a little when nothing is.
+//! How fast old generations are rewritten: a share of what is appended, and a little when nothing is.
 //!
 //! Rewriting frees at least three times what it writes, so half the appended bytes is enough to keep
 //! up with any load, and more would only take the disk from the appends.

@@ -13,8 +13,8 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::group::{Cell, Cut};
+use crate::rewrite::Move;
 use crate::runs::Run;
-use crate::survivors::Move;
 use crate::{Durable, Entry, EntryId, Error, StateDelete, StatePut};
 
 /// Fixed memory counted for each request.
@@ -80,8 +80,8 @@ pub(crate) struct Request {
     permits: u32,
 }
 
-/// Room for one request, given back by the writer.
-pub(crate) struct Room<'a> {
+/// WritePermit for one request, given back by the writer.
+pub(crate) struct WritePermit<'a> {
     permit: Option<SemaphorePermit<'a>>,
     cost: usize,
 }
@@ -98,7 +98,7 @@ struct Inner {
 pub(crate) struct Queue {
     inner: Mutex<Inner>,
     work: Condvar,
-    room: Semaphore,
+    permit: Semaphore,
     capacity: usize,
     bytes: AtomicUsize,
     written: Mutex<u64>,
@@ -117,7 +117,7 @@ impl Queue {
         Queue {
             inner: Mutex::default(),
             work: Condvar::new(),
-            room: Semaphore::new(capacity),
+            permit: Semaphore::new(capacity),
             capacity,
             bytes: AtomicUsize::new(0),
             written: Mutex::new(0),
@@ -126,31 +126,31 @@ impl Queue {
     }
 
     /// Waits until `bytes` more fit. A request larger than the queue waits for all of it.
-    pub async fn room(&self, bytes: usize) -> Result<Room<'_>, Error> {
+    pub async fn permit(&self, bytes: usize) -> Result<WritePermit<'_>, Error> {
         let cost = bytes + REQUEST_OVERHEAD;
         let permits = u32::try_from(cost.min(self.capacity)).unwrap_or(u32::MAX);
-        let permit = self.room.acquire_many(permits).await.map_err(|_| Error::Closed)?;
-        Ok(Room { permit: Some(permit), cost })
+        let permit = self.permit.acquire_many(permits).await.map_err(|_| Error::Closed)?;
+        Ok(WritePermit { permit: Some(permit), cost })
     }
 
-    /// Room outside the bound, for requests that are few: votes, drops of groups, values of the node.
-    pub fn unbounded(&self, bytes: usize) -> Room<'_> {
-        Room { permit: None, cost: bytes + REQUEST_OVERHEAD }
+    /// WritePermit outside the bound, for requests that are few: votes, drops of groups, values of the node.
+    pub fn unbounded(&self, bytes: usize) -> WritePermit<'_> {
+        WritePermit { permit: None, cost: bytes + REQUEST_OVERHEAD }
     }
 
     /// Enqueues and gives the sequence number; refused once closed.
-    pub fn push(&self, room: Room<'_>, op: Op) -> Result<u64, Error> {
+    pub fn push(&self, permit: WritePermit<'_>, op: Op) -> Result<u64, Error> {
         let mut inner = self.inner.lock();
         if inner.closed {
             return Err(Error::Closed);
         }
-        let permits = room.permit.map_or(0, |permit| {
+        let permits = permit.permit.map_or(0, |permit| {
             let count = permit.num_permits();
             permit.forget();
             u32::try_from(count).unwrap_or(u32::MAX)
         });
-        self.bytes.fetch_add(room.cost, Ordering::Relaxed);
-        inner.requests.push_back(Request { op, cost: room.cost, permits });
+        self.bytes.fetch_add(permit.cost, Ordering::Relaxed);
+        inner.requests.push_back(Request { op, cost: permit.cost, permits });
         inner.pushed += 1;
         let sequence = inner.pushed;
         drop(inner);
@@ -160,7 +160,7 @@ impl Queue {
 
     /// Enqueues a move ahead of everything. It is checked against what is on disk when its turn
     /// comes, so it has no place in the order of the groups' requests; and behind a full queue the
-    /// rewriting of survivors would fall behind the appends for ever.
+    /// rewriting of old generations would fall behind the appends for ever.
     pub fn push_move(&self, bytes: usize, request: Move) -> Result<(), Error> {
         let mut inner = self.inner.lock();
         if inner.closed {
@@ -204,7 +204,7 @@ impl Queue {
     /// The writer has written everything up to `sequence`: `cost` and `permits` are free again.
     pub fn written(&self, sequence: u64, charge: Charge) {
         self.bytes.fetch_sub(charge.cost, Ordering::Relaxed);
-        self.room.add_permits(charge.permits);
+        self.permit.add_permits(charge.permits);
         *self.written.lock() = sequence;
         self.progress.notify_all();
     }
@@ -219,7 +219,7 @@ impl Queue {
 
     /// Refuses what comes from now on; the writer still gets what is queued.
     pub fn close(&self) {
-        self.room.close();
+        self.permit.close();
         self.inner.lock().closed = true;
         self.work.notify_all();
     }
@@ -278,9 +278,10 @@ mod tests {
     #[tokio::test]
     async fn callers_wait_for_room_until_the_writer_is_done() {
         let queue = Queue::new(1000);
-        let room = queue.room(5000).await.expect("a request larger than the queue gets all of it");
-        queue.push(room, forget()).expect("open");
-        let mut waiting = Box::pin(queue.room(1));
+        let permit =
+            queue.permit(5000).await.expect("a request larger than the queue gets all of it");
+        queue.push(permit, forget()).expect("open");
+        let mut waiting = Box::pin(queue.permit(1));
         assert!(futures_poll(&mut waiting).is_none());
         let taken = queue.take(10).expect("work");
         assert_eq!(queue.bytes(), 5000 + REQUEST_OVERHEAD);
@@ -292,11 +293,11 @@ mod tests {
     #[tokio::test]
     async fn a_closed_queue_hands_out_the_rest_and_refuses_more() {
         let queue = Queue::new(1000);
-        let room = queue.room(1).await.expect("room");
+        let permit = queue.permit(1).await.expect("permit");
         queue.push(queue.unbounded(1), forget()).expect("open");
         queue.close();
-        assert!(matches!(queue.push(room, forget()), Err(Error::Closed)));
-        assert!(matches!(queue.room(1).await, Err(Error::Closed)));
+        assert!(matches!(queue.push(permit, forget()), Err(Error::Closed)));
+        assert!(matches!(queue.permit(1).await, Err(Error::Closed)));
         assert!(queue.take(10).is_some());
         assert!(queue.take(10).is_none());
     }

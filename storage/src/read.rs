@@ -153,9 +153,10 @@ impl Attempt<'_> {
         if !self.out.is_empty() {
             return Ok(self.cell.lock().version == version);
         }
-        match corrupt::mark(self.shared, self.cell, (version, index), &reason) {
-            true => Err(Error::Corrupt { group: self.cell.id, index, reason }),
-            false => Ok(false),
+        if corrupt::mark(self.shared, self.cell, (version, index), &reason) {
+            Err(Error::Corrupt { group: self.cell.id, index, reason })
+        } else {
+            Ok(false)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The background thread: drops the files of dead generations, rewrites the survivors of nearly
+//! The background thread: drops the files of dead generations, rewrites what is left of nearly
 //! dead ones, ends those that are old, measures the disk.
 //!
 //! It is also where RocksDB is allowed to delete files (see `hold`), with the flushes of finished generations.
@@ -22,7 +22,7 @@ use crate::pace::Pace;
 use crate::queue::Op;
 use crate::rocks::Rocks;
 use crate::{failpoint, fatal, keys};
-use crate::{space, survivors};
+use crate::{rewrite, space};
 
 /// How often to look for work when nobody calls.
 const IDLE: Duration = Duration::from_secs(5);
@@ -147,7 +147,7 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks) {
         if let Some(generation) = worst {
             let pause = pace.wait(load(&shared.counters.bytes_appended), Instant::now());
             if pause.is_zero() {
-                let moved = survivors::rewrite(shared, rocks, generation);
+                let moved = rewrite::rewrite(shared, rocks, generation);
                 pace.spend(moved);
                 if moved == 0 {
                     // It holds what is damaged, or the log just changed: the others first.
@@ -268,8 +268,8 @@ fn forget(shared: &Shared, gone: Vec<u32>) {
     add(&shared.counters.generations_dropped, gone.len() as u64);
     tracing::debug!(generations = ?gone, "generations dropped");
     // Refused only when the store closes; the next open finds them dead again.
-    let room = shared.queue.unbounded(gone.len() * 8);
-    drop(shared.queue.push(room, Op::ForgetGenerations(gone)));
+    let permit = shared.queue.unbounded(gone.len() * 8);
+    drop(shared.queue.push(permit, Op::ForgetGenerations(gone)));
 }
 
 /// A drop that fails changed the manifest or could not: the state of the files is unknown.

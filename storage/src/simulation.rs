@@ -19,6 +19,6 @@ mod log;
 mod random;
 
 pub use db::Db;
-pub use disk::{Crash, Disk, Fault, Held, Observed, SyncDelay};
+pub use disk::{Crash, Disk, Fault, Observed, StoredEntry, SyncDelay};
 pub use log::Log;
 pub use random::Random;

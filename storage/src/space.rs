@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::activity::Lane;
+use crate::activity::Operation;
 use crate::ballast;
 use crate::db::Shared;
 use crate::mutant;
@@ -95,7 +95,7 @@ impl Space {
 
 /// Measures the disk. An answer that does not come counts as an operation under way.
 pub(crate) fn measure(shared: &Shared) {
-    let asked = shared.activity.run(Lane::Space, || DiskSpace::of(&shared.dir));
+    let asked = shared.activity.run(Operation::Space, || DiskSpace::of(&shared.dir));
     match asked {
         Ok(measured) => shared.space.take(measured, shared.options.watermarks()),
         Err(error) => tracing::debug!(%error, "cannot ask for the free space"),

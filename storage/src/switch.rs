@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use rocksdb::WriteBatch;
 
-use crate::activity::Lane;
+use crate::activity::Operation;
 use crate::keys::{self, Kind};
 use crate::synced::Begun;
 use crate::writer::Writer;
@@ -29,7 +29,7 @@ impl Writer {
         let batch = self.seal(current, total, next);
         self.write(batch);
         failpoint::hit("switch.sealed");
-        let flushed = self.shared.activity.run(Lane::Write, || self.rocks.flush(wait));
+        let flushed = self.shared.activity.run(Operation::Write, || self.rocks.flush(wait));
         if let Err(error) = flushed {
             fatal("cannot flush", &error);
         }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::activity::Lane;
+use crate::activity::Operation;
 use crate::db::Shared;
 use crate::failpoint::{self, WalImage};
 use crate::rocks::Rocks;
@@ -95,7 +95,7 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks, synced: &Synced) {
         let (started, covered) = (Instant::now(), rocks.latest_write());
         let image = WalImage::take(&shared.dir);
         if !mutant::on("ack-before-fsync")
-            && let Err(error) = shared.activity.run(Lane::Sync, || rocks.sync_wal())
+            && let Err(error) = shared.activity.run(Operation::Sync, || rocks.sync_wal())
         {
             fatal("cannot sync the write-ahead log", &error);
         }
@@ -105,7 +105,7 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks, synced: &Synced) {
         // Before the note, which must never say more than the image.
         image.publish();
         let begun = *shared.begun.lock();
-        let noted = shared.activity.run(Lane::Sync, || synced.note(covered, begun));
+        let noted = shared.activity.run(Operation::Sync, || synced.note(covered, begun));
         if let Err(error) = noted {
             fatal("cannot note what was synced", &error);
         }

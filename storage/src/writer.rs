@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use rocksdb::WriteBatch;
 
-use crate::activity::Lane;
+use crate::activity::Operation;
 use crate::counters::{add, load};
 use crate::db::Shared;
 use crate::group::Cell;
@@ -94,7 +94,7 @@ impl Writer {
         }
         self.logged += batch.size_in_bytes() as u64;
         self.shared.counters.logged_bytes.store(self.logged, Ordering::Relaxed);
-        let written = self.shared.activity.run(Lane::Write, || self.rocks.write(batch));
+        let written = self.shared.activity.run(Operation::Write, || self.rocks.write(batch));
         if let Err(error) = written {
             fatal("cannot write", &error);
         }

@@ -215,9 +215,10 @@ impl Clients {
             return Ok(());
         }
         client.acked = serial;
-        match done.serial == serial && done.index <= index {
-            true => Ok(()),
-            false => Err(format!("client {id} is told {done:?} for {serial} at {index}")),
+        if done.serial == serial && done.index <= index {
+            Ok(())
+        } else {
+            Err(format!("client {id} is told {done:?} for {serial} at {index}"))
         }
     }
 

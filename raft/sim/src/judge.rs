@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_raft::{Group, GroupStatus, Leadership, Role};
-use quorate_storage::simulation::{Disk, Held, Observed};
+use quorate_storage::simulation::{Disk, Observed, StoredEntry};
 use quorate_storage::{EntryId, GroupId};
 
 use crate::cluster::{Cluster, Machine};
@@ -258,9 +258,9 @@ fn commit(
     disks: &Disks,
 ) -> Result<(), Violation> {
     let id = match disks[&node].held(group, index, false) {
-        Held::Entry(entry) => entry.id,
-        Held::Purged => return Ok(()),
-        Held::Nothing => return Err(format!("committed index {index} is not in the log")),
+        StoredEntry::Entry(entry) => entry.id,
+        StoredEntry::Purged => return Ok(()),
+        StoredEntry::Nothing => return Err(format!("committed index {index} is not in the log")),
     };
     if !facts.commit(id, term)? {
         return Ok(());

@@ -209,9 +209,10 @@ impl Run<'_> {
                 return Some(format!("client {client} lost {acked}, {less} is left"));
             }
         }
-        match machines.windows(2).all(|pair| pair[0] == pair[1]) {
-            true => None,
-            false => Some(format!("machines differ: {machines:?}")),
+        if machines.windows(2).all(|pair| pair[0] == pair[1]) {
+            None
+        } else {
+            Some(format!("machines differ: {machines:?}"))
         }
     }
 

@@ -44,11 +44,11 @@ fn an_operation_that_does_not_end_is_noticed_after_two_seconds_and_given_up_afte
 
 #[test]
 fn every_kind_of_operation_counts_and_one_after_the_other_does_not() {
-    for lane in 0..3 {
+    for operation in 0..3 {
         let mut dog = Watchdog::default();
         let mut stuck = [4, 4, 4];
-        stuck[lane] = 5;
-        assert_eq!(watch(&mut dog, 4, true, stuck).last(), Some(&Stalled), "lane {lane}");
+        stuck[operation] = 5;
+        assert_eq!(watch(&mut dog, 4, true, stuck).last(), Some(&Stalled), "operation {operation}");
     }
     let mut dog = Watchdog::default();
     // Busy at every look, yet never with the same operation.

@@ -161,10 +161,7 @@ impl StreamRoom {
         let credits = &self.peer.credits;
         let stream = self.stream.take(bytes).await;
         let shared_part = learner || (from_disk && self.shared.group != METADATA_GROUP);
-        let catch_up = match shared_part {
-            true => Some(credits.catch_up.take(bytes).await),
-            false => None,
-        };
+        let catch_up = if shared_part { Some(credits.catch_up.take(bytes).await) } else { None };
         Taken { stream, catch_up, all: credits.all.take(bytes).await }
     }
 

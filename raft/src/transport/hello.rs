@@ -103,9 +103,10 @@ fn decode(body: Bytes) -> Result<Hello, DecodeError> {
         address: input.text()?,
     };
     input.end()?;
-    match hello.address.len() > ADDRESS_BYTES {
-        true => Err(DecodeError(format!("an address of {} bytes", hello.address.len()))),
-        false => Ok(hello),
+    if hello.address.len() > ADDRESS_BYTES {
+        Err(DecodeError(format!("an address of {} bytes", hello.address.len())))
+    } else {
+        Ok(hello)
     }
 }
 

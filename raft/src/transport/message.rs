@@ -338,13 +338,12 @@ pub(crate) fn reply(id: u64, result: Result<Bytes, Failed>) -> Frame {
 pub(crate) fn read_reply(body: Bytes) -> Result<(u64, Result<Bytes, Failed>), DecodeError> {
     let mut input = Get::new(body);
     let id = input.u64()?;
-    match input.flag()? {
-        true => Ok((id, Ok(input.rest()))),
-        false => {
-            let failed = get_failed(&mut input)?;
-            input.end()?;
-            Ok((id, Err(failed)))
-        }
+    if input.flag()? {
+        Ok((id, Ok(input.rest())))
+    } else {
+        let failed = get_failed(&mut input)?;
+        input.end()?;
+        Ok((id, Err(failed)))
     }
 }
 

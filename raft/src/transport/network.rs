@@ -168,10 +168,8 @@ impl RaftNetworkV2<TypeConfig> for Client {
             + Unpin
             + 'static,
     {
-        let opened: BoxStream<'s, StreamItem> = match self.heartbeats {
-            true => self.heartbeat_stream(input),
-            false => self.append_stream(input),
-        };
+        let opened: BoxStream<'s, StreamItem> =
+            if self.heartbeats { self.heartbeat_stream(input) } else { self.append_stream(input) };
         Box::pin(std::future::ready(Ok(opened)))
     }
 

@@ -17,11 +17,11 @@ const STRANGERS: usize = 4;
 pub(super) struct Places {
     strangers_max: usize,
     members_max: usize,
-    held: Mutex<Held>,
+    held: Mutex<Occupancy>,
 }
 
 #[derive(Default)]
-struct Held {
+struct Occupancy {
     next: u64,
     /// Longest there first. Dropping the sender ends the connection.
     strangers: VecDeque<(u64, oneshot::Sender<()>)>,

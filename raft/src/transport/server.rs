@@ -97,9 +97,10 @@ async fn connection(
     let theirs = match admitted {
         Ok(theirs) => theirs,
         Err(reason) => {
-            match own {
-                true => tracing::debug!(%from, reason, "connection refused"),
-                false => tracing::info!(%from, reason, "connection refused"),
+            if own {
+                tracing::debug!(%from, reason, "connection refused");
+            } else {
+                tracing::info!(%from, reason, "connection refused");
             }
             return hello::refuse(&mut stream, &reason).await;
         }
@@ -107,10 +108,7 @@ async fn connection(
     let guest = theirs.node == GUEST;
     // A directory's id tells a member from one that lost its disk, and is no secret: who reaches this port is trusted.
     // A guest has no use for it.
-    let me = match guest {
-        true => Hello { directory: 0, ..core.me.clone() },
-        false => core.me.clone(),
-    };
+    let me = if guest { Hello { directory: 0, ..core.me.clone() } } else { core.me.clone() };
     hello::welcome(&mut stream, &me).await?;
     let limits = &core.config.limits;
     let member = core.peers.get(theirs.node).filter(|_| !guest);

@@ -66,9 +66,10 @@ impl Get {
     }
 
     fn need(&self, length: usize) -> Result<(), DecodeError> {
-        match self.0.len() >= length {
-            true => Ok(()),
-            false => Err(DecodeError(format!("{length} bytes wanted, {} left", self.0.len()))),
+        if self.0.len() >= length {
+            Ok(())
+        } else {
+            Err(DecodeError(format!("{length} bytes wanted, {} left", self.0.len())))
         }
     }
 
@@ -100,9 +101,10 @@ impl Get {
     /// A count that is at most `max` and that the remaining bytes could hold.
     pub fn count(&mut self, max: u32) -> Result<u32, DecodeError> {
         let count = self.u32()?;
-        match count <= max && count as usize <= self.0.len() {
-            true => Ok(count),
-            false => Err(DecodeError(format!("a count of {count} is out of bounds"))),
+        if count <= max && count as usize <= self.0.len() {
+            Ok(count)
+        } else {
+            Err(DecodeError(format!("a count of {count} is out of bounds")))
         }
     }
 
@@ -128,10 +130,7 @@ impl Get {
     }
 
     pub fn opt_log_id(&mut self) -> Result<Option<LogId>, DecodeError> {
-        match self.flag()? {
-            true => self.log_id().map(Some),
-            false => Ok(None),
-        }
+        if self.flag()? { self.log_id().map(Some) } else { Ok(None) }
     }
 
     /// Everything that is left.
@@ -141,9 +140,10 @@ impl Get {
 
     /// Refuses trailing bytes: they mean that the two sides disagree about the format.
     pub fn end(self) -> Result<(), DecodeError> {
-        match self.0.is_empty() {
-            true => Ok(()),
-            false => Err(DecodeError(format!("{} trailing bytes", self.0.len()))),
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(DecodeError(format!("{} trailing bytes", self.0.len())))
         }
     }
 }

@@ -39,9 +39,10 @@ async fn a_hundred_groups_accept_writes_again_after_a_node_died() {
         assert!(started.elapsed() < Duration::from_secs(30), "{waiting:?} have no leader");
         let mut still = Vec::new();
         for group in waiting {
-            match accepts(&cluster, group).await {
-                true => times.push(started.elapsed()),
-                false => still.push(group),
+            if accepts(&cluster, group).await {
+                times.push(started.elapsed());
+            } else {
+                still.push(group);
             }
         }
         waiting = still;

@@ -1,4 +1,4 @@
-//! The map's side of moving survivors: a piece of a segment gets a new home.
+//! The map's side of moving live entries: a piece of a segment gets a new home.
 //!
 //! It is planned first and applied after the batch is written, because readers follow the map to
 //! entries that must already be there.

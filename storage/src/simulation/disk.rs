@@ -61,7 +61,7 @@ pub enum Observed {
 
 /// What a log holds at an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Held {
+pub enum StoredEntry {
     /// This entry.
     Entry(Entry),
     /// It was purged.
@@ -168,15 +168,17 @@ impl Disk {
     }
 
     /// What a group's log holds at an index; `durable`: would hold after the worst crash.
-    pub fn held(&self, group: GroupId, index: u64, durable: bool) -> Held {
+    pub fn held(&self, group: GroupId, index: u64, durable: bool) -> StoredEntry {
         let inner = self.inner.lock();
-        let Some(stored) = inner.image(durable).groups.get(&group) else { return Held::Nothing };
+        let Some(stored) = inner.image(durable).groups.get(&group) else {
+            return StoredEntry::Nothing;
+        };
         if stored.group.purged.is_some_and(|purged| purged.index >= index) {
-            return Held::Purged;
+            return StoredEntry::Purged;
         }
         let mut found = Vec::new();
         stored.group.tail.read(index, index + 1, usize::MAX, &mut found);
-        found.pop().map_or(Held::Nothing, Held::Entry)
+        found.pop().map_or(StoredEntry::Nothing, StoredEntry::Entry)
     }
 
     /// The id at an index, as [`Disk::held`] but without the entry; None also if it was purged.
@@ -315,9 +317,10 @@ pub(super) async fn sync(disk: Arc<Disk>, owner: u64) {
             disk.work.notified().await;
             continue;
         };
-        match delay.is_zero() {
-            true => tokio::task::yield_now().await,
-            false => tokio::time::sleep(delay).await,
+        if delay.is_zero() {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(delay).await;
         }
         let callbacks = {
             let mut inner = disk.inner.lock();

@@ -145,9 +145,10 @@ fn a_damaged_entry_that_is_cut_off_or_reset_is_forgotten() {
         let db = open(dir.path());
         let log = db.log(GROUP);
         let (_, index) = read_up_to_damage(&log);
-        match reset {
-            true => wait(log.reset_to(id(2, 300), vec![], ignore())).expect("reset"),
-            false => wait(log.truncate_after(Some(index - 1))).expect("truncate"),
+        if reset {
+            wait(log.reset_to(id(2, 300), vec![], ignore())).expect("reset");
+        } else {
+            wait(log.truncate_after(Some(index - 1))).expect("truncate");
         }
         assert_eq!(log.corrupt(), None);
         let next = log.state().last.expect("a log").index + 1;

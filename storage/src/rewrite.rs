@@ -58,7 +58,7 @@ pub(crate) fn rewrite(shared: &Shared, rocks: &Rocks, generation: u32) -> u64 {
     let (mut pieces, mut bytes, mut asked) = (Vec::new(), 0, Vec::new());
     while bytes < MOVE_BYTES {
         let Some(group) = shared.generations.lock().take_group(generation) else { break };
-        add(&shared.counters.survivors_examined, 1);
+        add(&shared.counters.rewrite_groups_examined, 1);
         let Some(cell) = shared.cells.find(group) else { continue };
         let (version, live, damaged) = {
             let group = cell.lock();
@@ -88,7 +88,7 @@ pub(crate) fn rewrite(shared: &Shared, rocks: &Rocks, generation: u32) -> u64 {
 
 /// Has the writer move the pieces. False: the store is closing.
 fn move_pieces(shared: &Shared, from: u32, pieces: Vec<Piece>, bytes: u64) -> bool {
-    tracing::debug!(generation = from, bytes, groups = pieces.len(), "rewriting survivors");
+    tracing::debug!(generation = from, bytes, groups = pieces.len(), "rewriting a generation");
     let (done, finished) = mpsc::sync_channel(1);
     let request = Move { from, pieces, done };
     let pushed = shared.queue.push_move(usize::try_from(bytes).unwrap_or(usize::MAX), request);
