@@ -13,8 +13,8 @@ mod transfer;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::cli::cluster::wait_until_healthy;
-use crate::cli::{Admin, Failure, Format, HttpServers, KafkaServers};
+use crate::terminal::wait_until_healthy;
+use crate::terminal::{Admin, Failure, Format, HttpServers, KafkaServers};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
@@ -88,11 +88,10 @@ impl Common {
     async fn wait_until_healthy(&self) -> Result<(), Failure> {
         let cluster =
             wait_until_healthy(&self.admin(), std::time::Duration::from_secs(120)).await?;
-        match cluster["healthy"] == serde_json::Value::Bool(true) {
-            true => Ok(()),
-            false => {
-                Err(Failure::error(format!("the cluster is not healthy: {}", cluster["reasons"])))
-            }
+        if cluster["healthy"] == serde_json::Value::Bool(true) {
+            Ok(())
+        } else {
+            Err(Failure::error(format!("the cluster is not healthy: {}", cluster["reasons"])))
         }
     }
 

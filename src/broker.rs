@@ -1,17 +1,15 @@
 //! A broker: what it is made of, in which order that starts and stops.
 //!
 //! Start: file descriptors divided, storage, identity (formed, joined or remembered), the node, the metadata group, the drivers, and
-//! the faces last; Kafka clients are let in once the image is current. Stop: leaderships are handed over while the
-//! faces still say who has them now, then faces drain, groups close, storage is flushed.
+//! the interfaces last; Kafka clients are let in once the image is current. Stop: leaderships are handed over while the
+//! interfaces still say who has them now, then interfaces drain, groups close, storage is flushed.
 //!
 //! Invariant: a data directory belongs to one broker id of one cluster for ever; the broker presents the
 //! directory's own id with everything it does, so an emptied directory is never taken for the old one.
 
 mod descriptors;
 mod find;
-mod identity;
 mod join;
-mod readiness;
 mod register;
 mod sockets;
 mod space;
@@ -19,36 +17,14 @@ mod start;
 mod stop;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use quorate_raft::Node;
-use quorate_storage::Db;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::config::Config;
-use crate::controller::Controller;
-use crate::metadata::Metadata;
-use crate::partition::Partitions;
+use crate::context::Context;
 
 pub use descriptors::TooFewDescriptors;
-pub use identity::Identity;
-pub use readiness::Readiness;
 pub use start::StartError;
-
-/// What the Kafka and HTTP handlers work with.
-#[derive(Clone)]
-pub struct Context {
-    pub config: Arc<Config>,
-    pub identity: Identity,
-    pub metadata: Arc<Metadata>,
-    pub controller: Arc<Controller>,
-    pub partitions: Arc<Partitions>,
-    pub node: Arc<Node>,
-    pub db: Arc<Db>,
-    /// Whether this broker can serve clients, and if not, why.
-    pub readiness: Arc<Readiness>,
-}
 
 /// A running broker. Dropping it stops it without ceremony, as a crash would.
 pub struct Broker {

@@ -8,25 +8,18 @@
 //! | 3 | storage failed: a write or sync that failed, or damaged data |
 //! | 4 | the cluster refused this broker: its identity does not match |
 
-mod admin;
-pub(crate) mod cluster;
-mod failure;
-mod output;
+mod cluster;
 mod records;
 mod serve;
 mod topic;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
-
-pub(crate) use admin::Admin;
-pub use failure::Failure;
-pub(crate) use output::{Format, Table, line, note, print_json};
+use clap::{Parser, Subcommand};
 
 use crate::bench::BenchCommand;
-use crate::config::HostPort;
 use crate::demo::DemoOptions;
+use crate::terminal::{Failure, line};
 
 /// A Kafka-compatible log store in which every partition is a Raft group.
 #[derive(Debug, Parser)]
@@ -73,28 +66,6 @@ enum Command {
     /// Print the version.
     #[command(after_help = "Example:\n  quorate version")]
     Version,
-}
-
-/// Where the brokers' HTTP interfaces are.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct HttpServers {
-    /// HTTP addresses of brokers, tried in turn.
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', default_value = "127.0.0.1:8080")]
-    pub(crate) http: Vec<HostPort>,
-}
-
-/// Where the brokers' Kafka interfaces are.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct KafkaServers {
-    /// Kafka addresses of brokers, tried in turn.
-    #[arg(
-        long,
-        short = 'b',
-        value_name = "HOST:PORT",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:9092"
-    )]
-    pub(crate) server: Vec<HostPort>,
 }
 
 /// Runs the command line this process was started with.

@@ -16,7 +16,7 @@ macro_rules! message {
 mod connection;
 mod consumer;
 mod error;
-mod lane;
+mod partition_producer;
 mod partitioner;
 mod probe;
 mod producer;

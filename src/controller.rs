@@ -1,4 +1,4 @@
-//! Changes of the cluster: the handle that any broker's Kafka and HTTP faces call, and the drivers that
+//! Changes of the cluster: the handle that any broker's Kafka and HTTP interfaces call, and the drivers that
 //! make the cluster become what its image says.
 //!
 //! Every broker takes every request (KIP-590 in spirit): it forwards the command to the metadata group's
@@ -9,6 +9,7 @@
 mod calls;
 mod clock;
 mod current;
+mod fenced_status;
 mod forward;
 mod gossip;
 mod leadership;
@@ -20,7 +21,6 @@ mod reconcile;
 mod removal;
 mod replicas;
 mod requests;
-mod standing;
 mod voters;
 
 use std::sync::Arc;
@@ -37,6 +37,7 @@ use current::Barrier;
 pub(crate) use calls::{Calls, JOIN, JoinAnswer, JoinRequest, PEERS, Peer};
 pub(crate) use clock::Clocks;
 pub use clock::{BrokerClock, Judgement};
+pub(crate) use fenced_status::FencedStatus;
 pub(crate) use gossip::Gossip;
 pub(crate) use members::Members;
 pub(crate) use peers::follow_peers;
@@ -44,9 +45,8 @@ pub(crate) use rebalance::Rebalance;
 pub use reconcile::Progress;
 pub(crate) use reconcile::Reconciler;
 pub use removal::Removal;
-pub(crate) use replicas::Moves;
+pub(crate) use replicas::Reassignments;
 pub use requests::{PARTITIONS_AT_ONCE, TopicRef};
-pub(crate) use standing::Standing;
 
 /// How long one driver step may wait for the cluster before it looks again.
 const STEP: Duration = Duration::from_secs(5);

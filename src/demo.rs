@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::cluster::wait_until_healthy;
-use crate::cli::{Admin, Failure, line};
+use crate::terminal::wait_until_healthy;
+use crate::terminal::{Admin, Failure, line};
 
 pub(crate) use broker::{DemoBroker, arguments_of, signal_to};
 pub(crate) use layout::{Layout, default_data_dir, quoted};

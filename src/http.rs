@@ -1,4 +1,4 @@
-//! The HTTP face: administration, health, metrics, and the description of all that.
+//! The HTTP interface: administration, health, metrics, and the description of all that.
 //!
 //! Any broker answers any request: what concerns the whole cluster is in its image or forwarded by the controller,
 //! and what only another broker knows (the state of its Raft groups) is asked of that broker over this same API.
@@ -7,10 +7,10 @@
 
 mod cluster;
 mod description;
+mod drain;
 mod extract;
 mod forward;
 mod health;
-mod linger;
 mod log;
 mod partitions;
 mod problem;
@@ -35,7 +35,7 @@ pub(crate) use forward::ASKED_AT_A_TIME;
 pub(crate) use server::HEALTH_PLACES;
 pub use server::{Routers, serve};
 
-use crate::broker::Context;
+use crate::context::Context;
 use crate::telemetry::{HttpRequest, HttpRoute, metrics};
 use problem::Problem;
 
@@ -82,7 +82,7 @@ fn routes() -> (Router<Context>, utoipa::openapi::OpenApi) {
     (router, description::complete(described))
 }
 
-/// Returns the whole HTTP face of a broker.
+/// Returns the whole HTTP interface of a broker.
 pub fn routers(context: Context) -> Routers {
     let finish = |router: Router<Context>| {
         router

@@ -1,4 +1,4 @@
-//! The Kafka face: what producers, consumers and admin tools of the Kafka world talk to.
+//! The Kafka interface: what producers, consumers and admin tools of the Kafka world talk to.
 //!
 //! A connection's bytes become frames, frames become typed requests by the one [`TABLE`] of APIs, and each
 //! API is one file under `api`. Handlers know partitions, metadata and the controller; nothing else in the broker
@@ -10,19 +10,27 @@
 //!                  └───── answers in order ◀──────┘
 //! ```
 
+mod answer;
 mod api;
+mod call;
+mod codec;
 mod connection;
+mod description;
 mod error;
-mod face;
 mod frame;
+mod keys;
 mod listener;
+mod memory;
 mod pipeline;
 mod route;
+mod server;
 mod sessions;
 mod socket;
 mod table;
 
+pub use codec::FrameError;
+pub use description::Api;
 pub use error::ErrorCode;
-pub use frame::{Captured, FrameError, decode_request, request_memory_max};
+pub use frame::{Captured, decode_request, request_memory_max};
 pub use listener::Listener;
-pub use table::{Api, TABLE};
+pub use table::{Row, TABLE};

@@ -1,10 +1,11 @@
 //! The broker: Kafka outside, Raft inside.
 //!
 //! Modules in reading order: what a broker is made of, how it is told what to be, what it knows of the
-//! cluster, what a partition is, and the two faces (Kafka and HTTP) that clients see.
+//! cluster, what a partition is, and the two interfaces (Kafka and HTTP) that clients see.
 
 pub mod broker;
 pub mod config;
+pub mod context;
 pub mod telemetry;
 
 pub mod controller;
@@ -19,3 +20,4 @@ pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod demo;
+pub mod terminal;

@@ -34,7 +34,7 @@ pub use configs::{ConfigEntry, ConfigKind, TOPIC_CONFIGS, TimestampType, TopicCo
 pub use error::AdminError;
 pub(crate) use error::quote;
 pub use image::{Broker, Image, Load, cluster_id_text};
-pub use leaders::{Claim, Leader, Leaders};
+pub use leaders::{Leader, LeaderClaim, Leaders};
 pub use machine::{MetadataMachine, Trial};
 pub use placement::{Candidate, place};
 pub use topic::{PartitionInfo, Topic};

@@ -15,4 +15,4 @@ pub use batch::{Batches, HEADER_BYTES, Header, stamp};
 pub use build::{BatchBuilder, batch_bytes_max};
 pub use check::{BatchError, CheckedBatch, Limits, TimestampRule, check};
 pub use compression::{Codec, INFLATED_BYTES_LITTLE, INFLATED_BYTES_MAX};
-pub use iter::{Headers, Record, RecordError, Records, Want};
+pub use iter::{Headers, Projection, Record, RecordError, Records};

@@ -8,23 +8,23 @@ use crate::support::kafka::{
     OFFSET_OUT_OF_RANGE, Offset, TOPIC_EXISTS, UNKNOWN_LEADER_EPOCH, UNKNOWN_TOPIC_OR_PARTITION,
     delete_records, end_of_epoch, leader, list_offset, metadata, produce,
 };
-use crate::support::wire::{Batch, Pen, Wire};
+use crate::support::wire::{Batch, Encoder, Wire};
 
 #[test]
 fn every_api_of_the_table_is_announced_and_an_unknown_version_is_answered_in_version_zero() {
     let cluster = Cluster::shared();
     let mut wire = Wire::connect(cluster.broker(1).kafka);
-    let mut eye = wire.call(API_VERSIONS, 99, &Pen::default());
-    assert_eq!(eye.i16(), 35, "UNSUPPORTED_VERSION");
-    let announced = eye.list(|eye| (eye.i16(), eye.i16(), eye.i16()));
-    eye.end();
+    let mut decoder = wire.call(API_VERSIONS, 99, &Encoder::default());
+    assert_eq!(decoder.i16(), 35, "UNSUPPORTED_VERSION");
+    let announced = decoder.list(|decoder| (decoder.i16(), decoder.i16(), decoder.i16()));
+    decoder.end();
     assert!(announced.iter().any(|api| api.0 == API_VERSIONS), "{announced:?}");
 
-    let mut eye = wire.call(API_VERSIONS, 2, &Pen::default());
-    assert_eq!(eye.i16(), NONE);
-    let announced = eye.list(|eye| (eye.i16(), eye.i16(), eye.i16()));
-    eye.i32();
-    eye.end();
+    let mut decoder = wire.call(API_VERSIONS, 2, &Encoder::default());
+    assert_eq!(decoder.i16(), NONE);
+    let announced = decoder.list(|decoder| (decoder.i16(), decoder.i16(), decoder.i16()));
+    decoder.i32();
+    decoder.end();
     // Produce, Fetch, ListOffsets, Metadata, ApiVersions, CreateTopics, DeleteTopics, DeleteRecords,
     // InitProducerId, OffsetForLeaderEpoch, DescribeConfigs, CreatePartitions, DescribeCluster.
     for key in [0, 1, 2, 3, 18, 19, 20, 21, 22, 23, 32, 37, 60] {
@@ -37,7 +37,7 @@ fn an_unknown_api_or_version_closes_the_connection() {
     let cluster = Cluster::shared();
     for (api, version) in [(METADATA, 99), (METADATA, -1), (999, 0), (-7, 0)] {
         let mut wire = Wire::connect(cluster.broker(2).kafka);
-        wire.send(api, version, &Pen::default().i32(-1));
+        wire.send(api, version, &Encoder::default().i32(-1));
         assert!(wire.closed(), "api {api} version {version}");
     }
 }
@@ -223,7 +223,7 @@ fn answers_come_in_the_order_of_the_requests_even_when_one_has_to_wait() {
         let body = kafka::produce_body("ordered", 0, -1, &Batch::of(&[value]).bytes());
         sent.push(wire.send(kafka::PRODUCE, 7, &body));
     }
-    sent.push(wire.send(API_VERSIONS, 2, &Pen::default()));
+    sent.push(wire.send(API_VERSIONS, 2, &Encoder::default()));
     let came: Vec<i32> = sent.iter().map(|_| wire.receive().unwrap().0).collect();
     assert_eq!(came, sent);
 }
@@ -232,7 +232,7 @@ fn answers_come_in_the_order_of_the_requests_even_when_one_has_to_wait() {
 fn a_request_may_arrive_byte_by_byte() {
     let cluster = Cluster::shared();
     let mut wire = Wire::connect(cluster.broker(3).kafka);
-    let header = Pen::default().i16(API_VERSIONS).i16(2).i32(7).string("slow");
+    let header = Encoder::default().i16(API_VERSIONS).i16(2).i32(7).string("slow");
     let mut frame = (header.0.len() as i32).to_be_bytes().to_vec();
     frame.extend(header.0);
     for byte in frame {

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use crate::support::cluster::{BINARY, Broker, Cluster, SOON, fresh_dir};
 use crate::support::kafka::{self, API_VERSIONS, NONE, produce};
 use crate::support::process;
-use crate::support::wire::{Batch, Pen, Wire};
+use crate::support::wire::{Batch, Encoder, Wire};
 
 /// Generations so small that tables are written all the time, which takes descriptors.
 const SETTINGS: &[(&str, &str)] = &[("QUORATE_STORAGE_GENERATION_BYTES", "1048576")];
@@ -51,7 +51,7 @@ fn a_soft_limit_is_raised_to_the_hard_one() {
         // Each is served, so none was turned away.
         for _ in 0..1_100 {
             let mut wire = Wire::connect(broker.kafka);
-            wire.send(API_VERSIONS, 2, &Pen::default());
+            wire.send(API_VERSIONS, 2, &Encoder::default());
             wire.receive().unwrap();
             idle.push(wire);
         }

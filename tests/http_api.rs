@@ -1,4 +1,4 @@
-//! The HTTP face: every broker answers, errors are problem documents, and the description of it all
+//! The HTTP interface: every broker answers, errors are problem documents, and the description of it all
 //! is complete.
 
 use std::collections::BTreeSet;

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use crate::support::clients::Client;
 use crate::support::cluster::{Broker, Cluster, SOON, fresh_dir};
 use crate::support::kafka::{self, Fetch, INVALID_RECORD, NONE, produce};
-use crate::support::wire::{Batch, Pen, Wire};
+use crate::support::wire::{Batch, Encoder, Wire};
 use crate::support::{process, records};
 
 const MIB: u64 = 1 << 20;
@@ -86,19 +86,23 @@ fn truncated_and_lying_requests_are_refused_without_allocating_what_they_claim()
     let before = broker.memory();
     // Arrays and strings that claim two billion elements, in requests of every shape.
     let huge = [
-        (kafka::METADATA, 7, Pen::default().i32(i32::MAX)),
-        (kafka::METADATA, 7, Pen::default().i32(1).i16(i16::MAX)),
-        (kafka::PRODUCE, 7, Pen::default().null().i16(-1).i32(1000).i32(i32::MAX)),
-        (kafka::PRODUCE, 7, Pen::default().null().i16(-1).i32(1).i32(1).string("x").i32(i32::MAX)),
+        (kafka::METADATA, 7, Encoder::default().i32(i32::MAX)),
+        (kafka::METADATA, 7, Encoder::default().i32(1).i16(i16::MAX)),
+        (kafka::PRODUCE, 7, Encoder::default().null().i16(-1).i32(1000).i32(i32::MAX)),
+        (
+            kafka::PRODUCE,
+            7,
+            Encoder::default().null().i16(-1).i32(1).i32(1).string("x").i32(i32::MAX),
+        ),
         (
             kafka::FETCH,
             11,
-            Pen::default().i32(-1).i32(0).i32(0).i32(0).i8(0).i32(0).i32(-1).i32(i32::MAX),
+            Encoder::default().i32(-1).i32(0).i32(0).i32(0).i8(0).i32(0).i32(-1).i32(i32::MAX),
         ),
-        (kafka::LIST_OFFSETS, 5, Pen::default().i32(-1).i8(0).i32(i32::MAX)),
-        (kafka::CREATE_TOPICS, 4, Pen::default().i32(i32::MAX)),
-        (kafka::DELETE_RECORDS, 1, Pen::default().i32(i32::MAX)),
-        (kafka::OFFSET_FOR_LEADER_EPOCH, 3, Pen::default().i32(-1).i32(i32::MAX)),
+        (kafka::LIST_OFFSETS, 5, Encoder::default().i32(-1).i8(0).i32(i32::MAX)),
+        (kafka::CREATE_TOPICS, 4, Encoder::default().i32(i32::MAX)),
+        (kafka::DELETE_RECORDS, 1, Encoder::default().i32(i32::MAX)),
+        (kafka::OFFSET_FOR_LEADER_EPOCH, 3, Encoder::default().i32(-1).i32(i32::MAX)),
     ];
     for (api, version, body) in &huge {
         for _ in 0..20 {
@@ -115,8 +119,8 @@ fn truncated_and_lying_requests_are_refused_without_allocating_what_they_claim()
     let body = kafka::produce_body("lied-to", 0, -1, &Batch::of(&["x"]).bytes()).0;
     for length in 0..body.len() {
         let mut wire = Wire::connect(broker.kafka);
-        wire.send(kafka::PRODUCE, 7, &Pen(body[..length].to_vec()));
-        let answer = wire.receive().map(|(_, eye)| kafka::produced(eye).error);
+        wire.send(kafka::PRODUCE, 7, &Encoder(body[..length].to_vec()));
+        let answer = wire.receive().map(|(_, decoder)| kafka::produced(decoder).error);
         assert!(!matches!(answer, Ok(NONE)), "{length} bytes of {} are accepted", body.len());
     }
     let grown = broker.memory().saturating_sub(before);
@@ -347,15 +351,15 @@ fn a_topic_named_a_hundred_thousand_times_is_described_once() {
 
 /// CreateTopics version 4 of topics with one partition each, only to be validated: how often each error comes.
 fn validated(wire: &mut Wire, topics: usize, partitions: i32) -> Vec<(i16, usize)> {
-    let mut body = Pen::default().i32(topics as i32);
+    let mut body = Encoder::default().i32(topics as i32);
     for n in 0..topics {
         body = body.string(&format!("{n}")).i32(partitions).i16(1).i32(0).i32(0);
     }
-    let mut eye = wire.call(kafka::CREATE_TOPICS, 4, &body.i32(30_000).i8(1));
-    eye.i32();
-    let mut errors = eye.list(|eye| {
-        eye.string();
-        (eye.i16(), eye.string()).0
+    let mut decoder = wire.call(kafka::CREATE_TOPICS, 4, &body.i32(30_000).i8(1));
+    decoder.i32();
+    let mut errors = decoder.list(|decoder| {
+        decoder.string();
+        (decoder.i16(), decoder.string()).0
     });
     errors.sort_unstable();
     errors.chunk_by(|a, b| a == b).map(|same| (same[0], same.len())).collect()
@@ -394,7 +398,7 @@ fn an_answer_takes_the_memory_of_its_records_once() {
         }
     }
     let mut wire = Wire::connect(broker.kafka);
-    let body = Pen::default().i32(-1).i32(0).i32(1).i32(60 << 20).i8(0).i32(0).i32(-1);
+    let body = Encoder::default().i32(-1).i32(0).i32(1).i32(60 << 20).i8(0).i32(0).i32(-1);
     let mut body = body.i32(1).string("once").i32(4);
     for index in 0..4 {
         body = body.i32(index).i32(-1).i64(0).i64(-1).i32(20 << 20);
@@ -419,7 +423,7 @@ fn five_thousand_idle_connections_are_held_in_little_memory_beside_working_ones(
     let mut idle: Vec<Wire> = (0..5_000).map(|_| Wire::connect(broker.kafka)).collect();
     // Each has spoken once, so each is accepted and set up.
     for wire in &mut idle {
-        wire.send(kafka::API_VERSIONS, 2, &Pen::default());
+        wire.send(kafka::API_VERSIONS, 2, &Encoder::default());
     }
     for wire in &mut idle {
         wire.receive().unwrap();

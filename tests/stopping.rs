@@ -9,7 +9,7 @@ use crate::support::kafka::{
     self, COORDINATOR_LOADING, Fetch, INIT_PRODUCER_ID, NONE, NOT_LEADER, OFFSET_OUT_OF_RANGE,
     end_of_epoch, leader, produce, producer_id,
 };
-use crate::support::wire::{Batch, Pen, Wire};
+use crate::support::wire::{Batch, Encoder, Wire};
 
 #[test]
 fn a_stopping_broker_hands_its_partitions_over_before_its_clients_are_done() {
@@ -75,9 +75,9 @@ fn without_a_majority_producers_are_told_to_ask_again_for_their_id() {
     let cluster = Cluster::start("no-ids", 3);
     let mut wire = Wire::connect(cluster.broker(1).kafka);
     [2, 3].into_iter().for_each(|id| cluster.broker(id).kill9());
-    let mut eye = wire.call(INIT_PRODUCER_ID, 1, &Pen::default().null().i32(60_000));
-    eye.i32();
-    assert_eq!((eye.i16(), eye.i64(), eye.i16()), (COORDINATOR_LOADING, -1, -1));
+    let mut decoder = wire.call(INIT_PRODUCER_ID, 1, &Encoder::default().null().i32(60_000));
+    decoder.i32();
+    assert_eq!((decoder.i16(), decoder.i64(), decoder.i16()), (COORDINATOR_LOADING, -1, -1));
     [2, 3].into_iter().for_each(|id| cluster.broker(id).start());
     cluster.wait_whole();
     assert!(producer_id(&mut wire).0 >= 0);

@@ -112,18 +112,159 @@ fn every_crate_and_folder_names_only_what_lies_beneath_it() {
     complain("Kafka and HTTP outside, Raft inside, RocksDB beneath", &broken);
 }
 
-#[test]
-fn the_metadata_names_nothing_else_of_the_broker() {
-    let outside = |line: &str| {
-        let mut names = line.split("crate::").skip(1);
-        names.any(|rest| !rest.starts_with("metadata"))
-    };
-    let mut broken = Vec::new();
-    for (name, text) in files(".rs").iter().filter(|(name, _)| name.starts_with("src/metadata")) {
-        let lines = text.lines().enumerate().filter(|(_, line)| outside(line));
-        broken.extend(lines.map(|(number, line)| format!("{name}:{}: {line}", number + 1)));
+/// A module and those it may name.
+type Row = (&'static str, &'static [&'static str]);
+
+/// Which modules of the broker and of the harness a module may name. Each names only what has its own row above it, so
+/// none can come round to itself.
+const MODULES: [(&str, &[Row]); 2] = [
+    (
+        "src/",
+        &[
+            ("metadata", &[]),
+            ("record", &[]),
+            ("config", &["metadata"]),
+            ("telemetry", &["config"]),
+            ("partition", &["metadata", "record"]),
+            ("controller", &["config", "metadata", "partition", "telemetry"]),
+            ("context", &["config", "controller", "metadata", "partition"]),
+            ("http", &["config", "context", "controller", "metadata", "telemetry"]),
+            (
+                "kafka",
+                &[
+                    "config",
+                    "context",
+                    "controller",
+                    "metadata",
+                    "partition",
+                    "record",
+                    "telemetry",
+                ],
+            ),
+            (
+                "broker",
+                &["config", "context", "controller", "http", "kafka", "metadata", "partition"],
+            ),
+            ("client", &["config", "record"]),
+            ("terminal", &["client", "config"]),
+            ("demo", &["config", "terminal"]),
+            ("bench", &["client", "demo", "record", "telemetry", "terminal"]),
+            (
+                "cli",
+                &["bench", "broker", "client", "config", "demo", "record", "telemetry", "terminal"],
+            ),
+        ],
+    ),
+    (
+        "jepsen/src/",
+        &[
+            ("history", &[]),
+            ("net", &[]),
+            ("checker", &["history"]),
+            ("summary", &["checker"]),
+            ("environment", &["history"]),
+            ("admin", &["environment"]),
+            ("client", &["environment", "history"]),
+            ("sandbox", &["admin", "checker", "environment", "net"]),
+            ("fault", &["admin", "client", "net", "sandbox"]),
+            ("report", &["checker", "fault", "history"]),
+            ("workload", &["admin", "checker", "client", "environment", "history"]),
+            (
+                "run",
+                &[
+                    "admin",
+                    "checker",
+                    "client",
+                    "environment",
+                    "fault",
+                    "history",
+                    "net",
+                    "report",
+                    "sandbox",
+                    "summary",
+                    "workload",
+                ],
+            ),
+            ("nemesis", &["fault", "run"]),
+            (
+                "scenario",
+                &["admin", "client", "environment", "fault", "history", "net", "run", "sandbox"],
+            ),
+            (
+                "cli",
+                &[
+                    "checker", "fault", "history", "nemesis", "run", "sandbox", "scenario",
+                    "summary", "workload",
+                ],
+            ),
+        ],
+    ),
+];
+
+/// The modules of its own crate that a file's code names, its unit tests left out.
+fn modules_named(text: &str) -> BTreeSet<String> {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
+    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let mut named = BTreeSet::new();
+    for rest in code.split("crate::").skip(1) {
+        let names = match rest.strip_prefix('{') {
+            Some(list) => list.split('}').next().unwrap_or_default(),
+            None => rest.split(|next: char| next != '_' && !next.is_alphanumeric()).next().unwrap(),
+        };
+        let words = names.split(|next: char| next != '_' && !next.is_alphanumeric());
+        named.extend(words.filter(|word| !word.is_empty()).map(str::to_owned));
     }
-    complain("metadata is a function of its commands", &broken);
+    named
+}
+
+#[test]
+fn every_module_names_only_modules_below_it() {
+    let mut broken = Vec::new();
+    for (root, modules) in MODULES {
+        for (at, (module, allowed)) in modules.iter().enumerate() {
+            let below = |name: &&&str| !modules[..at].iter().any(|(module, _)| *module == **name);
+            broken.extend(allowed.iter().filter(below).map(|name| format!("{module}: {name}")));
+        }
+        let known = |name: &str| modules.iter().find(|(module, _)| *module == name);
+        for (file, text) in files(".rs") {
+            let Some(path) = file.strip_prefix(root) else { continue };
+            if path.ends_with("tests.rs") || path.contains("tests/") {
+                continue;
+            }
+            let top = path.split(['/', '.']).next().unwrap_or_default();
+            // The crate's own root and its programs name everything.
+            let Some((_, allowed)) = known(top) else {
+                let own = ["lib", "main", "mutant"].contains(&top);
+                broken.extend((!own).then(|| format!("{file} has no row")));
+                continue;
+            };
+            let others = modules_named(&text).into_iter().filter(|name| known(name).is_some());
+            let others = others.filter(|name| name != top && !allowed.contains(&name.as_str()));
+            broken.extend(others.map(|name| format!("{file} names {name}")));
+        }
+    }
+    complain("modules name what lies below them", &broken);
+}
+
+#[test]
+fn every_api_says_its_key_and_its_versions_as_the_table_has_them() {
+    let code = fs::read_to_string(Path::new(ROOT).join("src/kafka/table.rs")).unwrap();
+    let rows = code.split("\ntable! {").nth(1).unwrap().split("\n}").next().unwrap();
+    let mut broken = Vec::new();
+    for row in rows.lines().filter(|row| row.contains("..=")) {
+        let mut parts = row.trim().split([' ', ',', ';']).filter(|part| !part.is_empty());
+        let mut next = || parts.next().unwrap();
+        let (name, key, versions, _, from, _, module) =
+            (next(), next(), next(), next(), next(), next(), next());
+        let newest = versions.split("..=").nth(1).unwrap();
+        let file = format!("src/kafka/api/{module}.rs");
+        let text = fs::read_to_string(Path::new(ROOT).join(&file)).unwrap();
+        let head = format!("//! {name} (key {key}), versions {from}–{newest}");
+        if !text.starts_with(&head) || !text.contains("//! | since version | what is new |") {
+            broken.push(format!("{file} does not begin with {head:?} and a table of versions"));
+        }
+    }
+    complain("every API's file says which versions there are and what each brought", &broken);
 }
 
 /// Words of a text that look like paths of this repository.

@@ -15,9 +15,9 @@ use tokio::time::{Instant, sleep};
 use super::Common;
 use super::report::Report;
 use super::statistics::{Samples, milliseconds};
-use crate::cli::{Failure, Format, line};
 use crate::client::{Client, ClientConfig, Probe};
 use crate::demo::{arguments_of, default_data_dir, quoted, signal_to};
+use crate::terminal::{Failure, Format, line};
 
 /// A partition that takes no writes for so long has not failed over.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,10 +50,11 @@ pub(super) fn running_brokers(directory: &Path) -> Result<Vec<(u64, i32)>, Failu
         arguments_of(pid).map(|_| (id, pid))
     });
     let running: Vec<_> = running.collect();
-    match running.is_empty() {
-        false => Ok(running),
-        true => Err(Failure::error(format!("no demo runs in {}", directory.display()))
-            .hint("start one with `quorate demo`, or give its --data-dir")),
+    if running.is_empty() {
+        Err(Failure::error(format!("no demo runs in {}", directory.display()))
+            .hint("start one with `quorate demo`, or give its --data-dir"))
+    } else {
+        Ok(running)
     }
 }
 

@@ -8,9 +8,9 @@ use tokio::time::sleep;
 
 use super::Common;
 use super::report::Report;
-use crate::cli::Failure;
 use crate::demo::default_data_dir;
 use crate::telemetry::{Usage, usage_of};
+use crate::terminal::Failure;
 
 /// What creating partitions set in motion has settled by then.
 const SETTLE: Duration = Duration::from_secs(10);

@@ -14,11 +14,11 @@ use tokio::time::{Instant, sleep_until};
 use super::Common;
 use super::report::Report;
 use super::statistics::{Samples, milliseconds};
-use crate::cli::Failure;
 use crate::client::{
     Client, ClientConfig, ClientError, NewRecord, PendingBatch, Producer, ProducerConfig,
 };
 use crate::record::{Codec, batch_bytes_max};
+use crate::terminal::Failure;
 
 /// Samples kept; a longer run at a higher rate is refused.
 const SAMPLES_MAX: u64 = 20_000_000;
@@ -59,9 +59,10 @@ impl ProduceOptions {
         let (mut fit, mut more) = (1, self.batch_bytes.max(1) + 1);
         while more - fit > 1 {
             let middle = fit + (more - fit) / 2;
-            match batch_bytes_max(middle, self.record_bytes) <= self.batch_bytes {
-                true => fit = middle,
-                false => more = middle,
+            if batch_bytes_max(middle, self.record_bytes) <= self.batch_bytes {
+                fit = middle;
+            } else {
+                more = middle;
             }
         }
         fit
@@ -188,21 +189,21 @@ async fn throughput(
     let measured_from = Instant::now() + WARM_UP;
     let end = measured_from + Duration::from_secs(options.seconds);
     let value = incompressible(options.record_bytes);
-    let mut lanes = tokio::task::JoinSet::new();
+    let mut workers = tokio::task::JoinSet::new();
     for partition in 0..options.partitions {
         let (producer, topic, value) =
             (std::sync::Arc::clone(&producer), topic.to_owned(), value.clone());
         let partition = i32::try_from(partition).unwrap_or(0);
-        lanes.spawn(async move {
+        workers.spawn(async move {
             let batch = vec![value; records];
             fill(&producer, &topic, partition, &batch, measured_from, end).await
         });
     }
     let mut batches = 0_u64;
     let mut samples = Samples::default();
-    while let Some(lane) = lanes.join_next().await {
-        let lane = lane.map_err(|error| Failure::error(error.to_string()))??;
-        for sample in lane {
+    while let Some(worker) = workers.join_next().await {
+        let worker = worker.map_err(|error| Failure::error(error.to_string()))??;
+        for sample in worker {
             batches += 1;
             samples.add(sample);
         }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Common;
-use crate::cli::{Failure, Format, Table, line, print_json};
+use crate::terminal::{Failure, Format, Table, line, print_json};
 
 /// One number.
 #[derive(Debug, Serialize)]

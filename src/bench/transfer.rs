@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep};
 use super::Common;
 use super::report::Report;
 use super::statistics::{Samples, milliseconds};
-use crate::cli::Failure;
 use crate::client::{Client, ClientConfig, PartitionAt, Probe};
+use crate::terminal::Failure;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(1);

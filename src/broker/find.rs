@@ -14,6 +14,7 @@ use quorate_storage::mutant;
 use tokio::time::{Instant, sleep};
 
 use crate::config::HostPort;
+use crate::context::voters_missing;
 use crate::controller::{Controller, PEERS, Peer};
 use crate::metadata::{decode, encode};
 
@@ -69,20 +70,4 @@ async fn ask_around(node: &Node) {
     for peer in join_all(questions).await.into_iter().flatten().flatten() {
         node.hear_peer(peer.id, &peer.address, peer.directory_id);
     }
-}
-
-/// Which voters of the metadata group are not reached and why, in words, if those reached are no majority.
-pub(super) fn voters_missing(controller: &Controller) -> Option<String> {
-    let (node, voters) = (controller.node(), controller.group().status().voters);
-    let missing: Vec<u64> = voters.iter().copied().filter(|id| !node.alive(*id)).collect();
-    if missing.is_empty() || missing.len() < voters.len() - voters.len() / 2 {
-        return None;
-    }
-    let named = missing.iter().map(|id| {
-        let address = node.peer_address(*id).unwrap_or_else(|| "an unknown address".to_owned());
-        let problem = node.peer_problem(*id).unwrap_or_else(|| "no answer".to_owned());
-        format!("broker {id} is not reached at {address} ({problem})")
-    });
-    let named: Vec<String> = named.collect();
-    Some(format!("{}; if it has moved, --join must name where to", named.join(", ")))
 }

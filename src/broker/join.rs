@@ -11,9 +11,10 @@ use quorate_raft::{CallError, Node};
 use quorate_storage::Db;
 use tokio::time::{Instant, sleep};
 
+use super::StartError;
 use super::sockets::Addresses;
-use super::{Identity, StartError, identity};
 use crate::config::{Config, HostPort};
+use crate::context::{Identity, identity};
 use crate::controller::{JOIN, JoinAnswer, JoinRequest};
 use crate::metadata::{AdminError, BrokerSpec, cluster_id_text, decode, encode};
 
@@ -29,7 +30,7 @@ pub(super) async fn form(db: &Arc<Db>, node_id: Option<u64>) -> Result<Identity,
         cluster_id: identity::random_id(),
         node_id: node_id.unwrap_or(1),
         directory_id: identity::directory_id(db).await?,
-        founder: true,
+        forms_cluster: true,
     };
     identity::save(db, formed).await?;
     tracing::info!(
@@ -54,7 +55,7 @@ pub(super) async fn join(
         cluster_id: answer.cluster_id,
         node_id: answer.node_id,
         directory_id,
-        founder: false,
+        forms_cluster: false,
     };
     identity::save(db, joined).await?;
     tracing::info!(

@@ -12,11 +12,12 @@ use std::time::Duration;
 use quorate_raft::CallError;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::StartError;
 use super::find::find_members;
 use super::join::{ask, is_final, spec};
 use super::sockets::Addresses;
-use super::{Identity, StartError};
 use crate::config::Config;
+use crate::context::Identity;
 use crate::controller::{Controller, JoinRequest, Progress};
 use crate::metadata::{AdminError, Broker, BrokerSpec, Command};
 
@@ -48,9 +49,10 @@ impl Registration {
         let me = self.identity.node_id;
         let mut images = self.controller.metadata().watch();
         let shown = images.wait_for(|image| image.removed.contains(&me)).await.is_ok();
-        match shown {
-            true => StartError::Refused(AdminError::BrokerRemoved(me)),
-            false => std::future::pending().await,
+        if shown {
+            StartError::Refused(AdminError::BrokerRemoved(me))
+        } else {
+            std::future::pending().await
         }
     }
 
@@ -100,7 +102,7 @@ impl Registration {
 
     async fn register(&self, wanted: &BrokerSpec, unformed: bool) -> Result<(), AdminError> {
         let cluster_id = self.identity.cluster_id;
-        if unformed && self.identity.founder {
+        if unformed && self.identity.forms_cluster {
             let form = Command::FormCluster { cluster_id };
             self.controller.submit(form, Instant::now() + SUBMIT).await?;
         }

@@ -11,14 +11,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::descriptors::{Descriptors, TooFewDescriptors};
-use super::identity::IdentityError;
 use super::register::Registration;
 use super::sockets::{Addresses, Sockets};
-use super::{Broker, Context, Identity, Readiness, identity, join, space};
+use super::{Broker, join, space};
 use crate::config::Config;
+use crate::context::identity::{self, IdentityError};
+use crate::context::{Context, Identity, Readiness};
 use crate::controller::{
-    BrokerClock, Calls, Clocks, Controller, Gossip, Members, Moves, Peer, Progress, Rebalance,
-    Reconciler, Standing, follow_peers,
+    BrokerClock, Calls, Clocks, Controller, FencedStatus, Gossip, Members, Peer, Progress,
+    Reassignments, Rebalance, Reconciler, follow_peers,
 };
 use crate::metadata::{AdminError, METADATA_GROUP, Metadata, MetadataMachine};
 use crate::partition::{Clock, Partitions, RetentionPace, run_retention};
@@ -82,7 +83,7 @@ impl StartError {
 impl Broker {
     /// Starts a broker on its data directory.
     ///
-    /// Returns when its faces are bound and it takes part in elections; it lets Kafka clients in by itself
+    /// Returns when its interfaces are bound and it takes part in elections; it lets Kafka clients in by itself
     /// once its image is current, which takes a majority of the metadata voters.
     pub async fn start(mut config: Config) -> Result<Self, StartError> {
         let descriptors = Descriptors::claim(&mut config)?;
@@ -109,7 +110,7 @@ impl Broker {
             clock,
         );
         node.serve_calls(Calls::new(Arc::clone(&controller), rand::random()));
-        if identity.founder {
+        if identity.forms_cluster {
             group.initialize([identity.node_id].into()).await?;
         }
         let progress = Arc::new(Progress::default());
@@ -143,10 +144,10 @@ fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
     });
     drivers.spawn(Arc::clone(&metadata).follow(controller.group().clone()));
     drivers.spawn(follow_peers(Arc::clone(&node), Arc::clone(&metadata)));
-    let standing = Standing::new(Arc::clone(&node));
-    drivers.spawn(Arc::clone(&standing).run(metadata.watch()));
-    drivers.spawn(Gossip { node, metadata, standing }.run());
-    drivers.spawn(Moves::new(Arc::clone(&controller)).run());
+    let fenced_status = FencedStatus::new(Arc::clone(&node));
+    drivers.spawn(Arc::clone(&fenced_status).run(metadata.watch()));
+    drivers.spawn(Gossip { node, metadata, fenced_status }.run());
+    drivers.spawn(Reassignments::new(Arc::clone(&controller)).run());
     drivers.spawn(Rebalance { controller: Arc::clone(&controller) }.run());
     let clock = Arc::clone(controller.clock());
     drivers.spawn(Clocks { controller: Arc::clone(&controller), clock }.run());

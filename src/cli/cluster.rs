@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
 
 use super::topic::text;
-use super::{Admin, Failure, Format, HttpServers, Table, line, print_json};
-
-const PAUSE: Duration = Duration::from_millis(100);
+use crate::terminal::{
+    Admin, Failure, Format, HttpServers, Table, line, print_json, wait_until_healthy,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ClusterCommand {
@@ -98,22 +97,6 @@ async fn status(options: StatusOptions) -> Result<(), Failure> {
     let reasons = reasons.join("; ");
     Err(Failure::error(format!("the cluster is not healthy: {reasons}"))
         .hint("`quorate cluster status --wait` returns when it is"))
-}
-
-/// Returns the cluster's state when it is healthy, or as it is when patience ends.
-pub(crate) async fn wait_until_healthy(
-    admin: &Admin,
-    patience: Duration,
-) -> Result<Value, Failure> {
-    let deadline = Instant::now() + patience;
-    loop {
-        let answer = admin.get("/v1/cluster").await;
-        let healthy = answer.as_ref().is_ok_and(|cluster| cluster["healthy"] == Value::Bool(true));
-        if healthy || Instant::now() >= deadline {
-            return answer;
-        }
-        sleep(PAUSE).await;
-    }
 }
 
 fn show(cluster: &Value, brokers: &Value, format: Format) -> Result<(), Failure> {

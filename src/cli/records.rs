@@ -11,12 +11,12 @@ use serde::{Serialize, Serializer};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::time::{Duration, Instant, timeout_at};
 
-use super::{Failure, KafkaServers};
 use crate::client::{
     Client, ClientConfig, Consumer, Delivery, NewRecord, PendingBatch, Producer, ProducerConfig,
     Start, partition_for_key,
 };
 use crate::record::Headers;
+use crate::terminal::{Failure, KafkaServers};
 
 /// The longest line taken as a record; a broker's default limit for a batch is 1 MiB.
 const LINE_BYTES_MAX: u64 = 1_000_000;

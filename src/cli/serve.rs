@@ -7,10 +7,10 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
-use super::{Failure, line};
 use crate::broker::{Broker, StartError};
 use crate::config::{Config, ConfigError, Flag, Resolved};
 use crate::telemetry;
+use crate::terminal::{Failure, line};
 
 const PREDECESSOR_WAIT: Duration = Duration::from_secs(3);
 const PREDECESSOR_LOOK: Duration = Duration::from_millis(50);

@@ -1,6 +1,7 @@
 use clap::CommandFactory;
 
 use super::*;
+use crate::config::HostPort;
 
 #[test]
 fn the_command_line_is_consistent() {

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::{Admin, Failure, Format, HttpServers, Table, line, note, print_json};
+use crate::terminal::{Admin, Failure, Format, HttpServers, Table, line, note, print_json};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TopicCommand {

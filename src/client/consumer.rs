@@ -18,7 +18,7 @@ use kafka_wire::{FetchRequest, FetchResponse, ListOffsetsRequest};
 use tokio::time::{Instant, sleep};
 
 use super::{Client, ClientError, ErrorCode};
-use crate::record::{Batches, Header, Headers, RecordError, Records, Want};
+use crate::record::{Batches, Header, Headers, Projection, RecordError, Records};
 
 const FETCH: i16 = 12;
 const LIST_OFFSETS: i16 = 7;
@@ -72,7 +72,8 @@ struct Batch {
 
 impl Batch {
     fn open(&self) -> Result<Records<Bytes>, ClientError> {
-        Records::open(self.bytes.clone(), Want::Everything).map_err(|error| self.unreadable(&error))
+        Records::open(self.bytes.clone(), Projection::Everything)
+            .map_err(|error| self.unreadable(&error))
     }
 
     /// Returns the next record at or above `from`; none at the end.
@@ -230,12 +231,11 @@ impl Consumer {
         }
         sleep(PAUSE).await;
         // What the brokers say next counts, not whether they can be asked.
-        self.client.refresh(&self.topic, false).await.map(drop).or_else(|error| {
-            match error.retriable() {
-                true => Ok(()),
-                false => Err(error),
-            }
-        })
+        self.client
+            .refresh(&self.topic, false)
+            .await
+            .map(drop)
+            .or_else(|error| if error.retriable() { Ok(()) } else { Err(error) })
     }
 
     /// Asks each leader that is not being asked for all its partitions.

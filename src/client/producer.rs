@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
-use super::lane::{Given, Lane, WINDOW_MAX};
+use super::partition_producer::{PartitionProducer, PendingRecords, WINDOW_MAX};
 use super::{Client, ClientError, ErrorCode};
 use crate::record::Codec;
 
@@ -49,7 +49,7 @@ pub struct Producer {
     config: ProducerConfig,
     id: i64,
     epoch: i16,
-    queues: Mutex<HashMap<(String, i32), mpsc::Sender<Given>>>,
+    queues: Mutex<HashMap<(String, i32), mpsc::Sender<PendingRecords>>>,
 }
 
 /// A batch on its way.
@@ -108,22 +108,22 @@ impl Producer {
     ) -> Result<PendingBatch, ClientError> {
         let queue = self.queue(topic, partition);
         let (done, pending) = oneshot::channel();
-        queue.send(Given { records, done }).await.map_err(|_| ClientError::Stopped)?;
+        queue.send(PendingRecords { records, done }).await.map_err(|_| ClientError::Stopped)?;
         Ok(PendingBatch(pending))
     }
 
-    fn queue(&self, topic: &str, partition: i32) -> mpsc::Sender<Given> {
+    fn queue(&self, topic: &str, partition: i32) -> mpsc::Sender<PendingRecords> {
         let mut queues = self.queues.lock();
         let queue = queues.entry((topic.to_owned(), partition)).or_insert_with(|| {
             let (sender, queue) = mpsc::channel(self.config.queued.max(1));
-            let lane = Lane::new(
+            let partition_producer = PartitionProducer::new(
                 self.client.clone(),
                 topic,
                 partition,
                 (self.id, self.epoch),
                 &self.config,
             );
-            tokio::spawn(lane.run(queue));
+            tokio::spawn(partition_producer.run(queue));
             sender
         });
         queue.clone()

@@ -219,12 +219,12 @@ fn check_together(resolved: &Resolved) -> Result<(), ConfigError> {
     let config = &resolved.config;
     let conflict =
         |first: &str, second: &str, reason: &'static str| conflict(resolved, first, second, reason);
-    let faces = [
+    let interfaces = [
         ("kafka", config.kafka.listen, config.kafka.advertised.as_ref()),
         ("http", config.http.listen, config.http.advertised.as_ref()),
         ("peer", config.peer.listen, config.peer.advertised.as_ref()),
     ];
-    for (name, listen, advertised) in faces {
+    for (name, listen, advertised) in interfaces {
         if let Some(told) = advertised.filter(|told| told.is_unspecified()) {
             let name = format!("{name}.advertised");
             let setting = find(&name).ok_or_else(|| unknown(&name, &Source::Default))?;
@@ -239,13 +239,13 @@ fn check_together(resolved: &Resolved) -> Result<(), ConfigError> {
         }
     }
     for (one, other) in [(0, 1), (0, 2), (1, 2)] {
-        if faces[one].1 == faces[other].1 && faces[one].1.port() != 0 {
-            let name = |face: usize| format!("{}.listen", faces[face].0);
-            return conflict(&name(one), &name(other), "two faces cannot share one address");
+        if interfaces[one].1 == interfaces[other].1 && interfaces[one].1.port() != 0 {
+            let name = |server: usize| format!("{}.listen", interfaces[server].0);
+            return conflict(&name(one), &name(other), "two interfaces cannot share one address");
         }
-        if faces[one].2.is_some() && faces[one].2 == faces[other].2 {
-            let name = |face: usize| format!("{}.advertised", faces[face].0);
-            return conflict(&name(one), &name(other), "two faces cannot share one address");
+        if interfaces[one].2.is_some() && interfaces[one].2 == interfaces[other].2 {
+            let name = |server: usize| format!("{}.advertised", interfaces[server].0);
+            return conflict(&name(one), &name(other), "two interfaces cannot share one address");
         }
     }
     if config.raft.dead_after_ms < 3 * config.raft.ping_interval_ms {

@@ -166,10 +166,10 @@ fn addresses_read_back_as_they_are_printed() {
 
 #[test]
 fn an_address_that_nobody_can_connect_to_is_not_told_to_others() {
-    for face in ["kafka", "http", "peer"] {
+    for server in ["kafka", "http", "peer"] {
         for address in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:9", "[::]:9"] {
-            let text = refusal(&format!("[{face}]\nadvertised = '{address}'\n"), &[], &[]);
-            let named = format!("{face}.advertised = {address}");
+            let text = refusal(&format!("[{server}]\nadvertised = '{address}'\n"), &[], &[]);
+            let named = format!("{server}.advertised = {address}");
             assert!(text.contains(&named) && text.contains("from 1 to 65535"), "{text}");
         }
     }

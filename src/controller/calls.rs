@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{Controller, STEP};
-use crate::metadata::{AdminError, BrokerSpec, Claim, Command, Done, decode, encode};
+use crate::metadata::{AdminError, BrokerSpec, Command, Done, LeaderClaim, decode, encode};
 
 /// Methods; numbers are never given another meaning.
 pub(crate) const JOIN: u16 = 1;
@@ -58,7 +58,7 @@ pub(crate) struct Peer {
 
 /// What a broker answers to one that tells it its leaderships.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Told {
+pub(super) struct AnnounceReply {
     /// Differs between runs of the broker, which forgets with each what it was told.
     pub(super) boot: u64,
     /// The metadata index its image is as of.
@@ -95,7 +95,7 @@ impl Calls {
                 Ok(answer(&controller.propose(body, STEP).await))
             }
             LEADERS => {
-                controller.metadata().leaders().hear(&read::<Vec<Claim>>(&body)?);
+                controller.metadata().leaders().hear(&read::<Vec<LeaderClaim>>(&body)?);
                 Ok(answer(&controller.told(boot, from)))
             }
             SET_LEADER => {
@@ -149,13 +149,13 @@ impl Controller {
         Ok(JoinAnswer { cluster_id: image.cluster_id, node_id, peers: peers.collect() })
     }
 
-    fn told(&self, boot: u64, from: Caller) -> Told {
+    fn told(&self, boot: u64, from: Caller) -> AnnounceReply {
         let image = self.metadata().image();
         let fenced = match from {
             Caller::Member(id) => image.brokers.get(&id).is_some_and(|broker| broker.fenced),
             Caller::Guest => false,
         };
-        Told { boot, index: image.applied, fenced }
+        AnnounceReply { boot, index: image.applied, fenced }
     }
 
     /// Returns the nodes this broker hears, itself included.

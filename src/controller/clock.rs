@@ -21,7 +21,7 @@ use super::Controller;
 use crate::partition::WallClock;
 use crate::telemetry::metrics;
 pub use judge::Judgement;
-use judge::{Judge, Look, OFF_MAX_MS};
+use judge::{Judge, OFF_MAX_MS, Observation};
 
 /// Between two looks at the clocks, and while the first answers to pings are on their way.
 const LOOK: Duration = Duration::from_secs(1);
@@ -39,13 +39,13 @@ pub struct BrokerClock {
 #[derive(Debug, Default)]
 struct State {
     judge: Judge,
-    last: Option<Looked>,
+    last: Option<LastObservation>,
     /// How far each broker's clock, this one's too, is ahead of the majority's, in milliseconds.
     ahead_ms: Vec<(u64, i64)>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Looked {
+struct LastObservation {
     /// By the monotonic clock.
     at_ms: i64,
     wall_ms: i64,
@@ -83,14 +83,14 @@ impl BrokerClock {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
-    fn look(&self, me: u64, brokers: usize, others: Vec<(u64, i64)>) -> Looked {
+    fn look(&self, me: u64, brokers: usize, others: Vec<(u64, i64)>) -> LastObservation {
         let mut state = self.state.lock();
         let (at_ms, wall_ms) = (self.monotonic_ms(), wall_ms());
-        let look = Look { at_ms, wall_ms, brokers, others: &others };
+        let look = Observation { at_ms, wall_ms, brokers, others: &others };
         let (judgement, majority_ms) = state.judge.look(&look);
         let ahead = |(id, ahead): (u64, i64)| majority_ms.map(|it| (id, ahead.saturating_sub(it)));
         state.ahead_ms = others.into_iter().chain([(me, 0)]).filter_map(ahead).collect();
-        let looked = Looked { at_ms, wall_ms, judgement };
+        let looked = LastObservation { at_ms, wall_ms, judgement };
         state.last = Some(looked);
         looked
     }

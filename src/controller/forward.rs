@@ -47,7 +47,7 @@ impl Controller {
         deadline: Instant,
     ) -> Result<Done, AdminError> {
         MetadataMachine::check_form(&command)?;
-        let command = Command::Once { request: Uuid::new_v4(), command: Box::new(command) };
+        let command = Command::Deduplicated { request: Uuid::new_v4(), command: Box::new(command) };
         let payload = Bytes::from(encode(&command));
         if payload.len() > COMMAND_BYTES_MAX {
             return Err(AdminError::InvalidRequest(format!(
@@ -81,10 +81,7 @@ impl Controller {
             }
             Err(_) => return Verdict::Unknown,
         };
-        let patience = match mutant::on("metadata-before-commit") {
-            true => IMPATIENCE,
-            false => patience,
-        };
+        let patience = if mutant::on("metadata-before-commit") { IMPATIENCE } else { patience };
         match timeout(patience, pending).await {
             Err(_) if mutant::on("metadata-before-commit") => {
                 Verdict::Applied { reply: Ok(Done::Changed), index: 0 }

@@ -14,9 +14,9 @@ use quorate_raft::Node;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::calls::{LEADERS, Told as Answer};
-use super::standing::Standing;
-use crate::metadata::{Claim, Metadata, decode, encode};
+use super::calls::{AnnounceReply as Answer, LEADERS};
+use super::fenced_status::FencedStatus;
+use crate::metadata::{LeaderClaim, Metadata, decode, encode};
 
 /// Claims per call: about 60 KiB, well under any frame.
 const CLAIMS: usize = 4_096;
@@ -32,7 +32,7 @@ const CALL: Duration = Duration::from_secs(2);
 pub(crate) struct Gossip {
     pub(crate) node: Arc<Node>,
     pub(crate) metadata: Arc<Metadata>,
-    pub(crate) standing: Arc<Standing>,
+    pub(crate) fenced_status: Arc<FencedStatus>,
 }
 
 impl Gossip {
@@ -54,7 +54,7 @@ impl Gossip {
             for peer in image.brokers.keys().copied().filter(|peer| *peer != self.node.id()) {
                 told.entry(peer).or_insert_with(|| {
                     let (node, metadata) = (Arc::clone(&self.node), Arc::clone(&self.metadata));
-                    tellers.spawn(tell(node, metadata, Arc::clone(&self.standing), peer))
+                    tellers.spawn(tell(node, metadata, Arc::clone(&self.fenced_status), peer))
                 });
             }
             if images.changed().await.is_err() {
@@ -64,13 +64,18 @@ impl Gossip {
     }
 }
 
-async fn tell(node: Arc<Node>, metadata: Arc<Metadata>, standing: Arc<Standing>, peer: u64) {
+async fn tell(
+    node: Arc<Node>,
+    metadata: Arc<Metadata>,
+    fenced_status: Arc<FencedStatus>,
+    peer: u64,
+) {
     let mut changes = metadata.leaders().changes();
-    let mut told = Told::default();
+    let mut told = Announced::default();
     loop {
         changes.borrow_and_update();
         let news = told.news(metadata.leaders().led_by(node.id()));
-        if tell_all(&node, &standing, peer, news, &mut told).await {
+        if tell_all(&node, &fenced_status, peer, news, &mut told).await {
             let _ = timeout(RECALL, changes.changed()).await;
             sleep(GATHER).await;
         } else {
@@ -82,10 +87,10 @@ async fn tell(node: Arc<Node>, metadata: Arc<Metadata>, standing: Arc<Standing>,
 /// Sends the claims; false when they have to be looked at again soon.
 async fn tell_all(
     node: &Node,
-    standing: &Standing,
+    fenced_status: &FencedStatus,
     peer: u64,
-    news: Vec<Claim>,
-    told: &mut Told,
+    news: Vec<LeaderClaim>,
+    told: &mut Announced,
 ) -> bool {
     let mut rest = news.as_slice();
     loop {
@@ -93,7 +98,7 @@ async fn tell_all(
         let body = Bytes::from(encode(&now));
         let Ok(answer) = node.call(peer, LEADERS, body, CALL).await else { return false };
         let Ok(answer) = decode::<Answer>(&answer) else { return false };
-        standing.hear(answer.index, answer.fenced);
+        fenced_status.hear(answer.index, answer.fenced);
         if !told.accept(answer.boot, now) {
             return false;
         }
@@ -106,21 +111,21 @@ async fn tell_all(
 
 /// What one peer has been told since it started.
 #[derive(Debug, Default)]
-struct Told {
+struct Announced {
     boot: Option<u64>,
     terms: HashMap<u64, u64>,
 }
 
-impl Told {
+impl Announced {
     /// Returns the claims the peer does not know, and forgets those no longer made.
-    fn news(&mut self, claims: Vec<Claim>) -> Vec<Claim> {
+    fn news(&mut self, claims: Vec<LeaderClaim>) -> Vec<LeaderClaim> {
         let made: HashMap<u64, u64> = claims.iter().map(|it| (it.group, it.term)).collect();
         self.terms.retain(|group, term| made.get(group) == Some(term));
         claims.into_iter().filter(|claim| !self.terms.contains_key(&claim.group)).collect()
     }
 
     /// Notes that the peer took `claims`; false when it is another process than the one told before.
-    fn accept(&mut self, boot: u64, claims: &[Claim]) -> bool {
+    fn accept(&mut self, boot: u64, claims: &[LeaderClaim]) -> bool {
         let same = self.boot.is_none_or(|known| known == boot);
         if !same {
             self.terms.clear();
@@ -135,13 +140,13 @@ impl Told {
 mod tests {
     use super::*;
 
-    fn claim(group: u64, term: u64) -> Claim {
-        Claim { group, term, leader: 1 }
+    fn claim(group: u64, term: u64) -> LeaderClaim {
+        LeaderClaim { group, term, leader: 1 }
     }
 
     #[test]
     fn only_what_is_new_to_the_peer_is_told() {
-        let mut told = Told::default();
+        let mut told = Announced::default();
         assert_eq!(told.news(vec![claim(1, 5)]), [claim(1, 5)]);
         assert!(told.accept(77, &[claim(1, 5)]));
         assert_eq!(told.news(vec![claim(1, 5), claim(2, 1)]), [claim(2, 1)]);
@@ -150,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_leadership_lost_and_regained_is_told_again() {
-        let mut told = Told::default();
+        let mut told = Announced::default();
         told.accept(77, &[claim(1, 5)]);
         assert_eq!(told.news(vec![]), []);
         assert_eq!(told.news(vec![claim(1, 7)]), [claim(1, 7)]);
@@ -158,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_restarted_is_told_everything() {
-        let mut told = Told::default();
+        let mut told = Announced::default();
         assert!(told.accept(77, &[claim(1, 5), claim(2, 5)]));
         assert!(!told.accept(78, &[claim(3, 5)]));
         assert_eq!(told.news(vec![claim(1, 5), claim(2, 5), claim(3, 5)]).len(), 2);

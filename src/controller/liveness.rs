@@ -10,8 +10,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quorate_storage::mutant;
-
 use crate::metadata::{Command, Image};
 
 /// How long another voter must have heard more brokers than the leader before it is given the lead.
@@ -31,17 +29,11 @@ pub(super) struct Views {
 impl Views {
     /// Returns whether a majority of the voters does not hear the broker.
     fn lost(&self, broker: u64) -> bool {
-        if mutant::on("fenced-by-leader") {
-            return !self.hears(self.me, broker);
-        }
         self.without(broker) > self.voters / 2
     }
 
     /// Returns whether that may be so: some voters have not answered.
     fn maybe_lost(&self, broker: u64) -> bool {
-        if mutant::on("fenced-by-leader") {
-            return self.lost(broker);
-        }
         let silent = self.voters.saturating_sub(self.heard.len());
         self.without(broker) + silent > self.voters / 2
     }

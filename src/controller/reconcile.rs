@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!            hosted here                    not hosted
-//! nothing    open, found if newly made      –
+//! nothing    open, bootstrap if newly made  –
 //! on disk    open                           delete, once current
-//! open       found if newly made            delete, once current
+//! open       bootstrap if newly made        delete, once current
 //! ```
 //!
 //! After a start the image passes through the past again: it may show, for a moment, that a replica was
 //! removed which was later given back and now holds acknowledged records. So nothing is deleted and no
-//! group is founded before the image has reached an index that the metadata leader confirmed after the
+//! group is bootstrapped before the image has reached an index that the metadata leader confirmed after the
 //! start. What is on disk is opened at once; it is right to take part in elections whatever the image says.
 //!
 //! A replica that fails by itself, for a defect of this program, is closed and opened again from what is on
@@ -39,9 +39,9 @@ use crate::metadata::{Image, Topic};
 use crate::partition::PartitionSettings;
 use changes::changed_groups;
 use restarts::Restarts;
-use steps::{Held, Step, next_step};
+use steps::{ReplicaState, Step, next_step};
 
-/// Groups opened, founded or deleted at a time. Opening reads a checkpoint and replays what follows, so
+/// Groups opened, bootstrapped or deleted at a time. Opening reads a checkpoint and replays what follows, so
 /// more at once would only queue at the disk.
 const CONCURRENT: usize = 128;
 const RETRY: Duration = Duration::from_secs(1);
@@ -88,7 +88,7 @@ pub(crate) struct Reconciler {
     hosted: BTreeSet<GroupId>,
     held: HashMap<GroupId, Replica>,
     due: VecDeque<GroupId>,
-    jobs: JoinSet<(GroupId, Held)>,
+    jobs: JoinSet<(GroupId, ReplicaState)>,
     watchers: JoinSet<()>,
     /// Groups that failed and are looked at again at `retry_at`.
     failed: BTreeSet<GroupId>,
@@ -98,17 +98,18 @@ pub(crate) struct Reconciler {
 
 /// What this broker has of a group.
 struct Replica {
-    held: Held,
+    held: ReplicaState,
     busy: bool,
     /// The topic whose configs the partition was told last.
-    told: Option<Arc<Topic>>,
+    configured: Option<Arc<Topic>>,
 }
 
 impl Reconciler {
     /// Returns a driver that knows what `db` holds.
     pub(crate) fn new(controller: Arc<Controller>, db: &Db, progress: Arc<Progress>) -> Self {
         let on_disk = db.groups().into_iter().filter(|group| group.0 > 0);
-        let replica = |group| (group, Replica { held: Held::OnDisk, busy: false, told: None });
+        let replica =
+            |group| (group, Replica { held: ReplicaState::OnDisk, busy: false, configured: None });
         Self {
             controller,
             progress,
@@ -178,7 +179,7 @@ impl Reconciler {
             let partition = image.partition_of(group);
             if partition.is_some_and(|(_, _, info)| info.hosted_by(me)) {
                 self.hosted.insert(group);
-                self.tell_configs(image, group);
+                self.apply_configs(image, group);
             } else {
                 self.hosted.remove(&group);
             }
@@ -205,13 +206,14 @@ impl Reconciler {
             if replica.is_some_and(|replica| replica.busy) {
                 continue;
             }
-            let held = replica.map_or(Held::Nothing, |replica| replica.held);
+            let held = replica.map_or(ReplicaState::Nothing, |replica| replica.held);
             let me = self.controller.node().id();
             let current = self.progress.current() || mutant::on("deleted-by-old-image");
             let broken = self.controller.node().failed_groups().borrow().contains_key(&group);
-            let step = match held.is_open() && broken {
-                true => Some(Step::Close),
-                false => next_step(image, me, group, held, current),
+            let step = if held.is_open() && broken {
+                Some(Step::Close)
+            } else {
+                next_step(image, me, group, held, current)
             };
             let Some(step) = step else { continue };
             if self.restarts.holds_back(group, step, Instant::now()) {
@@ -224,8 +226,8 @@ impl Reconciler {
             if step == Step::Close {
                 self.restarts.failed(group, Instant::now());
             }
-            let told = replica.and_then(|replica| replica.told.clone());
-            self.held.insert(group, Replica { held, busy: true, told });
+            let configured = replica.and_then(|replica| replica.configured.clone());
+            self.held.insert(group, Replica { held, busy: true, configured });
             let taken = steps::take(Arc::clone(&self.controller), image, group, held, step);
             // A step that panics has failed and is tried again, as every other.
             let taken = AssertUnwindSafe(taken).catch_unwind();
@@ -234,7 +236,7 @@ impl Reconciler {
     }
 
     /// Whether the newest image would have the replica deleted as well: it may have come back since.
-    fn is_deleted_now(&self, group: GroupId, held: Held) -> bool {
+    fn is_deleted_now(&self, group: GroupId, held: ReplicaState) -> bool {
         if mutant::on("deleted-by-old-image") {
             return true;
         }
@@ -243,11 +245,11 @@ impl Reconciler {
         next_step(&newest, me, group, held, true) == Some(Step::Delete)
     }
 
-    fn ended(&mut self, image: &Image, group: GroupId, held: Held) {
+    fn ended(&mut self, image: &Image, group: GroupId, held: ReplicaState) {
         let Some(replica) = self.held.get_mut(&group) else { return };
         let (before, unchanged) = (replica.held, replica.held == held);
         (replica.held, replica.busy) = (held, false);
-        if held == Held::Nothing {
+        if held == ReplicaState::Nothing {
             self.held.remove(&group);
         }
         if unchanged {
@@ -282,20 +284,20 @@ impl Reconciler {
                 metadata.leaders().announce();
             }
         });
-        self.tell_configs(image, group);
+        self.apply_configs(image, group);
     }
 
-    fn tell_configs(&mut self, image: &Image, group: GroupId) {
+    fn apply_configs(&mut self, image: &Image, group: GroupId) {
         let Some((topic, _, _)) = image.partition_of(group) else { return };
         let Some(replica) = self.held.get_mut(&group).filter(|it| it.held.is_open()) else {
             return;
         };
-        if replica.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, topic)) {
+        if replica.configured.as_ref().is_some_and(|configured| Arc::ptr_eq(configured, topic)) {
             return;
         }
         if let Some(partition) = self.controller.partitions().get(group) {
             partition.set_settings(settings(topic));
-            replica.told = Some(Arc::clone(topic));
+            replica.configured = Some(Arc::clone(topic));
         }
     }
 

@@ -22,7 +22,7 @@ const CONCURRENT: usize = 4;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The driver.
-pub(crate) struct Moves {
+pub(crate) struct Reassignments {
     controller: Arc<Controller>,
     running: BTreeMap<GroupId, Running>,
     jobs: JoinSet<(GroupId, u64)>,
@@ -37,14 +37,14 @@ struct Running {
 }
 
 /// What the image wants of a partition's replicas.
-struct Wanted {
+struct DesiredReplicas {
     change: u64,
     target: BTreeSet<u64>,
     /// A cancelled move.
     back: bool,
 }
 
-impl Moves {
+impl Reassignments {
     pub(crate) fn new(controller: Arc<Controller>) -> Self {
         let (running, tried) = (BTreeMap::new(), BTreeMap::new());
         Self { controller, running, jobs: JoinSet::new(), tried }
@@ -105,7 +105,9 @@ impl Moves {
         let mut due: Vec<GroupId> = image.moving.iter().filter(due).copied().collect();
         due.sort_by_key(|group| self.tried.get(group).copied());
         for group in due {
-            let Some(Wanted { change, target, back }) = wanted(image, group) else { continue };
+            let Some(DesiredReplicas { change, target, back }) = wanted(image, group) else {
+                continue;
+            };
             if self.running.values().filter(|running| running.back == back).count() >= CONCURRENT {
                 continue;
             }
@@ -120,11 +122,11 @@ impl Moves {
     }
 }
 
-fn wanted(image: &Image, group: GroupId) -> Option<Wanted> {
+fn wanted(image: &Image, group: GroupId) -> Option<DesiredReplicas> {
     let (_, _, info) = image.partition_of(group)?;
     let target = info.target.as_ref()?;
     let back = *target == info.replicas;
-    Some(Wanted { change: info.change, target: target.iter().copied().collect(), back })
+    Some(DesiredReplicas { change: info.change, target: target.iter().copied().collect(), back })
 }
 
 fn leads(controller: &Controller, group: GroupId) -> bool {

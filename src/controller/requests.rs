@@ -1,4 +1,4 @@
-//! What the Kafka and HTTP faces can ask of the cluster.
+//! What the Kafka and HTTP interfaces can ask of the cluster.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -8,8 +8,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use super::layout::quoted;
-use crate::cli::Failure;
 use crate::config::HostPort;
+use crate::terminal::Failure;
 
 /// A broker that is part of a demo, running or not.
 #[derive(Debug, Clone)]

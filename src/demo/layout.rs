@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use super::{DemoBroker, DemoOptions};
-use crate::cli::Failure;
+use crate::terminal::Failure;
 
 /// A demo before it runs.
 pub(crate) struct Layout {

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::broker::signal_to;
 use super::{DemoBroker, Layout};
-use crate::cli::{Admin, Failure, line};
+use crate::terminal::{Admin, Failure, line};
 
 /// How often processes are looked at. Only a child's end is announced by the system; that of a broker started by
 /// hand is not, so all are looked at in the same way.
@@ -121,16 +121,15 @@ impl Watch {
                 child.wait().await?;
             }
         }
-        match stubborn.is_empty() {
-            true => Ok(()),
-            false => {
-                let ids: Vec<String> = stubborn.iter().map(|(id, _)| id.to_string()).collect();
-                let seconds = STOP_PATIENCE.as_secs();
-                line(&format!(
-                    "broker {} did not stop within {seconds} s and was killed",
-                    ids.join(", ")
-                ))
-            }
+        if stubborn.is_empty() {
+            Ok(())
+        } else {
+            let ids: Vec<String> = stubborn.iter().map(|(id, _)| id.to_string()).collect();
+            let seconds = STOP_PATIENCE.as_secs();
+            line(&format!(
+                "broker {} did not stop within {seconds} s and was killed",
+                ids.join(", ")
+            ))
         }
     }
 }

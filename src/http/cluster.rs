@@ -7,11 +7,10 @@ use futures::future::join_all;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::extract::{Nothing, Options, Parameters};
+use super::extract::{Nothing, Options, Parameters, patience};
 use super::problem::Problem;
-use super::topics::patience;
 use super::{forward, raft};
-use crate::broker::Context;
+use crate::context::Context;
 use crate::controller::Judgement;
 use crate::metadata::{Image, METADATA_GROUP, cluster_id_text};
 

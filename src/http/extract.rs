@@ -1,5 +1,7 @@
 //! What handlers take apart a request with: axum's extractors, refusing with problem documents.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -9,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
+use crate::context::Context;
 
 /// A JSON body. An unknown field is refused, not ignored: it is a misspelt one.
 pub(super) struct Body<T>(pub(super) T);
@@ -74,4 +77,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Options<T> {
             }
         }
     }
+}
+
+/// A change gives up a little before the request does, so that the answer can say what is known.
+pub(super) fn patience(context: &Context) -> Duration {
+    Duration::from_millis(context.config.http.request_timeout_ms).mul_f32(0.9)
 }

@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
-use crate::broker::Context;
+use crate::context::Context;
 
 /// Set on a request that one broker asks of another.
 const HEADER: &str = "x-quorate-forwarded";

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::broker::Context;
+use crate::context::Context;
 
 /// Whether a broker can serve clients.
 #[derive(Debug, Serialize, ToSchema)]

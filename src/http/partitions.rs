@@ -6,12 +6,11 @@ use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::{Body, Nothing, Options, Parameters};
+use super::extract::{Body, Nothing, Options, Parameters, patience};
 use super::problem::Problem;
-use super::topics::patience;
-use super::whole::{BrokerIds, Whole};
+use super::whole::{BrokerIds, WholeNumber};
 use super::{forward, raft};
-use crate::broker::Context;
+use crate::context::Context;
 use crate::metadata::{AdminError, Metadata, PartitionInfo, quote};
 
 /// A partition as the cluster agreed on it, and who leads it.
@@ -56,7 +55,7 @@ pub(super) struct Replicas {
 pub(super) struct NewLeader {
     /// One of its replicas, alive and caught up.
     #[schema(value_type = u64, example = 2, maximum = 2_147_483_647)]
-    broker: Whole<u64>,
+    broker: WholeNumber<u64>,
 }
 
 /// Returns a partition: replicas, leader, offsets and the state of its Raft group.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::extract::{Options, Parameters};
 use super::forward;
 use super::problem::Problem;
-use crate::broker::Context;
+use crate::context::Context;
 use crate::metadata::{Image, METADATA_GROUP};
 
 /// The groups of one broker.
@@ -86,7 +86,7 @@ const LAG_ORDINARY: u64 = 1_000;
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Which {
+pub(super) struct RaftQuery {
     /// The broker whose groups are wanted; this one if left out.
     #[param(maximum = 2_147_483_647)]
     broker: Option<u64>,
@@ -94,7 +94,7 @@ pub(super) struct Which {
 
 /// Returns a broker's replicas of Raft groups.
 #[utoipa::path(
-    get, path = "/v1/raft/groups", tag = "raft", params(Which),
+    get, path = "/v1/raft/groups", tag = "raft", params(RaftQuery),
     responses(
         (status = 200, body = Groups),
         (status = 404, description = "There is no such broker", body = Problem),
@@ -104,7 +104,7 @@ pub(super) struct Which {
 pub(super) async fn groups(
     State(context): State<Context>,
     headers: HeaderMap,
-    Options(which): Options<Which>,
+    Options(which): Options<RaftQuery>,
 ) -> Result<Json<Groups>, Problem> {
     let me = context.node.id();
     let broker = which.broker.unwrap_or(me);
@@ -154,7 +154,7 @@ pub(super) async fn group(
 
 /// Returns one broker's groups in numbers.
 #[utoipa::path(
-    get, path = "/v1/raft/summary", tag = "raft", params(Which),
+    get, path = "/v1/raft/summary", tag = "raft", params(RaftQuery),
     responses(
         (status = 200, body = Summary),
         (status = 404, description = "There is no such broker", body = Problem),
@@ -164,7 +164,7 @@ pub(super) async fn group(
 pub(super) async fn summary(
     State(context): State<Context>,
     headers: HeaderMap,
-    Options(which): Options<Which>,
+    Options(which): Options<RaftQuery>,
 ) -> Result<Json<Summary>, Problem> {
     match which.broker.filter(|broker| *broker != context.node.id()) {
         Some(broker) => ask_broker(&context, &headers, broker, summary_path(broker)).await,
@@ -236,9 +236,10 @@ async fn ask_broker<T: serde::de::DeserializeOwned + Send + 'static>(
         let detail = format!("there is no broker {broker}");
         return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_broker", detail));
     }
-    let answer = match forward::is_forwarded(headers) {
-        true => None,
-        false => forward::ask(context, broker, path).await,
+    let answer = if forward::is_forwarded(headers) {
+        None
+    } else {
+        forward::ask(context, broker, path).await
     };
     answer.map(Json).ok_or_else(|| {
         let detail = format!("broker {broker} does not answer");

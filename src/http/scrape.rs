@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use prometheus_client::metrics::counter::Counter;
 use quorate_raft::Role;
 
-use crate::broker::Context;
+use crate::context::Context;
 use crate::telemetry::{BrokerState, RaftRole, Seconds, State as BrokerIs, metrics, usage};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::linger::Lingering;
+use super::drain::Draining;
 use crate::config::Http;
 
 /// How long a client may take for a request's header; also how long an idle connection is kept.
@@ -128,8 +128,8 @@ async fn converse(
     router: Router,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let stream = Lingering::new(stream);
-    let mood = stream.mood();
+    let stream = Draining::new(stream);
+    let state = stream.state();
     let connection =
         builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(connection);
@@ -140,7 +140,7 @@ async fn converse(
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
         () = stopped => {
-            mood.stop();
+            state.stop();
             connection.as_mut().graceful_shutdown();
             connection.await
         }

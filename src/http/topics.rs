@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::extract::{Body, Nothing, Options, Parameters};
+use super::extract::{Body, Nothing, Options, Parameters, patience};
 use super::partitions::{self, Partition};
 use super::problem::Problem;
-use super::whole::{BrokerIds, Whole};
-use crate::broker::Context;
+use super::whole::{BrokerIds, WholeNumber};
+use crate::context::Context;
 use crate::controller::TopicRef;
 use crate::metadata::{AdminError, Metadata, NewTopic, Topic, quote};
 
@@ -31,14 +31,14 @@ const LEADER_WAIT: Duration = Duration::from_secs(10);
 /// Some topics, by name.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Topics {
-    topics: Vec<Brief>,
+    topics: Vec<TopicSummary>,
     /// Ask again with `after` set to this name for the rest; none at the end.
     next: Option<String>,
 }
 
 /// A topic in a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Brief {
+pub(super) struct TopicSummary {
     name: String,
     /// Never used again, not even for a topic of the same name.
     id: String,
@@ -66,16 +66,16 @@ pub(super) struct Described {
 /// A topic to create.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct CreateTopicRequest {
     /// Not `.` or `..`.
     #[schema(example = "orders", pattern = "^[a-zA-Z0-9._-]+$", min_length = 1, max_length = 249)]
     name: String,
     /// Default: `topics.partitions` of the broker asked.
     #[schema(value_type = Option<u32>, example = 6, minimum = 1, maximum = 10_000)]
-    partitions: Option<Whole<u32>>,
+    partitions: Option<WholeNumber<u32>>,
     /// Default: three, or as many as the cluster has brokers.
     #[schema(value_type = Option<u16>, example = 3, minimum = 1, maximum = 15)]
-    replication_factor: Option<Whole<u16>>,
+    replication_factor: Option<WholeNumber<u16>>,
     /// The brokers of each partition, first the preferred leader; instead of the two numbers.
     #[serde(default)]
     #[schema(value_type = Vec<BrokerIds>, max_items = 10_000)]
@@ -119,7 +119,7 @@ pub(super) async fn list(
     let limit = within("limit", page.limit.unwrap_or(PAGE_MAX), 1..=PAGE_MAX)?;
     let from = page.after.map_or(Bound::Unbounded, Bound::Excluded);
     let mut found = image.topics.range((from, Bound::Unbounded));
-    let topics: Vec<Brief> =
+    let topics: Vec<TopicSummary> =
         found.by_ref().take(limit).map(|(_, topic)| brief(&context.metadata, topic)).collect();
     let next = found.next().and_then(|_| topics.last().map(|topic| topic.name.clone()));
     Ok(Json(Topics { topics, next }))
@@ -127,7 +127,7 @@ pub(super) async fn list(
 
 /// Creates a topic. The answer comes when every partition has a leader, or says how many have none yet.
 #[utoipa::path(
-    post, path = "/v1/topics", tag = "topics", params(Creation), request_body = Wanted,
+    post, path = "/v1/topics", tag = "topics", params(Creation), request_body = CreateTopicRequest,
     responses(
         (status = 201, description = "Created", body = Described),
         (status = 200, description = "What a dry run would create", body = Described),
@@ -140,7 +140,7 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(context): State<Context>,
     Options(creation): Options<Creation>,
-    Body(wanted): Body<Wanted>,
+    Body(wanted): Body<CreateTopicRequest>,
 ) -> Result<Response, Problem> {
     let wait = creation.leader_wait_ms.map_or(LEADER_WAIT, Duration::from_millis);
     within("leader_wait_ms", wait.as_millis(), 0..=600_000)?;
@@ -230,17 +230,12 @@ fn within<T: PartialOrd + Display>(
     Err(Problem::new(StatusCode::BAD_REQUEST, "malformed_query", detail))
 }
 
-/// A change gives up a little before the request does, so that the answer can say what is known.
-pub(super) fn patience(context: &Context) -> Duration {
-    Duration::from_millis(context.config.http.request_timeout_ms).mul_f32(0.9)
-}
-
 fn leaderless(metadata: &Metadata, topic: &Topic) -> usize {
     topic.partitions.iter().filter(|it| metadata.leader(it.group).is_none()).count()
 }
 
-fn brief(metadata: &Metadata, topic: &Topic) -> Brief {
-    Brief {
+fn brief(metadata: &Metadata, topic: &Topic) -> TopicSummary {
+    TopicSummary {
         name: topic.name.clone(),
         id: topic.id.to_string(),
         partitions: topic.partitions.len(),

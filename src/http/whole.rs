@@ -11,9 +11,9 @@ use utoipa::{PartialSchema, ToSchema};
 
 /// A number that is not negative and fits `T`, written with or without a fraction of zero.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Whole<T>(pub(super) T);
+pub(super) struct WholeNumber<T>(pub(super) T);
 
-impl<'de, T: TryFrom<u64>> Deserialize<'de> for Whole<T> {
+impl<'de, T: TryFrom<u64>> Deserialize<'de> for WholeNumber<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Number<T>(PhantomData<T>);
 
@@ -58,7 +58,7 @@ impl<'de, T: TryFrom<u64>> Deserialize<'de> for Whole<T> {
 
 /// Some brokers, each once, first the preferred leader.
 #[derive(Debug, Deserialize)]
-pub(super) struct BrokerIds(Vec<Whole<u64>>);
+pub(super) struct BrokerIds(Vec<WholeNumber<u64>>);
 
 impl PartialSchema for BrokerIds {
     fn schema() -> RefOr<Schema> {
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn read<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
-        serde_json::from_str::<Whole<T>>(text).map(|whole| whole.0).map_err(|e| e.to_string())
+        serde_json::from_str::<WholeNumber<T>>(text).map(|whole| whole.0).map_err(|e| e.to_string())
     }
 
     #[test]

@@ -6,11 +6,9 @@
 
 use std::fmt;
 
-use super::frame::Call;
 use crate::metadata::AdminError;
 use crate::partition::{AppendError, ReadError, Refusal, TrimError};
 use crate::record::{BatchError, RecordError};
-use crate::telemetry::{ApiError, metrics};
 
 macro_rules! codes {
     ($($name:ident = $code:literal,)*) => {
@@ -69,18 +67,6 @@ codes! {
     InconsistentTopicId = 103,
     FetchSessionTopicIdError = 106,
     UnsupportedEndpointType = 115,
-}
-
-impl ErrorCode {
-    /// Returns the number to put into an answer, and counts it when it is an error.
-    pub(crate) fn count(self, call: &Call) -> i16 {
-        let code = self as i16;
-        if self != ErrorCode::None {
-            let label = ApiError { api: call.api.name, error: i32::from(code) };
-            metrics().kafka_request_errors.get_or_create(&label).inc();
-        }
-        code
-    }
 }
 
 impl From<&BatchError> for ErrorCode {

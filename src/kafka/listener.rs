@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::connection;
-use super::face::{Face, stopped};
-use crate::broker::Context;
+use super::server::{KafkaServer, stopped};
+use crate::context::Context;
 use crate::telemetry::metrics;
 
 /// How long connections may take to write the answers they owe after the broker was told to stop.
@@ -43,7 +43,7 @@ impl Listener {
     /// owes, after ten seconds at the latest.
     pub async fn run(self, context: Context, mut stopping: watch::Receiver<bool>) {
         let connections_max = context.config.kafka.connections_max;
-        let face = Face::new(context, stopping.clone());
+        let server = KafkaServer::new(context, stopping.clone());
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -51,7 +51,7 @@ impl Listener {
                 Some(_) = connections.join_next() => {}
                 accepted = self.socket.accept() => match accepted {
                     Ok((stream, peer)) if connections.len() < connections_max => {
-                        connections.spawn(serve(Arc::clone(&face), stream, peer));
+                        connections.spawn(serve(Arc::clone(&server), stream, peer));
                     }
                     Ok((_, peer)) => {
                         metrics().kafka_connections_refused.inc();
@@ -76,14 +76,14 @@ impl Listener {
     }
 }
 
-async fn serve(face: Arc<Face>, stream: TcpStream, peer: SocketAddr) {
+async fn serve(server: Arc<KafkaServer>, stream: TcpStream, peer: SocketAddr) {
     if let Err(error) = prepare(&stream) {
         tracing::debug!(%peer, %error, "set up a kafka connection");
         return;
     }
     metrics().kafka_connections.inc();
     let _open = Open;
-    connection::serve(face, stream, peer).await;
+    connection::serve(server, stream, peer).await;
 }
 
 /// Counts an open connection down, also when its task is aborted.

@@ -11,6 +11,13 @@
 //! OUT_OF_ORDER_SEQUENCE_NUMBER, which is the log's word for a producer that skipped something: librdkafka then
 //! takes a new id for all its partitions, and under that what is in the log already is written twice.
 //!
+//! ```text
+//! sent      1  2  3          1 is refused: a gap at 1
+//!           │  └──┴─ refused as well, last_refused = 3
+//! sent again   1             fills the gap; 2 and 3 follow
+//! or           2             comes a second time: 1 was given up, and so is the gap
+//! ```
+//!
 //! Answers leave in order, so a batch that comes a second time comes from a client that was told of what failed
 //! before it. If that was not sent again by then it never will be, and nothing waits for it any more.
 //!
@@ -35,13 +42,13 @@ const SEQUENCES: i64 = 1 << 31;
 #[derive(Debug, Default)]
 pub(crate) struct Pipeline {
     /// Under a lock because the reading and the writing task of the connection both come here.
-    stands: Mutex<Stands>,
+    states: Mutex<ProducerStates>,
 }
 
 /// The producers that have batches under way or a gap.
 #[derive(Debug, Default)]
-struct Stands {
-    by_key: HashMap<Key, Stand>,
+struct ProducerStates {
+    by_key: HashMap<Key, ProducerState>,
     /// Those of them with a gap and nothing under way, the longest so first.
     idle: BTreeMap<u64, Key>,
     last_idle: u64,
@@ -50,7 +57,7 @@ struct Stands {
 type Key = (GroupId, i64);
 
 #[derive(Clone, Copy, Debug)]
-struct Stand {
+struct ProducerState {
     producer_epoch: i16,
     /// The leader epoch in which the newest batch was begun.
     leader_epoch: i32,
@@ -63,10 +70,10 @@ struct Stand {
 /// A batch that failed and was not sent again.
 #[derive(Clone, Copy, Debug)]
 struct Gap {
-    /// The first sequence number of the earliest such batch.
+    /// The first sequence number of the earliest batch that failed.
     at: i32,
-    /// That of the last batch that was refused after it.
-    told: Option<i32>,
+    /// The first sequence number of the last batch that was refused because of this gap; none if none was.
+    last_refused: Option<i32>,
 }
 
 /// A batch under way; says how it ended.
@@ -95,10 +102,10 @@ impl Pipeline {
         }
         let key = (group, header.producer_id);
         let sequence = header.base_sequence;
-        let mut stands = self.stands.lock();
-        let stand = stands.stand(key, leader_epoch, header.producer_epoch);
-        let entered = stand.enter(sequence, leader_epoch, known);
-        stands.settle(key);
+        let mut states = self.states.lock();
+        let state = states.state(key, leader_epoch, header.producer_epoch);
+        let entered = state.enter(sequence, leader_epoch, known);
+        states.settle(key);
         entered.map(|()| Some(Ticket { pipeline: Arc::clone(self), key, sequence }))
     }
 
@@ -106,46 +113,46 @@ impl Pipeline {
     pub(crate) fn refused(&self, group: GroupId, header: &Header) {
         if header.is_idempotent() {
             let key = (group, header.producer_id);
-            let mut stands = self.stands.lock();
-            stands.stand(key, -1, header.producer_epoch).miss(header.base_sequence);
-            stands.settle(key);
+            let mut states = self.states.lock();
+            states.state(key, -1, header.producer_epoch).miss(header.base_sequence);
+            states.settle(key);
         }
     }
 
     fn end(&self, key: Key, missed: Option<i32>) {
-        let mut stands = self.stands.lock();
-        let Some(stand) = stands.by_key.get_mut(&key) else { return };
-        stand.in_flight = stand.in_flight.saturating_sub(1);
+        let mut states = self.states.lock();
+        let Some(state) = states.by_key.get_mut(&key) else { return };
+        state.in_flight = state.in_flight.saturating_sub(1);
         if let Some(sequence) = missed {
-            stand.miss(sequence);
+            state.miss(sequence);
         }
-        stands.settle(key);
+        states.settle(key);
     }
 }
 
-impl Stands {
-    fn stand(&mut self, key: Key, leader_epoch: i32, producer_epoch: i16) -> &mut Stand {
-        let new = Stand { producer_epoch, leader_epoch, in_flight: 0, gap: None, idle: 0 };
-        let stand = self.by_key.entry(key).or_insert(new);
-        if stand.producer_epoch != producer_epoch {
+impl ProducerStates {
+    fn state(&mut self, key: Key, leader_epoch: i32, producer_epoch: i16) -> &mut ProducerState {
+        let new = ProducerState { producer_epoch, leader_epoch, in_flight: 0, gap: None, idle: 0 };
+        let state = self.by_key.entry(key).or_insert(new);
+        if state.producer_epoch != producer_epoch {
             // A new epoch begins at 0 again and owes nothing to the old one.
-            (stand.producer_epoch, stand.gap) = (producer_epoch, None);
+            (state.producer_epoch, state.gap) = (producer_epoch, None);
         }
-        stand
+        state
     }
 
     /// Keeps to the bounds after a producer's stand has changed.
     fn settle(&mut self, key: Key) {
-        let Some(stand) = self.by_key.get_mut(&key) else { return };
-        let is_idle = stand.in_flight == 0 && stand.gap.is_some();
-        if is_idle && stand.idle == 0 {
+        let Some(state) = self.by_key.get_mut(&key) else { return };
+        let is_idle = state.in_flight == 0 && state.gap.is_some();
+        if is_idle && state.idle == 0 {
             self.last_idle += 1;
-            stand.idle = self.last_idle;
-            self.idle.insert(stand.idle, key);
+            state.idle = self.last_idle;
+            self.idle.insert(state.idle, key);
         } else if !is_idle {
-            self.idle.remove(&std::mem::take(&mut stand.idle));
+            self.idle.remove(&std::mem::take(&mut state.idle));
         }
-        if stand.in_flight == 0 && stand.gap.is_none() {
+        if state.in_flight == 0 && state.gap.is_none() {
             self.by_key.remove(&key);
         }
         if self.idle.len() > GAPS_MAX
@@ -168,7 +175,7 @@ impl Ticket {
     }
 }
 
-impl Stand {
+impl ProducerState {
     fn enter(&mut self, sequence: i32, leader_epoch: i32, known: bool) -> Result<(), ErrorCode> {
         self.gap = self.gap.filter(|gap| !known && !gap.was_given_up(sequence));
         let misses_one = self.gap.is_some_and(|gap| is_after(sequence, gap.at));
@@ -187,9 +194,12 @@ impl Stand {
     fn miss(&mut self, sequence: i32) {
         match &mut self.gap {
             Some(gap) if is_after(sequence, gap.at) => {
-                gap.told = gap.told.filter(|told| is_after(*told, sequence)).or(Some(sequence));
+                gap.last_refused = gap
+                    .last_refused
+                    .filter(|last_refused| is_after(*last_refused, sequence))
+                    .or(Some(sequence));
             }
-            gap => *gap = Some(Gap { at: sequence, told: None }),
+            gap => *gap = Some(Gap { at: sequence, last_refused: None }),
         }
     }
 }
@@ -197,7 +207,8 @@ impl Stand {
 impl Gap {
     /// Whether the batch was refused before, since the gap is there.
     fn was_given_up(&self, sequence: i32) -> bool {
-        is_after(sequence, self.at) && self.told.is_some_and(|told| !is_after(sequence, told))
+        is_after(sequence, self.at)
+            && self.last_refused.is_some_and(|last_refused| !is_after(sequence, last_refused))
     }
 }
 
@@ -233,7 +244,7 @@ mod tests {
         for sequence in 0..5 {
             pipeline.enter(GROUP, 1, &batch(0, sequence), false).unwrap().unwrap().passed();
         }
-        assert!(pipeline.stands.lock().by_key.is_empty());
+        assert!(pipeline.states.lock().by_key.is_empty());
     }
 
     #[test]
@@ -247,7 +258,7 @@ mod tests {
         for sequence in 1..4 {
             pipeline.enter(GROUP, 1, &batch(0, sequence), false).unwrap().unwrap().passed();
         }
-        assert!(pipeline.stands.lock().by_key.is_empty());
+        assert!(pipeline.states.lock().by_key.is_empty());
     }
 
     #[test]
@@ -298,7 +309,7 @@ mod tests {
         for producer in 0..count + 2 {
             pipeline.refused(GROUP, &batch_of(producer, 0));
         }
-        assert_eq!(pipeline.stands.lock().by_key.len(), GAPS_MAX);
+        assert_eq!(pipeline.states.lock().by_key.len(), GAPS_MAX);
         assert!(pipeline.enter(GROUP, 1, &batch_of(1, 1), false).is_ok(), "forgotten");
         let kept = pipeline.enter(GROUP, 1, &batch_of(2, 1), false);
         assert_eq!(kept.unwrap_err(), ErrorCode::NotLeaderOrFollower);
@@ -312,9 +323,9 @@ mod tests {
         let begun = std::time::Instant::now();
         let enter = |header| pipeline.enter(GROUP, 1, header, false).unwrap().unwrap();
         let tickets: Vec<Ticket> = headers.iter().map(enter).collect();
-        assert_eq!(pipeline.stands.lock().by_key.len(), tickets.len());
+        assert_eq!(pipeline.states.lock().by_key.len(), tickets.len());
         tickets.into_iter().for_each(Ticket::passed);
-        assert!(pipeline.stands.lock().by_key.is_empty());
+        assert!(pipeline.states.lock().by_key.is_empty());
         assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
     }
 
@@ -325,6 +336,6 @@ mod tests {
         let plain = Header::parse(&plain).unwrap();
         pipeline.refused(GROUP, &plain);
         assert!(pipeline.enter(GROUP, 1, &plain, false).unwrap().is_none());
-        assert!(pipeline.stands.lock().by_key.is_empty());
+        assert!(pipeline.states.lock().by_key.is_empty());
     }
 }

@@ -7,11 +7,10 @@ use std::time::Duration;
 use futures::future::join_all;
 use quorate_storage::GroupId;
 use tokio::time::{Instant, timeout_at};
-use uuid::Uuid;
 
 use super::error::ErrorCode;
-use super::face::{Face, broker_id};
-use crate::metadata::{Image, Leader, PartitionInfo, Topic};
+use super::server::{KafkaServer, broker_id};
+use crate::metadata::{Image, Leader, PartitionInfo};
 use crate::partition::{NotReady, Partition};
 
 /// An elected leader serves once it has applied one entry of its own, a commit later.
@@ -22,28 +21,6 @@ const READY_WAIT_MAX: Duration = Duration::from_millis(1_000);
 pub(crate) fn ready_by(client: Option<Instant>) -> Instant {
     let moment = Instant::now() + READY_WAIT_MAX;
     client.map_or(moment, |client| client.min(moment))
-}
-
-/// A topic as a request names it: by name, or by id in the newest versions (KIP-516).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum TopicKey {
-    Name(Arc<str>),
-    Id(Uuid),
-}
-
-/// A partition as a request names it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct PartitionKey {
-    pub(crate) topic: TopicKey,
-    pub(crate) index: i32,
-}
-
-impl PartitionKey {
-    /// Finds the partition in `image`.
-    pub(crate) fn find<'i>(&self, image: &'i Image) -> Result<&'i PartitionInfo, ErrorCode> {
-        let topic = self.topic.find(image)?;
-        topic.partition(self.index).ok_or(ErrorCode::UnknownTopicOrPartition)
-    }
 }
 
 /// This broker does not serve the partition now.
@@ -73,24 +50,6 @@ impl From<ErrorCode> for Refused {
     }
 }
 
-impl TopicKey {
-    /// Chooses the form that the request's version uses.
-    pub(crate) fn of(by_id: bool, name: &str, id: kafka_wire_core::Uuid) -> TopicKey {
-        match by_id {
-            true => TopicKey::Id(Uuid::from_bytes(id.to_bytes())),
-            false => TopicKey::Name(Arc::from(name)),
-        }
-    }
-
-    /// Finds the topic in `image`.
-    pub(crate) fn find<'i>(&self, image: &'i Image) -> Result<&'i Arc<Topic>, ErrorCode> {
-        match self {
-            TopicKey::Name(name) => image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
-            TopicKey::Id(id) => image.topic_by_id(*id).ok_or(ErrorCode::UnknownTopicId),
-        }
-    }
-}
-
 /// Finds a partition of a topic that is named by its name.
 pub(crate) fn find<'i>(
     image: &'i Image,
@@ -103,12 +62,16 @@ pub(crate) fn find<'i>(
 
 /// Finds the replica that leads a partition, if it is here. `claimed` is the leader epoch that the client
 /// believes in, -1 when it says nothing of it (KIP-320).
-pub(crate) fn lead_of(face: &Face, info: &PartitionInfo, claimed: i32) -> Result<Led, Refused> {
+pub(crate) fn lead_of(
+    server: &KafkaServer,
+    info: &PartitionInfo,
+    claimed: i32,
+) -> Result<Led, Refused> {
     let elsewhere = || Refused {
         code: ErrorCode::NotLeaderOrFollower,
-        leader: hint(face, face.context.metadata.leader(info.group)),
+        leader: hint(server, server.context.metadata.leader(info.group)),
     };
-    let partition = face.context.partitions.get(info.group).ok_or_else(elsewhere)?;
+    let partition = server.context.partitions.get(info.group).ok_or_else(elsewhere)?;
     let epoch = partition.leader_epoch_if_ready().map_err(|_| elsewhere())?;
     let led = Led { partition, epoch };
     led.check(claimed)?;
@@ -133,7 +96,7 @@ pub(crate) struct Leaders(HashMap<GroupId, Result<Led, Refused>>);
 impl Leaders {
     /// Finds the leaders of all of them at the same time, so that one that is slow to be ready keeps no other waiting.
     pub(crate) async fn of(
-        face: &Face,
+        server: &KafkaServer,
         partitions: &[&PartitionInfo],
         deadline: Instant,
     ) -> Leaders {
@@ -141,8 +104,8 @@ impl Leaders {
         let mut seen = HashSet::new();
         for info in partitions {
             // Of those that are elsewhere, which may be named in thousands, there is nothing to wait for.
-            if face.context.partitions.get(info.group).is_some() && seen.insert(info.group) {
-                found.push(async { (info.group, lead_soon(face, info, -1, deadline).await) });
+            if server.context.partitions.get(info.group).is_some() && seen.insert(info.group) {
+                found.push(async { (info.group, lead_soon(server, info, -1, deadline).await) });
             }
         }
         Leaders(join_all(found).await.into_iter().collect())
@@ -166,7 +129,7 @@ impl Leaders {
     /// Returns the leader of a partition, as [`lead_of`] does.
     pub(crate) fn get(
         &self,
-        face: &Face,
+        server: &KafkaServer,
         info: &PartitionInfo,
         claimed: i32,
     ) -> Result<Led, Refused> {
@@ -176,7 +139,7 @@ impl Leaders {
                 led.check(claimed)?;
                 Ok(led)
             }
-            None => lead_of(face, info, claimed),
+            None => lead_of(server, info, claimed),
         }
     }
 }
@@ -184,15 +147,15 @@ impl Leaders {
 /// As [`lead_of`], but waits until [`ready_by`] for a replica here that won its election and is about to serve:
 /// sending the client away would only bring it back later.
 pub(crate) async fn lead_soon(
-    face: &Face,
+    server: &KafkaServer,
     info: &PartitionInfo,
     claimed: i32,
     deadline: Instant,
 ) -> Result<Led, Refused> {
-    while let Some(partition) = face.context.partitions.get(info.group) {
+    while let Some(partition) = server.context.partitions.get(info.group) {
         // Taken before looking, so that what changes in between is not missed.
         let mut changes = partition.changed();
-        let me = face.context.node.id();
+        let me = server.context.node.id();
         match partition.leader_epoch_if_ready() {
             Err(NotReady { leader: Some(leader) }) if leader.id == me => {}
             _ => break,
@@ -201,12 +164,12 @@ pub(crate) async fn lead_soon(
             break;
         }
     }
-    lead_of(face, info, claimed)
+    lead_of(server, info, claimed)
 }
 
 /// A leader worth telling a client of: another broker than this one.
-pub(crate) fn hint(face: &Face, leader: Option<Leader>) -> Option<Leader> {
-    leader.filter(|leader| leader.id != face.context.node.id())
+pub(crate) fn hint(server: &KafkaServer, leader: Option<Leader>) -> Option<Leader> {
+    leader.filter(|leader| leader.id != server.context.node.id())
 }
 
 /// Where clients reach a broker, for the endpoints beside leader hints.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::error::ErrorCode;
-use super::route::{PartitionKey, TopicKey};
+use super::keys::{PartitionKey, TopicKey};
 
 /// A full table forgets the session unused longest, but none used so lately, or two crowds of clients would
 /// take the table from each other forever.
@@ -32,7 +32,7 @@ const FINAL_EPOCH: i32 = -1;
 
 /// What a consumer wants from one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct PartitionFetch {
     pub(crate) offset: i64,
     pub(crate) bytes_max: usize,
     /// The leader epoch the client believes in; -1: none.
@@ -47,7 +47,7 @@ pub(crate) struct Request {
     pub(crate) id: i32,
     pub(crate) epoch: i32,
     pub(crate) by_topic_id: bool,
-    pub(crate) wanted: Vec<(PartitionKey, Wanted)>,
+    pub(crate) wanted: Vec<(PartitionKey, PartitionFetch)>,
     pub(crate) forgotten: Vec<PartitionKey>,
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct Outcome {
 /// What to read for a request, in this order.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) wanted: Vec<(PartitionKey, Wanted)>,
+    pub(crate) wanted: Vec<(PartitionKey, PartitionFetch)>,
     by_topic_id: bool,
     session: PlanSession,
 }
@@ -155,9 +155,10 @@ impl Sessions {
         let partitions = session.partitions.len();
         let mut table = self.table.lock();
         let room = table.make_room(self.sessions_max, partitions, now_ms);
-        match room && (1..=SESSION_PARTITIONS_MAX).contains(&partitions) {
-            true => table.insert(session, partitions, now_ms),
-            false => NO_SESSION,
+        if room && (1..=SESSION_PARTITIONS_MAX).contains(&partitions) {
+            table.insert(session, partitions, now_ms)
+        } else {
+            NO_SESSION
         }
     }
 }
@@ -261,7 +262,7 @@ struct Session {
 
 #[derive(Debug)]
 struct Cached {
-    wanted: Wanted,
+    wanted: PartitionFetch,
     place: u64,
     /// What the client was last told; -1 makes the next answer tell it again.
     high_watermark: i64,
@@ -291,7 +292,7 @@ impl Session {
         Ok(())
     }
 
-    fn update(&mut self, wanted: Vec<(PartitionKey, Wanted)>, forgotten: &[PartitionKey]) {
+    fn update(&mut self, wanted: Vec<(PartitionKey, PartitionFetch)>, forgotten: &[PartitionKey]) {
         for key in forgotten {
             if let Some(cached) = self.partitions.remove(key) {
                 self.order.remove(&cached.place);
@@ -309,13 +310,13 @@ impl Session {
         }
     }
 
-    fn wanted(&self) -> Vec<(PartitionKey, Wanted)> {
+    fn wanted(&self) -> Vec<(PartitionKey, PartitionFetch)> {
         let entry = |key: &PartitionKey| Some((key.clone(), self.partitions.get(key)?.wanted));
         self.order.values().filter_map(entry).collect()
     }
 
     /// Remembers what the client is told now; returns which partitions the answer must name.
-    fn note(&mut self, plan: &[(PartitionKey, Wanted)], outcomes: &[Outcome]) -> Vec<bool> {
+    fn note(&mut self, plan: &[(PartitionKey, PartitionFetch)], outcomes: &[Outcome]) -> Vec<bool> {
         let mut included = Vec::with_capacity(plan.len());
         for ((key, _), outcome) in plan.iter().zip(outcomes) {
             let place = self.next_place;
@@ -327,10 +328,7 @@ impl Session {
                 || cached.log_start != outcome.log_start;
             included.push(moved || outcome.failed || outcome.has_records || outcome.notable);
             cached.log_start = outcome.log_start;
-            cached.high_watermark = match outcome.failed {
-                true => -1,
-                false => outcome.high_watermark,
-            };
+            cached.high_watermark = if outcome.failed { -1 } else { outcome.high_watermark };
             if outcome.has_records {
                 self.order.remove(&cached.place);
                 self.order.insert(place, key.clone());

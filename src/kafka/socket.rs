@@ -10,9 +10,11 @@ use bytes::{Bytes, BytesMut};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, timeout_at};
 
-use super::connection::Closed;
-use super::face::{Face, Room};
-use super::frame::{HEAD_BYTES, Head, LENGTH_BYTES};
+use super::answer::Closed;
+use super::codec::LENGTH_BYTES;
+use super::frame::{HEAD_BYTES, Head};
+use super::memory::MemoryPermit;
+use super::server::KafkaServer;
 use crate::telemetry::metrics;
 
 /// Longest silence in the middle of a frame or an answer.
@@ -65,23 +67,24 @@ impl Reader {
     pub(super) async fn frame(
         &mut self,
         head: &Head,
-        face: &Face,
-    ) -> Result<(Bytes, Option<Room>), Closed> {
+        server: &KafkaServer,
+    ) -> Result<(Bytes, Option<MemoryPermit>), Closed> {
         let whole = LENGTH_BYTES + head.length;
         self.fill(whole.min(EARNEST_BYTES), STALL_MAX).await?;
-        let room = match head.length {
+        let permit = match head.length {
             0..=FREE_BYTES_MAX => None,
-            _ => Some(face.request_room(head.cost()).await),
+            _ => Some(server.request_permit(head.cost()).await),
         };
         self.fill(whole, HOLD_MAX).await?;
         metrics().kafka_received_bytes.inc_by(whole as u64);
         let mut frame = self.buffer.split_to(whole);
         // What follows moves to a buffer of its own, or an idle connection would hold on to its largest frame.
-        self.buffer = match self.buffer.is_empty() {
-            true => BytesMut::new(),
-            false => BytesMut::from(self.buffer.as_ref()),
+        self.buffer = if self.buffer.is_empty() {
+            BytesMut::new()
+        } else {
+            BytesMut::from(self.buffer.as_ref())
         };
-        Ok((frame.split_off(LENGTH_BYTES).freeze(), room))
+        Ok((frame.split_off(LENGTH_BYTES).freeze(), permit))
     }
 
     /// Waits until `bytes` are there, at the slowest rate allowed and with no silence longer than `stall`.

@@ -14,91 +14,56 @@ use futures::future::BoxFuture;
 use kafka_wire::{KafkaRequest, KafkaResponse};
 use kafka_wire_core::{ApiVersion, DecodeError, Decoder};
 
+use super::answer::{Accepted, Answer, Closed};
 use super::api;
-use super::connection::{Answer, Closed};
-use super::face::Face;
-use super::frame::{self, Body, Call};
+use super::call::Call;
+use super::codec::{self, Body};
+use super::description::Api;
+use super::server::KafkaServer;
 
 /// The key of the one API of which several requests of a connection may be under way.
 const PRODUCE: i16 = 0;
 /// The key of the one API that is answered in any version.
 pub(super) const API_VERSIONS: i16 = 18;
 
-/// The answer that is being made: polled to its end by the connection, in the order of the requests.
-pub(crate) type Work = BoxFuture<'static, Result<Answer, Closed>>;
 /// What decoding a request comes to.
 type Decoded = Result<Box<dyn Body>, DecodeError>;
 /// What beginning a request comes to.
 type Beginning = BoxFuture<'static, Result<Accepted, Closed>>;
 /// Returns about how many bytes making the answer to a request of that version takes.
-type Weigh<Q> = fn(&Face, i16, &Q) -> usize;
+type Weigh<Q> = fn(&KafkaServer, i16, &Q) -> usize;
 
-/// A request that was begun: the work that is left of it.
-pub(crate) struct Accepted {
-    pub(super) work: Work,
-    /// Bytes that the decoded request takes; the work may hold on to them.
-    pub(super) held: usize,
-}
-
-/// One API: what it is called, which versions are told to clients, and who serves it.
-pub struct Api {
-    pub key: i16,
-    pub name: &'static str,
-    /// The lowest version told to clients.
-    pub min: i16,
-    pub max: i16,
-    /// The lowest version really served; below it the connection is closed. Differs from `min` for Produce
-    /// only: librdkafka before 2.11 sends uncompressed unless it is told of version 0 (KAFKA-18659).
-    pub served_from: i16,
-    /// Whether a request may be begun while earlier ones of the connection await their answers.
-    ///
-    /// Kafka serves one request of a connection at a time. Beginning a produce fixes its place in the log, so
-    /// its effects keep the order of requests; of no other API is that so.
-    pub(super) overlaps: bool,
-    flexible: fn(i16) -> bool,
+/// One API and who serves it.
+pub struct Row {
+    pub api: Api,
     pub(super) decode: fn(&mut Decoder, i16) -> Decoded,
-    pub(super) begin: fn(Arc<Face>, Call, Decoder) -> Beginning,
-}
-
-impl Api {
-    /// Returns whether requests of this version are served.
-    pub fn serves(&self, version: i16) -> bool {
-        (self.served_from..=self.max).contains(&version)
-    }
-
-    pub(super) fn is_flexible(&self, version: i16) -> bool {
-        (self.flexible)(version)
-    }
-}
-
-impl std::fmt::Debug for Api {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}({}, {}..={})", self.name, self.key, self.min, self.max)
-    }
+    pub(super) begin: fn(Arc<KafkaServer>, Call, Decoder) -> Beginning,
 }
 
 macro_rules! table {
-    (@begin $request:ident, $module:ident) => { |face, call, body| {
+    (@begin $request:ident, $module:ident) => { |server, call, body| {
         let no_room: Weigh<kafka_wire::$request> = |_, _, _| 0;
-        Box::pin(answered::<kafka_wire::$request, _, _, _>(face, call, body, no_room, api::$module::handle))
+        Box::pin(answered::<kafka_wire::$request, _, _, _>(server, call, body, no_room, api::$module::handle))
     }};
-    (@begin $request:ident, $module:ident, weighs) => { |face, call, body| {
+    (@begin $request:ident, $module:ident, weighs) => { |server, call, body| {
         let (weigh, handle) = (api::$module::weigh, api::$module::handle);
-        Box::pin(answered::<kafka_wire::$request, _, _, _>(face, call, body, weigh, handle))
+        Box::pin(answered::<kafka_wire::$request, _, _, _>(server, call, body, weigh, handle))
     }};
-    (@begin $request:ident, $module:ident, begins) => { |face, call, body| {
-        Box::pin(api::$module::begin(face, call, body))
+    (@begin $request:ident, $module:ident, begins) => { |server, call, body| {
+        Box::pin(api::$module::begin(server, call, body))
     }};
     ($($name:ident $key:literal, $min:literal..=$max:literal, from $from:literal, $request:ident, $module:ident $($how:ident)?;)*) => {
         /// Every API served, by key.
-        pub static TABLE: &[Api] = &[$(Api {
-            key: $key,
-            name: stringify!($name),
-            min: $min,
-            max: $max,
-            served_from: $from,
-            overlaps: $key == PRODUCE,
-            flexible: flexible::<kafka_wire::$request>,
+        pub static TABLE: &[Row] = &[$(Row {
+            api: Api {
+                key: $key,
+                name: stringify!($name),
+                min: $min,
+                max: $max,
+                served_from: $from,
+                overlaps: $key == PRODUCE,
+                flexible: flexible::<kafka_wire::$request>,
+            },
             decode: decoded::<kafka_wire::$request>,
             begin: table!(@begin $request, $module $(, $how)?),
         },)*];
@@ -121,9 +86,9 @@ table! {
     DescribeCluster 60, 0..=2, from 0, DescribeClusterRequest, describe_cluster;
 }
 
-/// Returns the API of that key.
-pub(super) fn find(key: i16) -> Option<&'static Api> {
-    TABLE.binary_search_by_key(&key, |api| api.key).ok().map(|at| &TABLE[at])
+/// Returns the row of that key.
+pub(super) fn find(key: i16) -> Option<&'static Row> {
+    TABLE.binary_search_by_key(&key, |row| row.api.key).ok().map(|at| &TABLE[at])
 }
 
 fn flexible<Q: KafkaRequest>(version: i16) -> bool {
@@ -131,14 +96,14 @@ fn flexible<Q: KafkaRequest>(version: i16) -> bool {
 }
 
 fn decoded<Q: KafkaRequest + 'static>(decoder: &mut Decoder, version: i16) -> Decoded {
-    Ok(Box::new(frame::decode::<Q>(decoder, version)?.0))
+    Ok(Box::new(codec::decode::<Q>(decoder, version)?.0))
 }
 
 /// Serves an API that is one function from a request to an answer.
 ///
 /// A large answer waits for room before it is made, since a few bytes of a request may ask for all there is.
 async fn answered<Q, R, F, Fut>(
-    face: Arc<Face>,
+    server: Arc<KafkaServer>,
     call: Call,
     mut body: Decoder,
     weigh: Weigh<Q>,
@@ -147,18 +112,18 @@ async fn answered<Q, R, F, Fut>(
 where
     Q: KafkaRequest + Send + 'static,
     R: KafkaResponse + Send,
-    F: FnOnce(Arc<Face>, Call, Q) -> Fut + Send + 'static,
+    F: FnOnce(Arc<KafkaServer>, Call, Q) -> Fut + Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
     let (request, held) =
-        frame::decode::<Q>(&mut body, call.version).map_err(frame::FrameError::from)?;
+        codec::decode::<Q>(&mut body, call.version).map_err(codec::FrameError::from)?;
     drop(body);
     let work = Box::pin(async move {
-        let mut room = face.whole_answer_room(weigh(&face, call.version, &request)).await;
-        let answer = handle(face, call.clone(), request).await;
-        let frame = frame::encode(&call, &answer)?;
-        room.iter_mut().for_each(|room| room.shrink(frame.len()));
-        Ok(Answer::holding(frame, room))
+        let mut permit = server.whole_answer_permit(weigh(&server, call.version, &request)).await;
+        let answer = handle(server, call.clone(), request).await;
+        let frame = codec::encode(&call, &answer)?;
+        permit.iter_mut().for_each(|permit| permit.shrink(frame.len()));
+        Ok(Answer::holding(frame, permit))
     });
     Ok(Accepted { work, held })
 }

@@ -2,7 +2,7 @@
 //!
 //! A command carries a request and the time, not a decision: whether it is valid and where replicas go
 //! is decided when it is applied, from the image at that index, so two requests that raced are judged
-//! in one order everywhere. A command is proposed again when its outcome was not learned; [`Command::Once`]
+//! in one order everywhere. A command is proposed again when its outcome was not learned; [`Command::Deduplicated`]
 //! makes sure that it takes effect once, however many of its copies arrive and however late.
 //!
 //! Invariant: variants and fields are only added at the end; the bytes are frozen by tests.
@@ -67,7 +67,7 @@ pub enum Command {
         count: u32,
     },
     /// A command with the id of the request it is for: applied the first time, answered alike every time.
-    Once {
+    Deduplicated {
         request: Uuid,
         command: Box<Command>,
     },

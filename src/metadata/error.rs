@@ -1,6 +1,6 @@
 //! Why a request to change the cluster failed, in terms the caller can act on.
 //!
-//! The Kafka face maps each to an error code and the HTTP face to a problem; both maps are exhaustive.
+//! The Kafka interface maps each to an error code and the HTTP interface to a problem; both maps are exhaustive.
 //! The type travels between brokers, so variants are only ever added at the end.
 
 use serde::{Deserialize, Serialize};

@@ -24,7 +24,7 @@ pub struct Leader {
 
 /// What a leader says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
+pub struct LeaderClaim {
     pub group: u64,
     pub term: u64,
     pub leader: u64,
@@ -33,10 +33,10 @@ pub struct Claim {
 /// The table of leaders.
 #[derive(Debug, Default)]
 pub struct Leaders {
-    /// Two maps under locks rather than an owner task: the Kafka face reads them once per partition of
+    /// Two maps under locks rather than an owner task: the Kafka interface reads them once per partition of
     /// every metadata answer, and no write holds them longer than one insertion.
     local: RwLock<HashMap<GroupId, watch::Receiver<Leadership>>>,
-    heard: RwLock<HashMap<GroupId, Claim>>,
+    heard: RwLock<HashMap<GroupId, LeaderClaim>>,
     /// Bumped whenever an answer of [`Leaders::get`] may have changed.
     changes: watch::Sender<u64>,
 }
@@ -74,7 +74,7 @@ impl Leaders {
     /// Takes what another broker said; a claim of an older term than one heard is ignored.
     ///
     /// Wakes nobody when it was no news: two brokers that answered each other's silence would never stop.
-    pub fn hear(&self, claims: &[Claim]) {
+    pub fn hear(&self, claims: &[LeaderClaim]) {
         let mut heard = self.heard.write();
         let mut news = false;
         for claim in claims {
@@ -96,7 +96,7 @@ impl Leaders {
     }
 
     /// Returns the groups `me` leads and may say so: it has applied an entry of its own term.
-    pub fn led_by(&self, me: u64) -> Vec<Claim> {
+    pub fn led_by(&self, me: u64) -> Vec<LeaderClaim> {
         let local = self.local.read();
         local
             .iter()
@@ -105,15 +105,15 @@ impl Leaders {
     }
 }
 
-fn claim_of(me: u64, group: GroupId, leadership: Leadership) -> Option<Claim> {
-    (leadership.leader == Some(me) && leadership.ready).then_some(Claim {
+fn claim_of(me: u64, group: GroupId, leadership: Leadership) -> Option<LeaderClaim> {
+    (leadership.leader == Some(me) && leadership.ready).then_some(LeaderClaim {
         group: group.0,
         term: leadership.term,
         leader: me,
     })
 }
 
-fn choose(local: Option<Leadership>, heard: Option<Claim>) -> Option<Leader> {
+fn choose(local: Option<Leadership>, heard: Option<LeaderClaim>) -> Option<Leader> {
     let (term, id) = match (local, heard) {
         (Some(local), Some(heard)) if heard.term > local.term => (heard.term, heard.leader),
         // The same term has one leader, so a claim fills in what Raft has not told this replica yet.
@@ -137,8 +137,8 @@ mod tests {
         Some(Leadership { leader, term, ready, ready_since: None })
     }
 
-    fn heard(term: u64, leader: u64) -> Option<Claim> {
-        Some(Claim { group: 1, term, leader })
+    fn heard(term: u64, leader: u64) -> Option<LeaderClaim> {
+        Some(LeaderClaim { group: 1, term, leader })
     }
 
     #[test]
@@ -160,8 +160,8 @@ mod tests {
     #[test]
     fn an_older_claim_does_not_replace_a_newer_one() {
         let leaders = Leaders::default();
-        leaders.hear(&[Claim { group: 1, term: 7, leader: 3 }]);
-        leaders.hear(&[Claim { group: 1, term: 6, leader: 2 }]);
+        leaders.hear(&[LeaderClaim { group: 1, term: 7, leader: 3 }]);
+        leaders.hear(&[LeaderClaim { group: 1, term: 6, leader: 2 }]);
         assert_eq!(leaders.get(GroupId(1)), Some(Leader { id: 3, epoch: 7 }));
         leaders.retain(|_| false);
         assert_eq!(leaders.get(GroupId(1)), None);
@@ -170,13 +170,13 @@ mod tests {
     #[test]
     fn only_news_wakes_those_who_wait() {
         let leaders = Leaders::default();
-        let claim = Claim { group: 1, term: 7, leader: 3 };
+        let claim = LeaderClaim { group: 1, term: 7, leader: 3 };
         let mut changes = leaders.changes();
         leaders.hear(&[claim]);
         assert!(changes.has_changed().unwrap());
         changes.borrow_and_update();
         leaders.hear(&[]);
-        leaders.hear(&[claim, Claim { term: 6, ..claim }]);
+        leaders.hear(&[claim, LeaderClaim { term: 6, ..claim }]);
         assert!(!changes.has_changed().unwrap());
     }
 
@@ -188,7 +188,7 @@ mod tests {
         leaders.watch_local(GroupId(9), leadership);
         assert_eq!(leaders.led_by(1), []);
         told.send_modify(|leadership| leadership.ready = true);
-        assert_eq!(leaders.led_by(1), [Claim { group: 9, term: 2, leader: 1 }]);
+        assert_eq!(leaders.led_by(1), [LeaderClaim { group: 9, term: 2, leader: 1 }]);
         assert_eq!(leaders.led_by(2), []);
     }
 }

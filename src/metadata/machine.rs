@@ -5,9 +5,9 @@
 //!
 //! Invariant: a command that is refused changes nothing.
 
-mod answered;
 mod brokers;
 mod replicas;
+mod request_deduplication;
 mod topics;
 mod trial;
 
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use quorate_raft::{Committed, DecodeError, Effects, Machine};
 use serde::{Deserialize, Serialize};
 
-use answered::Answered;
+use request_deduplication::RequestDeduplication;
 pub use trial::Trial;
 
 use super::{AdminError, Broker, CodecError, Command, Done, Image, Reply, Topic, decode, encode};
@@ -30,7 +30,7 @@ const ENTRIES_KEPT: u64 = 1_024;
 #[derive(Debug, Clone, Default)]
 pub struct MetadataMachine {
     image: Arc<Image>,
-    answered: Answered,
+    deduplication: RequestDeduplication,
 }
 
 impl MetadataMachine {
@@ -57,12 +57,12 @@ impl Machine for MetadataMachine {
         image.applied = entry.index;
         let Some(payload) = entry.payload else { return Ok(Done::Changed) };
         match decode(payload) {
-            Ok(Command::Once { request, command }) => {
-                if let Some(reply) = self.answered.get(&request) {
+            Ok(Command::Deduplicated { request, command }) => {
+                if let Some(reply) = self.deduplication.get(&request) {
                     return reply.clone();
                 }
                 let reply = judge(image, *command);
-                self.answered.remember(request, reply.clone());
+                self.deduplication.remember(request, reply.clone());
                 reply
             }
             Ok(command) => judge(image, command),
@@ -74,15 +74,15 @@ impl Machine for MetadataMachine {
     }
 
     fn encode(&self) -> Vec<u8> {
-        encode(&(Stored::of(&self.image), self.answered.store(), &self.image.removed))
+        encode(&(Stored::of(&self.image), self.deduplication.store(), &self.image.removed))
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let (stored, answered, removed) = decode(bytes)
+        let (stored, deduplication, removed) = decode(bytes)
             .or_else(|error| older(bytes).ok_or(error))
             .map_err(|error: CodecError| DecodeError(error.to_string()))?;
         let image = Image { removed, ..stored.into_image() };
-        Ok(Self { image: Arc::new(image), answered: answered.into() })
+        Ok(Self { image: Arc::new(image), deduplication: deduplication.into() })
     }
 
     /// Nothing is read from the log again; the bound moves in steps so that checkpoints are rare.
@@ -113,7 +113,7 @@ fn judge(image: &mut Image, command: Command) -> Reply {
         Command::CancelReplicas { topic, partition } => replicas::cancel(image, topic, partition),
         Command::CompleteReplicas { group, change } => replicas::complete(image, group, change),
         Command::AllocateProducerIds { count } => allocate_producer_ids(image, count),
-        Command::Once { command, .. } => judge(image, *command),
+        Command::Deduplicated { command, .. } => judge(image, *command),
         Command::RemoveBroker { broker } => brokers::remove(image, broker),
     }
 }
@@ -126,13 +126,16 @@ fn allocate_producer_ids(image: &mut Image, count: u32) -> Reply {
 }
 
 /// A checkpoint: the image, the requests answered, the ids of the brokers removed.
-type Checkpoint = (Stored, answered::Stored, BTreeSet<u64>);
+type Checkpoint = (Stored, request_deduplication::Stored, BTreeSet<u64>);
 
 /// Reads the checkpoint of an older release: the first wrote the image alone, the next remembered answers.
 fn older(bytes: &[u8]) -> Option<Checkpoint> {
-    let with_answers = decode(bytes).map(|(stored, answered)| (stored, answered, BTreeSet::new()));
-    let bare =
-        |_| decode(bytes).map(|stored| (stored, answered::Stored::default(), BTreeSet::new()));
+    let with_answers =
+        decode(bytes).map(|(stored, deduplication)| (stored, deduplication, BTreeSet::new()));
+    let bare = |_| {
+        decode(bytes)
+            .map(|stored| (stored, request_deduplication::Stored::default(), BTreeSet::new()))
+    };
     with_answers.or_else(bare).ok()
 }
 

@@ -186,10 +186,11 @@ impl PartitionMachine {
 
     /// Log time passes, and with it who was silent too long.
     fn pass(&mut self, times: Times) {
-        self.log_ms = match mutant::on("clock-expiry") {
-            true => times.wall_ms,
+        self.log_ms = if mutant::on("clock-expiry") {
+            times.wall_ms
+        } else {
             // Of two that were under way at once the later may carry less, were its leader's clock read first.
-            false => self.log_ms.max(times.log_ms),
+            self.log_ms.max(times.log_ms)
         };
         self.producers.expire(self.log_ms);
     }

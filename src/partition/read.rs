@@ -285,9 +285,8 @@ impl Gather {
     }
 
     fn finish(self, view: &View) -> Records {
-        let before = self.first.unwrap_or_else(|| match self.offset == view.end.offset {
-            true => view.end,
-            false => view.nearest(self.offset),
+        let before = self.first.unwrap_or_else(|| {
+            if self.offset == view.end.offset { view.end } else { view.nearest(self.offset) }
         });
         Records {
             bytes: self.bytes.freeze(),

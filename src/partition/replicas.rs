@@ -71,7 +71,7 @@ impl Partitions {
 
     /// Opens a replica; one that is open gets the new settings. Not for two callers with one group.
     ///
-    /// Returns when its state is restored. A new group is not founded by this: see
+    /// Returns when its state is restored. A new group is not bootstrapped by this: see
     /// [`Group::initialize`](quorate_raft::Group::initialize).
     pub async fn open(&self, replica: Replica) -> Result<Arc<Partition>, OpenError> {
         if let Some(open) = self.get(replica.group) {

@@ -122,9 +122,10 @@ impl Limits {
     }
 
     fn is_over(&self, view: &View, to: Position, span: &Span) -> bool {
-        let newest = match span.age_max > self.newest_ms {
-            true => span.appended_max.saturating_add(AHEAD_MS),
-            false => span.age_max,
+        let newest = if span.age_max > self.newest_ms {
+            span.appended_max.saturating_add(AHEAD_MS)
+        } else {
+            span.age_max
         };
         let expired = newest < self.oldest_ms;
         let remaining = view.end.bytes - to.bytes;

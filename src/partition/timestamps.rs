@@ -14,7 +14,7 @@ use super::machine::View;
 use super::position::Position;
 use super::walk::{Located, Source, Step, Walk, WalkError};
 use super::{Partition, ReadError};
-use crate::record::{Records, Want};
+use crate::record::{Projection, Records};
 
 /// Bytes a walk over one span reads at once.
 const CHUNK_BYTES: usize = SPAN_BYTES as usize;
@@ -267,7 +267,7 @@ fn records(
     log_start: i64,
     mut look: impl FnMut(OffsetAt) -> ControlFlow<()>,
 ) -> Result<(), WalkError> {
-    for record in Records::open(&batch.bytes, Want::Heads)? {
+    for record in Records::open(&batch.bytes, Projection::Heads)? {
         let record = record?;
         let offset = batch.at.offset + i64::from(record.offset_delta);
         let found = OffsetAt { offset, timestamp: record.timestamp, epoch: batch.epoch };

@@ -15,7 +15,7 @@ use super::batch::{
     MAX_TIMESTAMP_AT, checksum,
 };
 use super::compression::Codec;
-use super::iter::{RecordError, Records, Want};
+use super::iter::{Projection, RecordError, Records};
 
 /// A record without a time of its own.
 const NO_TIMESTAMP: i64 = -1;
@@ -140,10 +140,7 @@ fn one_batch(bytes: &Bytes, limits: &Limits) -> Result<Header, BatchError> {
         let (bytes, bytes_max) = (bytes.len(), limits.bytes_max);
         return Err(BatchError::TooLarge { bytes, bytes_max });
     }
-    match checksum(bytes) == header.crc {
-        true => Ok(header),
-        false => Err(BatchError::Checksum),
-    }
+    if checksum(bytes) == header.crc { Ok(header) } else { Err(BatchError::Checksum) }
 }
 
 fn check_header(header: &Header, limits: &Limits) -> Result<(), BatchError> {
@@ -171,7 +168,7 @@ fn walk(bytes: &Bytes, header: &Header, limits: &Limits) -> Result<i64, BatchErr
     let mut newest = NO_TIMESTAMP;
     let mut refused: Option<(i64, Vec<i32>)> = None;
     for (index, record) in
-        (0..).zip(Records::open_within(bytes, Want::Heads, limits.inflated_bytes_max)?)
+        (0..).zip(Records::open_within(bytes, Projection::Heads, limits.inflated_bytes_max)?)
     {
         let record = record?;
         if record.offset_delta != index {

@@ -13,7 +13,7 @@ use super::compression::{INFLATED_BYTES_MAX, Inflated, skip, take};
 
 /// How much of each record a reader wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Want {
+pub enum Projection {
     /// Offset, timestamp and the sizes of key and value.
     Heads,
     /// Also the key.
@@ -89,21 +89,21 @@ pub enum RecordError {
 pub struct Records<B: AsRef<[u8]>> {
     source: Inflated<B>,
     header: Header,
-    want: Want,
+    want: Projection,
     index: i32,
     done: bool,
 }
 
 impl<B: AsRef<[u8]>> Records<B> {
     /// Opens the records of `batch`, which starts with its header and ends with its last byte.
-    pub fn open(batch: B, want: Want) -> Result<Records<B>, RecordError> {
+    pub fn open(batch: B, want: Projection) -> Result<Records<B>, RecordError> {
         Records::open_within(batch, want, INFLATED_BYTES_MAX)
     }
 
     /// The same with a bound of its own on the size after decompression.
     pub(super) fn open_within(
         batch: B,
-        want: Want,
+        want: Projection,
         inflated_bytes_max: u64,
     ) -> Result<Records<B>, RecordError> {
         let header = Header::parse(batch.as_ref()).ok_or(RecordError::NoHeader)?;
@@ -128,19 +128,19 @@ impl<B: AsRef<[u8]>> Records<B> {
         body.byte()?;
         let delta = body.long()?;
         let offset_delta = body.int()?;
-        let (key_bytes, key) = body.blob(self.want != Want::Heads)?;
-        let (value_bytes, value) = body.blob(self.want == Want::Everything)?;
-        let headers = body.headers(self.want == Want::Everything)?;
+        let (key_bytes, key) = body.blob(self.want != Projection::Heads)?;
+        let (value_bytes, value) = body.blob(self.want == Projection::Everything)?;
+        let headers = body.headers(self.want == Projection::Everything)?;
         if body.left != 0 {
             return Err(malformed("its parts are shorter than its length"));
         }
-        let timestamp = match self.header.is_log_append_time() {
-            true => self.header.max_timestamp,
-            false => self
-                .header
+        let timestamp = if self.header.is_log_append_time() {
+            self.header.max_timestamp
+        } else {
+            self.header
                 .base_timestamp
                 .checked_add(delta)
-                .ok_or_else(|| malformed("timestamp out of range"))?,
+                .ok_or_else(|| malformed("timestamp out of range"))?
         };
         Ok(Record { offset_delta, timestamp, key_bytes, value_bytes, key, value, headers })
     }
@@ -222,9 +222,10 @@ impl<S: BufRead> Body<'_, S> {
         }
         let Ok(bytes) = usize::try_from(length) else { return Ok((-1, None)) };
         self.spend(bytes)?;
-        let taken = match wanted {
-            true => take(self.source, bytes).map(Some),
-            false => skip(self.source, bytes).map(|()| None),
+        let taken = if wanted {
+            take(self.source, bytes).map(Some)
+        } else {
+            skip(self.source, bytes).map(|()| None)
         };
         Ok((length, taken.map_err(classify)?))
     }
@@ -293,8 +294,10 @@ mod tests {
                 .header("trace", Some(b"1"))
                 .header("trace", None)
                 .build();
-            let records: Vec<Record> =
-                Records::open(&batch, Want::Everything).unwrap().collect::<Result<_, _>>().unwrap();
+            let records: Vec<Record> = Records::open(&batch, Projection::Everything)
+                .unwrap()
+                .collect::<Result<_, _>>()
+                .unwrap();
             assert_eq!(records.len(), 2, "{codec:?}");
             assert_eq!(records[0].key.as_deref(), Some(b"k".as_slice()));
             assert_eq!((records[0].timestamp, records[1].timestamp), (100, 90));

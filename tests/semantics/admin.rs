@@ -6,14 +6,14 @@ use crate::support::kafka::{
     DESCRIBE_CONFIGS, Fetch, INVALID_ASSIGNMENT, INVALID_PARTITIONS, INVALID_REQUEST, NONE,
     UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION, UNSUPPORTED_ENDPOINT, metadata, topic_id,
 };
-use crate::support::wire::{Batch, Eye, Pen, Wire};
+use crate::support::wire::{Batch, Decoder, Encoder, Wire};
 
 /// A topic of CreateTopics: name, partitions, replication factor, replicas by partition.
 type New<'a> = (&'a str, i32, i16, &'a [(i32, &'a [i32])]);
 
 /// CreateTopics version 4: each topic's name and error.
 fn create(wire: &mut Wire, topics: &[New<'_>]) -> Vec<(String, i16)> {
-    let mut body = Pen::default().i32(topics.len() as i32);
+    let mut body = Encoder::default().i32(topics.len() as i32);
     for (name, partitions, replication, assignment) in topics {
         body = body.string(name).i32(*partitions).i16(*replication).i32(assignment.len() as i32);
         for (index, replicas) in *assignment {
@@ -22,14 +22,14 @@ fn create(wire: &mut Wire, topics: &[New<'_>]) -> Vec<(String, i16)> {
         }
         body = body.i32(0);
     }
-    let mut eye = wire.call(CREATE_TOPICS, 4, &body.i32(30_000).i8(0));
-    eye.i32();
-    let rows = eye.list(|eye| {
-        let row = (eye.string().unwrap(), eye.i16());
-        assert_eq!(eye.string().is_none(), row.1 == NONE, "an error says why: {row:?}");
+    let mut decoder = wire.call(CREATE_TOPICS, 4, &body.i32(30_000).i8(0));
+    decoder.i32();
+    let rows = decoder.list(|decoder| {
+        let row = (decoder.string().unwrap(), decoder.i16());
+        assert_eq!(decoder.string().is_none(), row.1 == NONE, "an error says why: {row:?}");
         row
     });
-    eye.end();
+    decoder.end();
     rows
 }
 
@@ -81,18 +81,18 @@ fn topics_are_deleted_by_id_and_an_unknown_id_is_told_from_an_unknown_name() {
     let mut wire = Wire::connect(cluster.broker(1).kafka);
     let id = cluster.wait("the topic is known", || topic_id(&mut wire, "d-id"));
     cluster.wait("the other one too", || topic_id(&mut wire, "d-name"));
-    let body = Pen::default().count(4);
+    let body = Encoder::default().count(4);
     let body = body.zero().id(id).zero().zero().id([0xcd; 16]).zero();
     let body = body.text("d-name").id([0; 16]).zero().text("d-none").id([0; 16]).zero();
-    let mut eye = wire.call_flexible(DELETE_TOPICS, 6, body.i32(30_000));
-    eye.i32();
-    let rows = eye.rows(|eye| {
-        let row = (eye.text(), eye.id() == id, eye.i16());
-        eye.text();
+    let mut decoder = wire.call_flexible(DELETE_TOPICS, 6, body.i32(30_000));
+    decoder.i32();
+    let rows = decoder.rows(|decoder| {
+        let row = (decoder.text(), decoder.id() == id, decoder.i16());
+        decoder.text();
         row
     });
-    eye.tags();
-    eye.end();
+    decoder.tags();
+    decoder.end();
     let named = |name: &str| Some(name.to_owned());
     let expected = vec![
         (named("d-id"), true, NONE),
@@ -109,20 +109,20 @@ fn topics_are_deleted_by_id_and_an_unknown_id_is_told_from_an_unknown_name() {
 
 /// DeleteTopics version 6: the error of each topic named, in the order of the answer.
 fn delete(wire: &mut Wire, topics: &[(Option<&str>, [u8; 16])]) -> Vec<i16> {
-    let topic = |body: Pen, (name, id): &(Option<&str>, [u8; 16])| match name {
+    let topic = |body: Encoder, (name, id): &(Option<&str>, [u8; 16])| match name {
         Some(name) => body.text(name).id(*id).zero(),
         None => body.zero().id(*id).zero(),
     };
-    let body = topics.iter().fold(Pen::default().count(topics.len()), topic);
-    let mut eye = wire.call_flexible(DELETE_TOPICS, 6, body.i32(30_000));
-    eye.i32();
-    let rows = eye.rows(|eye| {
-        let error = (eye.text(), eye.id(), eye.i16()).2;
-        assert_eq!(eye.text().is_none(), error == NONE, "an error says why");
+    let body = topics.iter().fold(Encoder::default().count(topics.len()), topic);
+    let mut decoder = wire.call_flexible(DELETE_TOPICS, 6, body.i32(30_000));
+    decoder.i32();
+    let rows = decoder.rows(|decoder| {
+        let error = (decoder.text(), decoder.id(), decoder.i16()).2;
+        assert_eq!(decoder.text().is_none(), error == NONE, "an error says why");
         error
     });
-    eye.tags();
-    eye.end();
+    decoder.tags();
+    decoder.end();
     rows.unwrap()
 }
 
@@ -163,15 +163,15 @@ fn records_of_a_partition_that_is_named_twice_stay() {
     let mut wire = kafka::at_leader(&cluster, "trimmed-twice", 0);
     let batch = Batch::of(&["x", "y", "z"]).bytes();
     assert_eq!(kafka::produce(&mut wire, "trimmed-twice", 0, &batch).error, NONE);
-    let topic = |body: Pen| body.string("trimmed-twice").i32(1).i32(0);
-    let body = topic(topic(Pen::default().i32(2)).i64(1)).i64(3).i32(30_000);
-    let mut eye = wire.call(DELETE_RECORDS, 1, &body);
-    eye.i32();
-    let topics = eye.list(|eye| {
-        eye.string();
-        eye.list(|eye| (eye.i32(), eye.i64(), eye.i16()))
+    let topic = |body: Encoder| body.string("trimmed-twice").i32(1).i32(0);
+    let body = topic(topic(Encoder::default().i32(2)).i64(1)).i64(3).i32(30_000);
+    let mut decoder = wire.call(DELETE_RECORDS, 1, &body);
+    decoder.i32();
+    let topics = decoder.list(|decoder| {
+        decoder.string();
+        decoder.list(|decoder| (decoder.i32(), decoder.i64(), decoder.i16()))
     });
-    eye.end();
+    decoder.end();
     assert_eq!(topics, [[(0, -1, INVALID_REQUEST)], [(0, -1, INVALID_REQUEST)]]);
     assert_eq!(Fetch::of("trimmed-twice", 0, 0).one(&mut wire).log_start, 0);
 }
@@ -194,17 +194,17 @@ fn every_topic_that_is_to_grow_has_its_answer_and_checking_grows_none() {
     ];
     let expected: Vec<_> = topics.iter().map(|it| (it.0.to_owned(), it.2)).collect();
     for (check, after) in [(1, 2), (0, 4)] {
-        let body = Pen::default().i32(topics.len() as i32);
-        let grow = |body: Pen, it: &(&str, i32, i16)| body.string(it.0).i32(it.1).i32(-1);
+        let body = Encoder::default().i32(topics.len() as i32);
+        let grow = |body: Encoder, it: &(&str, i32, i16)| body.string(it.0).i32(it.1).i32(-1);
         let body = topics.iter().fold(body, grow);
-        let mut eye = wire.call(CREATE_PARTITIONS, 1, &body.i32(30_000).i8(check));
-        eye.i32();
-        let rows = eye.list(|eye| {
-            let row = (eye.string().unwrap(), eye.i16());
-            eye.string();
+        let mut decoder = wire.call(CREATE_PARTITIONS, 1, &body.i32(30_000).i8(check));
+        decoder.i32();
+        let rows = decoder.list(|decoder| {
+            let row = (decoder.string().unwrap(), decoder.i16());
+            decoder.string();
             row
         });
-        eye.end();
+        decoder.end();
         assert_eq!(rows, expected);
         assert_eq!(partitions(&mut wire, "grows").len(), after);
         assert_eq!(partitions(&mut wire, "grows-twice").len(), 2);
@@ -218,26 +218,26 @@ fn configs(
     name: &str,
     keys: Option<&[&str]>,
 ) -> (i16, Vec<(String, Option<String>)>) {
-    let body = Pen::default().i32(1).i8(kind).string(name);
+    let body = Encoder::default().i32(1).i8(kind).string(name);
     let body = body.i32(keys.map_or(-1, |keys| keys.len() as i32));
     let body = keys.unwrap_or_default().iter().fold(body, |body, key| body.string(key));
-    let mut eye = wire.call(DESCRIBE_CONFIGS, 1, &body.i8(0));
-    eye.i32();
-    let mut results = eye.list(|eye| {
-        let error = eye.i16();
-        eye.string();
-        assert_eq!((eye.i8(), eye.string().as_deref()), (kind, Some(name)));
-        let configs = eye.list(|eye| {
-            let config = (eye.string().unwrap(), eye.string());
-            eye.i8();
-            eye.i8();
-            eye.i8();
-            eye.list(|eye| (eye.string(), eye.string(), eye.i8()));
+    let mut decoder = wire.call(DESCRIBE_CONFIGS, 1, &body.i8(0));
+    decoder.i32();
+    let mut results = decoder.list(|decoder| {
+        let error = decoder.i16();
+        decoder.string();
+        assert_eq!((decoder.i8(), decoder.string().as_deref()), (kind, Some(name)));
+        let configs = decoder.list(|decoder| {
+            let config = (decoder.string().unwrap(), decoder.string());
+            decoder.i8();
+            decoder.i8();
+            decoder.i8();
+            decoder.list(|decoder| (decoder.string(), decoder.string(), decoder.i8()));
             config
         });
         (error, configs)
     });
-    eye.end();
+    decoder.end();
     results.remove(0)
 }
 
@@ -269,21 +269,21 @@ fn the_cluster_is_described_by_its_brokers_and_by_nothing_else() {
     let mut wire = Wire::connect(cluster.broker(3).kafka);
     let known = metadata(&mut wire, Some(&[]), false);
     for (endpoints, expected) in [(1, NONE), (2, UNSUPPORTED_ENDPOINT), (0, UNSUPPORTED_ENDPOINT)] {
-        let body = Pen::default().i8(0).i8(endpoints);
-        let mut eye = wire.call_flexible(DESCRIBE_CLUSTER, 1, body);
-        eye.i32();
-        assert_eq!(eye.i16(), expected, "endpoints of type {endpoints}");
-        assert_eq!(eye.text().is_none(), expected == NONE);
-        eye.i8();
-        let (id, _) = (eye.text().unwrap(), eye.i32());
-        let brokers = eye.rows(|eye: &mut Eye| {
-            let (id, _, port) = (eye.i32(), eye.text(), eye.i32());
-            eye.text();
+        let body = Encoder::default().i8(0).i8(endpoints);
+        let mut decoder = wire.call_flexible(DESCRIBE_CLUSTER, 1, body);
+        decoder.i32();
+        assert_eq!(decoder.i16(), expected, "endpoints of type {endpoints}");
+        assert_eq!(decoder.text().is_none(), expected == NONE);
+        decoder.i8();
+        let (id, _) = (decoder.text().unwrap(), decoder.i32());
+        let brokers = decoder.rows(|decoder: &mut Decoder| {
+            let (id, _, port) = (decoder.i32(), decoder.text(), decoder.i32());
+            decoder.text();
             (id, port)
         });
-        assert_eq!(eye.i32(), i32::MIN, "operations that were not asked for");
-        eye.tags();
-        eye.end();
+        assert_eq!(decoder.i32(), i32::MIN, "operations that were not asked for");
+        decoder.tags();
+        decoder.end();
         let mut brokers = brokers.unwrap();
         brokers.sort_unstable();
         let mut all = known.brokers.clone();

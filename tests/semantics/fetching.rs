@@ -8,11 +8,11 @@ use crate::support::kafka::{
     self, FETCH, Fetch, Fetched, FetchedAll, NONE, OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC_OR_PARTITION,
     UNSUPPORTED_COMPRESSION, fetched, produce,
 };
-use crate::support::wire::{Batch, Pen, Wire};
+use crate::support::wire::{Batch, Encoder, Wire};
 
 /// Fetch version 11 of several partitions of one topic, in that order, from an offset each.
 fn fetch_many(wire: &mut Wire, topic: &str, from: &[(i32, i64)], bytes_max: i32) -> Vec<Fetched> {
-    let body = Pen::default().i32(-1).i32(0).i32(1).i32(bytes_max).i8(0).i32(0).i32(-1);
+    let body = Encoder::default().i32(-1).i32(0).i32(1).i32(bytes_max).i8(0).i32(0).i32(-1);
     let mut body = body.i32(1).string(topic).i32(from.len() as i32);
     for (index, offset) in from {
         body = body.i32(*index).i32(-1).i64(*offset).i64(-1).i32(1 << 20);
@@ -107,17 +107,22 @@ fn reading_what_is_committed_tells_of_no_aborted_transactions() {
     let mut wire = kafka::at_leader(&cluster, "isolated", 0);
     produce(&mut wire, "isolated", 0, &Batch::of(&["a", "b"]).bytes());
     for (isolation, aborted) in [(0, -1), (1, 0)] {
-        let body = Pen::default().i32(-1).i32(0).i32(1).i32(1 << 20).i8(isolation).i32(0).i32(-1);
+        let body =
+            Encoder::default().i32(-1).i32(0).i32(1).i32(1 << 20).i8(isolation).i32(0).i32(-1);
         let body = body.i32(1).string("isolated").i32(1).i32(0).i32(-1).i64(0).i64(-1);
-        let mut eye = wire.call(FETCH, 11, &body.i32(1 << 20).i32(0).string(""));
-        eye.i32();
-        assert_eq!((eye.i16(), eye.i32(), eye.i32()), (NONE, 0, 1));
-        assert_eq!((eye.string().as_deref(), eye.i32()), (Some("isolated"), 1));
-        assert_eq!((eye.i32(), eye.i16(), eye.i64()), (0, NONE, 2));
-        assert_eq!(eye.i64(), 2, "the last stable offset, isolation {isolation}");
-        assert_eq!((eye.i64(), eye.i32(), eye.i32()), (0, aborted, -1), "isolation {isolation}");
-        assert!(eye.bytes().is_some_and(|records| !records.is_empty()));
-        eye.end();
+        let mut decoder = wire.call(FETCH, 11, &body.i32(1 << 20).i32(0).string(""));
+        decoder.i32();
+        assert_eq!((decoder.i16(), decoder.i32(), decoder.i32()), (NONE, 0, 1));
+        assert_eq!((decoder.string().as_deref(), decoder.i32()), (Some("isolated"), 1));
+        assert_eq!((decoder.i32(), decoder.i16(), decoder.i64()), (0, NONE, 2));
+        assert_eq!(decoder.i64(), 2, "the last stable offset, isolation {isolation}");
+        assert_eq!(
+            (decoder.i64(), decoder.i32(), decoder.i32()),
+            (0, aborted, -1),
+            "isolation {isolation}"
+        );
+        assert!(decoder.bytes().is_some_and(|records| !records.is_empty()));
+        decoder.end();
     }
 }
 
@@ -138,18 +143,18 @@ fn a_consumer_too_old_for_zstd_is_told_so() {
     for (version, index, error, high_watermark) in
         [(9, 0, UNSUPPORTED_COMPRESSION, -1), (10, 0, NONE, 2), (9, 1, NONE, 1)]
     {
-        let body = Pen::default().i32(-1).i32(0).i32(1).i32(1 << 20).i8(0).i32(0).i32(-1);
+        let body = Encoder::default().i32(-1).i32(0).i32(1).i32(1 << 20).i8(0).i32(0).i32(-1);
         let body = body.i32(1).string("zstd").i32(1).i32(index).i32(-1).i64(0).i64(-1);
-        let mut eye = wire.call(FETCH, version, &body.i32(1 << 20).i32(0));
-        eye.i32();
-        assert_eq!((eye.i16(), eye.i32(), eye.i32()), (NONE, 0, 1));
-        assert_eq!((eye.string().as_deref(), eye.i32()), (Some("zstd"), 1));
-        let row = (eye.i32(), eye.i16(), eye.i64());
+        let mut decoder = wire.call(FETCH, version, &body.i32(1 << 20).i32(0));
+        decoder.i32();
+        assert_eq!((decoder.i16(), decoder.i32(), decoder.i32()), (NONE, 0, 1));
+        assert_eq!((decoder.string().as_deref(), decoder.i32()), (Some("zstd"), 1));
+        let row = (decoder.i32(), decoder.i16(), decoder.i64());
         assert_eq!(row, (index, error, high_watermark), "version {version}");
-        eye.i64();
-        eye.i64();
-        eye.i32();
-        assert_eq!(eye.bytes().unwrap().is_empty(), error != NONE);
-        eye.end();
+        decoder.i64();
+        decoder.i64();
+        decoder.i32();
+        assert_eq!(decoder.bytes().unwrap().is_empty(), error != NONE);
+        decoder.end();
     }
 }

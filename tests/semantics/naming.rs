@@ -5,7 +5,7 @@ use crate::support::kafka::{
     self, FETCH, INVALID_REQUEST, METADATA, NONE, PRODUCE, TopicRow, UNKNOWN_TOPIC_ID,
     UNKNOWN_TOPIC_OR_PARTITION, metadata, topic_id, topic_rows,
 };
-use crate::support::wire::{Batch, Eye, Pen, Wire};
+use crate::support::wire::{Batch, Decoder, Encoder, Wire};
 
 const NOBODY: [u8; 16] = [0xab; 16];
 
@@ -19,24 +19,25 @@ fn described(
     version: i16,
     asked: Option<&[Asked<'_>]>,
 ) -> Vec<(i16, Option<String>)> {
-    let mut body = asked.map_or(Pen::default().zero(), |asked| Pen::default().count(asked.len()));
+    let mut body =
+        asked.map_or(Encoder::default().zero(), |asked| Encoder::default().count(asked.len()));
     for Asked(name, id) in asked.unwrap_or_default() {
         body = body.id(*id);
         body = name.map_or(body.clone().zero(), |name| body.text(name)).zero();
     }
     // Neither creation nor authorized operations, of the cluster (only in version 10) and of topics.
     body = if version == 10 { body.zero().zero().zero() } else { body.zero().zero() };
-    let mut eye = wire.call_flexible(METADATA, version, body);
-    let topics = topic_rows(&mut eye);
+    let mut decoder = wire.call_flexible(METADATA, version, body);
+    let topics = topic_rows(&mut decoder);
     let not_asked = |topic: &TopicRow| topic.operations == i32::MIN;
     assert!(topics.iter().all(not_asked), "operations that were not asked for");
     match version {
-        10 => assert_eq!(eye.i32(), i32::MIN, "operations that were not asked for"),
-        13 => assert_eq!(eye.i16(), NONE, "of the request as a whole"),
+        10 => assert_eq!(decoder.i32(), i32::MIN, "operations that were not asked for"),
+        13 => assert_eq!(decoder.i16(), NONE, "of the request as a whole"),
         _ => {}
     }
-    eye.tags();
-    eye.end();
+    decoder.tags();
+    decoder.end();
     topics.into_iter().map(|topic| (topic.error, topic.name)).collect()
 }
 
@@ -46,19 +47,19 @@ fn an_empty_list_of_topics_is_all_in_version_0_and_none_since_and_null_is_all() 
     cluster.create_topic("listed", 1, 1);
     kafka::leader(&cluster, "listed", 0);
     let mut wire = Wire::connect(cluster.broker(2).kafka);
-    let mut eye = wire.call(METADATA, 0, &Pen::default().i32(0));
-    eye.list(|eye| (eye.i32(), eye.string(), eye.i32()));
-    let topics = eye.list(|eye| {
-        let (error, name) = (eye.i16(), eye.string().unwrap());
-        eye.list(|eye| {
-            eye.i16();
-            eye.i32();
-            eye.i32();
-            (eye.list(Eye::i32), eye.list(Eye::i32))
+    let mut decoder = wire.call(METADATA, 0, &Encoder::default().i32(0));
+    decoder.list(|decoder| (decoder.i32(), decoder.string(), decoder.i32()));
+    let topics = decoder.list(|decoder| {
+        let (error, name) = (decoder.i16(), decoder.string().unwrap());
+        decoder.list(|decoder| {
+            decoder.i16();
+            decoder.i32();
+            decoder.i32();
+            (decoder.list(Decoder::i32), decoder.list(Decoder::i32))
         });
         (error, name)
     });
-    eye.end();
+    decoder.end();
     assert!(topics.contains(&(NONE, "listed".into())), "{topics:?}");
     for version in [10, 12, 13] {
         assert_eq!(described(&mut wire, version, Some(&[])), [], "version {version}");
@@ -108,47 +109,48 @@ fn records_go_to_and_come_from_a_topic_by_id_and_to_no_other() {
     let mut wire = kafka::at_leader(&cluster, "ids", 0);
     let id = topic_id(&mut wire, "ids").unwrap();
     let batch = Batch::of(&["x"]).bytes();
-    let body = Pen::default().zero().i16(-1).i32(30_000).count(2);
-    let topic = |pen: Pen, id| pen.id(id).count(1).i32(0).blob(&batch).zero().zero();
-    let mut eye = wire.call_flexible(PRODUCE, 13, topic(topic(body, NOBODY), id));
-    let produced = eye.rows(|eye| {
-        let id = eye.id();
-        let partitions = eye.rows(|eye| {
-            let row = (eye.i32(), eye.i16(), eye.i64(), eye.i64(), eye.i64());
-            eye.rows(|eye| (eye.i32(), eye.text()));
-            eye.text();
+    let body = Encoder::default().zero().i16(-1).i32(30_000).count(2);
+    let topic = |encoder: Encoder, id| encoder.id(id).count(1).i32(0).blob(&batch).zero().zero();
+    let mut decoder = wire.call_flexible(PRODUCE, 13, topic(topic(body, NOBODY), id));
+    let produced = decoder.rows(|decoder| {
+        let id = decoder.id();
+        let partitions = decoder.rows(|decoder| {
+            let row = (decoder.i32(), decoder.i16(), decoder.i64(), decoder.i64(), decoder.i64());
+            decoder.rows(|decoder| (decoder.i32(), decoder.text()));
+            decoder.text();
             (row.0, row.1, row.2)
         });
         (id, partitions.unwrap())
     });
-    eye.i32();
-    eye.tags();
-    eye.end();
+    decoder.i32();
+    decoder.tags();
+    decoder.end();
     let expected = vec![(NOBODY, vec![(0, UNKNOWN_TOPIC_ID, -1)]), (id, vec![(0, NONE, 0)])];
     assert_eq!(produced.unwrap(), expected);
 
-    let body = Pen::default().i32(-1).i32(0).i32(1).i32(1 << 20).i8(0).i32(0).i32(-1).count(2);
-    let topic = |pen: Pen, id| {
-        let pen = pen.id(id).count(1).i32(0).i32(-1).i64(0).i32(-1).i64(-1);
-        pen.i32(1 << 20).zero().zero()
+    let body = Encoder::default().i32(-1).i32(0).i32(1).i32(1 << 20).i8(0).i32(0).i32(-1).count(2);
+    let topic = |encoder: Encoder, id| {
+        let encoder = encoder.id(id).count(1).i32(0).i32(-1).i64(0).i32(-1).i64(-1);
+        encoder.i32(1 << 20).zero().zero()
     };
-    let mut eye = wire.call_flexible(FETCH, 13, topic(topic(body, NOBODY), id).count(0).text(""));
-    eye.i32();
-    assert_eq!((eye.i16(), eye.i32()), (NONE, 0));
-    let fetched = eye.rows(|eye| {
-        let id = eye.id();
-        let partitions = eye.rows(|eye| {
-            let (index, error, high_watermark) = (eye.i32(), eye.i16(), eye.i64());
-            eye.i64();
-            eye.i64();
-            eye.rows(|eye| (eye.i64(), eye.i64()));
-            eye.i32();
-            (index, error, high_watermark, eye.blob().unwrap().is_empty())
+    let mut decoder =
+        wire.call_flexible(FETCH, 13, topic(topic(body, NOBODY), id).count(0).text(""));
+    decoder.i32();
+    assert_eq!((decoder.i16(), decoder.i32()), (NONE, 0));
+    let fetched = decoder.rows(|decoder| {
+        let id = decoder.id();
+        let partitions = decoder.rows(|decoder| {
+            let (index, error, high_watermark) = (decoder.i32(), decoder.i16(), decoder.i64());
+            decoder.i64();
+            decoder.i64();
+            decoder.rows(|decoder| (decoder.i64(), decoder.i64()));
+            decoder.i32();
+            (index, error, high_watermark, decoder.blob().unwrap().is_empty())
         });
         (id, partitions.unwrap())
     });
-    eye.tags();
-    eye.end();
+    decoder.tags();
+    decoder.end();
     let expected =
         vec![(NOBODY, vec![(0, UNKNOWN_TOPIC_ID, -1, true)]), (id, vec![(0, NONE, 1, false)])];
     assert_eq!(fetched.unwrap(), expected);

@@ -7,7 +7,7 @@ use crate::support::kafka::{
     LIST_OFFSETS, NONE, NOT_LEADER, OFFSET_OUT_OF_RANGE, PRODUCE, UNKNOWN_TOPIC_OR_PARTITION,
     UNSUPPORTED_VERSION, end_of_epoch, leader, list_offset,
 };
-use crate::support::wire::{Batch, Pen, Wire};
+use crate::support::wire::{Batch, Encoder, Wire};
 
 #[test]
 fn the_partitions_of_a_produce_fail_one_by_one() {
@@ -25,23 +25,23 @@ fn the_partitions_of_a_produce_fail_one_by_one() {
         ("one-by-one", 4, good.clone(), INVALID_REQUEST, -1),
         ("one-by-one", 4, good.clone(), INVALID_REQUEST, -1),
     ];
-    let mut body = Pen::default().null().i16(-1).i32(30_000).i32(rows.len() as i32);
+    let mut body = Encoder::default().null().i16(-1).i32(30_000).i32(rows.len() as i32);
     for (topic, index, records, _, _) in &rows {
         body = body.string(topic).i32(1).i32(*index).bytes(records);
     }
-    let mut eye = wire.call(PRODUCE, 7, &body);
-    let produced = eye.list(|eye| {
-        let topic = eye.string().unwrap();
-        let partition = eye.list(|eye| {
-            let row = (eye.i32(), eye.i16(), eye.i64());
-            assert_eq!(eye.i64(), -1, "the records' own time counts");
-            assert_eq!(eye.i64(), if row.1 == NONE { 0 } else { -1 }, "log start of {row:?}");
+    let mut decoder = wire.call(PRODUCE, 7, &body);
+    let produced = decoder.list(|decoder| {
+        let topic = decoder.string().unwrap();
+        let partition = decoder.list(|decoder| {
+            let row = (decoder.i32(), decoder.i16(), decoder.i64());
+            assert_eq!(decoder.i64(), -1, "the records' own time counts");
+            assert_eq!(decoder.i64(), if row.1 == NONE { 0 } else { -1 }, "log start of {row:?}");
             row
         });
         (topic, partition)
     });
-    eye.i32();
-    eye.end();
+    decoder.i32();
+    decoder.end();
     let expected =
         rows.map(|(topic, index, _, error, base)| (topic.to_owned(), vec![(index, error, base)]));
     assert_eq!(produced, expected);
@@ -55,20 +55,20 @@ fn offsets_are_listed_per_partition_and_a_partition_named_twice_is_refused() {
     create_on_first(&cluster, "twice", 2);
     let mut wire = kafka::at_leader(&cluster, "twice", 0);
     kafka::produce(&mut wire, "twice", 1, &Batch::of(&["x", "y"]).bytes());
-    let body = Pen::default().i32(-1).i8(0).i32(1).string("twice").i32(4);
+    let body = Encoder::default().i32(-1).i8(0).i32(1).string("twice").i32(4);
     let body = [0, 1, 0, 9].into_iter().fold(body, |body, index| body.i32(index).i32(-1).i64(-1));
-    let mut eye = wire.call(LIST_OFFSETS, 5, &body);
-    eye.i32();
-    let mut topics = eye.list(|eye| {
-        eye.string();
-        eye.list(|eye| {
-            let (index, error, _) = (eye.i32(), eye.i16(), eye.i64());
-            let offset = eye.i64();
-            eye.i32();
+    let mut decoder = wire.call(LIST_OFFSETS, 5, &body);
+    decoder.i32();
+    let mut topics = decoder.list(|decoder| {
+        decoder.string();
+        decoder.list(|decoder| {
+            let (index, error, _) = (decoder.i32(), decoder.i16(), decoder.i64());
+            let offset = decoder.i64();
+            decoder.i32();
             (index, error, offset)
         })
     });
-    eye.end();
+    decoder.end();
     let twice = (0, INVALID_REQUEST, -1);
     let expected = [twice, (1, NONE, 2), twice, (9, UNKNOWN_TOPIC_OR_PARTITION, -1)];
     assert_eq!(topics.remove(0), expected);
@@ -121,13 +121,17 @@ fn records_are_deleted_from_each_partition_on_its_own() {
         kafka::produce(&mut wire, "trimmed", index, &Batch::of(&["a", "b", "c"]).bytes());
     }
     let wanted = [(0, 2), (1, -1), (2, 4), (3, -2), (9, 0)];
-    let body = Pen::default().i32(1).string("trimmed").i32(wanted.len() as i32);
+    let body = Encoder::default().i32(1).string("trimmed").i32(wanted.len() as i32);
     let body = wanted.iter().fold(body, |body, (index, before)| body.i32(*index).i64(*before));
-    let mut eye = wire.call(DELETE_RECORDS, 1, &body.i32(30_000));
-    eye.i32();
-    let topics =
-        eye.list(|eye| (eye.string().unwrap(), eye.list(|eye| (eye.i32(), eye.i64(), eye.i16()))));
-    eye.end();
+    let mut decoder = wire.call(DELETE_RECORDS, 1, &body.i32(30_000));
+    decoder.i32();
+    let topics = decoder.list(|decoder| {
+        (
+            decoder.string().unwrap(),
+            decoder.list(|decoder| (decoder.i32(), decoder.i64(), decoder.i16())),
+        )
+    });
+    decoder.end();
     let expected = vec![
         (0, 2, NONE),
         (1, 3, NONE),
@@ -143,9 +147,14 @@ fn a_producer_with_a_transactional_id_is_refused_for_good() {
     let cluster = Cluster::shared();
     let mut wire = Wire::connect(cluster.broker(1).kafka);
     for id in ["tx", ""] {
-        let mut eye = wire.call(INIT_PRODUCER_ID, 1, &Pen::default().string(id).i32(60_000));
-        eye.i32();
-        assert_eq!((eye.i16(), eye.i64(), eye.i16()), (INVALID_REQUEST, -1, -1), "id {id:?}");
-        eye.end();
+        let mut decoder =
+            wire.call(INIT_PRODUCER_ID, 1, &Encoder::default().string(id).i32(60_000));
+        decoder.i32();
+        assert_eq!(
+            (decoder.i16(), decoder.i64(), decoder.i16()),
+            (INVALID_REQUEST, -1, -1),
+            "id {id:?}"
+        );
+        decoder.end();
     }
 }

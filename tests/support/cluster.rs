@@ -126,8 +126,9 @@ impl Broker {
         process.wait_exit("the broker ends by itself", SOON).code()
     }
 
+    /// Stops the process where it is; it does nothing more when this returns.
     pub fn pause(&self) {
-        self.process().as_ref().expect("a running broker").signal("STOP");
+        self.process().as_ref().expect("a running broker").pause();
     }
 
     pub fn unpause(&self) {

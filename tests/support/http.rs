@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// An answer of a broker's HTTP face.
+/// An answer of a broker's HTTP interface.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,

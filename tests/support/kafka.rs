@@ -2,7 +2,7 @@
 //! with many partitions does is said where it is tested.
 
 use super::cluster::{Broker, Cluster};
-use super::wire::{Eye, Pen, Wire};
+use super::wire::{Decoder, Encoder, Wire};
 
 pub const PRODUCE: i16 = 0;
 pub const FETCH: i16 = 1;
@@ -73,30 +73,31 @@ pub struct Cluster7 {
 
 /// Metadata version 7; `topics` of `None` means all.
 pub fn metadata(wire: &mut Wire, topics: Option<&[&str]>, create: bool) -> Cluster7 {
-    let mut body = Pen::default().i32(topics.map_or(-1, |topics| topics.len() as i32));
+    let mut body = Encoder::default().i32(topics.map_or(-1, |topics| topics.len() as i32));
     for topic in topics.unwrap_or_default() {
         body = body.string(topic);
     }
-    let mut eye = wire.call(METADATA, 7, &body.i8(create.into()));
-    eye.i32();
-    let brokers = eye.list(|eye| {
-        let (id, _host, port) = (eye.i32(), eye.string(), eye.i32());
-        eye.string();
+    let mut decoder = wire.call(METADATA, 7, &body.i8(create.into()));
+    decoder.i32();
+    let brokers = decoder.list(|decoder| {
+        let (id, _host, port) = (decoder.i32(), decoder.string(), decoder.i32());
+        decoder.string();
         (id, port)
     });
-    let (cluster_id, controller) = (eye.string().unwrap(), eye.i32());
-    let topics = eye.list(|eye| {
-        let (error, name) = (eye.i16(), eye.string().unwrap());
-        eye.i8();
-        let partitions = eye.list(|eye| {
-            let (error, index, leader, epoch) = (eye.i16(), eye.i32(), eye.i32(), eye.i32());
-            let (replicas, in_sync) = (eye.list(Eye::i32), eye.list(Eye::i32));
-            eye.list(Eye::i32);
+    let (cluster_id, controller) = (decoder.string().unwrap(), decoder.i32());
+    let topics = decoder.list(|decoder| {
+        let (error, name) = (decoder.i16(), decoder.string().unwrap());
+        decoder.i8();
+        let partitions = decoder.list(|decoder| {
+            let (error, index, leader, epoch) =
+                (decoder.i16(), decoder.i32(), decoder.i32(), decoder.i32());
+            let (replicas, in_sync) = (decoder.list(Decoder::i32), decoder.list(Decoder::i32));
+            decoder.list(Decoder::i32);
             PartitionState { error, index, leader, epoch, replicas, in_sync }
         });
         TopicState { error, name, partitions }
     });
-    eye.end();
+    decoder.end();
     Cluster7 { brokers, cluster_id, controller, topics }
 }
 
@@ -109,31 +110,31 @@ pub struct TopicRow {
 }
 
 /// Reads such an answer up to its topics.
-pub fn topic_rows(eye: &mut Eye) -> Vec<TopicRow> {
-    eye.i32();
-    eye.rows(|eye| (eye.i32(), eye.text(), eye.i32(), eye.text())).unwrap();
-    eye.text().unwrap();
-    eye.i32();
-    let topics = eye.rows(|eye| {
-        let (error, name, id) = (eye.i16(), eye.text(), eye.id());
-        eye.i8();
-        eye.rows(|eye| {
-            eye.i16();
-            eye.i32();
-            eye.i32();
-            eye.i32();
-            eye.numbers();
-            eye.numbers();
-            eye.numbers();
+pub fn topic_rows(decoder: &mut Decoder) -> Vec<TopicRow> {
+    decoder.i32();
+    decoder.rows(|decoder| (decoder.i32(), decoder.text(), decoder.i32(), decoder.text())).unwrap();
+    decoder.text().unwrap();
+    decoder.i32();
+    let topics = decoder.rows(|decoder| {
+        let (error, name, id) = (decoder.i16(), decoder.text(), decoder.id());
+        decoder.i8();
+        decoder.rows(|decoder| {
+            decoder.i16();
+            decoder.i32();
+            decoder.i32();
+            decoder.i32();
+            decoder.numbers();
+            decoder.numbers();
+            decoder.numbers();
         });
-        TopicRow { error, name, id, operations: eye.i32() }
+        TopicRow { error, name, id, operations: decoder.i32() }
     });
     topics.unwrap()
 }
 
 /// The id of a topic, once the broker asked knows it: Metadata version 12.
 pub fn topic_id(wire: &mut Wire, name: &str) -> Option<[u8; 16]> {
-    let body = Pen::default().count(1).id([0; 16]).text(name).zero().zero().zero();
+    let body = Encoder::default().count(1).id([0; 16]).text(name).zero().zero().zero();
     let topic = topic_rows(&mut wire.call_flexible(METADATA, 12, body)).remove(0);
     (topic.error == NONE).then_some(topic.id)
 }
@@ -169,24 +170,24 @@ pub struct Produced {
     pub log_start: i64,
 }
 
-pub fn produce_body(topic: &str, index: i32, acks: i16, records: &[u8]) -> Pen {
-    let body = Pen::default().null().i16(acks).i32(30_000);
+pub fn produce_body(topic: &str, index: i32, acks: i16, records: &[u8]) -> Encoder {
+    let body = Encoder::default().null().i16(acks).i32(30_000);
     body.i32(1).string(topic).i32(1).i32(index).bytes(records)
 }
 
 /// Reads the answer of a Produce version 7 with one partition.
-pub fn produced(mut eye: Eye) -> Produced {
-    let mut answers = eye.list(|eye| {
-        eye.string();
-        let mut partitions = eye.list(|eye| {
-            eye.i32();
-            let (error, base) = (eye.i16(), eye.i64());
-            Produced { error, base, append_time: eye.i64(), log_start: eye.i64() }
+pub fn produced(mut decoder: Decoder) -> Produced {
+    let mut answers = decoder.list(|decoder| {
+        decoder.string();
+        let mut partitions = decoder.list(|decoder| {
+            decoder.i32();
+            let (error, base) = (decoder.i16(), decoder.i64());
+            Produced { error, base, append_time: decoder.i64(), log_start: decoder.i64() }
         });
         partitions.remove(0)
     });
-    eye.i32();
-    eye.end();
+    decoder.i32();
+    decoder.end();
     answers.remove(0)
 }
 
@@ -228,8 +229,9 @@ impl<'a> Fetch<'a> {
     }
 
     /// The body of Fetch version 11.
-    pub fn body(&self) -> Pen {
-        let body = Pen::default().i32(-1).i32(self.wait_ms).i32(self.min_bytes).i32(self.max_bytes);
+    pub fn body(&self) -> Encoder {
+        let body =
+            Encoder::default().i32(-1).i32(self.wait_ms).i32(self.min_bytes).i32(self.max_bytes);
         let body = body.i8(0).i32(self.session.0).i32(self.session.1);
         let body = if self.named {
             let body = body.i32(1).string(self.topic).i32(1).i32(self.index).i32(self.epoch);
@@ -271,21 +273,21 @@ pub struct Fetched {
 }
 
 /// Reads the answer of a Fetch version 11.
-pub fn fetched(mut eye: Eye) -> FetchedAll {
-    eye.i32();
-    let (error, session) = (eye.i16(), eye.i32());
-    let topics = eye.list(|eye| {
-        eye.string();
-        eye.list(|eye| {
-            let (index, error, high_watermark) = (eye.i32(), eye.i16(), eye.i64());
-            let (stable, log_start) = (eye.i64(), eye.i64());
-            eye.list(|eye| (eye.i64(), eye.i64()));
-            eye.i32();
-            let records = eye.bytes();
+pub fn fetched(mut decoder: Decoder) -> FetchedAll {
+    decoder.i32();
+    let (error, session) = (decoder.i16(), decoder.i32());
+    let topics = decoder.list(|decoder| {
+        decoder.string();
+        decoder.list(|decoder| {
+            let (index, error, high_watermark) = (decoder.i32(), decoder.i16(), decoder.i64());
+            let (stable, log_start) = (decoder.i64(), decoder.i64());
+            decoder.list(|decoder| (decoder.i64(), decoder.i64()));
+            decoder.i32();
+            let records = decoder.bytes();
             Fetched { index, error, high_watermark, stable, log_start, records }
         })
     });
-    eye.end();
+    decoder.end();
     FetchedAll { error, session, partitions: topics.into_iter().flatten().collect() }
 }
 
@@ -299,18 +301,18 @@ pub struct Offset {
 
 /// ListOffsets version 5: -1 latest, -2 earliest, otherwise a time.
 pub fn list_offset(wire: &mut Wire, topic: &str, index: i32, epoch: i32, time: i64) -> Offset {
-    let body = Pen::default().i32(-1).i8(0).i32(1).string(topic);
-    let mut eye = wire.call(LIST_OFFSETS, 5, &body.i32(1).i32(index).i32(epoch).i64(time));
-    eye.i32();
-    let mut topics = eye.list(|eye| {
-        eye.string();
-        eye.list(|eye| {
-            eye.i32();
-            let (error, timestamp) = (eye.i16(), eye.i64());
-            Offset { error, timestamp, offset: eye.i64(), epoch: eye.i32() }
+    let body = Encoder::default().i32(-1).i8(0).i32(1).string(topic);
+    let mut decoder = wire.call(LIST_OFFSETS, 5, &body.i32(1).i32(index).i32(epoch).i64(time));
+    decoder.i32();
+    let mut topics = decoder.list(|decoder| {
+        decoder.string();
+        decoder.list(|decoder| {
+            decoder.i32();
+            let (error, timestamp) = (decoder.i16(), decoder.i64());
+            Offset { error, timestamp, offset: decoder.i64(), epoch: decoder.i32() }
         })
     });
-    eye.end();
+    decoder.end();
     topics.remove(0).remove(0)
 }
 
@@ -322,44 +324,45 @@ pub fn end_of_epoch(
     current: i32,
     epoch: i32,
 ) -> (i16, i32, i64) {
-    let body = Pen::default().i32(-1).i32(1).string(topic).i32(1);
-    let mut eye = wire.call(OFFSET_FOR_LEADER_EPOCH, 3, &body.i32(index).i32(current).i32(epoch));
-    eye.i32();
-    let mut topics = eye.list(|eye| {
-        eye.string();
-        eye.list(|eye| {
-            let error = eye.i16();
-            eye.i32();
-            (error, eye.i32(), eye.i64())
+    let body = Encoder::default().i32(-1).i32(1).string(topic).i32(1);
+    let mut decoder =
+        wire.call(OFFSET_FOR_LEADER_EPOCH, 3, &body.i32(index).i32(current).i32(epoch));
+    decoder.i32();
+    let mut topics = decoder.list(|decoder| {
+        decoder.string();
+        decoder.list(|decoder| {
+            let error = decoder.i16();
+            decoder.i32();
+            (error, decoder.i32(), decoder.i64())
         })
     });
-    eye.end();
+    decoder.end();
     topics.remove(0).remove(0)
 }
 
 /// DeleteRecords version 1: (low watermark, error).
 pub fn delete_records(wire: &mut Wire, topic: &str, index: i32, before: i64) -> (i64, i16) {
-    let body = Pen::default().i32(1).string(topic).i32(1).i32(index).i64(before).i32(30_000);
-    let mut eye = wire.call(DELETE_RECORDS, 1, &body);
-    eye.i32();
-    let mut topics = eye.list(|eye| {
-        eye.string();
-        eye.list(|eye| {
-            eye.i32();
-            (eye.i64(), eye.i16())
+    let body = Encoder::default().i32(1).string(topic).i32(1).i32(index).i64(before).i32(30_000);
+    let mut decoder = wire.call(DELETE_RECORDS, 1, &body);
+    decoder.i32();
+    let mut topics = decoder.list(|decoder| {
+        decoder.string();
+        decoder.list(|decoder| {
+            decoder.i32();
+            (decoder.i64(), decoder.i16())
         })
     });
-    eye.end();
+    decoder.end();
     topics.remove(0).remove(0)
 }
 
 /// InitProducerId version 1 without a transactional id: (producer id, epoch).
 pub fn producer_id(wire: &mut Wire) -> (i64, i16) {
-    let mut eye = wire.call(INIT_PRODUCER_ID, 1, &Pen::default().null().i32(60_000));
-    eye.i32();
-    assert_eq!(eye.i16(), NONE);
-    let id = (eye.i64(), eye.i16());
-    eye.end();
+    let mut decoder = wire.call(INIT_PRODUCER_ID, 1, &Encoder::default().null().i32(60_000));
+    decoder.i32();
+    assert_eq!(decoder.i16(), NONE);
+    let id = (decoder.i64(), decoder.i16());
+    decoder.end();
     id
 }
 
@@ -371,15 +374,15 @@ pub fn create_topic(
     replicas: i16,
     check: bool,
 ) -> i16 {
-    let body = Pen::default().i32(1).string(name).i32(partitions).i16(replicas).i32(0).i32(0);
-    let mut eye = wire.call(CREATE_TOPICS, 4, &body.i32(30_000).i8(check.into()));
-    eye.i32();
-    let mut topics = eye.list(|eye| {
-        eye.string();
-        let error = eye.i16();
-        eye.string();
+    let body = Encoder::default().i32(1).string(name).i32(partitions).i16(replicas).i32(0).i32(0);
+    let mut decoder = wire.call(CREATE_TOPICS, 4, &body.i32(30_000).i8(check.into()));
+    decoder.i32();
+    let mut topics = decoder.list(|decoder| {
+        decoder.string();
+        let error = decoder.i16();
+        decoder.string();
         error
     });
-    eye.end();
+    decoder.end();
     topics.remove(0)
 }

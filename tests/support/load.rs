@@ -22,7 +22,7 @@ use super::wait;
 
 /// What the producer was told.
 #[derive(Default)]
-pub struct Told {
+pub struct Acknowledgements {
     /// (partition, offset) → number of the record
     pub acknowledged: BTreeMap<(i32, i64), u64>,
     pub failed: Vec<String>,
@@ -30,7 +30,7 @@ pub struct Told {
 
 #[derive(Clone, Default)]
 struct Answers {
-    told: Arc<Mutex<Told>>,
+    told: Arc<Mutex<Acknowledgements>>,
     count: Arc<AtomicUsize>,
 }
 
@@ -112,7 +112,7 @@ impl Load {
     }
 
     /// Stops writing and waits for the last answers.
-    pub fn finish(mut self) -> Told {
+    pub fn finish(mut self) -> Acknowledgements {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().unwrap();
         if let Some(process) = &mut self.process {
@@ -180,7 +180,7 @@ fn write(bootstrap: &str, topic: &str, partitions: i32, answers: &Answers, stop:
 }
 
 /// Reads the partitions and compares them with what the producer was told.
-pub fn verify(cluster: &Cluster, topic: &str, partitions: i32, told: &Told) -> usize {
+pub fn verify(cluster: &Cluster, topic: &str, partitions: i32, told: &Acknowledgements) -> usize {
     let mut total = 0;
     for partition in 0..partitions {
         let found = read_numbers(&cluster.bootstrap(), topic, partition);
@@ -193,7 +193,12 @@ pub fn verify(cluster: &Cluster, topic: &str, partitions: i32, told: &Told) -> u
 }
 
 /// What is wrong with a partition that holds the numbers `found`, at offsets from 0 on.
-fn judge(partition: i32, partitions: i32, found: &[u64], told: &Told) -> Option<String> {
+fn judge(
+    partition: i32,
+    partitions: i32,
+    found: &[u64],
+    told: &Acknowledgements,
+) -> Option<String> {
     for (offset, number) in found.iter().enumerate() {
         // Every number once, rising: no duplicate, no reordering, and no hole, because a producer
         // that gave up on a record would have been told.
@@ -214,7 +219,7 @@ fn judge(partition: i32, partitions: i32, found: &[u64], told: &Told) -> Option<
 
 #[test]
 fn the_judge_sees_loss_doubling_reordering_and_a_wrong_acknowledgement() {
-    let told = |acknowledged: &[(i64, u64)]| Told {
+    let told = |acknowledged: &[(i64, u64)]| Acknowledgements {
         acknowledged: acknowledged.iter().map(|(at, number)| ((1, *at), *number)).collect(),
         failed: Vec::new(),
     };

@@ -74,6 +74,19 @@ impl Process {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
+    /// Stops it, and waits until no thread of it runs: a signal is only asked for when `kill` returns.
+    pub fn pause(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.pid());
+        let stopped = |task: Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+            // The name before the state may hold anything, a bracket as well.
+            stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+        };
+        let all = || std::fs::read_dir(&tasks).unwrap().all(stopped).then_some(());
+        wait::until("every thread is stopped", Duration::from_secs(30), all);
+    }
+
     pub fn wait_exit(&mut self, what: &str, limit: Duration) -> ExitStatus {
         wait::until(what, limit, || self.ended())
     }

@@ -10,53 +10,53 @@ use std::time::Duration;
 
 /// Builds a body, field by field.
 #[derive(Clone, Default)]
-pub struct Pen(pub Vec<u8>);
+pub struct Encoder(pub Vec<u8>);
 
-impl Pen {
-    pub fn i8(mut self, value: i8) -> Pen {
+impl Encoder {
+    pub fn i8(mut self, value: i8) -> Encoder {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    pub fn i16(mut self, value: i16) -> Pen {
+    pub fn i16(mut self, value: i16) -> Encoder {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    pub fn i32(mut self, value: i32) -> Pen {
+    pub fn i32(mut self, value: i32) -> Encoder {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    pub fn i64(mut self, value: i64) -> Pen {
+    pub fn i64(mut self, value: i64) -> Encoder {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    pub fn string(self, value: &str) -> Pen {
-        let mut pen = self.i16(value.len() as i16);
-        pen.0.extend(value.as_bytes());
-        pen
+    pub fn string(self, value: &str) -> Encoder {
+        let mut encoder = self.i16(value.len() as i16);
+        encoder.0.extend(value.as_bytes());
+        encoder
     }
 
-    pub fn null(self) -> Pen {
+    pub fn null(self) -> Encoder {
         self.i16(-1)
     }
 
-    pub fn bytes(self, value: &[u8]) -> Pen {
-        let mut pen = self.i32(value.len() as i32);
-        pen.0.extend(value);
-        pen
+    pub fn bytes(self, value: &[u8]) -> Encoder {
+        let mut encoder = self.i32(value.len() as i32);
+        encoder.0.extend(value);
+        encoder
     }
 }
 
 /// Reads a body, field by field; panics with what is missing.
-pub struct Eye {
+pub struct Decoder {
     bytes: Vec<u8>,
     at: usize,
 }
 
-impl Eye {
+impl Decoder {
     fn take<const N: usize>(&mut self) -> [u8; N] {
         let part = self.bytes.get(self.at..self.at + N);
         let part = part.unwrap_or_else(|| panic!("ends at {}: {:x?}", self.at, self.bytes));
@@ -94,7 +94,7 @@ impl Eye {
     }
 
     /// An array: its length, then each element by `element`.
-    pub fn list<T>(&mut self, mut element: impl FnMut(&mut Eye) -> T) -> Vec<T> {
+    pub fn list<T>(&mut self, mut element: impl FnMut(&mut Decoder) -> T) -> Vec<T> {
         let count = self.i32();
         (0..count).map(|_| element(self)).collect()
     }
@@ -121,9 +121,9 @@ impl Wire {
     }
 
     /// Sends a request with a version 1 header; gives its correlation id.
-    pub fn send(&mut self, api: i16, version: i16, body: &Pen) -> i32 {
+    pub fn send(&mut self, api: i16, version: i16, body: &Encoder) -> i32 {
         self.correlation += 1;
-        let header = Pen::default().i16(api).i16(version).i32(self.correlation).string("wire");
+        let header = Encoder::default().i16(api).i16(version).i32(self.correlation).string("wire");
         let mut frame = ((header.0.len() + body.0.len()) as i32).to_be_bytes().to_vec();
         frame.extend(&header.0);
         frame.extend(&body.0);
@@ -132,20 +132,20 @@ impl Wire {
     }
 
     /// The next answer, with a version 0 header: its correlation id and body.
-    pub fn receive(&mut self) -> io::Result<(i32, Eye)> {
+    pub fn receive(&mut self) -> io::Result<(i32, Decoder)> {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length)?;
         let mut bytes = vec![0; i32::from_be_bytes(length) as usize];
         self.stream.read_exact(&mut bytes)?;
-        let mut eye = Eye { bytes, at: 0 };
-        Ok((eye.i32(), eye))
+        let mut decoder = Decoder { bytes, at: 0 };
+        Ok((decoder.i32(), decoder))
     }
 
-    pub fn call(&mut self, api: i16, version: i16, body: &Pen) -> Eye {
+    pub fn call(&mut self, api: i16, version: i16, body: &Encoder) -> Decoder {
         let sent = self.send(api, version, body);
-        let (correlation, eye) = self.receive().unwrap();
+        let (correlation, decoder) = self.receive().unwrap();
         assert_eq!(correlation, sent);
-        eye
+        decoder
     }
 
     /// True when the broker has closed the connection.
@@ -206,7 +206,7 @@ impl Batch {
             varint(&mut records, record.len() as i64);
             records.extend(record);
         }
-        let checked = Pen::default()
+        let checked = Encoder::default()
             .i16(self.attributes)
             .i32(count - 1 + self.delta_error)
             .i64(self.timestamp)
@@ -218,7 +218,7 @@ impl Batch {
         let mut checked = checked.0;
         checked.extend(records);
         let crc = crc32c::crc32c(&checked).wrapping_add(self.crc_error);
-        let head = Pen::default().i64(0).i32(checked.len() as i32 + 9).i32(-1).i8(self.magic);
+        let head = Encoder::default().i64(0).i32(checked.len() as i32 + 9).i32(-1).i8(self.magic);
         let mut bytes = head.i32(crc as i32).0;
         bytes.extend(checked);
         bytes

@@ -33,7 +33,7 @@ pub enum Judgement {
 }
 
 /// What is there to see at one moment.
-pub(super) struct Look<'a> {
+pub(super) struct Observation<'a> {
     /// The monotonic clock.
     pub(super) at_ms: i64,
     pub(super) wall_ms: i64,
@@ -54,7 +54,7 @@ pub(super) struct Judge {
 
 impl Judge {
     /// Returns the judgement, and how far the majority's clocks are ahead of this one.
-    pub(super) fn look(&mut self, look: &Look<'_>) -> (Judgement, Option<i64>) {
+    pub(super) fn look(&mut self, look: &Observation<'_>) -> (Judgement, Option<i64>) {
         let offset = look.wall_ms.saturating_sub(look.at_ms);
         let (judgement, majority_ms) = match look.brokers {
             1 => (self.alone(offset, look.at_ms), Some(0)),
@@ -96,9 +96,10 @@ fn compare(brokers: usize, others: &[(u64, i64)]) -> (Judgement, Option<i64>) {
     if brokers == 0 || agree < needed {
         return (Judgement::Unknown { agree, needed }, None);
     }
-    match agrees(&&0) {
-        true => (Judgement::Right, Some(median)),
-        false => (Judgement::Wrong { ahead_ms: median.saturating_neg() }, Some(median)),
+    if agrees(&&0) {
+        (Judgement::Right, Some(median))
+    } else {
+        (Judgement::Wrong { ahead_ms: median.saturating_neg() }, Some(median))
     }
 }
 
@@ -159,7 +160,7 @@ mod tests {
     /// Others by how far their clocks are ahead.
     fn among(brokers: usize, others: &[i64]) -> Judgement {
         let others: Vec<(u64, i64)> = (2..).zip(others.iter().copied()).collect();
-        let look = Look { at_ms: 5, wall_ms: 7, brokers, others: &others };
+        let look = Observation { at_ms: 5, wall_ms: 7, brokers, others: &others };
         Judge::default().look(&look).0
     }
 
@@ -196,7 +197,7 @@ mod tests {
             for _ in 0..seconds {
                 self.at_ms += 1000;
                 let wall_ms = 100 * DAY_MS + self.at_ms + self.ahead_ms;
-                let look = Look { at_ms: self.at_ms, wall_ms, brokers: 1, others: &[] };
+                let look = Observation { at_ms: self.at_ms, wall_ms, brokers: 1, others: &[] };
                 last = Some(self.judge.look(&look).0);
             }
             last.unwrap()

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     const GROUP: GroupId = GroupId(1);
-    const OPEN: Step = Step::Open { found: false };
+    const OPEN: Step = Step::Open { bootstrap: false };
 
     #[test]
     fn a_replica_is_opened_again_some_times_and_then_waits() {

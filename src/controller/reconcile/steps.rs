@@ -12,18 +12,18 @@ use crate::controller::Controller;
 use crate::metadata::{Image, PartitionInfo};
 use crate::partition::Replica;
 
-/// How long each less preferred replica waits longer for the group to be founded by another. Founding it
+/// How long each less preferred replica waits longer for the group to be bootstrapped by another. Bootstrapping it
 /// together is safe, but their elections would compete.
 const TURN: Duration = Duration::from_secs(1);
 
 /// What this broker has of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Held {
+pub(super) enum ReplicaState {
     Nothing,
     OnDisk,
-    /// `founded`: this broker did its part in the group's birth.
+    /// `bootstrapped`: this broker did its part in the group's birth.
     Open {
-        founded: bool,
+        bootstrapped: bool,
     },
 }
 
@@ -31,15 +31,15 @@ pub(super) enum Held {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Open {
-        found: bool,
+        bootstrap: bool,
     },
-    Found,
+    Bootstrap,
     Delete,
     /// It failed by itself.
     Close,
 }
 
-impl Held {
+impl ReplicaState {
     pub(super) fn is_open(self) -> bool {
         matches!(self, Self::Open { .. })
     }
@@ -49,23 +49,23 @@ pub(super) fn next_step(
     image: &Image,
     me: u64,
     group: GroupId,
-    held: Held,
+    held: ReplicaState,
     current: bool,
 ) -> Option<Step> {
     let Some((_, _, info)) = image.partition_of(group) else {
-        let gone = image.deleted(group) && held != Held::Nothing;
+        let gone = image.deleted(group) && held != ReplicaState::Nothing;
         return (gone && current).then_some(Step::Delete);
     };
     if !info.hosted_by(me) {
-        return (current && held != Held::Nothing).then_some(Step::Delete);
+        return (current && held != ReplicaState::Nothing).then_some(Step::Delete);
     }
-    let found = current && info.initial.contains(&me);
+    let bootstrap = current && info.initial.contains(&me);
     match held {
         // An empty replica is only right if it is meant to be one, which an old image cannot tell.
-        Held::Nothing => current.then_some(Step::Open { found }),
-        Held::OnDisk => Some(Step::Open { found }),
-        Held::Open { founded: false } if found => Some(Step::Found),
-        Held::Open { .. } => None,
+        ReplicaState::Nothing => current.then_some(Step::Open { bootstrap }),
+        ReplicaState::OnDisk => Some(Step::Open { bootstrap }),
+        ReplicaState::Open { bootstrapped: false } if bootstrap => Some(Step::Bootstrap),
+        ReplicaState::Open { .. } => None,
     }
 }
 
@@ -74,9 +74,9 @@ pub(super) fn take(
     controller: Arc<Controller>,
     image: &Image,
     group: GroupId,
-    held: Held,
+    held: ReplicaState,
     step: Step,
-) -> impl Future<Output = (GroupId, Held)> + Send + use<> {
+) -> impl Future<Output = (GroupId, ReplicaState)> + Send + use<> {
     let me = controller.node().id();
     let wanted = image.partition_of(group).map(|(topic, number, info)| {
         let replica = Replica {
@@ -90,16 +90,16 @@ pub(super) fn take(
     });
     async move {
         let after = match (step, wanted) {
-            (Step::Delete, _) => delete(&controller, group).await.then_some(Held::Nothing),
+            (Step::Delete, _) => delete(&controller, group).await.then_some(ReplicaState::Nothing),
             (Step::Close, _) => {
                 controller.partitions().close(group).await;
-                Some(Held::OnDisk)
+                Some(ReplicaState::OnDisk)
             }
-            (Step::Open { found }, Some((replica, info))) => {
-                open(&controller, replica, &info, me, found).await
+            (Step::Open { bootstrap }, Some((replica, info))) => {
+                open(&controller, replica, &info, me, bootstrap).await
             }
-            (Step::Found, Some((_, info))) => found_group(&controller, &info, me).await,
-            (Step::Open { .. } | Step::Found, None) => None,
+            (Step::Bootstrap, Some((_, info))) => bootstrap_group(&controller, &info, me).await,
+            (Step::Open { .. } | Step::Bootstrap, None) => None,
         };
         (group, after.unwrap_or(held))
     }
@@ -110,33 +110,37 @@ async fn open(
     replica: Replica,
     info: &PartitionInfo,
     me: u64,
-    found: bool,
-) -> Option<Held> {
+    bootstrap: bool,
+) -> Option<ReplicaState> {
     if let Err(error) = controller.partitions().open(replica).await {
         tracing::error!(group = info.group.0, %error, "replica does not open, trying again");
         return None;
     }
-    if found && let Some(held) = found_group(controller, info, me).await {
+    if bootstrap && let Some(held) = bootstrap_group(controller, info, me).await {
         return Some(held);
     }
-    Some(Held::Open { founded: false })
+    Some(ReplicaState::Open { bootstrapped: false })
 }
 
-/// Founds the group, or sees that another replica did.
-async fn found_group(controller: &Controller, info: &PartitionInfo, me: u64) -> Option<Held> {
+/// Bootstraps the group, or sees that another replica did.
+async fn bootstrap_group(
+    controller: &Controller,
+    info: &PartitionInfo,
+    me: u64,
+) -> Option<ReplicaState> {
     let partition = controller.partitions().get(info.group)?;
     let turn = info.initial.iter().position(|broker| *broker == me)?;
     let patience = TURN * u32::try_from(turn).unwrap_or(u32::MAX);
     let mut leadership = partition.group().leadership();
     let led = timeout(patience, leadership.wait_for(|it| it.leader.is_some())).await;
     if led.is_ok_and(|led| led.is_ok()) {
-        return Some(Held::Open { founded: true });
+        return Some(ReplicaState::Open { bootstrapped: true });
     }
     let voters: BTreeSet<u64> = info.initial.iter().copied().collect();
     match partition.group().initialize(voters).await {
-        Ok(()) => Some(Held::Open { founded: true }),
+        Ok(()) => Some(ReplicaState::Open { bootstrapped: true }),
         Err(error) => {
-            tracing::info!(group = info.group.0, %error, "group not founded, trying again");
+            tracing::info!(group = info.group.0, %error, "group not bootstrapped, trying again");
             None
         }
     }

@@ -14,7 +14,7 @@ use crate::record::{BatchBuilder, Limits, TimestampRule, check};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A broker of one, without its faces: what the driver works with is real.
+/// A broker of one, without its interfaces: what the driver works with is real.
 struct Alone {
     controller: Arc<Controller>,
     db: Arc<Db>,

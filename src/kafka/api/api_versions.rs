@@ -3,22 +3,27 @@
 //! The one request that is answered in every version: to one from the future goes the answer of version 0 with
 //! error 35 and the whole table, so that the client can choose again without reconnecting. The answer's header
 //! has no tagged fields in any version, for the client cannot know yet what this broker speaks.
+//!
+//! | since version | what is new |
+//! |---|---|
+//! | 3 | flexible; the client's name and version (KIP-511), features (KIP-584) |
+//! | 4 | features that begin at level 0 (KIP-1022) |
 
 use std::sync::Arc;
 
 use kafka_wire::api_versions_response::ApiVersion;
 use kafka_wire::{ApiVersionsRequest, ApiVersionsResponse};
 
+use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
-use crate::kafka::face::Face;
-use crate::kafka::frame::Call;
+use crate::kafka::server::KafkaServer;
 use crate::kafka::table::TABLE;
 
 /// The version from which clients name their software.
 const NAMED_FROM: i16 = 3;
 
 pub(in crate::kafka) async fn handle(
-    _: Arc<Face>,
+    _: Arc<KafkaServer>,
     call: Call,
     request: ApiVersionsRequest,
 ) -> ApiVersionsResponse {
@@ -49,7 +54,7 @@ fn served() -> Vec<ApiVersion> {
         row.max_version = api.max;
         row
     };
-    TABLE.iter().map(row).collect()
+    TABLE.iter().map(|it| row(&it.api)).collect()
 }
 
 /// Letters, digits, dots and hyphens, the last two not at an end: what may go into logs and metrics.

@@ -1,5 +1,10 @@
 //! CreatePartitions (key 37), versions 0–3: adds partitions to topics. Every topic asked for has a row in the answer; one
 //! that is named twice is refused, as in Kafka, for the two may not say the same.
+//!
+//! | since version | what is new |
+//! |---|---|
+//! | 2 | flexible (KIP-482) |
+//! | 3 | quotas on changes (KIP-599), of which there are none here |
 
 use std::sync::Arc;
 
@@ -9,13 +14,13 @@ use kafka_wire::{CreatePartitionsRequest, CreatePartitionsResponse};
 
 use super::create_topics::{broker_ids, named_twice};
 use super::{change_wait_of, repeated};
+use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
-use crate::kafka::face::Face;
-use crate::kafka::frame::Call;
+use crate::kafka::server::KafkaServer;
 use crate::metadata::{AdminError, NewPartitions};
 
 pub(in crate::kafka) async fn handle(
-    face: Arc<Face>,
+    server: Arc<KafkaServer>,
     call: Call,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
@@ -23,14 +28,15 @@ pub(in crate::kafka) async fn handle(
     let mut wanted = Vec::new();
     let mut rows = Vec::new();
     for topic in request.topics {
-        let refused = match repeated.contains(&topic.name) {
-            true => Some(named_twice()),
-            false => new_partitions(&topic).map(|topic| wanted.push(topic)).err(),
+        let refused = if repeated.contains(&topic.name) {
+            Some(named_twice())
+        } else {
+            new_partitions(&topic).map(|topic| wanted.push(topic)).err()
         };
         rows.push((topic.name, refused));
     }
     let timeout = change_wait_of(request.timeout_ms);
-    let controller = &face.context.controller;
+    let controller = &server.context.controller;
     let created = controller.create_partitions(wanted, request.validate_only, timeout).await;
     let mut created = created.into_iter();
     let mut answer = CreatePartitionsResponse::default();

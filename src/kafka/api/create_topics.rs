@@ -2,6 +2,13 @@
 //!
 //! The answer comes when this broker's own image shows the topic, so the client may go on with it here at once.
 //! Configs that are not enforced are refused, not stored and ignored.
+//!
+//! | since version | what is new |
+//! |---|---|
+//! | 4 | defaults for partitions and replicas (KIP-464) |
+//! | 5 | flexible; the answer lists the configs (KIP-525) |
+//! | 6 | quotas on changes (KIP-599), of which there are none here |
+//! | 7 | the ids of new topics (KIP-516) |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,9 +21,9 @@ use kafka_wire_core::Uuid as WireUuid;
 use super::describe_configs::topic_configs;
 use super::{change_wait_of, repeated};
 use crate::controller::PARTITIONS_AT_ONCE;
+use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
-use crate::kafka::face::Face;
-use crate::kafka::frame::Call;
+use crate::kafka::server::KafkaServer;
 use crate::metadata::{AdminError, NewTopic, Topic, quote};
 
 /// The version from which -1 stands for the broker's default (KIP-464).
@@ -29,7 +36,7 @@ const DESCRIBED_BYTES: usize = 6 * 1024;
 const REFUSED_BYTES: usize = 512;
 
 pub(in crate::kafka) async fn handle(
-    face: Arc<Face>,
+    server: Arc<KafkaServer>,
     call: Call,
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
@@ -38,15 +45,16 @@ pub(in crate::kafka) async fn handle(
     let mut outcomes: Vec<Option<Result<Arc<Topic>, AdminError>>> = Vec::new();
     let mut wanted = Vec::new();
     for topic in request.topics {
-        let outcome = match repeated.contains(&topic.name) {
-            true => Some(named_twice()),
-            false => new_topic(&topic, call.version).map(|topic| wanted.push(topic)).err(),
+        let outcome = if repeated.contains(&topic.name) {
+            Some(named_twice())
+        } else {
+            new_topic(&topic, call.version).map(|topic| wanted.push(topic)).err()
         };
         names.push(topic.name);
         outcomes.push(outcome.map(Err));
     }
     let timeout = change_wait_of(request.timeout_ms);
-    let controller = &face.context.controller;
+    let controller = &server.context.controller;
     let mut created =
         controller.create_topics(wanted, request.validate_only, timeout).await.into_iter();
     let mut answer = CreateTopicsResponse::default();
@@ -60,7 +68,7 @@ pub(in crate::kafka) async fn handle(
 }
 
 /// Returns about how many bytes the answer takes while it is made.
-pub(in crate::kafka) fn weigh(_: &Face, _: i16, request: &CreateTopicsRequest) -> usize {
+pub(in crate::kafka) fn weigh(_: &KafkaServer, _: i16, request: &CreateTopicsRequest) -> usize {
     let described = request.topics.len().min(PARTITIONS_AT_ONCE);
     described * DESCRIBED_BYTES + request.topics.len() * REFUSED_BYTES
 }
@@ -148,7 +156,7 @@ fn row(outcome: Result<Arc<Topic>, AdminError>, call: &Call) -> CreatableTopicRe
     row
 }
 
-fn config_row(of: super::describe_configs::Shown) -> CreatableTopicConfigs {
+fn config_row(of: super::describe_configs::ConfigRow) -> CreatableTopicConfigs {
     let mut row = CreatableTopicConfigs::default();
     row.name = of.name.into();
     row.value = Some(of.value.into());

@@ -2,6 +2,10 @@
 //!
 //! The answer is the new log start, committed by a majority: whoever leads next will not show the records either.
 //! A partition that is named twice is refused: the two may not say the same, and what is deleted does not come back.
+//!
+//! | since version | what is new |
+//! |---|---|
+//! | 2 | flexible (KIP-482) |
 
 use std::sync::Arc;
 
@@ -13,32 +17,35 @@ use kafka_wire_core::StrBytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::{change_wait_of, repeated};
+use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
-use crate::kafka::face::Face;
-use crate::kafka::frame::Call;
 use crate::kafka::route::{self, Leaders};
+use crate::kafka::server::KafkaServer;
 use crate::partition::Partition;
 
 pub(in crate::kafka) async fn handle(
-    face: Arc<Face>,
+    server: Arc<KafkaServer>,
     call: Call,
     request: DeleteRecordsRequest,
 ) -> DeleteRecordsResponse {
     let deadline = Instant::now() + change_wait_of(request.timeout_ms);
-    let image = face.context.metadata.image();
+    let image = server.context.metadata.image();
     let name = |(topic, wanted): Named<'_>| (topic.clone(), wanted.partition_index);
     let repeated = repeated(named(&request).map(name));
-    let found = |wanted: Named<'_>| match repeated.contains(&name(wanted)) {
-        true => Err(ErrorCode::InvalidRequest),
-        false => route::find(&image, wanted.0, wanted.1.partition_index),
+    let found = |wanted: Named<'_>| {
+        if repeated.contains(&name(wanted)) {
+            Err(ErrorCode::InvalidRequest)
+        } else {
+            route::find(&image, wanted.0, wanted.1.partition_index)
+        }
     };
     let infos: Vec<_> = named(&request).filter_map(|wanted| found(wanted).ok()).collect();
-    let leaders = Leaders::of(&face, &infos, route::ready_by(Some(deadline))).await;
+    let leaders = Leaders::of(&server, &infos, route::ready_by(Some(deadline))).await;
     let mut rows = Vec::new();
     let mut led = Vec::new();
     for wanted in named(&request) {
         let leader = found(wanted)
-            .and_then(|info| leaders.get(&face, info, -1).map_err(|refused| refused.code));
+            .and_then(|info| leaders.get(&server, info, -1).map_err(|refused| refused.code));
         rows.push(leader.map(|leader| led.push((leader.partition, wanted.1.offset))));
     }
     // All at the same time: those that have no majority would else use up the time of the others.

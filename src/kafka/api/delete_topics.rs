@@ -2,6 +2,13 @@
 //!
 //! What is deleted does not come back, so a request that is not clear deletes nothing: a topic given by name and id
 //! at once, or more than once in whatever way, is refused.
+//!
+//! | since version | what is new |
+//! |---|---|
+//! | 3 | deletion may be disabled (KIP-322); here it never is |
+//! | 4 | flexible (KIP-482) |
+//! | 5 | a message (KIP-599) |
+//! | 6 | topics by id (KIP-516) |
 
 use std::sync::Arc;
 
@@ -13,20 +20,20 @@ use uuid::Uuid;
 use super::create_topics::named_twice;
 use super::{change_wait_of, repeated};
 use crate::controller::TopicRef;
+use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
-use crate::kafka::face::Face;
-use crate::kafka::frame::Call;
+use crate::kafka::server::KafkaServer;
 use crate::metadata::{AdminError, Image};
 
 /// The version from which topics may be named by id and the list has another form.
 const IDS_FROM: i16 = 6;
 
 pub(in crate::kafka) async fn handle(
-    face: Arc<Face>,
+    server: Arc<KafkaServer>,
     call: Call,
     request: DeleteTopicsRequest,
 ) -> DeleteTopicsResponse {
-    let image = face.context.metadata.image();
+    let image = server.context.metadata.image();
     let asked = asked_of(request.topics, request.topic_names, call.version);
     let refs: Vec<_> = asked.iter().map(named).collect();
     let repeated = repeated(refs.iter().flatten().map(|topic| one(topic, &image)));
@@ -43,7 +50,7 @@ pub(in crate::kafka) async fn handle(
         });
     }
     let timeout = change_wait_of(request.timeout_ms);
-    let outcomes = face.context.controller.delete_topics(wanted, timeout).await;
+    let outcomes = server.context.controller.delete_topics(wanted, timeout).await;
     let mut outcomes = outcomes.into_iter();
     let row = |(asked, refused): (DeleteTopicState, Option<AdminError>)| {
         let error = match refused {

@@ -2,6 +2,11 @@
 //!
 //! Every broker forwards what only the metadata leader may decide, so any could be named as controller; the
 //! metadata leader is named when known, as it saves the detour.
+//!
+//! | since version | what is new |
+//! |---|---|
+//! | 1 | which kind of endpoints is asked for (KIP-919) |
+//! | 2 | brokers that are fenced (KIP-1073) |
 
 use std::sync::Arc;
 
@@ -9,16 +14,16 @@ use kafka_wire::describe_cluster_response::DescribeClusterBroker;
 use kafka_wire::{DescribeClusterRequest, DescribeClusterResponse};
 
 use super::metadata::controller_id;
+use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
-use crate::kafka::face::{Face, broker_id};
-use crate::kafka::frame::Call;
+use crate::kafka::server::{KafkaServer, broker_id};
 use crate::metadata::cluster_id_text;
 
 /// The endpoints that clients use; 2 would be those of controllers, which this cluster does not have (KIP-919).
 const BROKERS: i8 = 1;
 
 pub(in crate::kafka) async fn handle(
-    face: Arc<Face>,
+    server: Arc<KafkaServer>,
     call: Call,
     request: DescribeClusterRequest,
 ) -> DescribeClusterResponse {
@@ -28,9 +33,9 @@ pub(in crate::kafka) async fn handle(
         answer.error_message = Some("only brokers can be described".into());
         return answer;
     }
-    let image = face.context.metadata.image();
+    let image = server.context.metadata.image();
     answer.cluster_id = cluster_id_text(image.cluster_id).into();
-    answer.controller_id = controller_id(&face, &image);
+    answer.controller_id = controller_id(&server, &image);
     let shown = image.brokers.values().filter(|it| request.include_fenced_brokers || !it.fenced);
     answer.brokers = shown
         .map(|broker| {

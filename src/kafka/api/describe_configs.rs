@@ -3,6 +3,12 @@
 //! Tools read everything, change one value and write everything back, so every config known is listed with its
 //! value in force and where it comes from. A list of names restricts the answer; null means all, an empty list none.
 //! A broker's settings are listed under Kafka's names where Kafka has the like; they are read only here.
+//!
+//! | since version | what is new |
+//! |---|---|
+//! | 1 | where a value comes from (KIP-226) |
+//! | 3 | types and documentation (KIP-569) |
+//! | 4 | flexible (KIP-482) |
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,9 +21,9 @@ use kafka_wire::{DescribeConfigsRequest, DescribeConfigsResponse};
 use kafka_wire_core::StrBytes;
 
 use crate::config::Config;
+use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
-use crate::kafka::face::Face;
-use crate::kafka::frame::Call;
+use crate::kafka::server::KafkaServer;
 use crate::metadata::{ConfigKind, TOPIC_CONFIGS, TopicConfigs};
 
 const TOPIC: i8 = 2;
@@ -43,7 +49,7 @@ const TYPES_FROM: i16 = 3;
 
 /// One config with the value in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Shown {
+pub(super) struct ConfigRow {
     pub(super) name: &'static str,
     pub(super) value: String,
     pub(super) default: Option<&'static str>,
@@ -54,7 +60,7 @@ pub(super) struct Shown {
 }
 
 pub(in crate::kafka) async fn handle(
-    face: Arc<Face>,
+    server: Arc<KafkaServer>,
     call: Call,
     request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
@@ -62,7 +68,7 @@ pub(in crate::kafka) async fn handle(
     for resource in distinct(request.resources) {
         let mut result = DescribeConfigsResult::default();
         result.resource_type = resource.resource_type;
-        match shown(&face, &resource) {
+        match shown(&server, &resource) {
             Ok(configs) => {
                 let row =
                     |of| row(of, &call, request.include_synonyms, request.include_documentation);
@@ -81,7 +87,7 @@ pub(in crate::kafka) async fn handle(
 }
 
 /// Returns about how many bytes the answer takes while it is made.
-pub(in crate::kafka) fn weigh(_: &Face, _: i16, request: &DescribeConfigsRequest) -> usize {
+pub(in crate::kafka) fn weigh(_: &KafkaServer, _: i16, request: &DescribeConfigsRequest) -> usize {
     request.resources.len().saturating_mul(RESOURCE_BYTES)
 }
 
@@ -96,10 +102,10 @@ fn distinct(
 }
 
 /// Returns every config of a topic with its value in force.
-pub(super) fn topic_configs(configs: &TopicConfigs) -> impl Iterator<Item = Shown> {
+pub(super) fn topic_configs(configs: &TopicConfigs) -> impl Iterator<Item = ConfigRow> {
     TOPIC_CONFIGS.iter().map(|entry| {
         let explicit = configs.explicit().get(entry.name);
-        Shown {
+        ConfigRow {
             name: entry.name,
             value: explicit.cloned().unwrap_or_else(|| entry.default.to_owned()),
             default: Some(entry.default),
@@ -117,13 +123,13 @@ fn is_wanted(resource: &DescribeConfigsResource, name: &str) -> bool {
 }
 
 fn shown(
-    face: &Face,
+    server: &KafkaServer,
     resource: &DescribeConfigsResource,
-) -> Result<Vec<Shown>, (ErrorCode, String)> {
+) -> Result<Vec<ConfigRow>, (ErrorCode, String)> {
     let name = resource.resource_name.as_str();
     match resource.resource_type {
         TOPIC => {
-            let image = face.context.metadata.image();
+            let image = server.context.metadata.image();
             let topic = image.topic(name).ok_or_else(|| {
                 (ErrorCode::UnknownTopicOrPartition, format!("there is no topic {name}"))
             })?;
@@ -131,11 +137,11 @@ fn shown(
         }
         // An empty name asks for the cluster-wide dynamic settings, which are none.
         BROKER if name.is_empty() => Ok(Vec::new()),
-        BROKER if name == face.node_id().to_string() => {
-            Ok(broker_configs(&face.in_force(), face.node_id()))
+        BROKER if name == server.node_id().to_string() => {
+            Ok(broker_configs(&server.in_force(), server.node_id()))
         }
         BROKER => {
-            let message = format!("this is broker {}, ask broker {name} itself", face.node_id());
+            let message = format!("this is broker {}, ask broker {name} itself", server.node_id());
             Err((ErrorCode::InvalidRequest, message))
         }
         other => {
@@ -224,8 +230,8 @@ const BROKER_CONFIGS: &[BrokerConfig] = &[
 
 type BrokerConfig = (&'static str, ConfigKind, &'static str, fn(&Config, i32) -> String);
 
-fn broker_configs(config: &Config, id: i32) -> Vec<Shown> {
-    let show = |(name, kind, doc, value): &BrokerConfig| Shown {
+fn broker_configs(config: &Config, id: i32) -> Vec<ConfigRow> {
+    let show = |(name, kind, doc, value): &BrokerConfig| ConfigRow {
         name,
         value: value(config, id),
         default: None,
@@ -238,7 +244,7 @@ fn broker_configs(config: &Config, id: i32) -> Vec<Shown> {
 }
 
 fn row(
-    of: Shown,
+    of: ConfigRow,
     call: &Call,
     synonyms: bool,
     documentation: bool,
@@ -285,7 +291,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::kafka::frame::encode;
+    use crate::kafka::codec::encode;
     use crate::kafka::table;
 
     /// What is in memory of a row beyond the row itself.
@@ -304,7 +310,7 @@ mod tests {
             "cleanup.policy" => "delete",
             _ => "9223372036854775807",
         };
-        let mut topic: Vec<Shown> = topic_configs(&TopicConfigs::default()).collect();
+        let mut topic: Vec<ConfigRow> = topic_configs(&TopicConfigs::default()).collect();
         for shown in &mut topic {
             (shown.value, shown.source) = (longest(shown.name).to_owned(), SOURCE_TOPIC);
         }
@@ -312,7 +318,7 @@ mod tests {
         let host = "h".repeat(255);
         broker[0].value = format!("PLAINTEXT://{host}:65535");
         let call = Call {
-            api: table::find(32).unwrap(),
+            api: &table::find(32).unwrap().api,
             version: 4,
             correlation: 1,
             client: None,
@@ -330,9 +336,9 @@ mod tests {
         for shown in topic.into_iter().chain(broker) {
             let name = shown.name;
             let row = row(shown, &call, true, true);
-            let kept = size_of::<DescribeConfigsResourceResult>() + heap(&row);
             // A vector that grows has room for twice as many.
-            let taken = 2 * kept + answer_of(vec![row]) - none;
+            let kept = 2 * size_of::<DescribeConfigsResourceResult>() + heap(&row);
+            let taken = kept + answer_of(vec![row]) - none;
             assert!(taken <= ROW_BYTES, "{name}: {taken}");
         }
     }
@@ -341,7 +347,7 @@ mod tests {
     fn a_topic_shows_every_config_and_where_it_comes_from() {
         let explicit = BTreeMap::from([("retention.ms".to_owned(), "5000".to_owned())]);
         let configs = TopicConfigs::new(explicit, 3).unwrap();
-        let shown: Vec<Shown> = topic_configs(&configs).collect();
+        let shown: Vec<ConfigRow> = topic_configs(&configs).collect();
         assert_eq!(shown.len(), TOPIC_CONFIGS.len());
         let find = |name| shown.iter().find(|it| it.name == name).unwrap();
         assert_eq!(

@@ -7,6 +7,21 @@
 //!
 //! Sizes are soft as in Kafka: the first partition with records gives its first batch whole, whatever its size;
 //! batches are never cut. Nothing at or above the high watermark is returned, and only by the leader.
+//!
+//! | since version | what is new |
+//! |---|---|
+//! | 5 | log starts (KIP-107) |
+//! | 7 | sessions (KIP-227) |
+//! | 9 | the leader epoch a consumer believes in (KIP-320) |
+//! | 10 | zstd (KIP-110) |
+//! | 11 | the reader's rack (KIP-392), which is not used: only leaders serve |
+//! | 12 | flexible (KIP-482), the epoch last fetched and where logs part (KIP-595) |
+//! | 13 | topics by id (KIP-516) |
+//! | 14 | tiered storage (KIP-405), of which there is none here |
+//! | 15 | replicas say who they are (KIP-903); they do not fetch here |
+//! | 16 | who leads instead (KIP-951) |
+//! | 17 | directories of replicas (KIP-853), not used |
+//! | 18 | the high watermark a replica knows (KIP-1166), not used |
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,20 +33,22 @@ use kafka_wire::{FetchRequest, FetchResponse};
 use kafka_wire_core::Decoder;
 use tokio::time::Instant;
 
-use crate::kafka::connection::{Answer, Closed};
+use crate::kafka::answer::Accepted;
+use crate::kafka::answer::{Answer, Closed};
+use crate::kafka::call::Call;
+use crate::kafka::codec::{self, FrameError};
 use crate::kafka::error::ErrorCode;
-use crate::kafka::face::Face;
-use crate::kafka::frame::{self, Call, FrameError};
-use crate::kafka::route::{self, PartitionKey, TopicKey};
-use crate::kafka::sessions::{self, Plan, Wanted};
-use crate::kafka::table::Accepted;
+use crate::kafka::keys::{PartitionKey, TopicKey};
+use crate::kafka::route;
+use crate::kafka::server::KafkaServer;
+use crate::kafka::sessions::{self, PartitionFetch, Plan};
 use crate::metadata::Leader;
 
 mod encode;
 mod look;
 mod wait;
 
-use look::{Look, Seen};
+use look::{PartitionRead, ReadPass};
 
 /// The version from which sessions exist.
 const SESSIONS_FROM: i16 = 7;
@@ -46,7 +63,7 @@ const PLANNED_BYTES: usize = 400;
 
 /// What a fetch asks for, apart from its partitions.
 #[derive(Clone, Copy, Debug)]
-struct Terms {
+struct FetchOptions {
     version: i16,
     bytes_min: usize,
     bytes_max: usize,
@@ -55,43 +72,48 @@ struct Terms {
 }
 
 pub(in crate::kafka) async fn begin(
-    face: Arc<Face>,
+    server: Arc<KafkaServer>,
     call: Call,
     mut body: Decoder,
 ) -> Result<Accepted, Closed> {
     let (request, held) =
-        frame::decode::<FetchRequest>(&mut body, call.version).map_err(FrameError::from)?;
-    Ok(Accepted { work: Box::pin(fetch(face, call, request)), held })
+        codec::decode::<FetchRequest>(&mut body, call.version).map_err(FrameError::from)?;
+    Ok(Accepted { work: Box::pin(fetch(server, call, request)), held })
 }
 
-async fn fetch(face: Arc<Face>, call: Call, request: FetchRequest) -> Result<Answer, Closed> {
-    let terms = Terms {
+async fn fetch(
+    server: Arc<KafkaServer>,
+    call: Call,
+    request: FetchRequest,
+) -> Result<Answer, Closed> {
+    let terms = FetchOptions {
         version: call.version,
         bytes_min: usize::try_from(request.min_bytes).unwrap_or(0),
-        bytes_max: usize::try_from(request.max_bytes).unwrap_or(0).min(face.fetch_bytes_max()),
-        deadline: Instant::now() + wait_of(&face, request.max_wait_ms),
+        bytes_max: usize::try_from(request.max_bytes).unwrap_or(0).min(server.fetch_bytes_max()),
+        deadline: Instant::now() + wait_of(&server, request.max_wait_ms),
         read_committed: request.isolation_level == READ_COMMITTED,
     };
     // A few bytes may ask for all that a session has.
-    let known = face.sessions.partitions_of(request.session_id);
-    let _plan_room = face.plan_room(known.saturating_mul(PLANNED_BYTES)).await;
-    let plan = match face.sessions.begin(session_request(request, call.version), millis(&face)) {
+    let known = server.sessions.partitions_of(request.session_id);
+    let _plan_room = server.plan_permit(known.saturating_mul(PLANNED_BYTES)).await;
+    let plan = match server.sessions.begin(session_request(request, call.version), millis(&server))
+    {
         Ok(plan) => plan,
         Err(code) => {
             let mut answer = FetchResponse::default();
             answer.error_code = code.count(&call);
-            return Ok(Answer::of(frame::encode(&call, &answer)?));
+            return Ok(Answer::of(codec::encode(&call, &answer)?));
         }
     };
-    let mut look = wait::until_enough(&face, &plan, &terms).await;
-    let room = look.room.take();
-    let frame = encode::pieces(&call, answer(&face, &call, &plan, look, &terms))?;
-    Ok(Answer::in_pieces(frame, room))
+    let mut look = wait::until_enough(&server, &plan, &terms).await;
+    let permit = look.permit.take();
+    let frame = encode::pieces(&call, answer(&server, &call, &plan, look, &terms))?;
+    Ok(Answer::in_pieces(frame, permit))
 }
 
-fn wait_of(face: &Face, max_wait_ms: i32) -> Duration {
+fn wait_of(server: &KafkaServer, max_wait_ms: i32) -> Duration {
     super::wait_of(max_wait_ms)
-        .min(Duration::from_millis(face.context.config.kafka.fetch_wait_ms_max))
+        .min(Duration::from_millis(server.context.config.kafka.fetch_wait_ms_max))
 }
 
 fn session_request(request: FetchRequest, version: i16) -> sessions::Request {
@@ -100,7 +122,7 @@ fn session_request(request: FetchRequest, version: i16) -> sessions::Request {
     for topic in request.topics {
         let key = TopicKey::of(by_topic_id, &topic.topic, topic.topic_id);
         wanted.extend(topic.partitions.iter().map(|partition| {
-            let wanted = Wanted {
+            let wanted = PartitionFetch {
                 offset: partition.fetch_offset,
                 bytes_max: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
                 leader_epoch: partition.current_leader_epoch,
@@ -116,18 +138,19 @@ fn session_request(request: FetchRequest, version: i16) -> sessions::Request {
         forgotten.extend(keys);
     }
     // Before sessions existed every fetch was complete and left nothing behind.
-    let (id, epoch) = match version >= SESSIONS_FROM {
-        true => (request.session_id, request.session_epoch),
-        false => (0, -1),
+    let (id, epoch) = if version >= SESSIONS_FROM {
+        (request.session_id, request.session_epoch)
+    } else {
+        (0, -1)
     };
     let wanted = once(wanted);
     sessions::Request { id, epoch, by_topic_id, wanted, forgotten }
 }
 
 /// Each partition once, as it is named last: so Kafka takes a request that names one twice.
-fn once(wanted: Vec<(PartitionKey, Wanted)>) -> Vec<(PartitionKey, Wanted)> {
+fn once(wanted: Vec<(PartitionKey, PartitionFetch)>) -> Vec<(PartitionKey, PartitionFetch)> {
     let mut places: HashMap<PartitionKey, usize> = HashMap::with_capacity(wanted.len());
-    let mut once: Vec<(PartitionKey, Wanted)> = Vec::with_capacity(wanted.len());
+    let mut once: Vec<(PartitionKey, PartitionFetch)> = Vec::with_capacity(wanted.len());
     for (key, wanted) in wanted {
         match places.entry(key) {
             Entry::Occupied(place) => once[*place.get()].1 = wanted,
@@ -140,9 +163,15 @@ fn once(wanted: Vec<(PartitionKey, Wanted)>) -> Vec<(PartitionKey, Wanted)> {
     once
 }
 
-fn answer(face: &Face, call: &Call, plan: &Plan, look: Look, terms: &Terms) -> FetchResponse {
-    let outcomes: Vec<_> = look.seen.iter().map(Seen::outcome).collect();
-    let finished = plan.finish(&face.sessions, &outcomes, millis(face));
+fn answer(
+    server: &KafkaServer,
+    call: &Call,
+    plan: &Plan,
+    look: ReadPass,
+    terms: &FetchOptions,
+) -> FetchResponse {
+    let outcomes: Vec<_> = look.seen.iter().map(PartitionRead::outcome).collect();
+    let finished = plan.finish(&server.sessions, &outcomes, millis(server));
     let mut answer = FetchResponse::default();
     if call.version >= SESSIONS_FROM {
         answer.session_id = finished.id;
@@ -158,7 +187,7 @@ fn answer(face: &Face, call: &Call, plan: &Plan, look: Look, terms: &Terms) -> F
         }
     }
     if call.version >= ENDPOINTS_FROM && !leaders.is_empty() {
-        let image = face.context.metadata.image();
+        let image = server.context.metadata.image();
         let endpoints = route::endpoints(&image, leaders.into_iter());
         answer.node_endpoints = endpoints.into_iter().map(endpoint).collect();
     }
@@ -182,7 +211,7 @@ fn is_topic(row: &FetchableTopicResponse, key: &TopicKey) -> bool {
     }
 }
 
-fn row(index: i32, seen: Seen, call: &Call, terms: &Terms) -> PartitionData {
+fn row(index: i32, seen: PartitionRead, call: &Call, terms: &FetchOptions) -> PartitionData {
     let mut row = PartitionData::default();
     row.partition_index = index;
     // Zero bytes, not null: librdkafka takes null for a broken message set.
@@ -194,15 +223,15 @@ fn row(index: i32, seen: Seen, call: &Call, terms: &Terms) -> PartitionData {
     // Without transactions nothing is open, and what is committed is stable.
     row.last_stable_offset = told.high_watermark;
     match seen {
-        Seen::Records(records) => row.records = Some(records.bytes),
-        Seen::Diverged { epoch, end_offset, .. } => {
+        PartitionRead::Records(records) => row.records = Some(records.bytes),
+        PartitionRead::Diverged { epoch, end_offset, .. } => {
             row.diverging_epoch.epoch = epoch;
             row.diverging_epoch.end_offset = end_offset;
         }
-        Seen::Refused(refused) => {
+        PartitionRead::Refused(refused) => {
             row.error_code = refused.code.count(call);
             if let Some(leader) = refused.leader.filter(|_| call.version >= LEADERS_FROM) {
-                row.current_leader.leader_id = crate::kafka::face::broker_id(leader.id);
+                row.current_leader.leader_id = crate::kafka::server::broker_id(leader.id);
                 row.current_leader.leader_epoch = leader.epoch;
             }
         }
@@ -220,38 +249,40 @@ fn endpoint(of: route::Endpoint) -> NodeEndpoint {
 }
 
 /// A clock for sessions that never goes back.
-fn millis(face: &Face) -> u64 {
-    u64::try_from(face.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+fn millis(server: &KafkaServer) -> u64 {
+    u64::try_from(server.started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Seen {
+impl PartitionRead {
     fn leader(&self) -> Option<Leader> {
         match self {
-            Seen::Refused(refused) => refused.leader,
-            Seen::Records(_) | Seen::Diverged { .. } => None,
+            PartitionRead::Refused(refused) => refused.leader,
+            PartitionRead::Records(_) | PartitionRead::Diverged { .. } => None,
         }
     }
 
     /// What the session remembers of this answer.
     fn outcome(&self) -> sessions::Outcome {
         let (high_watermark, log_start) = match self {
-            Seen::Records(records) => (records.high_watermark, records.log_start),
-            Seen::Diverged { high_watermark, log_start, .. } => (*high_watermark, *log_start),
-            Seen::Refused(_) => (-1, -1),
+            PartitionRead::Records(records) => (records.high_watermark, records.log_start),
+            PartitionRead::Diverged { high_watermark, log_start, .. } => {
+                (*high_watermark, *log_start)
+            }
+            PartitionRead::Refused(_) => (-1, -1),
         };
         sessions::Outcome {
-            failed: matches!(self, Seen::Refused(_)),
-            has_records: matches!(self, Seen::Records(records) if !records.bytes.is_empty()),
+            failed: matches!(self, PartitionRead::Refused(_)),
+            has_records: matches!(self, PartitionRead::Records(records) if !records.bytes.is_empty()),
             high_watermark,
             log_start,
-            notable: matches!(self, Seen::Diverged { .. }),
+            notable: matches!(self, PartitionRead::Diverged { .. }),
         }
     }
 }
 
-impl From<ErrorCode> for Seen {
-    fn from(code: ErrorCode) -> Seen {
-        Seen::Refused(code.into())
+impl From<ErrorCode> for PartitionRead {
+    fn from(code: ErrorCode) -> PartitionRead {
+        PartitionRead::Refused(code.into())
     }
 }
 

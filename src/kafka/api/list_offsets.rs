@@ -5,6 +5,18 @@
 //! goes back makes consumers start over (KIP-207). One that was deposed unheard would answer from the past, so every
 //! answer waits for a majority to confirm the leader (ReadIndex, Raft § 6.4): the end of a log is linearizable. All
 //! leaders of a request are confirmed at the same time: partitions without a majority hold up the others once.
+//!
+//! | since version | what is new |
+//! |---|---|
+//! | 1 | one offset instead of a list (KIP-79) |
+//! | 2 | isolation levels (KIP-98); all records are committed here |
+//! | 4 | the leader epoch a client believes in (KIP-320) |
+//! | 5 | a leader that is not ready says so (KIP-207) |
+//! | 6 | flexible (KIP-482) |
+//! | 7 | time -3, the record with the greatest timestamp (KIP-734) |
+//! | 8 | time -4, the earliest offset on local disks (KIP-405), the log start here |
+//! | 9 | time -5, the newest in tiered storage (KIP-1005), of which there is none here |
+//! | 10 | how long the client waits (KIP-1075) |
 
 use std::sync::Arc;
 
@@ -17,10 +29,10 @@ use kafka_wire_core::StrBytes;
 use quorate_storage::mutant;
 
 use super::repeated;
+use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
-use crate::kafka::face::Face;
-use crate::kafka::frame::Call;
 use crate::kafka::route::{self, Leaders, Led};
+use crate::kafka::server::KafkaServer;
 use crate::metadata::PartitionInfo;
 use crate::partition::{OffsetAt, OffsetSpec};
 
@@ -32,26 +44,29 @@ const CONCURRENT: usize = 64;
 const LAST_TIERED: i64 = -5;
 
 pub(in crate::kafka) async fn handle(
-    face: Arc<Face>,
+    server: Arc<KafkaServer>,
     call: Call,
     request: ListOffsetsRequest,
 ) -> ListOffsetsResponse {
-    let image = face.context.metadata.image();
+    let image = server.context.metadata.image();
     let name = |(topic, wanted): Named<'_>| (topic.clone(), wanted.partition_index);
     let repeated = repeated(named(&request).map(name));
-    let find = |(topic, wanted): Named<'_>| match repeated.contains(&name((topic, wanted))) {
-        true => Err(ErrorCode::InvalidRequest),
-        false => route::find(&image, topic, wanted.partition_index),
+    let find = |(topic, wanted): Named<'_>| {
+        if repeated.contains(&name((topic, wanted))) {
+            Err(ErrorCode::InvalidRequest)
+        } else {
+            route::find(&image, topic, wanted.partition_index)
+        }
     };
     let found: Vec<_> = named(&request).filter_map(|wanted| find(wanted).ok()).collect();
-    let mut leaders = Leaders::of(&face, &found, route::ready_by(None)).await;
+    let mut leaders = Leaders::of(&server, &found, route::ready_by(None)).await;
     if !mutant::on("stale-list-offsets") {
         leaders.confirm(|_| true).await;
     }
     let mut rows = Vec::new();
     let mut searches = Vec::new();
     for (topic, wanted) in named(&request) {
-        let place = find((topic, wanted)).and_then(|info| place(&face, &leaders, info, wanted));
+        let place = find((topic, wanted)).and_then(|info| place(&server, &leaders, info, wanted));
         rows.push(place.map(|it| it.map(|(led, spec)| searches.push(search(led, spec)))));
     }
     let searched: Vec<_> = stream::iter(searches).buffered(CONCURRENT).collect().await;
@@ -84,12 +99,12 @@ fn named(request: &ListOffsetsRequest) -> impl Iterator<Item = Named<'_>> {
 
 /// Returns who knows the offset and what is sought; `None` when it is known without a search that there is none.
 fn place(
-    face: &Face,
+    server: &KafkaServer,
     leaders: &Leaders,
     info: &PartitionInfo,
     wanted: &ListOffsetsPartition,
 ) -> Result<Option<(Led, OffsetSpec)>, ErrorCode> {
-    let led = leaders.get(face, info, wanted.current_leader_epoch);
+    let led = leaders.get(server, info, wanted.current_leader_epoch);
     let led = led.map_err(|refused| refused.code)?;
     match OffsetSpec::of_wire(wanted.timestamp) {
         Some(spec) => Ok(Some((led, spec))),

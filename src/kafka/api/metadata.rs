@@ -4,6 +4,20 @@
 //! clients ignore whatever is older than the newest epoch they saw. A topic that does not exist is created when the
 //! request names it, allows it and the broker is set up so; unlike Kafka, the answer waits for the creation, which
 //! saves the client one round of errors. In-sync replicas are the live ones: with Raft any majority will do.
+//!
+//! | since version | what is new |
+//! |---|---|
+//! | 1 | racks, the controller, a null list for all topics |
+//! | 2 | the cluster's id (KIP-78) |
+//! | 4 | topics are created only if the request allows it |
+//! | 5 | offline replicas (KIP-112) |
+//! | 7 | leader epochs (KIP-320) |
+//! | 8 | authorized operations (KIP-430) |
+//! | 9 | flexible (KIP-482) |
+//! | 10 | the ids of topics (KIP-516) |
+//! | 11 | those of the cluster are asked of DescribeCluster (KIP-700) |
+//! | 12 | topics asked for by id (KIP-516) |
+//! | 13 | an error of the whole answer (KIP-1102) |
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,12 +29,11 @@ use kafka_wire::metadata_response::{
 };
 use kafka_wire::{MetadataRequest, MetadataResponse};
 use kafka_wire_core::Uuid as WireUuid;
-use quorate_storage::mutant;
 use uuid::Uuid;
 
+use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
-use crate::kafka::face::{Face, broker_id};
-use crate::kafka::frame::Call;
+use crate::kafka::server::{KafkaServer, broker_id};
 use crate::metadata::{
     AdminError, Image, METADATA_GROUP, NewTopic, PartitionInfo, Topic, cluster_id_text,
 };
@@ -38,25 +51,27 @@ const EMPTY_IS_NONE_FROM: i16 = 1;
 const NULL_NAME_FROM: i16 = 12;
 
 pub(in crate::kafka) async fn handle(
-    face: Arc<Face>,
+    server: Arc<KafkaServer>,
     call: Call,
     request: MetadataRequest,
 ) -> MetadataResponse {
     let wanted = named(&request.topics, call.version);
-    let create = request.allow_auto_topic_creation && face.context.config.topics.auto_create;
+    let create = request.allow_auto_topic_creation && server.context.config.topics.auto_create;
     let refused = match wanted {
-        Some(topics) if create => create_missing(&face, topics).await,
+        Some(topics) if create => create_missing(&server, topics).await,
         _ => HashMap::new(),
     };
-    let image = face.context.metadata.image();
+    let image = server.context.metadata.image();
     let mut answer = MetadataResponse::default();
     answer.cluster_id = Some(cluster_id_text(image.cluster_id).into());
-    answer.controller_id = controller_id(&face, &image);
+    answer.controller_id = controller_id(&server, &image);
     answer.topics = match wanted {
-        None => image.topics.values().map(|topic| topic_row(&face, &image, topic, &call)).collect(),
+        None => {
+            image.topics.values().map(|topic| topic_row(&server, &image, topic, &call)).collect()
+        }
         Some(topics) => distinct(topics)
             .map(|it| match asked(it, &image, &refused, call.version) {
-                Ok(topic) => topic_row(&face, &image, topic, &call),
+                Ok(topic) => topic_row(&server, &image, topic, &call),
                 Err(code) => missing_row(it, code, &call),
             })
             .collect(),
@@ -74,8 +89,12 @@ fn leaders_of(topics: &[MetadataResponseTopic]) -> impl Iterator<Item = i32> + '
 }
 
 /// Returns about how many bytes the answer takes while it is made.
-pub(in crate::kafka) fn weigh(face: &Face, version: i16, request: &MetadataRequest) -> usize {
-    let image = face.context.metadata.image();
+pub(in crate::kafka) fn weigh(
+    server: &KafkaServer,
+    version: i16,
+    request: &MetadataRequest,
+) -> usize {
+    let image = server.context.metadata.image();
     let of_topic = |topic: &Arc<Topic>| TOPIC_BYTES + topic.partitions.len() * PARTITION_BYTES;
     let all = image.topics.len() * TOPIC_BYTES + image.groups.len() * PARTITION_BYTES;
     let Some(wanted) = named(&request.topics, version) else { return all };
@@ -100,18 +119,18 @@ fn distinct(wanted: &[MetadataRequestTopic]) -> impl Iterator<Item = &MetadataRe
 }
 
 /// The broker to send admin requests to; any will do, since each forwards them.
-pub(super) fn controller_id(face: &Face, image: &Image) -> i32 {
-    let leader = face.context.metadata.leader(METADATA_GROUP).map(|leader| leader.id);
+pub(super) fn controller_id(server: &KafkaServer, image: &Image) -> i32 {
+    let leader = server.context.metadata.leader(METADATA_GROUP).map(|leader| leader.id);
     let live = |id: &u64| image.brokers.get(id).is_some_and(|broker| !broker.fenced);
-    leader.filter(live).map_or_else(|| face.node_id(), broker_id)
+    leader.filter(live).map_or_else(|| server.node_id(), broker_id)
 }
 
 /// Creates the topics asked for that do not exist; returns why some could not be.
 async fn create_missing(
-    face: &Face,
+    server: &KafkaServer,
     topics: &[MetadataRequestTopic],
 ) -> HashMap<String, ErrorCode> {
-    let image = face.context.metadata.image();
+    let image = server.context.metadata.image();
     let mut missing: Vec<NewTopic> = Vec::new();
     for name in topics.iter().filter_map(|topic| topic.name.as_ref()) {
         let known =
@@ -124,7 +143,7 @@ async fn create_missing(
         return HashMap::new();
     }
     let names: Vec<String> = missing.iter().map(|topic| topic.name.clone()).collect();
-    let created = face.context.controller.create_topics(missing, false, CREATE_MAX).await;
+    let created = server.context.controller.create_topics(missing, false, CREATE_MAX).await;
     let mut refused = HashMap::new();
     for (topic, outcome) in names.into_iter().zip(created) {
         match outcome {
@@ -169,9 +188,10 @@ fn asked<'i>(
     let id = Uuid::from_bytes(wanted.topic_id.to_bytes());
     if !id.is_nil() {
         // A topic of that name made anew is not the one asked for.
-        let topic = match version >= NULL_NAME_FROM {
-            true => image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)?,
-            false => return Err(ErrorCode::InvalidRequest),
+        let topic = if version >= NULL_NAME_FROM {
+            image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)?
+        } else {
+            return Err(ErrorCode::InvalidRequest);
         };
         return Some(topic).filter(|it| it.name == name.as_str()).ok_or(ErrorCode::InvalidRequest);
     }
@@ -210,19 +230,24 @@ fn usable(name: &str) -> bool {
     (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(plain)
 }
 
-fn topic_row(face: &Face, image: &Image, topic: &Topic, call: &Call) -> MetadataResponseTopic {
+fn topic_row(
+    server: &KafkaServer,
+    image: &Image,
+    topic: &Topic,
+    call: &Call,
+) -> MetadataResponseTopic {
     let mut row = MetadataResponseTopic::default();
     row.name = Some(topic.name.as_str().into());
     row.topic_id = WireUuid::from_bytes(*topic.id.as_bytes());
     row.partitions = topic
         .numbered()
-        .map(|(index, partition)| partition_row(face, image, index, partition, call))
+        .map(|(index, partition)| partition_row(server, image, index, partition, call))
         .collect();
     row
 }
 
 fn partition_row(
-    face: &Face,
+    server: &KafkaServer,
     image: &Image,
     index: i32,
     partition: &PartitionInfo,
@@ -240,9 +265,8 @@ fn partition_row(
     row.leader_id = -1;
     row.leader_epoch = -1;
     // One that is fenced and heard here leads by its majority all the same, until it has handed over.
-    let reached =
-        |id: u64| live(&id) || (face.context.node.alive(id) && !mutant::on("fenced-by-leader"));
-    match face.context.metadata.leader(partition.group).filter(|leader| reached(leader.id)) {
+    let reached = |id: u64| live(&id) || server.context.node.alive(id);
+    match server.context.metadata.leader(partition.group).filter(|leader| reached(leader.id)) {
         Some(leader) => {
             row.leader_id = broker_id(leader.id);
             row.leader_epoch = leader.epoch;

@@ -4,6 +4,12 @@
 //!
 //! The end of the newest epoch moves. A leader that was deposed unheard would name one that a consumer is beyond, which
 //! takes it for records taken back; so a majority has to confirm the leader first (ReadIndex, Raft § 6.4).
+//!
+//! | since version | what is new |
+//! |---|---|
+//! | 2 | the leader epoch a client believes in (KIP-320) |
+//! | 3 | who asks, a replica or a client |
+//! | 4 | flexible (KIP-482) |
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,18 +19,18 @@ use kafka_wire::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLead
 use kafka_wire::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 use quorate_storage::GroupId;
 
+use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
-use crate::kafka::face::Face;
-use crate::kafka::frame::Call;
 use crate::kafka::route::{self, Leaders, Led};
+use crate::kafka::server::KafkaServer;
 use crate::metadata::Image;
 
 pub(in crate::kafka) async fn handle(
-    face: Arc<Face>,
+    server: Arc<KafkaServer>,
     call: Call,
     request: OffsetForLeaderEpochRequest,
 ) -> OffsetForLeaderEpochResponse {
-    let image = face.context.metadata.image();
+    let image = server.context.metadata.image();
     // For each partition the newest epoch asked about, however often it is named.
     let mut newest: HashMap<GroupId, i32> = HashMap::new();
     let mut found = Vec::new();
@@ -38,13 +44,13 @@ pub(in crate::kafka) async fn handle(
             *epoch = wanted.leader_epoch.max(*epoch);
         }
     }
-    let mut leaders = Leaders::of(&face, &found, route::ready_by(None)).await;
+    let mut leaders = Leaders::of(&server, &found, route::ready_by(None)).await;
     let moves = |led: &Led| newest.get(&led.partition.id()).is_some_and(|it| *it >= led.epoch);
     leaders.confirm(moves).await;
     let mut answer = OffsetForLeaderEpochResponse::default();
     for topic in request.topics {
         let mut result = OffsetForLeaderTopicResult::default();
-        let row = |it| row(&call, it, end_of_epoch(&face, &image, &leaders, &topic.topic, it));
+        let row = |it| row(&call, it, end_of_epoch(&server, &image, &leaders, &topic.topic, it));
         result.partitions = topic.partitions.iter().map(row).collect();
         result.topic = topic.topic;
         answer.topics.push(result);
@@ -67,14 +73,14 @@ fn row(
 }
 
 fn end_of_epoch(
-    face: &Face,
+    server: &KafkaServer,
     image: &Image,
     leaders: &Leaders,
     topic: &str,
     wanted: &OffsetForLeaderPartition,
 ) -> Result<(i32, i64), ErrorCode> {
     let info = route::find(image, topic, wanted.partition)?;
-    let led = leaders.get(face, info, wanted.current_leader_epoch);
+    let led = leaders.get(server, info, wanted.current_leader_epoch);
     let led = led.map_err(|refused| refused.code)?;
     Ok(led.partition.end_offset_for_epoch(wanted.leader_epoch))
 }

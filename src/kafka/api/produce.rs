@@ -6,6 +6,17 @@
 //! acks=0 gets no answer, and its failure closes the connection, the only way to tell such a producer anything.
 //!
 //! Partitions fail one by one. What may have been written is REQUEST_TIMED_OUT and nothing else is.
+//!
+//! | since version | what is new |
+//! |---|---|
+//! | 4 | a broken disk has an error of its own (KIP-112) |
+//! | 5 | the answer tells the log start (KIP-107) |
+//! | 7 | zstd (KIP-110) |
+//! | 8 | the records at fault, and a message (KIP-467) |
+//! | 9 | flexible (KIP-482) |
+//! | 10 | who leads instead (KIP-951) |
+//! | 11, 12 | transactions of the second version (KIP-890), of which there are none here |
+//! | 13 | topics by id (KIP-516) |
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,13 +31,15 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::{change_wait_of, repeated};
-use crate::kafka::connection::{Answer, Closed};
+use crate::kafka::answer::{Accepted, Work};
+use crate::kafka::answer::{Answer, Closed};
+use crate::kafka::call::Call;
+use crate::kafka::codec::{self, FrameError};
 use crate::kafka::error::ErrorCode;
-use crate::kafka::face::{Face, now_ms};
-use crate::kafka::frame::{self, Call, FrameError};
+use crate::kafka::keys::TopicKey;
 use crate::kafka::pipeline::Ticket;
-use crate::kafka::route::{self, Refused, TopicKey};
-use crate::kafka::table::{Accepted, Work};
+use crate::kafka::route::{self, Refused};
+use crate::kafka::server::{KafkaServer, now_ms};
 use crate::metadata::{self, Image, Leader, PartitionInfo};
 use crate::partition::{AppendError, Appended, PendingAppend, WallClock};
 use crate::record::Header;
@@ -52,7 +65,7 @@ pub(super) struct Failure {
 }
 
 /// One partition of a request, begun.
-pub(super) struct Begun {
+pub(super) struct BegunPartition {
     index: i32,
     append: Result<UnderWay, Failure>,
 }
@@ -69,12 +82,12 @@ pub(super) struct UnderWay {
 pub(super) struct Topic {
     name: StrBytes,
     id: Uuid,
-    partitions: Vec<Begun>,
+    partitions: Vec<BegunPartition>,
 }
 
 /// A request whose batches are being handed to their partitions' logs.
 struct Beginning<'a> {
-    face: &'a Face,
+    server: &'a KafkaServer,
     call: &'a Call,
     image: &'a Image,
     /// Why none of it is written.
@@ -86,12 +99,12 @@ struct Beginning<'a> {
 
 /// Hands the records of a request to their partitions, in order.
 pub(in crate::kafka) async fn begin(
-    face: Arc<Face>,
+    server: Arc<KafkaServer>,
     call: Call,
     mut body: Decoder,
 ) -> Result<Accepted, Closed> {
     let (request, held) =
-        frame::decode::<ProduceRequest>(&mut body, call.version).map_err(FrameError::from)?;
+        codec::decode::<ProduceRequest>(&mut body, call.version).map_err(FrameError::from)?;
     drop(body);
     let deadline = Instant::now() + commit_wait_of(request.acks, request.timeout_ms);
     let acks = request.acks;
@@ -101,9 +114,9 @@ pub(in crate::kafka) async fn begin(
         partitions.map(|it| (topic.name.clone(), topic.topic_id, it.index))
     }));
     let beginning = Beginning {
-        face: &face,
+        server: &server,
         call: &call,
-        image: &face.context.metadata.image(),
+        image: &server.context.metadata.image(),
         refusal,
         repeated: named,
         ready_by: route::ready_by(Some(deadline)),
@@ -112,7 +125,7 @@ pub(in crate::kafka) async fn begin(
     let topics = join_all(request.topic_data.into_iter().map(|it| beginning.topic(it))).await;
     let work: Work = match acks {
         0 => Box::pin(unanswered(topics)),
-        _ => Box::pin(answer::when_committed(face, call, topics, deadline)),
+        _ => Box::pin(answer::when_committed(server, call, topics, deadline)),
     };
     Ok(Accepted { work, held })
 }
@@ -146,7 +159,7 @@ impl Beginning<'_> {
                 None if again => Err(named_twice()),
                 None => self.append(&key, partition).await,
             };
-            Begun { index, append }
+            BegunPartition { index, append }
         });
         let partitions = join_all(partitions).await;
         Topic { name: data.name, id, partitions }
@@ -175,22 +188,22 @@ impl Beginning<'_> {
         (topic, info): (&metadata::Topic, &PartitionInfo),
         records: Bytes,
     ) -> Result<UnderWay, Failure> {
-        let Self { face, call, image, ready_by, .. } = *self;
-        let led = route::lead_soon(face, info, -1, ready_by).await?;
-        let trusted_ms = face.context.controller.clock().trusted_ms();
+        let Self { server, call, image, ready_by, .. } = *self;
+        let led = route::lead_soon(server, info, -1, ready_by).await?;
+        let trusted_ms = server.context.controller.clock().trusted_ms();
         let now_ms = trusted_ms.unwrap_or_else(now_ms);
         let mut limits = check::limits_of(&topic.configs, now_ms, call.version);
         if trusted_ms.is_none() {
             limits.timestamps = limits.timestamps.unbounded();
         }
-        let batch = check::check(face, records, limits).await?;
+        let batch = check::check(server, records, limits).await?;
         if batch.header().is_transactional() {
             return Err(ErrorCode::InvalidTxnState.into());
         }
         let producer_id = batch.header().producer_id;
         let knows = || led.partition.group().machine().knows_producer(producer_id);
         if !knows() {
-            check_allocated(face, image, producer_id, ready_by).await?;
+            check_allocated(server, image, producer_id, ready_by).await?;
         }
         let ticket = call.pipeline.enter(info.group, led.epoch, batch.header(), knows())?;
         match led.partition.append(batch, now_ms, led.epoch).await {
@@ -199,7 +212,7 @@ impl Beginning<'_> {
                 if let Some(ticket) = ticket {
                     ticket.failed();
                 }
-                Err(Failure::of_append(face, error))
+                Err(Failure::of_append(server, error))
             }
         }
     }
@@ -219,7 +232,7 @@ fn named_twice() -> Failure {
 /// Refused with UNKNOWN_PRODUCER_ID, upon which librdkafka and franz-go ask for a new id; an id of before the
 /// cluster was made anew is refused as well.
 async fn check_allocated(
-    face: &Face,
+    server: &KafkaServer,
     image: &Image,
     producer_id: i64,
     deadline: Instant,
@@ -228,7 +241,7 @@ async fn check_allocated(
         return Ok(());
     }
     // Given out by another broker a moment ago, perhaps, and this image lags.
-    if face.context.controller.catch_up(deadline).await.is_err() {
+    if server.context.controller.catch_up(deadline).await.is_err() {
         return Err(Failure {
             message: Some(format!(
                 "whether producer id {producer_id} was given out cannot be found out now"
@@ -236,14 +249,15 @@ async fn check_allocated(
             ..ErrorCode::NotEnoughReplicas.into()
         });
     }
-    match producer_id < face.context.metadata.image().next_producer_id {
-        true => Ok(()),
-        false => Err(Failure {
+    if producer_id < server.context.metadata.image().next_producer_id {
+        Ok(())
+    } else {
+        Err(Failure {
             message: Some(format!(
                 "producer id {producer_id} was never given out by this cluster; ask for one with InitProducerId"
             )),
             ..ErrorCode::UnknownProducerId.into()
-        }),
+        })
     }
 }
 
@@ -261,7 +275,7 @@ async fn unanswered(topics: Vec<Topic>) -> Result<Answer, Closed> {
 
 /// Waits for a commit as long as the producer is willing to.
 pub(super) async fn committed(
-    face: &Face,
+    server: &KafkaServer,
     append: Result<UnderWay, Failure>,
     deadline: Instant,
 ) -> Result<Appended, Failure> {
@@ -279,7 +293,7 @@ pub(super) async fn committed(
     // what follows as well, and the refused batch may never come again.
     let settled = matches!(outcome, Ok(Ok(_) | Err(AppendError::Refused(_))));
     let committed = match outcome {
-        Ok(appended) => appended.map_err(|error| Failure::of_append(face, error)),
+        Ok(appended) => appended.map_err(|error| Failure::of_append(server, error)),
         Err(_) => Err(Failure {
             message: Some("no majority of the replicas has answered in time".to_owned()),
             ..ErrorCode::RequestTimedOut.into()
@@ -294,9 +308,9 @@ pub(super) async fn committed(
 }
 
 impl Failure {
-    fn of_append(face: &Face, error: AppendError) -> Failure {
+    fn of_append(server: &KafkaServer, error: AppendError) -> Failure {
         let leader = match error {
-            AppendError::NotLeader { leader } => route::hint(face, leader),
+            AppendError::NotLeader { leader } => route::hint(server, leader),
             AppendError::Busy
             | AppendError::NoSpace { .. }
             | AppendError::Refused(_)

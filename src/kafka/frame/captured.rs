@@ -4,11 +4,12 @@
 //! one can see whether anything was lost or made up.
 
 use bytes::{Bytes, BytesMut};
-use kafka_wire::KafkaRequest;
-use kafka_wire_core::{ApiVersion, EncodeError};
+use kafka_wire_core::EncodeError;
 
-use super::{FrameError, HEAD_BYTES, Head, LENGTH_BYTES, open};
-use crate::kafka::table::Api;
+use super::{HEAD_BYTES, Head, open};
+use crate::kafka::codec::{Body, FrameError, LENGTH_BYTES};
+use crate::kafka::description::Api;
+use crate::kafka::table;
 
 /// Largest frame looked at; the server's bound is a setting.
 const FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
@@ -24,17 +25,6 @@ pub struct Captured {
     body_at: usize,
     /// None for an ApiVersions of a version that does not exist yet.
     body: Option<Box<dyn Body>>,
-}
-
-/// A request's body, whatever its API.
-pub(in crate::kafka) trait Body {
-    fn encode(&self, into: &mut BytesMut, version: i16) -> Result<usize, EncodeError>;
-}
-
-impl<Q: KafkaRequest> Body for Q {
-    fn encode(&self, into: &mut BytesMut, version: i16) -> Result<usize, EncodeError> {
-        self.encode_into(into, ApiVersion::new(version))
-    }
 }
 
 impl Captured {
@@ -75,7 +65,8 @@ pub fn decode_request(bytes: &[u8]) -> Result<Captured, FrameError> {
         return Ok(Captured { api, version, body_at: read.len(), read, body: None });
     }
     let body_at = LENGTH_BYTES + decoder.offset();
-    let body = (api.decode)(&mut decoder, version)?;
+    let row = table::find(api.key).ok_or(FrameError::UnknownApi { key: api.key })?;
+    let body = (row.decode)(&mut decoder, version)?;
     let read = frame.slice(..LENGTH_BYTES + decoder.offset());
     Ok(Captured { api, version, read, body_at, body: Some(body) })
 }

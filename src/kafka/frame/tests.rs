@@ -1,12 +1,14 @@
+use bytes::{BufMut, BytesMut};
 use kafka_wire::{ApiVersionsResponse, MetadataRequest, ProduceRequest};
-use kafka_wire_core::KafkaEncode;
+use kafka_wire_core::{DecodeError, KafkaEncode};
 use proptest::prelude::*;
 
 use super::*;
+use crate::kafka::codec::{LENGTH_BYTES, decode, encode};
 
 /// A request frame with length field, header and body.
 fn request<Q: KafkaEncode>(key: i16, version: i16, body: &Q) -> Vec<u8> {
-    let api = table::find(key).unwrap();
+    let api = &table::find(key).unwrap().api;
     let mut frame = BytesMut::new();
     frame.put_i32(0);
     frame.put_i16(key);
@@ -121,7 +123,7 @@ fn an_api_versions_from_the_future_is_let_through_to_be_told_so() {
 #[test]
 fn the_header_of_an_api_versions_answer_never_has_tagged_fields() {
     let mut call = Call {
-        api: table::find(18).unwrap(),
+        api: &table::find(18).unwrap().api,
         version: 3,
         correlation: 5,
         client: None,
@@ -150,7 +152,7 @@ proptest! {
         version in 0_i16..20,
         body in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
-        let api = &table::TABLE[row];
+        let api = &table::TABLE[row].api;
         let version = version % (api.max - api.served_from + 1) + api.served_from;
         let mut frame = Vec::new();
         frame.put_i32(i32::try_from(HEAD_BYTES + body.len()).unwrap());

@@ -4,11 +4,11 @@ fn key(index: i32) -> PartitionKey {
     PartitionKey::new(TopicKey::Name(Arc::from("t")), index)
 }
 
-fn want(index: i32, offset: i64) -> (PartitionKey, Wanted) {
-    (key(index), Wanted { offset, bytes_max: 100, leader_epoch: -1, fetched_epoch: -1 })
+fn want(index: i32, offset: i64) -> (PartitionKey, PartitionFetch) {
+    (key(index), PartitionFetch { offset, bytes_max: 100, leader_epoch: -1, fetched_epoch: -1 })
 }
 
-fn request(id: i32, epoch: i32, wanted: Vec<(PartitionKey, Wanted)>) -> Request {
+fn request(id: i32, epoch: i32, wanted: Vec<(PartitionKey, PartitionFetch)>) -> Request {
     Request { id, epoch, by_topic_id: false, wanted, forgotten: vec![] }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn check_form(spec: &BrokerSpec) -> Result<(), AdminError> {
 /// A new broker starts fenced: it is not known to be reachable until the failure detector has heard it.
 pub(super) fn register(image: &mut Image, spec: BrokerSpec) -> Reply {
     if image.cluster_id == 0 {
-        // Its founder has not come that far; asking again soon will do.
+        // The broker that forms it has not come that far; asking again soon will do.
         return Err(AdminError::NoController);
     }
     let id = id_for(image, &spec)?;

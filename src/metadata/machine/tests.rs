@@ -335,7 +335,7 @@ fn reordering_replicas_changes_the_preference_at_once() {
     log.set_replicas("a", &[3, 1, 2]).unwrap();
     let partition = log.partition("a", 0);
     assert_eq!((partition.preferred(), partition.target), (Some(3), None));
-    assert_eq!(partition.initial, [1, 2, 3], "the founders are who they were");
+    assert_eq!(partition.initial, [1, 2, 3], "the first voters are who they were");
 }
 
 #[test]
@@ -442,7 +442,7 @@ fn a_request_that_arrives_again_takes_effect_once_and_is_answered_alike() {
     let mut log = Log::with_brokers(1);
     let id = Uuid::from_u128(5);
     let topic = NewTopic { name: "t".to_owned(), partitions: Some(1), ..NewTopic::default() };
-    let once = |request: u128, command: Command| Command::Once {
+    let once = |request: u128, command: Command| Command::Deduplicated {
         request: Uuid::from_u128(request),
         command: Box::new(command),
     };
@@ -454,7 +454,7 @@ fn a_request_that_arrives_again_takes_effect_once_and_is_answered_alike() {
     assert_eq!(log.apply(create), created);
     assert!(log.image().topic("t").is_none(), "the topic is back from the dead");
     let restored = MetadataMachine::decode(&log.machine.encode()).unwrap();
-    assert_eq!(restored.answered, log.machine.answered);
+    assert_eq!(restored.deduplication, log.machine.deduplication);
 }
 
 #[test]

@@ -25,17 +25,17 @@ pub(super) struct Broker {
     pub(super) partitions: Arc<Partitions>,
     pub(super) partition: Arc<Partition>,
     /// What the partition takes for the time.
-    pub(super) clock: Arc<Told>,
+    pub(super) clock: Arc<ManualClock>,
     disk: Disk,
 }
 
 /// A wall clock that tells what it was told.
-pub(super) struct Told {
+pub(super) struct ManualClock {
     now_ms: AtomicI64,
     doubted: AtomicBool,
 }
 
-impl Told {
+impl ManualClock {
     pub(super) fn set(&self, now_ms: i64) {
         self.now_ms.store(now_ms, Ordering::Relaxed);
     }
@@ -45,7 +45,7 @@ impl Told {
     }
 }
 
-impl WallClock for Told {
+impl WallClock for ManualClock {
     fn now_ms(&self) -> i64 {
         self.now_ms.load(Ordering::Relaxed)
     }
@@ -75,8 +75,10 @@ impl Broker {
     pub(super) async fn start_in(dir: TempDir, settings: PartitionSettings, now_ms: i64) -> Self {
         let db = open_db(dir.path());
         let node = Node::start(config(), Arc::clone(&db)).await.unwrap();
-        let clock =
-            Arc::new(Told { now_ms: AtomicI64::new(now_ms), doubted: AtomicBool::new(false) });
+        let clock = Arc::new(ManualClock {
+            now_ms: AtomicI64::new(now_ms),
+            doubted: AtomicBool::new(false),
+        });
         let partitions = Partitions::new(Arc::clone(&node), Arc::clone(&clock) as Clock);
         let partition = partitions.open(replica(settings)).await.unwrap();
         partition.group().initialize(BTreeSet::from([1])).await.unwrap();

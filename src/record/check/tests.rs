@@ -126,7 +126,7 @@ fn log_append_time_puts_the_brokers_time_and_a_new_checksum() {
     assert_eq!(checked.header().base_timestamp, NOW, "untouched, as Kafka leaves it");
     assert_eq!(checksum(checked.bytes()), checked.header().crc);
     assert_eq!(checked.bytes()[HEADER_BYTES..], batch[HEADER_BYTES..]);
-    let mut records = Records::open(checked.bytes(), Want::Heads).unwrap();
+    let mut records = Records::open(checked.bytes(), Projection::Heads).unwrap();
     assert!(records.all(|record| record.unwrap().timestamp == 42));
 }
 
@@ -191,7 +191,7 @@ proptest! {
             }
         });
         if let Ok(checked) = check(forged, &limits()) {
-            let records = Records::open(checked.bytes(), Want::Everything).unwrap();
+            let records = Records::open(checked.bytes(), Projection::Everything).unwrap();
             prop_assert_eq!(records.filter(Result::is_ok).count() as i32, checked.record_count());
         }
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quorate::partition::{Reply, logged};
 use quorate::record::{
     BatchBuilder, BatchError, Batches, CheckedBatch, Codec, HEADER_BYTES, Header,
-    INFLATED_BYTES_MAX, Limits, Record, Records, TimestampRule, Want, check, stamp,
+    INFLATED_BYTES_MAX, Limits, Projection, Record, Records, TimestampRule, check, stamp,
 };
 
 use crate::memory::peak_of;
@@ -133,7 +133,8 @@ fn judge_records(checked: &CheckedBatch, limits: &Limits) {
     let mut newest = -1;
     let mut count = 0;
     let open = |want| Records::open(checked.bytes(), want).expect("the gate opened it");
-    let heads = open(Want::Heads).zip(open(Want::Keys)).zip(open(Want::Everything));
+    let heads =
+        open(Projection::Heads).zip(open(Projection::Keys)).zip(open(Projection::Everything));
     for ((head, keyed), whole) in heads {
         let read = |record: Result<Record, _>| record.expect("the gate read it");
         let (head, keyed, whole) = (read(head), read(keyed), read(whole));
@@ -147,7 +148,7 @@ fn judge_records(checked: &CheckedBatch, limits: &Limits) {
         count += 1;
     }
     assert_eq!(count, checked.record_count());
-    assert_eq!(open(Want::Everything).count(), open(Want::Heads).count());
+    assert_eq!(open(Projection::Everything).count(), open(Projection::Heads).count());
     assert_eq!(checked.header().max_timestamp, newest, "time lookups believe the header");
     if limits.timestamps == TimestampRule::LogAppend {
         assert_eq!(newest, limits.now_ms);

@@ -56,7 +56,7 @@ fn judge_request(request: &Captured, bytes: &[u8]) {
 fn judge_refusal(error: &FrameError, bytes: &[u8]) {
     let word = |at: usize| bytes.get(at..at + 2).map_or(0, |it| i16::from_be_bytes([it[0], it[1]]));
     let (key, version) = (word(4), word(6));
-    let api = TABLE.iter().find(|api| api.key == key);
+    let api = TABLE.iter().map(|row| &row.api).find(|api| api.key == key);
     match error {
         FrameError::TooShort { length } => assert!(*length < 8 || bytes.len() < 12),
         FrameError::TooLarge { length, max, .. } => assert!(length > max),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use quorate::kafka::{Api, TABLE, decode_request};
+use quorate::kafka::{Api, Row, TABLE, decode_request};
 use quorate::record::{BatchBuilder, Codec};
 
 use crate::batches::{NOW_MS, Repair};
@@ -24,7 +24,7 @@ pub fn write(seeds: BTreeSet<Vec<u8>>) {
 /// When there is a version of which none is known.
 pub fn requests() -> BTreeSet<Vec<u8>> {
     let mut seeds = BTreeSet::new();
-    for api in TABLE {
+    for Row { api, .. } in TABLE {
         for version in api.served_from..=api.max {
             let forms = fillings().filter_map(|body| request(api, version, &body));
             let forms: Vec<_> = forms.collect();

@@ -1,11 +1,11 @@
 //! The flexible encoding (KIP-482): lengths are varints and one too large, so that null is 0, and every
 //! structure ends with tagged fields. Topic ids exist only in versions that have it.
 
-use super::{Eye, Pen, Wire};
+use super::{Decoder, Encoder, Wire};
 
-impl Pen {
+impl Encoder {
     /// A length of the flexible encoding: of a string, bytes or an array.
-    pub fn count(mut self, count: usize) -> Pen {
+    pub fn count(mut self, count: usize) -> Encoder {
         let mut rest = count + 1;
         while rest >= 0x80 {
             self.0.push(rest as u8 | 0x80);
@@ -16,27 +16,27 @@ impl Pen {
     }
 
     /// Null of any kind, and the end of a structure without tagged fields: both are one zero.
-    pub fn zero(self) -> Pen {
+    pub fn zero(self) -> Encoder {
         self.i8(0)
     }
 
-    pub fn text(self, value: &str) -> Pen {
+    pub fn text(self, value: &str) -> Encoder {
         self.blob(value.as_bytes())
     }
 
-    pub fn blob(self, value: &[u8]) -> Pen {
-        let mut pen = self.count(value.len());
-        pen.0.extend(value);
-        pen
+    pub fn blob(self, value: &[u8]) -> Encoder {
+        let mut encoder = self.count(value.len());
+        encoder.0.extend(value);
+        encoder
     }
 
-    pub fn id(mut self, id: [u8; 16]) -> Pen {
+    pub fn id(mut self, id: [u8; 16]) -> Encoder {
         self.0.extend(id);
         self
     }
 }
 
-impl Eye {
+impl Decoder {
     fn varint(&mut self) -> usize {
         let mut value = 0;
         for shift in (0..).step_by(7) {
@@ -65,7 +65,7 @@ impl Eye {
     }
 
     /// Each element with its tagged fields; `None` for null.
-    pub fn rows<T>(&mut self, mut element: impl FnMut(&mut Eye) -> T) -> Option<Vec<T>> {
+    pub fn rows<T>(&mut self, mut element: impl FnMut(&mut Decoder) -> T) -> Option<Vec<T>> {
         let count = self.varint().checked_sub(1)?;
         let row = |_| {
             let row = element(self);
@@ -93,11 +93,11 @@ impl Eye {
 
 impl Wire {
     /// A call of a flexible version; `body` ends before its tagged fields, and so does what is given back end.
-    pub fn call_flexible(&mut self, api: i16, version: i16, body: Pen) -> Eye {
-        let mut tagged = Pen::default().zero();
+    pub fn call_flexible(&mut self, api: i16, version: i16, body: Encoder) -> Decoder {
+        let mut tagged = Encoder::default().zero();
         tagged.0.extend(body.0);
-        let mut eye = self.call(api, version, &tagged.zero());
-        eye.tags();
-        eye
+        let mut decoder = self.call(api, version, &tagged.zero());
+        decoder.tags();
+        decoder
     }
 }

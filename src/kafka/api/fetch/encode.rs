@@ -10,7 +10,8 @@ use kafka_wire::FetchResponse;
 use kafka_wire_core::{ApiVersion, EncodeError, KafkaEncode};
 
 use crate::kafka::api::fetch::SESSIONS_FROM;
-use crate::kafka::frame::{self, Call, LENGTH_BYTES};
+use crate::kafka::call::Call;
+use crate::kafka::codec::{self, LENGTH_BYTES};
 
 /// The version from which lengths are variable and messages end with tagged fields (KIP-482).
 const FLEXIBLE_FROM: i16 = 12;
@@ -19,7 +20,7 @@ const FLEXIBLE_FROM: i16 = 12;
 pub(super) fn pieces(call: &Call, mut answer: FetchResponse) -> Result<Vec<Bytes>, EncodeError> {
     let form = Form { version: call.version, flexible: call.version >= FLEXIBLE_FROM };
     let topics = std::mem::take(&mut answer.responses);
-    let outline = frame::encode(call, &answer)?;
+    let outline = codec::encode(call, &answer)?;
     // Correlation id, tagged fields of the header; throttle time, error and session id.
     let header = size_of::<i32>() + usize::from(form.flexible);
     let before = if call.version >= SESSIONS_FROM { 4 + 2 + 4 } else { 4 };

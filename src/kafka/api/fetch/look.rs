@@ -7,14 +7,16 @@ use futures::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
 use crate::kafka::error::ErrorCode;
-use crate::kafka::face::{Face, Room};
-use crate::kafka::route::{self, Led, PartitionKey, Refused};
-use crate::kafka::sessions::{Plan, Wanted};
+use crate::kafka::keys::PartitionKey;
+use crate::kafka::memory::MemoryPermit;
+use crate::kafka::route::{self, Led, Refused};
+use crate::kafka::server::KafkaServer;
+use crate::kafka::sessions::{PartitionFetch, Plan};
 use crate::metadata::Image;
 use crate::partition::{Partition, ReadError, Records};
 use crate::record::{Batches, Codec};
 
-use super::Terms;
+use super::FetchOptions;
 
 /// The version from which a consumer understands zstd (KIP-110).
 const ZSTD_FROM: i16 = 10;
@@ -24,7 +26,7 @@ const CONFIRM_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// What was found in one partition.
 #[derive(Debug)]
-pub(super) enum Seen {
+pub(super) enum PartitionRead {
     /// Records, or none.
     Records(Records),
     /// The consumer's log and ours part at `end_offset` (KIP-595).
@@ -40,14 +42,14 @@ pub(super) enum Seen {
 /// The partitions of a plan at one moment, in its order: who leads them, or what there is to say at once. Nothing is
 /// read yet.
 pub(super) struct Found {
-    pub(super) led: Vec<Result<Led, Seen>>,
+    pub(super) led: Vec<Result<Led, PartitionRead>>,
     image: Arc<Image>,
 }
 
 /// What was found in all of them, in the plan's order, and the memory it takes.
-pub(super) struct Look {
-    pub(super) seen: Vec<Seen>,
-    pub(super) room: Option<Room>,
+pub(super) struct ReadPass {
+    pub(super) seen: Vec<PartitionRead>,
+    pub(super) permit: Option<MemoryPermit>,
     /// Bytes that count towards what the client waits for. A partition that had more than it may give counts as full,
     /// though batches are not cut, and then fill it less.
     pub(super) counted: usize,
@@ -55,18 +57,18 @@ pub(super) struct Look {
     pub(super) full: bool,
 }
 
-impl Look {
+impl ReadPass {
     /// Returns whether the client would rather have this now than wait.
     pub(super) fn is_enough(&self, bytes_needed: usize) -> bool {
         self.seen.is_empty()
             || self.full
             || self.counted >= bytes_needed
-            || !self.seen.iter().all(|seen| matches!(seen, Seen::Records(_)))
+            || !self.seen.iter().all(|seen| matches!(seen, PartitionRead::Records(_)))
     }
 
     /// Takes what was read of a partition that may give `bytes_max`, with `left` left of the answer.
-    pub(super) fn take(&mut self, seen: Seen, bytes_max: usize, left: usize) {
-        if let Seen::Records(records) = &seen {
+    pub(super) fn take(&mut self, seen: PartitionRead, bytes_max: usize, left: usize) {
+        if let PartitionRead::Records(records) = &seen {
             let cut = records.is_cut();
             let bytes = records.bytes.len();
             self.counted += if cut { bytes.max(bytes_max) } else { bytes };
@@ -76,25 +78,27 @@ impl Look {
     }
 
     fn bytes(&self) -> usize {
-        let bytes_of = |seen: &Seen| match seen {
-            Seen::Records(records) => records.bytes.len(),
-            Seen::Diverged { .. } | Seen::Refused(_) => 0,
+        let bytes_of = |seen: &PartitionRead| match seen {
+            PartitionRead::Records(records) => records.bytes.len(),
+            PartitionRead::Diverged { .. } | PartitionRead::Refused(_) => 0,
         };
         self.seen.iter().map(bytes_of).sum()
     }
 }
 
 /// Finds the leaders of all partitions of the plan.
-pub(super) async fn find_all(face: &Face, plan: &Plan, terms: &Terms) -> Found {
-    let image = face.context.metadata.image();
+pub(super) async fn find_all(server: &KafkaServer, plan: &Plan, terms: &FetchOptions) -> Found {
+    let image = server.context.metadata.image();
     let ready_by = route::ready_by(Some(terms.deadline));
     let confirm_by = Instant::now() + CONFIRM_WAIT_MAX;
-    let mut led: Vec<_> = plan.wanted.iter().map(|it| find_now(face, &image, it)).collect();
+    let mut led: Vec<_> = plan.wanted.iter().map(|it| find_now(server, &image, it)).collect();
     // All that have to be waited for at the same time, or one without a majority would hold up the others.
     let mut waits = Vec::new();
     for (at, (key, wanted)) in plan.wanted.iter().enumerate().filter(|(at, _)| led[*at].is_none()) {
-        let (face, image) = (face, &image);
-        waits.push(async move { (at, find(face, image, key, wanted, ready_by, confirm_by).await) });
+        let (server, image) = (server, &image);
+        waits.push(
+            async move { (at, find(server, image, key, wanted, ready_by, confirm_by).await) },
+        );
     }
     for (at, found) in join_all(waits).await {
         led[at] = Some(found);
@@ -105,19 +109,24 @@ pub(super) async fn find_all(face: &Face, plan: &Plan, terms: &Terms) -> Found {
 }
 
 /// Reads every partition of the plan as far as the limits allow.
-pub(super) async fn read_all(face: &Face, plan: &Plan, terms: &Terms, found: Found) -> Look {
+pub(super) async fn read_all(
+    server: &KafkaServer,
+    plan: &Plan,
+    terms: &FetchOptions,
+    found: Found,
+) -> ReadPass {
     let Found { led, image } = found;
     // Memory is taken before reading, but not for nothing: most looks of a waiting fetch find nothing.
-    let (mut room, mut left) = match Need::of(plan, &led, &image) {
+    let (mut permit, mut left) = match Need::of(plan, &led, &image) {
         None => (None, terms.bytes_max),
         Some(Need { asked, first }) => {
             let asked = asked.min(terms.bytes_max);
-            let (room, granted) = face.answer_room(asked.max(first), first).await;
-            (Some(room), granted.min(asked))
+            let (permit, granted) = server.answer_permit(asked.max(first), first).await;
+            (Some(permit), granted.min(asked))
         }
     };
     let seen = Vec::with_capacity(led.len());
-    let mut look = Look { seen, room: None, counted: 0, full: false };
+    let mut look = ReadPass { seen, permit: None, counted: 0, full: false };
     let mut found_any = false;
     for ((_, wanted), led) in plan.wanted.iter().zip(led) {
         let seen = match led {
@@ -125,18 +134,18 @@ pub(super) async fn read_all(face: &Face, plan: &Plan, terms: &Terms, found: Fou
             Ok(led) => read(led, wanted, left, !found_any, terms.version).await,
         };
         let bytes = match &seen {
-            Seen::Records(records) => records.bytes.len(),
-            Seen::Diverged { .. } | Seen::Refused(_) => 0,
+            PartitionRead::Records(records) => records.bytes.len(),
+            PartitionRead::Diverged { .. } | PartitionRead::Refused(_) => 0,
         };
         look.take(seen, wanted.bytes_max, left);
         left = left.saturating_sub(bytes);
         found_any |= bytes > 0;
     }
     match look.bytes() {
-        0 => drop(room.take()),
-        bytes => room.iter_mut().for_each(|room| room.shrink(bytes)),
+        0 => drop(permit.take()),
+        bytes => permit.iter_mut().for_each(|permit| permit.shrink(bytes)),
     }
-    look.room = room;
+    look.permit = permit;
     look
 }
 
@@ -149,7 +158,7 @@ struct Need {
 }
 
 impl Need {
-    fn of(plan: &Plan, led: &[Result<Led, Seen>], image: &Image) -> Option<Need> {
+    fn of(plan: &Plan, led: &[Result<Led, PartitionRead>], image: &Image) -> Option<Need> {
         let found = plan.wanted.iter().zip(led).filter(|((_, wanted), led)| {
             led.as_ref().is_ok_and(|led| led.partition.high_watermark() > wanted.offset)
         });
@@ -163,37 +172,37 @@ impl Need {
 
 /// Finds the leader of a partition; `None` when that takes a wait.
 fn find_now(
-    face: &Face,
+    server: &KafkaServer,
     image: &Image,
-    (key, wanted): &(PartitionKey, Wanted),
-) -> Option<Result<Led, Seen>> {
+    (key, wanted): &(PartitionKey, PartitionFetch),
+) -> Option<Result<Led, PartitionRead>> {
     let info = match key.find(image) {
         Ok(info) => info,
         Err(code) => return Some(Err(code.into())),
     };
-    match route::lead_of(face, info, wanted.leader_epoch) {
+    match route::lead_of(server, info, wanted.leader_epoch) {
         Ok(led) => stands(&led.partition, wanted).then_some(Ok(led)),
-        Err(_) if face.context.partitions.get(info.group).is_some() => None,
-        Err(refused) => Some(Err(Seen::Refused(refused))),
+        Err(_) if server.context.partitions.get(info.group).is_some() => None,
+        Err(refused) => Some(Err(PartitionRead::Refused(refused))),
     }
 }
 
 /// Returns whether what the consumer has is the beginning of our log, for all that we know.
-fn stands(partition: &Partition, wanted: &Wanted) -> bool {
+fn stands(partition: &Partition, wanted: &PartitionFetch) -> bool {
     partition.high_watermark() >= wanted.offset && parting(partition, wanted).is_none()
 }
 
 async fn find(
-    face: &Face,
+    server: &KafkaServer,
     image: &Image,
     key: &PartitionKey,
-    wanted: &Wanted,
+    wanted: &PartitionFetch,
     ready_by: Instant,
     confirm_by: Instant,
-) -> Result<Led, Seen> {
+) -> Result<Led, PartitionRead> {
     let info = key.find(image)?;
-    let led = route::lead_soon(face, info, wanted.leader_epoch, ready_by).await;
-    let led = led.map_err(Seen::Refused)?;
+    let led = route::lead_soon(server, info, wanted.leader_epoch, ready_by).await;
+    let led = led.map_err(PartitionRead::Refused)?;
     let partition = &led.partition;
     if stands(partition, wanted) {
         return Ok(led);
@@ -208,7 +217,7 @@ async fn find(
 }
 
 /// What there is to say of a consumer whose log is not the beginning of ours.
-fn parting(partition: &Partition, wanted: &Wanted) -> Option<Seen> {
+fn parting(partition: &Partition, wanted: &PartitionFetch) -> Option<PartitionRead> {
     if wanted.fetched_epoch < 0 {
         return None;
     }
@@ -218,14 +227,20 @@ fn parting(partition: &Partition, wanted: &Wanted) -> Option<Seen> {
     }
     let (high_watermark, log_start) = (partition.high_watermark(), partition.log_start());
     let parted = epoch < wanted.fetched_epoch || end_offset < wanted.offset;
-    parted.then_some(Seen::Diverged { epoch, end_offset, high_watermark, log_start })
+    parted.then_some(PartitionRead::Diverged { epoch, end_offset, high_watermark, log_start })
 }
 
-async fn read(led: Led, wanted: &Wanted, left: usize, first: bool, version: i16) -> Seen {
+async fn read(
+    led: Led,
+    wanted: &PartitionFetch,
+    left: usize,
+    first: bool,
+    version: i16,
+) -> PartitionRead {
     let bytes_max = wanted.bytes_max.min(left);
     let records = match led.partition.read(wanted.offset, bytes_max, first).await {
         Ok(records) => records,
-        Err(error) => return Seen::of_error(&error),
+        Err(error) => return PartitionRead::of_error(&error),
     };
     // Reading may have taken a while; what another leader wrote meanwhile must not be missed for what is here.
     match led.partition.leader_epoch_if_ready() {
@@ -236,11 +251,11 @@ async fn read(led: Led, wanted: &Wanted, left: usize, first: bool, version: i16)
     if version < ZSTD_FROM && Batches::new(&records.bytes).any(|(header, _)| zstd(&header)) {
         return ErrorCode::UnsupportedCompressionType.into();
     }
-    Seen::Records(records)
+    PartitionRead::Records(records)
 }
 
-impl Seen {
-    fn of_error(error: &ReadError) -> Seen {
+impl PartitionRead {
+    fn of_error(error: &ReadError) -> PartitionRead {
         ErrorCode::from(error).into()
     }
 }

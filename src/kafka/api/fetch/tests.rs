@@ -3,13 +3,13 @@ use std::time::Instant as StdInstant;
 use bytes::Bytes;
 
 use super::*;
-use crate::kafka::frame;
+use crate::kafka::codec;
 use crate::kafka::route::Refused;
 use crate::kafka::table;
 use crate::partition::Records;
 
 fn call(version: i16) -> Call {
-    let api = table::find(1).unwrap();
+    let api = &table::find(1).unwrap().api;
     Call {
         api,
         version,
@@ -20,12 +20,12 @@ fn call(version: i16) -> Call {
     }
 }
 
-fn terms(version: i16, read_committed: bool) -> Terms {
-    Terms { version, bytes_min: 1, bytes_max: 100, deadline: Instant::now(), read_committed }
+fn terms(version: i16, read_committed: bool) -> FetchOptions {
+    FetchOptions { version, bytes_min: 1, bytes_max: 100, deadline: Instant::now(), read_committed }
 }
 
-fn records(bytes: &'static [u8]) -> Seen {
-    Seen::Records(read(bytes, 9))
+fn records(bytes: &'static [u8]) -> PartitionRead {
+    PartitionRead::Records(read(bytes, 9))
 }
 
 fn read(bytes: &'static [u8], next_offset: i64) -> Records {
@@ -34,8 +34,8 @@ fn read(bytes: &'static [u8], next_offset: i64) -> Records {
 }
 
 /// Partitions that may give ten bytes each.
-fn look(seen: Vec<Seen>) -> Look {
-    let mut look = Look { seen: Vec::new(), room: None, counted: 0, full: false };
+fn look(seen: Vec<PartitionRead>) -> ReadPass {
+    let mut look = ReadPass { seen: Vec::new(), permit: None, counted: 0, full: false };
     seen.into_iter().for_each(|seen| look.take(seen, 10, 100));
     look
 }
@@ -58,14 +58,19 @@ fn a_read_committed_consumer_gets_an_empty_list_of_aborted_transactions() {
 fn every_version_can_express_every_outcome() {
     for version in 4..=18 {
         let leader = Some(Leader { id: 2, epoch: 5 });
-        let moved = Seen::Refused(Refused { code: ErrorCode::NotLeaderOrFollower, leader });
+        let moved =
+            PartitionRead::Refused(Refused { code: ErrorCode::NotLeaderOrFollower, leader });
         let mut rows = vec![
             row(0, records(b"abc"), &call(version), &terms(version, false)),
             row(1, moved, &call(version), &terms(version, true)),
         ];
         if version >= LEADERS_FROM {
-            let diverged =
-                Seen::Diverged { epoch: 1, end_offset: 3, high_watermark: 9, log_start: 0 };
+            let diverged = PartitionRead::Diverged {
+                epoch: 1,
+                end_offset: 3,
+                high_watermark: 9,
+                log_start: 0,
+            };
             rows.push(row(2, diverged, &call(version), &terms(version, false)));
         }
         assert_eq!((rows[1].error_code, rows[1].high_watermark), (6, -1));
@@ -73,7 +78,7 @@ fn every_version_can_express_every_outcome() {
         topic.partitions.extend(rows);
         let mut answer = FetchResponse::default();
         answer.responses.push(topic);
-        frame::encode(&call(version), &answer).unwrap();
+        codec::encode(&call(version), &answer).unwrap();
     }
 }
 
@@ -89,7 +94,7 @@ fn an_error_or_enough_bytes_ends_the_wait() {
 
 #[test]
 fn a_partition_that_had_more_than_it_may_give_counts_as_full() {
-    let cut = || Seen::Records(read(b"abcdefg", 5));
+    let cut = || PartitionRead::Records(read(b"abcdefg", 5));
     assert!(look(vec![records(b""), cut()]).is_enough(10));
     assert!(!look(vec![records(b""), cut()]).is_enough(11), "the other one may have more");
     let mut full = look(vec![]);
@@ -100,7 +105,8 @@ fn a_partition_that_had_more_than_it_may_give_counts_as_full() {
 #[test]
 fn a_partition_named_twice_is_read_once_as_it_is_named_last() {
     let key = |index| PartitionKey::new(TopicKey::Name(Arc::from("t")), index);
-    let wanted = |offset| Wanted { offset, bytes_max: 1, leader_epoch: -1, fetched_epoch: -1 };
+    let wanted =
+        |offset| PartitionFetch { offset, bytes_max: 1, leader_epoch: -1, fetched_epoch: -1 };
     let named = vec![(key(0), wanted(5)), (key(1), wanted(6)), (key(0), wanted(7))];
     assert_eq!(once(named), [(key(0), wanted(7)), (key(1), wanted(6))]);
 }
@@ -115,7 +121,7 @@ fn pieces_are_what_the_codec_writes_in_one() {
         let large: &'static [u8] = Box::leak(vec![7; 20_000].into_boxed_slice());
         let mut answer = FetchResponse::default();
         (answer.session_id, answer.throttle_time_ms) = (i32::from(version >= 7) * 77, 3);
-        assert_eq!(joined(&call, &answer), frame::encode(&call, &answer).unwrap(), "{version}");
+        assert_eq!(joined(&call, &answer), codec::encode(&call, &answer).unwrap(), "{version}");
         for (name, rows) in [
             ("one", vec![row(0, records(b"abc"))]),
             ("none", vec![row(0, records(b""))]),
@@ -123,16 +129,17 @@ fn pieces_are_what_the_codec_writes_in_one() {
             (
                 "mixed",
                 vec![
-                    row(0, Seen::Refused(moved())),
+                    row(0, PartitionRead::Refused(moved())),
                     row(1, records(large)),
-                    row(2, Seen::Refused(moved())),
+                    row(2, PartitionRead::Refused(moved())),
                 ],
             ),
         ] {
             let id = uuid::Uuid::from_u128(9);
-            let key = match version >= TOPIC_IDS_FROM {
-                true => TopicKey::Id(id),
-                false => TopicKey::Name(Arc::from(name)),
+            let key = if version >= TOPIC_IDS_FROM {
+                TopicKey::Id(id)
+            } else {
+                TopicKey::Name(Arc::from(name))
             };
             let mut topic = topic_row(&key, PartitionData::default());
             topic.partitions = rows;
@@ -140,7 +147,7 @@ fn pieces_are_what_the_codec_writes_in_one() {
             if version >= ENDPOINTS_FROM {
                 answer.node_endpoints.push(NodeEndpoint::default());
             }
-            let whole = frame::encode(&call, &answer).unwrap();
+            let whole = codec::encode(&call, &answer).unwrap();
             assert_eq!(joined(&call, &answer), whole, "version {version}, {name}");
         }
     }
@@ -157,7 +164,7 @@ fn records_are_not_copied_into_the_answer() {
     let bytes = Bytes::from(vec![7; 100_000]);
     let seen = Records { bytes: bytes.clone(), ..read(b"", 9) };
     let mut answer = FetchResponse::default();
-    let row = row(0, Seen::Records(seen), &call, &terms(16, false));
+    let row = row(0, PartitionRead::Records(seen), &call, &terms(16, false));
     answer.responses.push(topic_row(&TopicKey::Id(uuid::Uuid::nil()), row));
     let pieces = encode::pieces(&call, answer).unwrap();
     assert!(pieces.iter().any(|piece| piece.as_ptr() == bytes.as_ptr()));

@@ -11,34 +11,38 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout_at};
 
-use crate::kafka::face::{Face, stopped};
 use crate::kafka::route::Led;
-use crate::kafka::sessions::{Plan, Wanted};
+use crate::kafka::server::{KafkaServer, stopped};
+use crate::kafka::sessions::{PartitionFetch, Plan};
 use crate::partition::{Changes, Closed, Partition};
 
-use super::Terms;
-use super::look::{Found, Look, Seen, find_all, read_all};
+use super::FetchOptions;
+use super::look::{Found, PartitionRead, ReadPass, find_all, read_all};
 
 /// Returns what is read when there is enough, an error, the end of the client's wait, or the broker stops.
-pub(super) async fn until_enough(face: &Face, plan: &Plan, terms: &Terms) -> Look {
+pub(super) async fn until_enough(
+    server: &KafkaServer,
+    plan: &Plan,
+    terms: &FetchOptions,
+) -> ReadPass {
     let needed = bytes_needed(plan, terms);
-    let mut stopping = face.stopping.clone();
+    let mut stopping = server.stopping.clone();
     // Where reading would begin, as far as a read has found out.
     let mut begins = vec![0; plan.wanted.len()];
     loop {
         let last = Instant::now() >= terms.deadline || *stopping.borrow();
         // Subscribed before looking, so that nothing is missed in between.
-        let changes = changes(face, plan);
-        let found = find_all(face, plan, terms).await;
+        let changes = changes(server, plan);
+        let found = find_all(server, plan, terms).await;
         let waits = waits(plan, &found, changes, &begins);
         let has = waits.as_ref().map(|waits| Wait::sum(waits));
         if last || has.is_none_or(|has| has >= needed) {
-            let look = read_all(face, plan, terms, found).await;
+            let look = read_all(server, plan, terms, found).await;
             if last || look.is_enough(needed) {
                 return look;
             }
             for (begin, seen) in begins.iter_mut().zip(&look.seen) {
-                if let Seen::Records(records) = seen {
+                if let PartitionRead::Records(records) = seen {
                     *begin = records.bytes_before;
                 }
             }
@@ -57,18 +61,18 @@ pub(super) async fn until_enough(face: &Face, plan: &Plan, terms: &Terms) -> Loo
 
 /// Returns how many bytes the client waits for: what it says, but no more than it lets an answer hold, which would
 /// never come.
-fn bytes_needed(plan: &Plan, terms: &Terms) -> usize {
+fn bytes_needed(plan: &Plan, terms: &FetchOptions) -> usize {
     let all = plan.wanted.iter().map(|(_, wanted)| wanted.bytes_max);
     let most = all.fold(0, usize::saturating_add).min(terms.bytes_max);
     terms.bytes_min.min(most.max(1))
 }
 
 /// Subscribes to every partition of the plan that is here.
-fn changes(face: &Face, plan: &Plan) -> Vec<Option<Changes>> {
-    let image = face.context.metadata.image();
-    let find = |key: &crate::kafka::route::PartitionKey| {
+fn changes(server: &KafkaServer, plan: &Plan) -> Vec<Option<Changes>> {
+    let image = server.context.metadata.image();
+    let find = |key: &crate::kafka::keys::PartitionKey| {
         let info = key.find(&image).ok()?;
-        face.context.partitions.get(info.group).map(|partition| partition.changed())
+        server.context.partitions.get(info.group).map(|partition| partition.changed())
     };
     plan.wanted.iter().map(|(key, _)| find(key)).collect()
 }
@@ -85,7 +89,7 @@ struct Wait {
 }
 
 impl Wait {
-    fn new(led: &Led, wanted: &Wanted, begin: u64, changes: Changes) -> Self {
+    fn new(led: &Led, wanted: &PartitionFetch, begin: u64, changes: Changes) -> Self {
         let partition = Arc::clone(&led.partition);
         let begin = partition.bytes_before(wanted.offset).max(begin);
         let (epoch, offset, bytes_max) = (led.epoch, wanted.offset, wanted.bytes_max);

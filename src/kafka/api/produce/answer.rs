@@ -9,10 +9,11 @@ use kafka_wire::produce_response::{
 use tokio::time::Instant;
 
 use super::{Failure, Topic, committed};
-use crate::kafka::connection::{Answer, Closed};
-use crate::kafka::face::{Face, broker_id};
-use crate::kafka::frame::{self, Call};
+use crate::kafka::answer::{Answer, Closed};
+use crate::kafka::call::Call;
+use crate::kafka::codec;
 use crate::kafka::route::{self, Endpoint};
+use crate::kafka::server::{KafkaServer, broker_id};
 use crate::metadata::Leader;
 use crate::partition::Appended;
 
@@ -21,7 +22,7 @@ const HINTS_FROM: i16 = 10;
 
 /// Waits for the commits, in the order of the request, and makes the answer.
 pub(super) async fn when_committed(
-    face: Arc<Face>,
+    server: Arc<KafkaServer>,
     call: Call,
     topics: Vec<Topic>,
     deadline: Instant,
@@ -31,7 +32,7 @@ pub(super) async fn when_committed(
     for topic in topics {
         let mut result = TopicProduceResponse::default();
         for partition in topic.partitions {
-            let outcome = committed(&face, partition.append, deadline).await;
+            let outcome = committed(&server, partition.append, deadline).await;
             if let Err(Failure { leader: Some(leader), .. }) = &outcome {
                 leaders.push(*leader);
             }
@@ -41,11 +42,11 @@ pub(super) async fn when_committed(
         answer.responses.push(result);
     }
     if call.version >= HINTS_FROM && !leaders.is_empty() {
-        let image = face.context.metadata.image();
+        let image = server.context.metadata.image();
         answer.node_endpoints =
             route::endpoints(&image, leaders.into_iter()).into_iter().map(endpoint).collect();
     }
-    Ok(Answer::of(frame::encode(&call, &answer)?))
+    Ok(Answer::of(codec::encode(&call, &answer)?))
 }
 
 fn row(index: i32, outcome: Result<Appended, Failure>, call: &Call) -> PartitionProduceResponse {
@@ -98,7 +99,7 @@ mod tests {
     use crate::record::BatchError;
 
     fn call(version: i16) -> Call {
-        let api = table::find(0).unwrap();
+        let api = &table::find(0).unwrap().api;
         Call {
             api,
             version,
@@ -114,7 +115,7 @@ mod tests {
         topic.partition_responses.push(row);
         let mut answer = ProduceResponse::default();
         answer.responses.push(topic);
-        frame::encode(&call(version), &answer).unwrap()
+        codec::encode(&call(version), &answer).unwrap()
     }
 
     #[test]

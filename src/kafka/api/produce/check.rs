@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Failure;
 use crate::kafka::error::ErrorCode;
-use crate::kafka::face::Face;
+use crate::kafka::server::KafkaServer;
 use crate::metadata::{TimestampType, TopicConfigs};
 use crate::record::{
     self, BatchError, CheckedBatch, Codec, Header, INFLATED_BYTES_LITTLE, INFLATED_BYTES_MAX,
@@ -34,14 +34,14 @@ pub(super) fn limits_of(configs: &TopicConfigs, now_ms: i64, version: i16) -> Li
 
 /// Checks a batch, on another thread when decompressing it would hold this one up.
 pub(super) async fn check(
-    face: &Face,
+    server: &KafkaServer,
     records: Bytes,
     limits: Limits,
 ) -> Result<CheckedBatch, Failure> {
     if let Some(checked) = check_inline(&records, &limits) {
         return Ok(checked?);
     }
-    let turn = Arc::clone(&face.checks).acquire_owned().await;
+    let turn = Arc::clone(&server.checks).acquire_owned().await;
     let turn = turn.expect("this semaphore is never closed");
     let checked = tokio::task::spawn_blocking(move || {
         let _turn = turn;
@@ -86,7 +86,7 @@ impl From<BatchError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::face::now_ms;
+    use crate::kafka::server::now_ms;
     use crate::record::BatchBuilder;
 
     fn limits() -> Limits {

@@ -100,7 +100,7 @@ fn nobody_comes_back_under_a_removed_id_and_none_is_given_again() {
 #[test]
 fn a_removal_that_arrives_again_is_answered_as_the_first_time() {
     let mut log = without_third();
-    let once = |request: u128| Command::Once {
+    let once = |request: u128| Command::Deduplicated {
         request: Uuid::from_u128(request),
         command: Box::new(Command::RemoveBroker { broker: 3 }),
     };

@@ -32,12 +32,12 @@ const DUPLICATE_SEQUENCE: i16 = 46;
 type Outcome = Result<i64, ClientError>;
 
 /// Records given together, which stay together.
-pub(super) struct Given {
+pub(super) struct PendingRecords {
     pub(super) records: Vec<NewRecord>,
     pub(super) done: oneshot::Sender<Outcome>,
 }
 
-impl Given {
+impl PendingRecords {
     /// About as many as they take in a batch.
     fn bytes(&self) -> usize {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
@@ -46,7 +46,7 @@ impl Given {
 }
 
 /// What one partition's batches go through.
-pub(super) struct Lane {
+pub(super) struct PartitionProducer {
     route: Route,
     codec: Codec,
     producer: (i64, i16),
@@ -55,7 +55,7 @@ pub(super) struct Lane {
     in_flight: usize,
     batch_bytes: usize,
     /// Taken from the queue and too large for the batch before it.
-    held: Option<Given>,
+    held: Option<PendingRecords>,
     window: VecDeque<Sent>,
     /// The connection that the window is under way on.
     via: Option<Arc<Connection>>,
@@ -109,7 +109,7 @@ impl Route {
     }
 }
 
-impl Lane {
+impl PartitionProducer {
     pub(super) fn new(
         client: Client,
         topic: &str,
@@ -132,7 +132,7 @@ impl Lane {
     }
 
     /// Sends what comes out of the queue, until it is closed and empty or a batch has finally failed.
-    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Given>) {
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<PendingRecords>) {
         let mut open = true;
         while open || !self.window.is_empty() {
             let room = open && self.window.len() < self.in_flight;
@@ -152,7 +152,7 @@ impl Lane {
         }
     }
 
-    async fn accept(&mut self, first: Given, queue: &mut mpsc::Receiver<Given>) {
+    async fn accept(&mut self, first: PendingRecords, queue: &mut mpsc::Receiver<PendingRecords>) {
         let (id, epoch) = self.producer;
         let mut builder = BatchBuilder::new().codec(self.codec).producer(id, epoch, self.sequence);
         let (mut done, mut records, mut size) = (Vec::new(), 0, 0);
@@ -253,7 +253,10 @@ impl Lane {
 }
 
 /// Returns what is to be sent next, None when there will be nothing more. Cancel-safe.
-async fn next_given(held: &mut Option<Given>, queue: &mut mpsc::Receiver<Given>) -> Option<Given> {
+async fn next_given(
+    held: &mut Option<PendingRecords>,
+    queue: &mut mpsc::Receiver<PendingRecords>,
+) -> Option<PendingRecords> {
     match held.take() {
         Some(given) => Some(given),
         None => queue.recv().await,

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_raft::Node;
-use quorate_storage::mutant;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -23,13 +22,13 @@ const FENCED: &str = "the cluster has fenced this broker";
 const LASTING: Duration = Duration::from_secs(1);
 
 /// The newest word on whether this broker is fenced.
-pub(crate) struct Standing {
+pub(crate) struct FencedStatus {
     node: Arc<Node>,
     /// The metadata index the word is as of, and the word.
     newest: watch::Sender<(u64, bool)>,
 }
 
-impl Standing {
+impl FencedStatus {
     pub(crate) fn new(node: Arc<Node>) -> Arc<Self> {
         Arc::new(Self { node, newest: watch::Sender::new((0, false)) })
     }
@@ -69,7 +68,7 @@ impl Standing {
             if fenced && timeout(LASTING, newest.changed()).await.is_ok() {
                 continue;
             }
-            self.node.drain(FENCED, fenced && !mutant::on("fenced-by-leader"));
+            self.node.drain(FENCED, fenced);
             // It ends with the sender, which is this.
             drop(newest.changed().await);
         }

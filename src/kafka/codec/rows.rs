@@ -20,9 +20,10 @@ const TOPIC_IDS_FROM: i16 = 13;
 pub(super) fn check(body: Decoder, version: i16, flexible: bool) -> Result<(), DecodeError> {
     let rows_max = FREE_ROWS + body.remaining() / BYTES_PER_ROW;
     let mut rows = Rows { body, flexible, left: rows_max, rows_max };
-    match flexible {
-        true => drop(rows.body.read_compact_nullable_string()?),
-        false => drop(rows.body.read_nullable_string()?),
+    if flexible {
+        drop(rows.body.read_compact_nullable_string()?);
+    } else {
+        drop(rows.body.read_nullable_string()?);
     }
     // acks, timeout
     rows.body.take_bytes(2 + 4)?;
@@ -34,9 +35,10 @@ pub(super) fn check(body: Decoder, version: i16, flexible: bool) -> Result<(), D
         }
         for _ in 0..rows.array()? {
             rows.body.read_i32()?;
-            match flexible {
-                true => drop(rows.body.read_compact_nullable_bytes()?),
-                false => drop(rows.body.read_nullable_bytes()?),
+            if flexible {
+                drop(rows.body.read_compact_nullable_bytes()?);
+            } else {
+                drop(rows.body.read_nullable_bytes()?);
             }
             rows.tags()?;
         }
@@ -54,21 +56,21 @@ struct Rows {
 
 impl Rows {
     fn array(&mut self) -> Result<usize, DecodeError> {
-        let count = match self.flexible {
-            true => self.body.read_compact_array_len()?,
-            false => self.body.read_array_len()?,
+        let count = if self.flexible {
+            self.body.read_compact_array_len()?
+        } else {
+            self.body.read_array_len()?
         };
         self.spend(count.get())?;
         Ok(count.get())
     }
 
     fn tags(&mut self) -> Result<(), DecodeError> {
-        match self.flexible {
-            true => {
-                let fields = self.body.read_tagged_fields()?;
-                self.spend(fields.iter().count())
-            }
-            false => Ok(()),
+        if self.flexible {
+            let fields = self.body.read_tagged_fields()?;
+            self.spend(fields.iter().count())
+        } else {
+            Ok(())
         }
     }
 

@@ -23,7 +23,7 @@ const REQUESTS_MAX: usize = 65_536;
 const REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Answered {
+pub(super) struct RequestDeduplication {
     order: VecDeque<Uuid>,
     replies: BTreeMap<Uuid, Reply>,
     reply_bytes: usize,
@@ -33,7 +33,7 @@ pub(super) struct Answered {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Stored(Vec<(Uuid, Reply)>);
 
-impl Answered {
+impl RequestDeduplication {
     pub(super) fn get(&self, request: &Uuid) -> Option<&Reply> {
         self.replies.get(request)
     }
@@ -58,13 +58,13 @@ fn bytes_of(reply: &Reply) -> usize {
     encode(reply).len()
 }
 
-impl From<Stored> for Answered {
+impl From<Stored> for RequestDeduplication {
     fn from(stored: Stored) -> Self {
-        let mut answered = Self::default();
+        let mut deduplication = Self::default();
         for (request, reply) in stored.0 {
-            answered.remember(request, reply);
+            deduplication.remember(request, reply);
         }
-        answered
+        deduplication
     }
 }
 
@@ -75,25 +75,25 @@ mod tests {
 
     #[test]
     fn the_oldest_are_forgotten_and_the_rest_survives_a_checkpoint() {
-        let mut answered = Answered::default();
+        let mut deduplication = RequestDeduplication::default();
         let id = |number: usize| Uuid::from_u128(number as u128);
         for number in 0..=REQUESTS_MAX {
-            answered.remember(id(number), Ok(Done::Changed));
+            deduplication.remember(id(number), Ok(Done::Changed));
         }
-        assert_eq!(answered.get(&id(0)), None);
-        assert_eq!(answered.get(&id(1)), Some(&Ok(Done::Changed)));
-        assert_eq!(Answered::from(answered.store()), answered);
+        assert_eq!(deduplication.get(&id(0)), None);
+        assert_eq!(deduplication.get(&id(1)), Some(&Ok(Done::Changed)));
+        assert_eq!(RequestDeduplication::from(deduplication.store()), deduplication);
     }
 
     #[test]
     fn long_refusals_are_bounded_in_bytes() {
-        let mut answered = Answered::default();
+        let mut deduplication = RequestDeduplication::default();
         let long = Err(AdminError::InvalidRequest("x".repeat(100_000)));
         for number in 0..100 {
-            answered.remember(Uuid::from_u128(number), long.clone());
+            deduplication.remember(Uuid::from_u128(number), long.clone());
         }
-        assert_eq!(answered.replies.len(), REPLY_BYTES_MAX / bytes_of(&long));
-        assert!(answered.replies.contains_key(&Uuid::from_u128(99)), "the newest stays");
-        assert_eq!(Answered::from(answered.store()), answered);
+        assert_eq!(deduplication.replies.len(), REPLY_BYTES_MAX / bytes_of(&long));
+        assert!(deduplication.replies.contains_key(&Uuid::from_u128(99)), "the newest stays");
+        assert_eq!(RequestDeduplication::from(deduplication.store()), deduplication);
     }
 }

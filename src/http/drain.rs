@@ -22,47 +22,47 @@ const WAIT: Duration = Duration::from_secs(2);
 /// How much of that is read; a client that sends more is cut off.
 const BYTES_MAX: usize = 64 << 20;
 
-pub(super) struct Lingering {
+pub(super) struct Draining {
     stream: TcpStream,
-    mood: Arc<Mood>,
+    state: Arc<ConnectionState>,
     /// Since the sending side is closed.
-    rest: Option<Rest>,
+    rest: Option<DrainState>,
 }
 
 /// What whoever ends the connection knows of it and wants of it.
 #[derive(Debug, Default)]
-pub(super) struct Mood {
+pub(super) struct ConnectionState {
     /// The client spoke last.
     asked: AtomicBool,
     /// The client is not waited for.
-    hurry: AtomicBool,
+    abort: AtomicBool,
 }
 
-impl Mood {
+impl ConnectionState {
     /// Called when the broker stops, before the connection is told to end.
     pub(super) fn stop(&self) {
         if !self.asked.load(Ordering::Relaxed) {
-            self.hurry.store(true, Ordering::Relaxed);
+            self.abort.store(true, Ordering::Relaxed);
         }
     }
 }
 
-struct Rest {
+struct DrainState {
     bytes: usize,
     until: Pin<Box<Sleep>>,
 }
 
-impl Lingering {
+impl Draining {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, mood: Arc::default(), rest: None }
+        Self { stream, state: Arc::default(), rest: None }
     }
 
-    pub(super) fn mood(&self) -> Arc<Mood> {
-        Arc::clone(&self.mood)
+    pub(super) fn state(&self) -> Arc<ConnectionState> {
+        Arc::clone(&self.state)
     }
 }
 
-impl Rest {
+impl DrainState {
     fn poll_drop(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut space = [0; 16 * 1024];
         while self.bytes < BYTES_MAX && self.until.as_mut().poll(cx).is_pending() {
@@ -77,7 +77,7 @@ impl Rest {
     }
 }
 
-impl AsyncRead for Lingering {
+impl AsyncRead for Draining {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -86,19 +86,19 @@ impl AsyncRead for Lingering {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         if buffer.filled().len() > before {
-            self.mood.asked.store(true, Ordering::Relaxed);
+            self.state.asked.store(true, Ordering::Relaxed);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Lingering {
+impl AsyncWrite for Draining {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.mood.asked.store(false, Ordering::Relaxed);
+        self.state.asked.store(false, Ordering::Relaxed);
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -107,15 +107,15 @@ impl AsyncWrite for Lingering {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, mood, rest } = &mut *self;
+        let Self { stream, state, rest } = &mut *self;
         if rest.is_none() {
             ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
-            if mood.hurry.load(Ordering::Relaxed) {
+            if state.abort.load(Ordering::Relaxed) {
                 return Poll::Ready(Ok(()));
             }
         }
         let until = || Box::pin(tokio::time::sleep(WAIT));
-        rest.get_or_insert_with(|| Rest { bytes: 0, until: until() }).poll_drop(stream, cx)
+        rest.get_or_insert_with(|| DrainState { bytes: 0, until: until() }).poll_drop(stream, cx)
     }
 
     fn poll_write_vectored(
@@ -123,7 +123,7 @@ impl AsyncWrite for Lingering {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.mood.asked.store(false, Ordering::Relaxed);
+        self.state.asked.store(false, Ordering::Relaxed);
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 

@@ -22,7 +22,7 @@ pub struct Identity {
     /// Random, made with the directory.
     pub directory_id: u128,
     /// This broker formed the cluster, and is the one that may found its metadata group.
-    pub founder: bool,
+    pub forms_cluster: bool,
 }
 
 /// The identity could not be read or written.
@@ -35,18 +35,18 @@ pub enum IdentityError {
 }
 
 /// Returns the directory's identity, if it has one.
-pub(super) fn load(db: &Db) -> Result<Option<Identity>, IdentityError> {
+pub(crate) fn load(db: &Db) -> Result<Option<Identity>, IdentityError> {
     let Some(bytes) = db.node_get(IDENTITY)? else { return Ok(None) };
     Ok(Some(decode(&bytes)?))
 }
 
 /// Writes the identity; it is on disk when this returns.
-pub(super) async fn save(db: &Arc<Db>, identity: Identity) -> Result<(), IdentityError> {
+pub(crate) async fn save(db: &Arc<Db>, identity: Identity) -> Result<(), IdentityError> {
     put(db, IDENTITY, encode(&identity)).await
 }
 
 /// Returns the directory's own id, giving it one if it is new.
-pub(super) async fn directory_id(db: &Arc<Db>) -> Result<u128, IdentityError> {
+pub(crate) async fn directory_id(db: &Arc<Db>) -> Result<u128, IdentityError> {
     if let Some(bytes) = db.node_get(DIRECTORY)? {
         return Ok(decode(&bytes)?);
     }
@@ -62,6 +62,6 @@ async fn put(db: &Arc<Db>, key: &'static str, value: Vec<u8>) -> Result<(), Iden
 }
 
 /// Returns a random id for a cluster or directory.
-pub(super) fn random_id() -> u128 {
+pub(crate) fn random_id() -> u128 {
     uuid::Uuid::new_v4().as_u128()
 }

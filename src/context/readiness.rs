@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Context, find};
-use crate::controller::Progress;
+use super::Context;
+use crate::controller::{Controller, Progress};
 
 /// Answers `/readyz` and `cluster status --wait`.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    pub(super) fn new(progress: Arc<Progress>) -> Arc<Self> {
+    pub(crate) fn new(progress: Arc<Progress>) -> Arc<Self> {
         Arc::new(Self {
             stopping: AtomicBool::new(false),
             started: AtomicBool::new(false),
@@ -52,7 +52,7 @@ impl Readiness {
                  of the metadata voters must be running"
                     .to_owned(),
             );
-            missing.extend(find::voters_missing(&context.controller));
+            missing.extend(voters_missing(&context.controller));
         }
         if context.node.condition(context.node.id()).stalled {
             missing.push("the disk does not answer, so other brokers lead".to_owned());
@@ -66,7 +66,23 @@ impl Readiness {
     }
 
     /// Called when the stop begins.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
+}
+
+/// Which voters of the metadata group are not reached and why, in words, if those reached are no majority.
+pub(crate) fn voters_missing(controller: &Controller) -> Option<String> {
+    let (node, voters) = (controller.node(), controller.group().status().voters);
+    let missing: Vec<u64> = voters.iter().copied().filter(|id| !node.alive(*id)).collect();
+    if missing.is_empty() || missing.len() < voters.len() - voters.len() / 2 {
+        return None;
+    }
+    let named = missing.iter().map(|id| {
+        let address = node.peer_address(*id).unwrap_or_else(|| "an unknown address".to_owned());
+        let problem = node.peer_problem(*id).unwrap_or_else(|| "no answer".to_owned());
+        format!("broker {id} is not reached at {address} ({problem})")
+    });
+    let named: Vec<String> = named.collect();
+    Some(format!("{}; if it has moved, --join must name where to", named.join(", ")))
 }

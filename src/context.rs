@@ -1,0 +1,32 @@
+//! What the Kafka and HTTP handlers work with: the parts of a running broker, made by `broker`.
+
+pub mod identity;
+mod readiness;
+
+use std::sync::Arc;
+
+use quorate_raft::Node;
+use quorate_storage::Db;
+
+use crate::config::Config;
+use crate::controller::Controller;
+use crate::metadata::Metadata;
+use crate::partition::Partitions;
+
+pub use identity::Identity;
+pub use readiness::Readiness;
+pub(crate) use readiness::voters_missing;
+
+/// The parts of a running broker.
+#[derive(Clone)]
+pub struct Context {
+    pub config: Arc<Config>,
+    pub identity: Identity,
+    pub metadata: Arc<Metadata>,
+    pub controller: Arc<Controller>,
+    pub partitions: Arc<Partitions>,
+    pub node: Arc<Node>,
+    pub db: Arc<Db>,
+    /// Whether this broker can serve clients, and if not, why.
+    pub readiness: Arc<Readiness>,
+}
