@@ -11,8 +11,9 @@ export BUILD_PROGRESS := /proc/$(shell echo $$PPID)/fd/2
 CARGO := cargo --locked
 # Defects compile only with debug assertions, which these turn on for our crates alone.
 ASSERTIONS := $(foreach crate,quorate quorate-raft quorate-storage,--config profile.release.package.$(crate).debug-assertions=true)
-# What libFuzzer looks into is compiled once more for it, see tests/fuzz/instrument; RocksDB is not.
-FUZZED := $(foreach crate,quorate quorate-fuzz kafka-wire kafka-wire-core flate2 miniz_oxide lz4_flex snap,--config profile.release.package.$(crate).overflow-checks=true)
+# What libFuzzer looks into is compiled once more for it, see tests/fuzz/instrument; RocksDB is not. The odd number of
+# units is the mark by which both cargo and that script know these crates.
+FUZZED := $(foreach crate,quorate quorate-fuzz kafka-wire kafka-wire-core flate2 miniz_oxide lz4_flex snap,--config profile.release.package.$(crate).overflow-checks=true --config profile.release.package.$(crate).codegen-units=15)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(TEST_CLIENTS)/python/bin/pip --disable-pip-version-check
 .PHONY: help run build test test-install test-storage test-broker test-simulation test-fuzz test-faults lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutants harness tools packages clients sandbox-tools root-tools

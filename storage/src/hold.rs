@@ -1,6 +1,6 @@
 //! When RocksDB may delete files, decided by us.
 //!
-//! RocksDB unlinks a table or log, or takes a log to write over it, on its own threads as soon as its manifest no
+//! RocksDB unlinks a table or log on its own threads as soon as its manifest no
 //! longer needs the file. Until the inventory covers that manifest the file may be all that is left of acknowledged
 //! entries, so deletions are held for the whole life of the store, and let go for a moment after each new inventory.
 //! The crate `rocksdb` lends the pointer, the two functions are of RocksDB's C interface (`rocksdb/c.h`).
