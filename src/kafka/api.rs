@@ -35,8 +35,23 @@ fn change_wait_of(timeout_ms: i32) -> Duration {
     wait_of(timeout_ms).max(CHANGE_WAIT_MIN)
 }
 
-/// Returns what is named more than once.
-fn repeated<T: Eq + Hash + Clone>(named: impl Iterator<Item = T>) -> HashSet<T> {
+/// Returns what is named more than once. Takes no memory for the request that names one thing, as most do.
+fn repeated<T: Eq + Hash + Clone>(mut named: impl Iterator<Item = T>) -> HashSet<T> {
+    let (Some(first), Some(second)) = (named.next(), named.next()) else { return HashSet::new() };
     let mut once = HashSet::new();
+    let named = [first, second].into_iter().chain(named);
     named.filter(|name| !once.insert(name.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_more_than_once_is_found_wherever_it_stands() {
+        let of = |named: &[i32]| repeated(named.iter().copied());
+        assert!(of(&[]).is_empty() && of(&[1]).is_empty() && of(&[1, 2, 3]).is_empty());
+        assert_eq!(of(&[1, 1]), HashSet::from([1]));
+        assert_eq!(of(&[1, 2, 3, 2, 1, 2]), HashSet::from([1, 2]));
+    }
 }

@@ -4,7 +4,7 @@
 //! back, makes it an older or an empty store, and it removes the files that store does not name. So a lower bound is
 //! noted, the *inventory*: the manifest with its length and checksum, the tables it named, the logs it needed.
 //!
-//! The inventory is synced before a file that it makes unnecessary may be deleted or written over (`hold`), and it is
+//! The inventory is synced before a file that it makes unnecessary may be deleted (`hold`), and it is
 //! compared before RocksDB may open. Hence whatever the manifest lost, one of two things holds: the loss is in what
 //! was noted, and the store is refused; or it is behind, everything that the rest of the manifest names is still
 //! there, and the store recovers as from a crash. A manifest newer than the noted one is RocksDB's at its last opening:

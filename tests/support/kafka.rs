@@ -162,6 +162,15 @@ pub fn at_leader(cluster: &Cluster, topic: &str, index: i32) -> Wire {
     Wire::connect(cluster.broker(leader(cluster, topic, index).leader as u64).kafka)
 }
 
+/// The same once that leader serves: an elected one has to commit an entry first, and a fetch that does not wait is
+/// turned away until then.
+pub fn at_serving_leader(cluster: &Cluster, topic: &str, index: i32) -> Wire {
+    cluster.wait(&format!("the leader of {topic}-{index} serves"), || {
+        let mut wire = at_leader(cluster, topic, index);
+        (list_offset(&mut wire, topic, index, -1, -1).error == NONE).then_some(wire)
+    })
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Produced {
     pub error: i16,

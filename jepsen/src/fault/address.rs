@@ -3,7 +3,7 @@
 
 use rand::rngs::StdRng;
 
-use super::target::{TargetClass, named};
+use super::target::{OFTEN_ALL, TargetClass, named};
 use super::{Fault, Outcome, installed, skipped};
 use crate::sandbox::{Cluster, State};
 
@@ -18,16 +18,7 @@ pub(super) fn make() -> Box<dyn Fault> {
 
 impl Fault for Address {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
-        let who = TargetClass::any(
-            &[
-                TargetClass::Leader,
-                TargetClass::One,
-                TargetClass::Minority,
-                TargetClass::All,
-                TargetClass::All,
-            ],
-            random,
-        );
+        let who = TargetClass::any(&OFTEN_ALL, random);
         self.moved = who.pick(cluster, random);
         if self.moved.is_empty() {
             return Ok(skipped(format!("{who:?}: no such broker runs")));

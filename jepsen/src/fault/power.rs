@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::target::{TargetClass, named};
+use super::target::{OFTEN_ALL, TargetClass, named};
 use super::{Fault, Outcome, installed, skipped};
 use crate::sandbox::{Cluster, State};
 
@@ -23,16 +23,7 @@ const LINGER: Duration = Duration::from_millis(1_500);
 
 impl Fault for Power {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
-        let who = TargetClass::any(
-            &[
-                TargetClass::Leader,
-                TargetClass::One,
-                TargetClass::Minority,
-                TargetClass::All,
-                TargetClass::All,
-            ],
-            random,
-        );
+        let who = TargetClass::any(&OFTEN_ALL, random);
         self.dark = match who {
             // Brokers that do not run lose their power as well; that costs them nothing.
             TargetClass::All => cluster.ids(),

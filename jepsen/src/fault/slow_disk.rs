@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
-use super::target::{TargetClass, named};
+use super::target::{OFTEN_LEADER, TargetClass, named};
 use super::{Fault, Outcome, installed, skipped};
 use crate::sandbox::{Cluster, State};
 
@@ -34,16 +34,7 @@ impl SlowDisk {
 
 impl Fault for SlowDisk {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
-        let who = TargetClass::any(
-            &[
-                TargetClass::Leader,
-                TargetClass::Leader,
-                TargetClass::One,
-                TargetClass::Minority,
-                TargetClass::All,
-            ],
-            random,
-        );
+        let who = TargetClass::any(&OFTEN_LEADER, random);
         let by = Duration::from_millis(BY.choose(random).copied().unwrap_or(BY[0]));
         self.slow = who.pick(cluster, random);
         if self.slow.is_empty() {

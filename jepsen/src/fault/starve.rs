@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
-use super::target::{TargetClass, named};
+use super::target::{OFTEN_LEADER, TargetClass, named};
 use super::{Fault, Outcome, installed, skipped};
 use crate::sandbox::{Cluster, Share};
 
@@ -29,16 +29,7 @@ const SHARES: [Share; 5] =
 
 impl Fault for Starve {
     fn begin(&mut self, cluster: &mut Cluster, random: &mut StdRng) -> anyhow::Result<Outcome> {
-        let who = TargetClass::any(
-            &[
-                TargetClass::Leader,
-                TargetClass::Leader,
-                TargetClass::One,
-                TargetClass::Minority,
-                TargetClass::All,
-            ],
-            random,
-        );
+        let who = TargetClass::any(&OFTEN_LEADER, random);
         let share = SHARES.choose(random).copied().unwrap_or(SHARES[0]);
         self.starved = who.pick(cluster, random);
         if self.starved.is_empty() {

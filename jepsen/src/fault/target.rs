@@ -25,6 +25,23 @@ pub(super) struct Place {
     pub partition: Partition,
 }
 
+/// Among these: the leader, one, some, and twice as often all.
+pub(super) const OFTEN_ALL: [TargetClass; 5] = [
+    TargetClass::Leader,
+    TargetClass::One,
+    TargetClass::Minority,
+    TargetClass::All,
+    TargetClass::All,
+];
+/// Among these: twice as often the leader, one, some, all.
+pub(super) const OFTEN_LEADER: [TargetClass; 5] = [
+    TargetClass::Leader,
+    TargetClass::Leader,
+    TargetClass::One,
+    TargetClass::Minority,
+    TargetClass::All,
+];
+
 impl TargetClass {
     /// Picks one class.
     pub(super) fn any(among: &[TargetClass], random: &mut StdRng) -> TargetClass {

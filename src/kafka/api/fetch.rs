@@ -95,7 +95,7 @@ async fn fetch(
     };
     // A few bytes may ask for all that a session has.
     let known = server.sessions.partitions_of(request.session_id);
-    let _plan_room = server.plan_permit(known.saturating_mul(PLANNED_BYTES)).await;
+    let _plan_permit = server.plan_permit(known.saturating_mul(PLANNED_BYTES)).await;
     let plan = match server.sessions.begin(session_request(request, call.version), millis(&server))
     {
         Ok(plan) => plan,
