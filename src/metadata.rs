@@ -14,11 +14,14 @@ mod address;
 mod codec;
 mod command;
 mod configs;
+mod decide;
 mod error;
 mod image;
 mod leaders;
+mod levels;
 mod machine;
 mod placement;
+mod request;
 mod topic;
 
 use std::sync::Arc;
@@ -29,14 +32,17 @@ use tokio::sync::watch;
 
 pub use address::HostPort;
 pub use codec::{CodecError, decode, encode};
-pub use command::{BrokerSpec, Command, Done, NewPartitions, NewTopic, Reply};
+pub use command::{Change, Command, NewGroups};
 pub use configs::{ConfigEntry, ConfigKind, TOPIC_CONFIGS, TimestampType, TopicConfigs};
-pub use error::AdminError;
+pub use decide::{check_form, decide, preview};
 pub(crate) use error::quote;
+pub use error::{AdminError, EXIT_REFUSED};
 pub use image::{Broker, Image, Load, cluster_id_text};
 pub use leaders::{Leader, LeaderClaim, Leaders};
-pub use machine::{MetadataMachine, Trial};
+pub use levels::{FEATURE, Levels};
+pub use machine::{Applied, MetadataMachine};
 pub use placement::{Candidate, place};
+pub use request::{BrokerSpec, Done, NewPartitions, NewTopic, Reply, Request};
 pub use topic::{PartitionInfo, Topic};
 
 pub use quorate_raft::METADATA_GROUP;

@@ -21,7 +21,7 @@ use crate::controller::{
     BrokerClock, Calls, Clocks, Controller, FencedStatus, Gossip, Members, Peer, Progress,
     Reassignments, Rebalance, Reconciler, follow_peers,
 };
-use crate::metadata::{AdminError, METADATA_GROUP, Metadata, MetadataMachine};
+use crate::metadata::{AdminError, EXIT_REFUSED, METADATA_GROUP, Metadata, MetadataMachine};
 use crate::partition::{Clock, Partitions, RetentionPace, run_retention};
 use crate::{http, kafka};
 
@@ -70,7 +70,7 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NotAdvertised { .. } | Self::OtherBroker { .. } | Self::Descriptors(_) => 2,
-            Self::Refused(_) => 4,
+            Self::Refused(_) => EXIT_REFUSED,
             Self::Storage(quorate_storage::Error::Damaged(_))
             | Self::Identity(IdentityError::Unreadable(_)) => {
                 u8::try_from(EXIT_STORAGE).unwrap_or(1)

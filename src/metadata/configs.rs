@@ -156,13 +156,18 @@ pub struct TopicConfigs {
 }
 
 impl TopicConfigs {
-    /// Returns configs for a topic of `replicas` replicas, or which value is refused and why.
-    pub fn new(explicit: BTreeMap<String, String>, replicas: usize) -> Result<Self, AdminError> {
-        for (name, value) in &explicit {
+    /// Returns the configs that were set explicitly, as they were decided on.
+    pub fn new(explicit: BTreeMap<String, String>) -> Self {
+        Self { explicit }
+    }
+
+    /// Says which value, if any, is refused for a topic of `replicas` replicas, and why.
+    pub fn check(explicit: &BTreeMap<String, String>, replicas: usize) -> Result<(), AdminError> {
+        for (name, value) in explicit {
             check(name, value, replicas)
                 .map_err(|reason| AdminError::InvalidConfig { name: quote(name), reason })?;
         }
-        Ok(Self { explicit })
+        Ok(())
     }
 
     /// Returns what was set explicitly, by name.

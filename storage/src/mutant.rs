@@ -8,7 +8,7 @@
 compile_error!("the feature `mutants` breaks the broker on purpose; `make mutants` builds it");
 
 /// Every defect, with what it breaks.
-pub const NAMES: [(&str, &str); 17] = [
+pub const NAMES: [(&str, &str); 18] = [
     ("ack-before-fsync", "a write is reported durable without a sync"),
     ("ack-before-commit", "a produce is acknowledged without a majority if that takes too long"),
     ("vote-not-persisted", "a vote is answered without being stored"),
@@ -25,6 +25,7 @@ pub const NAMES: [(&str, &str); 17] = [
     ("truncate-on-checksum-error", "a damaged write-ahead log is cut where the damage begins"),
     ("stale-list-offsets", "a leader answers ListOffsets without asking its majority"),
     ("leader-restore", "a restarted leader resumes its term"),
+    ("decided-on-any-image", "a change of metadata is applied whichever image it was decided on"),
     ("metadata-before-commit", "a change of metadata is answered before it is committed"),
 ];
 

@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn a_topic_shows_every_config_and_where_it_comes_from() {
         let explicit = BTreeMap::from([("retention.ms".to_owned(), "5000".to_owned())]);
-        let configs = TopicConfigs::new(explicit, 3).unwrap();
+        let configs = TopicConfigs::new(explicit);
         let shown: Vec<ConfigRow> = topic_configs(&configs).collect();
         assert_eq!(shown.len(), TOPIC_CONFIGS.len());
         let find = |name| shown.iter().find(|it| it.name == name).unwrap();

@@ -2,7 +2,8 @@ use super::*;
 
 fn configs(pairs: &[(&str, &str)]) -> Result<TopicConfigs, AdminError> {
     let explicit = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    TopicConfigs::new(explicit.collect(), 3)
+    let explicit = explicit.collect();
+    TopicConfigs::check(&explicit, 3).map(|()| TopicConfigs::new(explicit))
 }
 
 fn refusal(name: &str, value: &str) -> String {
