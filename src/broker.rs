@@ -10,6 +10,7 @@
 mod descriptors;
 mod find;
 mod join;
+mod level;
 mod register;
 mod sockets;
 mod space;

@@ -13,7 +13,7 @@ use crate::config::TransportLimits;
 use crate::error::CallError;
 use crate::node::Node;
 use crate::platform::TcpStream;
-use crate::transport::hello::{self, GUEST, Hello, HelloError};
+use crate::transport::hello::{self, GUEST, Hello, HelloError, Versions};
 use crate::transport::link::{Link, RequestError};
 use crate::transport::message::{Failure, request};
 use crate::transport::wire::Put;
@@ -132,6 +132,7 @@ impl Node {
         let frame_bytes = TransportLimits::default().frame_bytes;
         check_size(&body, frame_bytes)?;
         let me = Hello {
+            versions: Versions::spoken(),
             cluster: cluster.unwrap_or(0),
             node: GUEST,
             directory: 0,

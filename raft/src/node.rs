@@ -37,7 +37,7 @@ use crate::replica::{Replica, Shared};
 use crate::stall::{self, DiskState};
 use crate::status::GroupStatus;
 use crate::store::{LogStore, signal};
-use crate::transport::hello::Hello;
+use crate::transport::hello::{Hello, Versions};
 use crate::transport::network::Factory;
 use crate::transport::peer::{Address, Common};
 use crate::transport::receive::Arriving;
@@ -253,6 +253,7 @@ impl Node {
 
     async fn core(config: NodeConfig, db: Arc<Db>) -> Result<Core, Error> {
         let me = Hello {
+            versions: Versions::spoken(),
             cluster: config.cluster_id,
             node: config.node_id,
             directory: config.directory_id,

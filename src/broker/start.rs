@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::descriptors::{Descriptors, TooFewDescriptors};
 use super::register::Registration;
 use super::sockets::{Addresses, Sockets};
-use super::{Broker, join, space};
+use super::{Broker, join, level, space};
 use crate::config::Config;
 use crate::context::identity::{self, IdentityError};
 use crate::context::{Context, Identity, Readiness};
@@ -90,6 +90,7 @@ impl Broker {
         let config = Arc::new(config);
         let sockets = Sockets::bind(&config).await?;
         let (db, layout) = open_db(&config, &descriptors).await?;
+        level::check(identity::level(&db)?)?;
         let (identity, peers) = identify(&db, &config, &sockets.addresses).await?;
         let node = start_node(&config, &sockets, identity, &db, &layout, &descriptors).await?;
         for peer in peers.iter().filter(|peer| peer.id != identity.node_id) {
@@ -97,6 +98,7 @@ impl Broker {
         }
         let group = node.open(METADATA_GROUP, MetadataMachine::default(), Vec::new()).await?;
         let image = group.machine().image();
+        level::check(image.level)?;
         let metadata = Metadata::new(image.as_ref().clone());
         metadata.leaders().watch_local(METADATA_GROUP, group.leadership());
         let clock = BrokerClock::new();
@@ -146,6 +148,7 @@ fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
     drivers.spawn(follow_peers(Arc::clone(&node), Arc::clone(&metadata)));
     let fenced_status = FencedStatus::new(Arc::clone(&node));
     drivers.spawn(Arc::clone(&fenced_status).run(metadata.watch()));
+    drivers.spawn(level::note(Arc::clone(&context.db), Arc::clone(&metadata)));
     drivers.spawn(Gossip { node, metadata, fenced_status }.run());
     drivers.spawn(Reassignments::new(Arc::clone(&controller)).run());
     drivers.spawn(Rebalance { controller: Arc::clone(&controller) }.run());

@@ -13,6 +13,7 @@
 
 use std::fmt;
 
+use quorate_storage::mutant;
 use serde::{Deserialize, Serialize};
 
 /// What Kafka's tools call the level (`kafka-features.sh describe`). Not `metadata.version`: that one says which
@@ -34,7 +35,7 @@ pub struct Levels {
 impl Levels {
     /// Returns what this release supports.
     pub fn supported() -> Self {
-        Self { lowest: FIRST, highest: FIRST }
+        Self { lowest: FIRST, highest: FIRST + u16::from(mutant::next_release()) }
     }
 
     /// Returns whether a broker of these levels may be part of a cluster that finalized `level`.

@@ -29,6 +29,34 @@ pub const NAMES: [(&str, &str); 18] = [
     ("metadata-before-commit", "a change of metadata is answered before it is committed"),
 ];
 
+/// The variable that makes this build stand in for the release after this one.
+#[cfg(feature = "mutants")]
+const RELEASE: &str = "RELEASE";
+
+/// Whether this process stands in for the next release, for tests of a cluster of two; a constant `false` without the
+/// feature. What the next release does otherwise is found where this is asked.
+#[cfg(not(feature = "mutants"))]
+#[inline(always)]
+pub fn next_release() -> bool {
+    false
+}
+
+/// Whether this process stands in for the next release.
+///
+/// # Panics
+/// If the variable says anything else than `next`.
+#[cfg(feature = "mutants")]
+pub fn next_release() -> bool {
+    use std::sync::LazyLock;
+
+    static NEXT: LazyLock<bool> = LazyLock::new(|| {
+        let wanted = std::env::var(RELEASE).ok().filter(|release| !release.is_empty());
+        assert!(wanted.as_deref().is_none_or(|it| it == "next"), "{RELEASE} is next or not set");
+        wanted.is_some()
+    });
+    *NEXT
+}
+
 /// Whether this defect is wanted; a constant `false` without the feature.
 #[cfg(not(feature = "mutants"))]
 #[inline(always)]

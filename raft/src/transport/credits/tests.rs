@@ -17,7 +17,7 @@ use crate::config::{FailureConfig, TransportLimits};
 use crate::failure::Liveness;
 use crate::replica::View;
 use crate::store::LogStore;
-use crate::transport::hello::Hello;
+use crate::transport::hello::{Hello, Versions};
 use crate::transport::peer::Common;
 use crate::types::Vote;
 
@@ -56,6 +56,7 @@ async fn setting(tail_bytes: usize) -> Setting {
     let limits = TransportLimits { peer_inflight_bytes: PEER_BYTES, ..TransportLimits::default() };
     let common = Arc::new(Common {
         me: Hello {
+            versions: Versions::spoken(),
             cluster: 1,
             node: 1,
             directory: 1,
