@@ -18,8 +18,8 @@ use crate::config::Config;
 use crate::context::identity::{self, IdentityError};
 use crate::context::{Context, Identity, Readiness};
 use crate::controller::{
-    BrokerClock, Calls, Clocks, Controller, FencedStatus, Gossip, Members, Peer, Progress,
-    Reassignments, Rebalance, Reconciler, follow_peers,
+    BrokerClock, Calls, Clocks, Controller, FencedStatus, Gossip, GroupLevels, Members, Peer,
+    Progress, Reassignments, Rebalance, Reconciler, follow_peers,
 };
 use crate::metadata::{AdminError, EXIT_REFUSED, METADATA_GROUP, Metadata, MetadataMachine};
 use crate::partition::{Clock, Partitions, RetentionPace, run_retention};
@@ -151,6 +151,7 @@ fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
     drivers.spawn(level::note(Arc::clone(&context.db), Arc::clone(&metadata)));
     drivers.spawn(Gossip { node, metadata, fenced_status }.run());
     drivers.spawn(Reassignments::new(Arc::clone(&controller)).run());
+    drivers.spawn(GroupLevels { controller: Arc::clone(&controller) }.run());
     drivers.spawn(Rebalance { controller: Arc::clone(&controller) }.run());
     let clock = Arc::clone(controller.clock());
     drivers.spawn(Clocks { controller: Arc::clone(&controller), clock }.run());

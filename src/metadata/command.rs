@@ -72,6 +72,12 @@ pub enum Change {
     Finalize {
         level: u16,
     },
+    /// What the next release has more, for tests of a cluster of two releases: a broker's state alone.
+    #[cfg(feature = "mutants")]
+    SetFenced {
+        broker: u64,
+        fenced: bool,
+    },
 }
 
 /// Partitions to be born: the group of the first, the others in order behind it, and the replicas of each, first the

@@ -16,12 +16,14 @@ use std::fmt;
 use quorate_storage::mutant;
 use serde::{Deserialize, Serialize};
 
+use super::{AdminError, EXIT_REFUSED};
+
 /// What Kafka's tools call the level (`kafka-features.sh describe`). Not `metadata.version`: that one says which
 /// records Kafka's own metadata log has.
 pub const FEATURE: &str = "quorate.version";
 
 /// The level of the first release.
-const FIRST: u16 = 1;
+pub const FIRST_LEVEL: u16 = 1;
 /// Kafka's messages carry levels as a signed number of 16 bits.
 const LEVEL_MAX: u16 = i16::MAX.unsigned_abs();
 
@@ -35,7 +37,7 @@ pub struct Levels {
 impl Levels {
     /// Returns what this release supports.
     pub fn supported() -> Self {
-        Self { lowest: FIRST, highest: FIRST + u16::from(mutant::next_release()) }
+        Self { lowest: FIRST_LEVEL, highest: FIRST_LEVEL + u16::from(is_next_release()) }
     }
 
     /// Returns whether a broker of these levels may be part of a cluster that finalized `level`.
@@ -45,7 +47,27 @@ impl Levels {
 
     /// Returns whether a release can support such a range.
     pub(super) fn is_range(self) -> bool {
-        FIRST <= self.lowest && self.lowest <= self.highest && self.highest <= LEVEL_MAX
+        FIRST_LEVEL <= self.lowest && self.lowest <= self.highest && self.highest <= LEVEL_MAX
+    }
+}
+
+/// Returns whether this is the release after this one: unit tests are, and a build for tests may be told so.
+pub(super) fn is_next_release() -> bool {
+    cfg!(test) || mutant::next_release()
+}
+
+/// Returns whether what came with level `since` may be used in a cluster that has finalized `level`. Everything that a
+/// release does otherwise than the one before it asks this first.
+pub(super) fn is_reached(level: u16, since: u16) -> bool {
+    level >= since || mutant::on("level-gate-skipped")
+}
+
+/// Ends a process whose release does not know the level that a log has just reached, before it meets what it cannot
+/// read. It was started with an older release after it had registered with a newer one.
+pub(crate) fn end_if_unfit(level: u16) {
+    let levels = Levels::supported();
+    if level != 0 && !levels.contains(level) {
+        quorate_storage::end(EXIT_REFUSED.into(), &AdminError::ReleaseUnfit { level, levels });
     }
 }
 

@@ -19,10 +19,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use changes::changed_topic;
 use request_deduplication::RequestDeduplication;
 
-use super::{
-    AdminError, Broker, CodecError, Command, EXIT_REFUSED, Image, Levels, Reply, Topic, decode,
-    encode,
-};
+use super::{Broker, CodecError, Command, Image, Reply, Topic, decode, encode, end_if_unfit};
 
 /// Entries kept behind the applied index for brokers that were away briefly; one that missed more gets
 /// the image as a whole, which is small.
@@ -101,15 +98,6 @@ impl Machine for MetadataMachine {
     /// Nothing is read from the log again; the bound moves in steps so that checkpoints are rare.
     fn needed_from(&self) -> u64 {
         self.image.applied.saturating_sub(ENTRIES_KEPT) / ENTRIES_KEPT * ENTRIES_KEPT
-    }
-}
-
-/// Ends a process whose release does not know the level that was just finalized, before it meets what it cannot
-/// read. It was started with an older release after it had registered with a newer one.
-fn end_if_unfit(level: u16) {
-    let levels = Levels::supported();
-    if level != 0 && !levels.contains(level) {
-        quorate_storage::end(EXIT_REFUSED.into(), &AdminError::ReleaseUnfit { level, levels });
     }
 }
 

@@ -103,7 +103,8 @@ fn distinct(
 
 /// Returns every config of a topic with its value in force.
 pub(super) fn topic_configs(configs: &TopicConfigs) -> impl Iterator<Item = ConfigRow> {
-    TOPIC_CONFIGS.iter().map(|entry| {
+    let known = TOPIC_CONFIGS.iter().filter(|entry| configs.get(entry.name).is_some());
+    known.map(|entry| {
         let explicit = configs.explicit().get(entry.name);
         ConfigRow {
             name: entry.name,

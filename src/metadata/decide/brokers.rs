@@ -3,6 +3,8 @@
 use super::{Decision, changed, unchanged};
 use crate::metadata::command::Change;
 use crate::metadata::{AdminError, Broker, BrokerSpec, Done, Image, Levels, quote};
+#[cfg(feature = "mutants")]
+use crate::metadata::{FIRST_LEVEL, levels};
 
 /// Kafka numbers brokers with an i32.
 const BROKER_ID_MAX: u64 = i32::MAX as u64;
@@ -119,6 +121,10 @@ fn id_for(image: &Image, spec: &BrokerSpec) -> Result<u64, AdminError> {
 
 pub(super) fn set_fenced(image: &Image, broker: u64, fenced: bool) -> Decision {
     let known = image.brokers.get(&broker).ok_or(AdminError::UnknownBroker(broker))?;
+    #[cfg(feature = "mutants")]
+    if levels::is_next_release() && levels::is_reached(image.level, FIRST_LEVEL + 1) {
+        return changed(Change::SetFenced { broker, fenced });
+    }
     changed(Change::PutBroker(Broker { fenced, ..known.clone() }))
 }
 

@@ -22,7 +22,7 @@ pub(super) fn set(image: &Image, topic: Uuid, partition: i32, wanted: &[u64]) ->
     if let Some(fenced) = newcomers.copied().find(|broker| image.brokers[broker].fenced) {
         return Err(AdminError::InvalidAssignment(format!("broker {fenced} is not live")));
     }
-    TopicConfigs::check(found.configs.explicit(), wanted.len())?;
+    TopicConfigs::check(found.configs.explicit(), wanted.len(), image.level)?;
     if info.target.is_none() && same_members(&info.replicas, wanted) {
         // Only the preference changes; Raft's membership is what it was.
         let info = PartitionInfo { replicas: wanted.to_vec(), ..info.clone() };

@@ -26,7 +26,7 @@ pub(super) fn create(image: &Image, id: Uuid, request: &NewTopic) -> Decision {
     check_name(image, &request.name)?;
     let replicas = assign(image, request)?;
     let replication = replicas.first().map_or(0, Vec::len);
-    TopicConfigs::check(&request.configs, replication)?;
+    TopicConfigs::check(&request.configs, replication, image.level)?;
     let name = request.name.clone();
     let partitions = NewGroups { first: image.next_group, replicas };
     let configs = request.configs.clone();
@@ -77,15 +77,15 @@ pub(super) fn alter_configs(
     let mut configs = topic.configs.explicit().clone();
     configs.extend(set.clone());
     configs.retain(|name, _| !remove.contains(name));
-    TopicConfigs::check(&configs, topic.replication())?;
+    TopicConfigs::check(&configs, topic.replication(), image.level)?;
     changed(Change::SetConfigs { topic: id, configs })
 }
 
 /// Refuses a topic that no image would take.
 pub(super) fn check_form(request: &NewTopic) -> Result<(), AdminError> {
     check_name_form(&request.name)?;
-    // How many replicas there will be is not known yet.
-    TopicConfigs::check(&request.configs, usize::MAX)
+    // How many replicas there will be is not known yet, nor at which level.
+    TopicConfigs::check(&request.configs, usize::MAX, u16::MAX)
 }
 
 fn invalid_name(name: &str, why: &str) -> AdminError {

@@ -38,6 +38,12 @@ pub(super) fn apply(image: &mut Image, change: Change) {
         }
         Change::TakeProducerIds { next } => image.next_producer_id = next,
         Change::Finalize { level } => image.level = level,
+        #[cfg(feature = "mutants")]
+        Change::SetFenced { broker, fenced } => {
+            if let Some(known) = image.brokers.get_mut(&broker) {
+                known.fenced = fenced;
+            }
+        }
         // Of topics, which were seen to above.
         Change::CreateTopic { .. }
         | Change::AddPartitions { .. }

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::metadata::{
-    BrokerSpec, Done, HostPort, Load, NewPartitions, NewTopic, PartitionInfo, Request, check_form,
-    decide,
+    AdminError, BrokerSpec, Done, HostPort, Levels, Load, NewPartitions, NewTopic, PartitionInfo,
+    Request, check_form, decide,
 };
 
 mod decisions;
