@@ -155,7 +155,7 @@ fn brokers_are_upgraded_one_by_one_and_back_until_the_level_is_finalized_and_not
 
 #[test]
 fn a_release_that_used_what_it_has_new_before_the_level_is_finalized_would_end_the_others() {
-    let cluster = Cluster::start_with("level-gate", 3, &[FENCED_SOON]);
+    let cluster = Cluster::start("level-gate", 3);
     cluster.allow("metadata log is not readable");
     cluster.allow("next.release");
     let defect = [("MUTANT", "level-gate-skipped")];

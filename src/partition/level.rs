@@ -3,7 +3,7 @@
 //! Two replicas may run different releases, so what the machine does must not come from the release. It comes from the
 //! level in its own log: a group is born at the first, and once the cluster has finalized another its leader proposes
 //! that for the group. Entries before it are judged by the old rules and those behind it by the new ones, on every
-//! replica and at every replay.
+//! replica and at every replay. A constant of the machine that is to change moves here.
 
 use super::command::level_payload;
 use super::index::SPAN_ENTRIES;

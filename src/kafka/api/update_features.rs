@@ -24,6 +24,10 @@ const UPGRADE: i8 = 1;
 /// The version from which there is one answer for all.
 const WHOLE_FROM: i16 = 2;
 
+/// Features that a request may name. There is one, so more are refused all the same; an answer for each of a million
+/// would take more memory than a request is allowed.
+const NAMED_MAX: usize = 16;
+
 /// Why a request is not carried out.
 type Refusal = (ErrorCode, String);
 
@@ -48,6 +52,10 @@ pub(in crate::kafka) async fn handle(
 /// Returns the level to finalize.
 fn wanted(updates: &[FeatureUpdateKey], version: i16) -> Result<u16, Refusal> {
     let refuse = |why: String| Err((ErrorCode::InvalidUpdateVersion, why));
+    if updates.len() > NAMED_MAX {
+        let why = format!("{} features are named, at most {NAMED_MAX} are taken", updates.len());
+        return Err((ErrorCode::InvalidRequest, why));
+    }
     if !repeated(updates.iter().map(|update| update.feature.clone())).is_empty() {
         return Err((ErrorCode::InvalidRequest, "a feature is named twice".to_owned()));
     }
@@ -74,7 +82,8 @@ fn answer(
 ) -> UpdateFeaturesResponse {
     let mut answer = UpdateFeaturesResponse::default();
     // Until version 1 every feature has its own answer, unless there is none to have it.
-    let rows = if call.version < WHOLE_FROM { updates } else { &[] };
+    let by_row = call.version < WHOLE_FROM && updates.len() <= NAMED_MAX;
+    let rows = if by_row { updates } else { &[] };
     for update in rows {
         let mut row = UpdatableFeatureResult::default();
         row.feature = update.feature.clone();
@@ -121,6 +130,8 @@ mod tests {
         let twice = [update(FEATURE, 2, UPGRADE), update(FEATURE, 3, UPGRADE)];
         assert_eq!(code(&twice), ErrorCode::InvalidRequest);
         assert_eq!(code(&[]), ErrorCode::InvalidRequest);
+        let many = vec![update(FEATURE, 2, UPGRADE); NAMED_MAX + 1];
+        assert_eq!(code(&many), ErrorCode::InvalidRequest);
     }
 
     #[test]
