@@ -1,6 +1,6 @@
 //! A partition: a Raft group whose log is the Kafka log.
 //!
-//! One committed entry holds one record batch exactly as the producer sent it. What Kafka adds to a
+//! A committed entry holds record batches exactly as their producers sent them, one or many. What Kafka adds to a
 //! batch (offset, leader epoch) and remembers about it (producers' sequences, epochs, log start) is
 //! decided when the entry is applied, by [`PartitionMachine`], a pure function of the log. So every
 //! replica decides alike, a new leader knows what the old one knew, and nothing has to be undone when
@@ -58,7 +58,7 @@ use crate::metadata::Leader;
 pub use append::{AppendError, Appended, PendingAppend};
 pub use changes::{Changes, Closed};
 pub use logged::{Illegible, Logged, logged};
-pub use machine::{PartitionMachine, Refusal, Reply};
+pub use machine::{BatchReply, PartitionMachine, Refusal, Reply};
 pub use read::{ReadError, Records, Unreadable};
 pub use replicas::{OpenError, Partitions, Replica};
 pub use retention::{RetentionPace, run as run_retention};

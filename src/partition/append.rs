@@ -19,7 +19,7 @@ use quorate_raft::{Outcome, Pending, ProposeError};
 use tokio::sync::watch;
 
 use super::command::append_payload;
-use super::machine::{Refusal, Reply};
+use super::machine::{BatchReply, Refusal, Reply};
 use super::producers::Sequence;
 use super::{NotReady, Partition, epochs, known_leader};
 use crate::metadata::Leader;
@@ -100,7 +100,7 @@ impl Partition {
         if let Some(broker) = self.group.short_of_space() {
             return Err(AppendError::NoSpace { broker });
         }
-        let payload = Bytes::from(append_payload(self.times(now_ms), batch.bytes()));
+        let payload = append_payload(self.times(now_ms), [batch.bytes().as_ref()]);
         drop(batch);
         let append = PendingAppend(State::Proposed(self.propose(payload, term).await?));
         #[cfg(feature = "mutants")]
@@ -181,13 +181,20 @@ impl Future for PendingAppend {
             State::Proposed(proposal) => proposal,
         };
         let reply = ready!(pin!(proposal).poll(context))?;
-        Poll::Ready(match reply {
-            Reply::Appended { base_offset, log_append_time, log_start, .. } => {
-                Ok(Appended { base_offset, log_append_time, log_start })
-            }
-            Reply::Refused(refusal) => Err(AppendError::Refused(refusal)),
+        let Reply::Appended(replies) = reply else {
             // An append is answered as an append; anything else comes of another command.
-            Reply::Nothing | Reply::Trimmed { .. } => Err(AppendError::Indeterminate),
+            return Poll::Ready(Err(AppendError::Indeterminate));
+        };
+        Poll::Ready(match replies.first() {
+            Some(BatchReply::Appended { base_offset, log_append_time, log_start, .. }) => {
+                Ok(Appended {
+                    base_offset: *base_offset,
+                    log_append_time: *log_append_time,
+                    log_start: *log_start,
+                })
+            }
+            Some(BatchReply::Refused(refusal)) => Err(AppendError::Refused(*refusal)),
+            None => Err(AppendError::Indeterminate),
         })
     }
 }

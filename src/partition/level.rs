@@ -6,14 +6,14 @@
 //! replica and at every replay. A constant of the machine that is to change moves here.
 
 use super::command::level_payload;
-use super::index::SPAN_ENTRIES;
+use super::index::SPAN_BATCHES;
 use super::{Partition, TrimError};
 
 /// What a partition's machine counts by at one level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rules {
-    /// Entries after which a span is full.
-    pub(super) span_entries: u32,
+    /// Batches after which a span is full.
+    pub(super) span_batches: u32,
 }
 
 impl Rules {
@@ -22,8 +22,8 @@ impl Rules {
         match level {
             // What the next release does otherwise, for tests of a cluster of two releases.
             #[cfg(any(test, feature = "mutants"))]
-            2.. => Self { span_entries: SPAN_ENTRIES / 2 },
-            _ => Self { span_entries: SPAN_ENTRIES },
+            2.. => Self { span_batches: SPAN_BATCHES / 2 },
+            _ => Self { span_batches: SPAN_BATCHES },
         }
     }
 }
