@@ -16,6 +16,7 @@
 //! that could be taken back; and only a leader that applied an entry of its own term serves, so a
 //! reader never sees less after a leader change than before it.
 
+mod accumulator;
 mod append;
 mod changes;
 mod codec;
@@ -32,6 +33,7 @@ mod machine;
 mod mutants;
 mod position;
 mod producers;
+mod proposer;
 mod read;
 mod rejected;
 mod replicas;
@@ -51,7 +53,6 @@ use parking_lot::RwLock;
 use quorate_raft::{Group, Leadership};
 use quorate_storage::GroupId;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::Instant;
 
 use crate::metadata::Leader;
 
@@ -69,7 +70,7 @@ pub use trim::TrimError;
 use changes::Closing;
 use command::Times;
 use hints::Hints;
-use log_time::LogTime;
+use proposer::Proposer;
 
 /// How long a leader may take to hear from a majority before a read is refused.
 const BARRIER_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -88,7 +89,7 @@ pub struct Partition {
     /// Shared by all partitions: how many reads may wait for the disk at once.
     disk_reads: Arc<Semaphore>,
     hints: Hints,
-    log_time: LogTime,
+    proposer: Arc<Proposer>,
     clock: Clock,
 }
 
@@ -209,10 +210,7 @@ impl Partition {
 
     /// Returns the times of a command proposed now; `wall_ms`: the leader's wall clock.
     fn times(&self, wall_ms: i64) -> Times {
-        let leadership = *self.leadership.borrow();
-        let applied = || self.group.machine().log_ms();
-        let log_ms = self.log_time.at(Instant::now(), &leadership, applied);
-        Times { wall_ms, log_ms }
+        self.proposer.times(wall_ms)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_storage::{EntryKind, Log, mutant};
 
 use super::command::Frames;
-use super::machine::View;
+use super::machine::{BatchReply, View};
 use super::position::Place;
 use super::{Appended, Partition, PendingAppend};
 
@@ -25,6 +25,14 @@ pub(super) async fn impatient(mut append: PendingAppend, partition: &Partition) 
             log_start: partition.log_start(),
         })),
     }
+}
+
+/// Answers each batch of an entry with what came of the one before it.
+pub(super) fn neighbours(mut replies: Vec<BatchReply>) -> Vec<BatchReply> {
+    if mutant::on("neighbour-answered") && !replies.is_empty() {
+        replies.rotate_right(1);
+    }
+    replies
 }
 
 /// Shows readers the whole log of this replica, committed or not.
