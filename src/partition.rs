@@ -78,7 +78,7 @@ const BARRIER_WAIT_MAX: Duration = Duration::from_secs(2);
 /// A replica of one partition on this broker.
 ///
 /// Everything that changes lives in the Raft group; what is kept here are the bounds and caches of this
-/// broker's readers. An idle partition costs one of these, about 300 bytes, and the tasks of its group.
+/// broker's readers. An idle partition costs one of these, about half a kilobyte, and the tasks of its group.
 pub struct Partition {
     group: Group<PartitionMachine>,
     topic: String,

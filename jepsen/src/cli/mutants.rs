@@ -20,6 +20,7 @@ const TABLE: [(&str, &str, u64); 18] = [
     ("ack-before-commit", "isolate-leader", 240),
     ("vote-not-persisted", "pause-kill", 240),
     ("dedup-off", "answers-lost", 240),
+    ("neighbour-answered", "answers-lost", 240),
     ("fetch-past-high-watermark", "isolate-leader", 240),
     ("apply-twice-after-restart", "restart-storm", 240),
     ("truncate-on-checksum-error", "bit-rot-single", 240),
