@@ -29,7 +29,7 @@ const IN_FLIGHT_MAX: usize = 4;
 /// reads no more than where each batch is an entry.
 pub(super) const ENTRY_BYTES: usize = 256 * 1024;
 /// Batches with which an entry is full: applying it takes a millisecond at most.
-pub(super) const ENTRY_BATCHES: u32 = 1024;
+const ENTRY_BATCHES: u32 = 1024;
 
 /// The batches of one partition on their way into the log. `W`: who waits for a batch.
 #[derive(Debug)]
@@ -88,6 +88,16 @@ impl<W> Accumulator<W> {
             Some(last) => last.add(wall_ms, batch, waiter),
             None => self.waiting.push_back(Entry::new(term, wall_ms, batch, waiter)),
         }
+        self.pushed()
+    }
+
+    /// The same with a batch that is too large to share an entry, so that it need not be copied here.
+    pub(super) fn push_full(&mut self, entry: Entry<W>) -> Pushed<W> {
+        self.waiting.push_back(entry);
+        self.pushed()
+    }
+
+    fn pushed(&mut self) -> Pushed<W> {
         let proposed_by_another = std::mem::replace(&mut self.proposing, true);
         match (proposed_by_another, self.is_due()) {
             (true, true) => Pushed::Wake,
@@ -133,7 +143,7 @@ impl<W> Accumulator<W> {
 }
 
 impl<W> Entry<W> {
-    fn new(term: u64, wall_ms: i64, batch: &[u8], waiter: W) -> Self {
+    pub(super) fn new(term: u64, wall_ms: i64, batch: &[u8], waiter: W) -> Self {
         let payload = AppendPayload::with_capacity(batch.len());
         let mut entry = Self { term, wall_ms, payload, waiters: Vec::with_capacity(1) };
         entry.add(wall_ms, batch, waiter);

@@ -17,7 +17,7 @@ use quorate_raft::{Group, Leadership, Outcome, Prepared, ProposeError, Reservati
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
-use super::accumulator::{Accumulator, Entry, Next, Pushed};
+use super::accumulator::{Accumulator, ENTRY_BYTES, Entry, Next, Pushed};
 use super::append::{AppendError, Appended};
 use super::command::Times;
 use super::known_leader;
@@ -42,7 +42,7 @@ pub(super) struct Proposer {
 /// Apart from the group, which holds it while entries are under way.
 #[derive(Default)]
 struct Queue {
-    /// Held for a copy of one batch at most.
+    /// Held for a copy of one small batch at most.
     accumulator: Mutex<Accumulator<Waiter>>,
     woken: Notify,
 }
@@ -87,7 +87,13 @@ impl Proposer {
     ) -> Result<oneshot::Receiver<BatchOutcome>, AppendError> {
         let (done, outcome) = oneshot::channel();
         let waiter = Waiter { done, room };
-        let pushed = self.queue.accumulator.lock().push(term, wall_ms, batch, waiter);
+        let accumulator = &self.queue.accumulator;
+        let pushed = if batch.len() < ENTRY_BYTES {
+            accumulator.lock().push(term, wall_ms, batch, waiter)
+        } else {
+            let entry = Entry::new(term, wall_ms, batch, waiter);
+            accumulator.lock().push_full(entry)
+        };
         match pushed {
             Pushed::Waits => {}
             Pushed::Wake => self.queue.woken.notify_one(),
