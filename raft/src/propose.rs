@@ -226,11 +226,7 @@ async fn room(
     room.ok_or(ProposeError::Closed)
 }
 
-async fn take(
-    room: &Arc<Semaphore>,
-    bytes: usize,
-    all: usize,
-) -> Option<OwnedSemaphorePermit> {
+async fn take(room: &Arc<Semaphore>, bytes: usize, all: usize) -> Option<OwnedSemaphorePermit> {
     let bytes = u32::try_from(bytes.min(all)).unwrap_or(u32::MAX);
     Arc::clone(room).acquire_many_owned(bytes).await.ok()
 }

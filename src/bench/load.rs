@@ -122,11 +122,9 @@ async fn latencies(
     report: &mut Report,
 ) -> Result<(), Failure> {
     report.condition("records per second", rate);
-    let producer = Producer::new(
-        client.clone(),
-        ProducerConfig { queued: 1_024, ..config_of(options) },
-    )
-    .await?;
+    let producer =
+        Producer::new(client.clone(), ProducerConfig { queued: 1_024, ..config_of(options) })
+            .await?;
     let value = incompressible(options.record_bytes);
     let begin = Instant::now();
     let measured_from = begin + WARM_UP;
@@ -200,12 +198,8 @@ async fn throughput(
     let each = if shared { "batches in flight per partition" } else { "... batches in flight" };
     report.condition(each, options.in_flight);
     // Batches of exactly this size: nothing is joined.
-    let config = ProducerConfig {
-        queued: 5,
-        batch_bytes: 0,
-        codec: Codec::None,
-        ..config_of(options)
-    };
+    let config =
+        ProducerConfig { queued: 5, batch_bytes: 0, codec: Codec::None, ..config_of(options) };
     let mut producers = vec![Arc::new(Producer::new(client.clone(), config.clone()).await?)];
     for _ in 1..options.producers.unwrap_or(1) {
         let client = Client::new(ClientConfig::new(options.common.kafka.server.clone()));

@@ -106,7 +106,8 @@ impl Rejected {
         if let Some(runs) = self.leaving.iter().find(|block| block[0].first == first) {
             return Ok(Page { runs: Arc::clone(runs), valid_below });
         }
-        let bytes = log.state_get(&key(first))?.ok_or(RejectedError::Missing { index: first.index })?;
+        let bytes =
+            log.state_get(&key(first))?.ok_or(RejectedError::Missing { index: first.index })?;
         let runs = Arc::new(decode_runs(&mut Reader::new(&bytes))?);
         Ok(Page { runs, valid_below })
     }

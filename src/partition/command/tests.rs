@@ -27,11 +27,11 @@ fn append(batches: &[Bytes]) -> Bytes {
 fn the_bytes_of_commands_are_frozen() {
     let append = append_payload(times(1, 2), [&b"batch"[..], b"other"]);
     let expected = concat!(
-        "030100000000000000010000000000000002",                 // version, kind, times
-        "00000002",                                             // batches
-        "0000000500000005",                                     // size, length
-        "00",                                                   // attachments
-        "6261746368",                                           // the batch
+        "030100000000000000010000000000000002", // version, kind, times
+        "00000002",                             // batches
+        "0000000500000005",                     // size, length
+        "00",                                   // attachments
+        "6261746368",                           // the batch
         "0000000500000005006f74686572",
     );
     assert_eq!(hex(&append), expected);

@@ -234,7 +234,10 @@ fn entries_without_a_batch_cut_no_points() {
     assert!(replica.effects.puts.is_empty());
     let at = replica.index;
     base_offset(replica.append(0, &records(1, 0)));
-    assert_eq!(replica.machine.open.start, Position { offset: 1, place: Place::of_entry(at), bytes: 73 });
+    assert_eq!(
+        replica.machine.open.start,
+        Position { offset: 1, place: Place::of_entry(at), bytes: 73 }
+    );
 }
 
 #[test]
@@ -511,7 +514,10 @@ fn restored_equals_straight(seed: u64) {
                 end.bytes += batch.size;
             }
         }
-        assert_eq!((end.offset, end.bytes), (straight.machine.end.offset, straight.machine.end.bytes));
+        assert_eq!(
+            (end.offset, end.bytes),
+            (straight.machine.end.offset, straight.machine.end.bytes)
+        );
     }
     assert_eq!(restored.effects.puts, straight.effects.puts, "seed {seed}");
     assert_eq!(restored.effects.deletes, straight.effects.deletes, "seed {seed}");
