@@ -125,7 +125,7 @@ const MODULES: [(&str, &[Row]); 2] = [
             ("record", &[]),
             ("config", &["metadata"]),
             ("telemetry", &["config"]),
-            ("partition", &["metadata", "record"]),
+            ("partition", &["metadata", "record", "telemetry"]),
             ("controller", &["config", "metadata", "partition", "telemetry"]),
             ("context", &["config", "controller", "metadata", "partition"]),
             ("http", &["config", "context", "controller", "metadata", "telemetry"]),

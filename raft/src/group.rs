@@ -14,7 +14,7 @@ use crate::error::{Error, ProposeError};
 use crate::machine::Machine;
 use crate::membership;
 use crate::node::Core;
-use crate::propose::{self, Pending};
+use crate::propose::{self, Pending, Prepared, Reservation};
 use crate::replica::Replica;
 use crate::status::{GroupStatus, Leadership};
 use crate::transfer;
@@ -90,6 +90,32 @@ impl<M: Machine> Group<M> {
         term_fence: Option<u64>,
     ) -> Result<Pending<M::Reply>, ProposeError> {
         propose::propose::<M>(&self.core, &self.replica, payload, term_fence).await
+    }
+
+    /// Takes room for a payload of `bytes` bytes that is to be proposed by [`Group::submit`], by itself or together
+    /// with others. Waits as [`Group::propose`] does.
+    ///
+    /// # Errors
+    /// What would be one of a proposal now.
+    pub async fn reserve(
+        &self,
+        bytes: usize,
+        term_fence: Option<u64>,
+    ) -> Result<Reservation, ProposeError> {
+        propose::reserve(&self.core, &self.replica, bytes, term_fence).await
+    }
+
+    /// [`Group::propose`] of a payload that has its room, which tells the outcome to whom it names. What is proposed is
+    /// taken out of `prepared`; what is still there after an error may be submitted again.
+    ///
+    /// # Errors
+    /// Any [`ProposeError`] means that nothing is in the log.
+    pub async fn submit(
+        &self,
+        prepared: &mut Option<Prepared<M::Reply>>,
+        term_fence: Option<u64>,
+    ) -> Result<(), ProposeError> {
+        propose::submit::<M>(&self.core, &self.replica, prepared, term_fence).await
     }
 
     /// Who leads, as this node knows it.

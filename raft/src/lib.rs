@@ -51,7 +51,7 @@ pub use error::{CallError, DecodeError, Error, ProposeError};
 pub use group::Group;
 pub use machine::{Committed, Effects, Machine};
 pub use node::Node;
-pub use propose::{Outcome, Pending};
+pub use propose::{Outcome, Pending, Prepared, Reservation};
 pub use stall::DiskState;
 pub use status::{FollowerStatus, GroupStatus, Leadership, Role};
 

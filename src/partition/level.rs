@@ -6,15 +6,15 @@
 //! replica and at every replay. A constant of the machine that is to change moves here.
 
 use super::command::level_payload;
-use super::index::SPAN_ENTRIES;
+use super::index::SPAN_BATCHES;
 use super::{Partition, TrimError};
 use crate::metadata::FIRST_LEVEL;
 
 /// What a partition's machine counts by at one level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rules {
-    /// Entries after which a span is full.
-    pub(super) span_entries: u32,
+    /// Batches after which a span is full.
+    pub(super) span_batches: u32,
 }
 
 impl Rules {
@@ -22,9 +22,9 @@ impl Rules {
     pub(super) fn of(level: u16) -> Self {
         // What the next release does otherwise, for tests of a cluster of two releases.
         if cfg!(any(test, feature = "mutants")) && level > FIRST_LEVEL {
-            return Self { span_entries: SPAN_ENTRIES / 2 };
+            return Self { span_batches: SPAN_BATCHES / 2 };
         }
-        Self { span_entries: SPAN_ENTRIES }
+        Self { span_batches: SPAN_BATCHES }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::disk::DISK_READS_MAX;
 use super::hints::Hints;
-use super::log_time::LogTime;
+use super::proposer::Proposer;
 use super::{Clock, Partition, PartitionMachine, PartitionSettings};
 
 /// All replicas of one broker.
@@ -84,6 +84,7 @@ impl Partitions {
             Ok(opened) => opened,
             Err(source) => return Err(OpenError { group, topic, number, source }),
         };
+        let proposer = Proposer::new(opened.clone());
         let partition = Arc::new(Partition {
             leadership: opened.leadership(),
             group: opened,
@@ -92,7 +93,7 @@ impl Partitions {
             settings: RwLock::new(settings),
             disk_reads: Arc::clone(&self.disk_reads),
             hints: Hints::default(),
-            log_time: LogTime::default(),
+            proposer,
             closing: Arc::default(),
             clock: Arc::clone(&self.clock),
         });
