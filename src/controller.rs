@@ -30,7 +30,7 @@ use quorate_raft::{Group, Node};
 
 use crate::config::Topics;
 use crate::metadata::{Metadata, MetadataMachine};
-use crate::partition::Partitions;
+use crate::replica::Replicas;
 
 use current::Barrier;
 
@@ -56,7 +56,7 @@ pub struct Controller {
     node: Arc<Node>,
     group: Group<MetadataMachine>,
     metadata: Arc<Metadata>,
-    partitions: Arc<Partitions>,
+    replicas: Arc<Replicas>,
     defaults: Topics,
     clock: Arc<BrokerClock>,
     barrier: Barrier,
@@ -68,12 +68,12 @@ impl Controller {
         node: Arc<Node>,
         group: Group<MetadataMachine>,
         metadata: Arc<Metadata>,
-        partitions: Arc<Partitions>,
+        replicas: Arc<Replicas>,
         defaults: Topics,
         clock: Arc<BrokerClock>,
     ) -> Arc<Self> {
         let barrier = Barrier::default();
-        Arc::new(Self { node, group, metadata, partitions, defaults, clock, barrier })
+        Arc::new(Self { node, group, metadata, replicas, defaults, clock, barrier })
     }
 
     /// Returns the local view of the cluster.
@@ -95,8 +95,8 @@ impl Controller {
         &self.node
     }
 
-    pub(crate) fn partitions(&self) -> &Arc<Partitions> {
-        &self.partitions
+    pub(crate) fn replicas(&self) -> &Arc<Replicas> {
+        &self.replicas
     }
 
     fn defaults(&self) -> &Topics {

@@ -15,6 +15,7 @@ mod codec;
 mod command;
 mod configs;
 mod error;
+mod group;
 mod image;
 mod leaders;
 mod machine;
@@ -33,13 +34,12 @@ pub use command::{BrokerSpec, Command, Done, NewPartitions, NewTopic, Reply};
 pub use configs::{ConfigEntry, ConfigKind, TOPIC_CONFIGS, TimestampType, TopicConfigs};
 pub use error::AdminError;
 pub(crate) use error::quote;
+pub use group::{GroupKind, METADATA_GROUP};
 pub use image::{Broker, Image, Load, cluster_id_text};
 pub use leaders::{Leader, LeaderClaim, Leaders};
 pub use machine::{MetadataMachine, Trial};
 pub use placement::{Candidate, place};
 pub use topic::{PartitionInfo, Topic};
-
-pub use quorate_raft::METADATA_GROUP;
 
 /// The local view of the cluster: the newest image applied here, and the leaders heard of.
 ///

@@ -29,11 +29,11 @@ mod logged;
 mod machine;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod partitions;
 mod position;
 mod producers;
 mod read;
 mod rejected;
-mod replicas;
 mod retention;
 mod settings;
 mod timestamps;
@@ -53,15 +53,16 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::metadata::Leader;
+use crate::wall_clock::Clock;
 
 pub use append::{AppendError, Appended, PendingAppend};
 pub use changes::{Changes, Closed};
 pub use logged::{Illegible, Logged, logged};
 pub use machine::{PartitionMachine, Refusal, Reply};
+pub use partitions::{PartitionSpec, Partitions};
 pub use read::{ReadError, Records, Unreadable};
-pub use replicas::{OpenError, Partitions, Replica};
-pub use retention::{RetentionPace, run as run_retention};
-pub use settings::{Clock, PartitionSettings, WallClock};
+pub use retention::RetentionPace;
+pub use settings::PartitionSettings;
 pub use timestamps::{OffsetAt, OffsetSpec};
 pub use trim::TrimError;
 

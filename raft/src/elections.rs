@@ -279,7 +279,7 @@ fn decide(me: u64, view: &View, replica: &Replica, views: &BTreeMap<u64, MemberV
     decide_from(
         me,
         view,
-        &replica.shared.preferred,
+        &replica.shared.options.preferred,
         replica.shared.log.state().last.map(log_id),
         views,
     )

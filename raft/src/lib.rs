@@ -30,6 +30,7 @@ mod machine;
 mod maintenance;
 mod membership;
 mod node;
+mod options;
 mod peers;
 mod platform;
 mod promise;
@@ -48,13 +49,10 @@ pub use calls::{CallHandler, Caller};
 pub use condition::Condition;
 pub use config::{FailureConfig, NodeConfig, StallConfig, TransportLimits};
 pub use error::{CallError, DecodeError, Error, ProposeError};
-pub use group::Group;
+pub use group::{Group, GroupHandle};
 pub use machine::{Committed, Effects, Machine};
 pub use node::Node;
+pub use options::GroupOptions;
 pub use propose::{Outcome, Pending};
 pub use stall::DiskState;
 pub use status::{FollowerStatus, GroupStatus, Leadership, Role};
-
-/// The group whose members are all nodes of a cluster. Its learners are permanent, so changing its
-/// voters does not drop them; see [`Group::change_voters`].
-pub const METADATA_GROUP: quorate_storage::GroupId = quorate_storage::GroupId(0);

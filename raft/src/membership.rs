@@ -15,7 +15,6 @@ use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, RaftMetrics};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::METADATA_GROUP;
 use crate::error::Error;
 use crate::node::Core;
 use crate::replica::Replica;
@@ -200,7 +199,7 @@ fn matched(metrics: &Metrics, id: u64) -> Option<u64> {
 
 /// Removes learners that are not among the voters any more, or never became one.
 async fn drop_others(replica: &Replica, target: &BTreeSet<u64>) -> Result<(), Error> {
-    if replica.shared.group == METADATA_GROUP {
+    if replica.shared.options.keep_learners {
         return Ok(());
     }
     let metrics = leading(replica)?;

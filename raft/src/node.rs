@@ -27,9 +27,10 @@ use crate::elections::{self, Suspects};
 use crate::error::Error;
 use crate::failed_groups::FailedGroups;
 use crate::failure::Liveness;
-use crate::group::Group;
+use crate::group::{Group, GroupHandle};
 use crate::machine::Machine;
 use crate::maintenance::{self, DueGroups};
+use crate::options::GroupOptions;
 use crate::peers::Peers;
 use crate::platform::{TcpListener, process_id, spawn_blocking};
 use crate::promise;
@@ -127,7 +128,7 @@ impl Core {
         self: &Arc<Self>,
         group: GroupId,
         holder: Arc<dyn Holder>,
-        preferred: Vec<u64>,
+        options: GroupOptions,
         leader_restore: bool,
     ) -> Result<Arc<Replica>, Error> {
         let _reserved = self.reserve(group).ok_or(Error::AlreadyOpen(group))?;
@@ -151,7 +152,7 @@ impl Core {
             None => None,
         };
         let (me, own) = (self.id(), log.clone());
-        let shared = Arc::new(Shared::new(group, me, preferred, own, room, promised));
+        let shared = Arc::new(Shared::new(group, me, options, own, room, promised));
         let (machine_shared, wanted) = (Arc::clone(&shared), Arc::clone(&self.wanted));
         let (running, machine_runs) = watch::channel(());
         let load = move || StateMachine::load(machine_shared, holder, wanted, running);
@@ -237,10 +238,7 @@ impl Node {
             tokio::spawn(elections::run(Arc::clone(&core))),
             tokio::spawn(maintenance::run(Arc::clone(&core))),
             tokio::spawn(drain::run(Arc::clone(&core))),
-            tokio::spawn({
-                let peers = Arc::clone(&core.peers);
-                async move { peers.keep_book().await }
-            }),
+            tokio::spawn(Arc::clone(&core.peers).keep_book()),
         ];
         // A simulated disk neither hangs nor fills.
         if !cfg!(feature = "simulation") {
@@ -375,8 +373,8 @@ impl Node {
     }
 
     /// Opens a group: loads its newest checkpoint, starts it, and replays the log behind the
-    /// checkpoint as far as it is committed. `preferred` lists the replicas in the order in which
-    /// they should lead. A group that has nothing on disk waits to be initialized or to be sent the
+    /// checkpoint as far as it is committed. A vector as `options` is the order of preference of
+    /// an ordinary group. A group that has nothing on disk waits to be initialized or to be sent the
     /// log by its leader.
     ///
     /// # Errors
@@ -385,9 +383,9 @@ impl Node {
         self: &Arc<Self>,
         group: GroupId,
         machine: M,
-        preferred: Vec<u64>,
+        options: impl Into<GroupOptions>,
     ) -> Result<Group<M>, Error> {
-        self.open_with(group, machine, preferred, false).await
+        self.open_with(group, machine, options, false).await
     }
 
     /// [`Node::open`] with the unsafe leader restore, for the test that shows why it is off.
@@ -396,13 +394,18 @@ impl Node {
         self: &Arc<Self>,
         group: GroupId,
         machine: M,
-        preferred: Vec<u64>,
+        options: impl Into<GroupOptions>,
         leader_restore: bool,
     ) -> Result<Group<M>, Error> {
         let machine = Arc::new(RwLock::new(machine));
         let holder = Arc::clone(&machine) as Arc<dyn Holder>;
-        let replica = self.core.open(group, holder, preferred, leader_restore).await?;
-        Ok(Group::new(Arc::clone(&self.core), replica, machine))
+        let replica = self.core.open(group, holder, options.into(), leader_restore).await?;
+        Ok(Group::new(GroupHandle::new(Arc::clone(&self.core), replica), machine))
+    }
+
+    /// A group that is open here.
+    pub fn group(&self, group: GroupId) -> Option<GroupHandle> {
+        Some(GroupHandle::new(Arc::clone(&self.core), self.core.replica(group.0)?))
     }
 
     /// Stops a group; its data stays. Proposals under way become indeterminate. One that is being

@@ -135,7 +135,7 @@ impl Peers {
     }
 
     /// Writes the book whenever it changed.
-    pub async fn keep_book(&self) {
+    pub async fn keep_book(self: Arc<Self>) {
         loop {
             self.changed.notified().await;
             let bytes = encode(&self.book());

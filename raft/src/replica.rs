@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::elections::Suspects;
 use crate::failed_groups::FailedGroups;
+use crate::options::GroupOptions;
 use crate::status::{FollowerStatus, GroupStatus, Leadership, Role};
 use crate::store::decode_vote;
 use crate::types::{LogId, Raft, TypeConfig, Vote, log_id};
@@ -27,8 +28,7 @@ use crate::types::{LogId, Raft, TypeConfig, Vote, log_id};
 pub(crate) struct Shared {
     pub group: GroupId,
     pub me: u64,
-    /// Replicas in the order in which they should lead.
-    pub preferred: Vec<u64>,
+    pub options: GroupOptions,
     pub log: Log,
     /// Proposed bytes that are not applied yet.
     pub room: Arc<Semaphore>,
@@ -92,7 +92,7 @@ impl Shared {
     pub fn new(
         group: GroupId,
         me: u64,
-        preferred: Vec<u64>,
+        options: impl Into<GroupOptions>,
         log: Log,
         room: usize,
         promised: Option<LogId>,
@@ -101,7 +101,7 @@ impl Shared {
             promised,
             group,
             me,
-            preferred,
+            options: options.into(),
             room: Arc::new(Semaphore::new(room)),
             order: tokio::sync::Mutex::new(()),
             dirty: AtomicBool::new(false),

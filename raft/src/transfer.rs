@@ -34,7 +34,7 @@ const ATTEMPTS: usize = 2;
 pub(crate) fn heirs(core: &Core, replica: &Replica, wanted: impl Fn(u64) -> bool) -> Vec<u64> {
     let metrics = replica.metrics();
     let place = |id: u64| {
-        let preferred = &replica.shared.preferred;
+        let preferred = &replica.shared.options.preferred;
         preferred.iter().position(|other| *other == id).unwrap_or(preferred.len())
     };
     let mut heirs: Vec<u64> = metrics

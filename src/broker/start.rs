@@ -21,8 +21,10 @@ use crate::controller::{
     BrokerClock, Calls, Clocks, Controller, FencedStatus, Gossip, Members, Peer, Progress,
     Reassignments, Rebalance, Reconciler, follow_peers,
 };
-use crate::metadata::{AdminError, METADATA_GROUP, Metadata, MetadataMachine};
-use crate::partition::{Clock, Partitions, RetentionPace, run_retention};
+use crate::metadata::{AdminError, Image, METADATA_GROUP, Metadata};
+use crate::partition::{Partitions, RetentionPace};
+use crate::replica::{OpenError, Replicas};
+use crate::wall_clock::Clock;
 use crate::{http, kafka};
 
 /// The part of the data directory that holds the database.
@@ -58,6 +60,8 @@ pub enum StartError {
     NotLetIn { seconds: u64, last: String },
     #[error(transparent)]
     Raft(#[from] quorate_raft::Error),
+    #[error(transparent)]
+    Open(#[from] OpenError),
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
     /// Every part of the broker holds on to the metadata group, so it is not opened again beneath them.
@@ -95,23 +99,24 @@ impl Broker {
         for peer in peers.iter().filter(|peer| peer.id != identity.node_id) {
             node.set_peer(peer.id, &peer.address, peer.directory_id);
         }
-        let group = node.open(METADATA_GROUP, MetadataMachine::default(), Vec::new()).await?;
-        let image = group.machine().image();
-        let metadata = Metadata::new(image.as_ref().clone());
-        metadata.leaders().watch_local(METADATA_GROUP, group.leadership());
+        let metadata = Metadata::new(Image::default());
         let clock = BrokerClock::new();
-        let partitions = Partitions::new(Arc::clone(&node), Arc::clone(&clock) as Clock);
+        let interval = Duration::from_millis(config.topics.retention_check_ms);
+        let partitions = Partitions::new(Arc::clone(&clock) as Clock, RetentionPace { interval });
+        let kinds = vec![Arc::clone(&metadata) as _, Arc::clone(&partitions) as _];
+        let replicas = Replicas::new(Arc::clone(&node), kinds);
+        let group = replicas.open(&metadata, METADATA_GROUP, Vec::new(), ()).await?;
         let controller = Controller::new(
             Arc::clone(&node),
-            group.clone(),
+            group,
             Arc::clone(&metadata),
-            Arc::clone(&partitions),
+            Arc::clone(&replicas),
             config.topics.clone(),
             clock,
         );
         node.serve_calls(Calls::new(Arc::clone(&controller), rand::random()));
         if identity.forms_cluster {
-            group.initialize([identity.node_id].into()).await?;
+            replicas.bootstrap(METADATA_GROUP, &[identity.node_id]).await?;
         }
         let progress = Arc::new(Progress::default());
         let readiness = Readiness::new(Arc::clone(&progress));
@@ -153,8 +158,7 @@ fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
     drivers.spawn(Clocks { controller: Arc::clone(&controller), clock }.run());
     let fence_after = Duration::from_millis(config.raft.fence_after_ms);
     drivers.spawn(Members { controller: Arc::clone(&controller), fence_after }.run());
-    let pace = RetentionPace { interval: Duration::from_millis(config.topics.retention_check_ms) };
-    drivers.spawn(run_retention(Arc::clone(&context.partitions), pace));
+    drivers.spawn(Arc::clone(controller.replicas()).run_beside());
 
     let mut graceful = JoinSet::new();
     let reconciler = Reconciler::new(controller, &context.db, Arc::clone(&progress));

@@ -92,7 +92,7 @@ impl Image {
     ///
     /// False for a group this image is too old to know.
     pub fn deleted(&self, group: GroupId) -> bool {
-        group.0 < self.next_group && group.0 > 0 && !self.groups.contains_key(&group)
+        (1..self.next_group).contains(&group.0) && !self.groups.contains_key(&group)
     }
 
     pub(super) fn insert_topic(&mut self, topic: Arc<Topic>) {

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::broker::{Broker, GROUP, checked, records};
-use crate::partition::WallClock;
 use crate::partition::{AppendError, Refusal};
+use crate::wall_clock::WallClock;
 
 #[tokio::test]
 async fn batches_get_offsets_in_the_order_they_were_handed_over() {
@@ -77,7 +77,7 @@ async fn a_closed_replica_takes_nothing_and_says_that_nothing_happened() {
     let broker = Broker::start().await;
     broker.append(&records(1, 5, 10)).await;
     let mut changes = broker.partition.changed();
-    broker.partitions.close(GROUP).await;
+    broker.replicas.close(GROUP).await;
     assert!(broker.partitions.get(GROUP).is_none());
     let appended = broker.partition.append(checked(&records(1, 5, 10), 0), 0, 1).await;
     let refused = appended.err().unwrap();
