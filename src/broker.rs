@@ -16,6 +16,9 @@ mod space;
 mod start;
 mod stop;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 
 use tokio::sync::{mpsc, watch};

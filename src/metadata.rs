@@ -17,6 +17,7 @@ mod configs;
 mod error;
 mod group;
 mod image;
+mod internal;
 mod leaders;
 mod machine;
 mod placement;
@@ -36,6 +37,9 @@ pub use error::AdminError;
 pub(crate) use error::quote;
 pub use group::{GroupKind, METADATA_GROUP};
 pub use image::{Broker, Image, Load, cluster_id_text};
+pub use internal::{
+    INTERNAL_REPLICAS, InternalChange, InternalGroups, InternalId, InternalKind, InternalRequest,
+};
 pub use leaders::{Leader, LeaderClaim, Leaders};
 pub use machine::{MetadataMachine, Trial};
 pub use placement::{Candidate, place};

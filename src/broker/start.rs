@@ -18,12 +18,12 @@ use crate::config::Config;
 use crate::context::identity::{self, IdentityError};
 use crate::context::{Context, Identity, Readiness};
 use crate::controller::{
-    BrokerClock, Calls, Clocks, Controller, FencedStatus, Gossip, Members, Peer, Progress,
-    Reassignments, Rebalance, Reconciler, follow_peers,
+    BrokerClock, Calls, Clocks, Controller, FencedStatus, Gossip, InternalGroups, Members, Peer,
+    Progress, Reassignments, Rebalance, Reconciler, follow_peers,
 };
 use crate::metadata::{AdminError, Image, METADATA_GROUP, Metadata};
 use crate::partition::{Partitions, RetentionPace};
-use crate::replica::{OpenError, Replicas};
+use crate::replica::{AnyKind, OpenError, Replicas};
 use crate::wall_clock::Clock;
 use crate::{http, kafka};
 
@@ -89,7 +89,15 @@ impl Broker {
     ///
     /// Returns when its interfaces are bound and it takes part in elections; it lets Kafka clients in by itself
     /// once its image is current, which takes a majority of the metadata voters.
-    pub async fn start(mut config: Config) -> Result<Self, StartError> {
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, Vec::new()).await
+    }
+
+    /// [`Broker::start`] with more kinds of groups than this release has.
+    pub(super) async fn start_with(
+        mut config: Config,
+        mut kinds: Vec<Arc<dyn AnyKind>>,
+    ) -> Result<Self, StartError> {
         let descriptors = Descriptors::claim(&mut config)?;
         let config = Arc::new(config);
         let sockets = Sockets::bind(&config).await?;
@@ -103,7 +111,7 @@ impl Broker {
         let clock = BrokerClock::new();
         let interval = Duration::from_millis(config.topics.retention_check_ms);
         let partitions = Partitions::new(Arc::clone(&clock) as Clock, RetentionPace { interval });
-        let kinds = vec![Arc::clone(&metadata) as _, Arc::clone(&partitions) as _];
+        kinds.extend([Arc::clone(&metadata) as _, Arc::clone(&partitions) as Arc<dyn AnyKind>]);
         let replicas = Replicas::new(Arc::clone(&node), kinds);
         let group = replicas.open(&metadata, METADATA_GROUP, Vec::new(), ()).await?;
         let controller = Controller::new(
@@ -154,6 +162,7 @@ fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
     drivers.spawn(Gossip { node, metadata, fenced_status }.run());
     drivers.spawn(Reassignments::new(Arc::clone(&controller)).run());
     drivers.spawn(Rebalance { controller: Arc::clone(&controller) }.run());
+    drivers.spawn(InternalGroups { controller: Arc::clone(&controller) }.run());
     let clock = Arc::clone(controller.clock());
     drivers.spawn(Clocks { controller: Arc::clone(&controller), clock }.run());
     let fence_after = Duration::from_millis(config.raft.fence_after_ms);

@@ -138,8 +138,7 @@ impl Members {
             removed: &image.removed,
             fit: &fit,
         };
-        let rack = |id| image.brokers.get(&id).and_then(|broker| broker.rack.as_deref());
-        let Some(target) = settle(now, rack) else { return };
+        let Some(target) = settle(now, image) else { return };
         let moved = self.controller.replicas().move_to(METADATA_GROUP, target.clone());
         match timeout(STEP, moved).await {
             Ok(Ok(())) => tracing::info!(voters = ?target, "metadata group has changed its voters"),

@@ -166,6 +166,7 @@ impl From<&AdminError> for ErrorCode {
             | AdminError::WrongCluster { .. }
             | AdminError::BrokerAlive(_)
             | AdminError::BrokerHasReplicas { .. }
+            | AdminError::InternalGroupsNeed { .. }
             | AdminError::LastBroker(_)
             | AdminError::BrokerRemoved(_) => ErrorCode::InvalidRequest,
             // Retriable, and true: nothing was changed.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{AdminError, HostPort, Image, Topic};
+use super::{AdminError, HostPort, Image, InternalRequest, Topic};
 
 /// A change of the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +81,8 @@ pub enum Command {
         partition: i32,
         broker: u64,
     },
+    /// Makes or moves internal groups.
+    Internal(InternalRequest),
 }
 
 /// A broker as it presents itself.

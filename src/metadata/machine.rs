@@ -17,10 +17,14 @@ use std::sync::Arc;
 use quorate_raft::{Committed, DecodeError, Effects, Machine};
 use serde::{Deserialize, Serialize};
 
+pub(super) use replicas::check_replicas;
 use request_deduplication::RequestDeduplication;
 pub use trial::Trial;
 
-use super::{AdminError, Broker, CodecError, Command, Done, Image, Reply, Topic, decode, encode};
+use super::{
+    AdminError, Broker, CodecError, Command, Done, Image, InternalId, InternalRequest,
+    PartitionInfo, Reply, Topic, decode, encode, internal,
+};
 
 /// Entries kept behind the applied index for brokers that were away briefly; one that missed more gets
 /// the image as a whole, which is small.
@@ -74,14 +78,17 @@ impl Machine for MetadataMachine {
     }
 
     fn encode(&self) -> Vec<u8> {
-        encode(&(Stored::of(&self.image), self.deduplication.store(), &self.image.removed))
+        let image = &self.image;
+        let internal: Internal = image.internal.iter().map(|(id, it)| (id, it.clone())).collect();
+        encode(&(Stored::of(image), self.deduplication.store(), &image.removed, internal))
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let (stored, deduplication, removed) = decode(bytes)
+        let (stored, deduplication, removed, internal) = decode(bytes)
             .or_else(|error| older(bytes).ok_or(error))
             .map_err(|error: CodecError| DecodeError(error.to_string()))?;
-        let image = Image { removed, ..stored.into_image() };
+        let mut image = Image { removed, ..stored.into_image() };
+        internal.into_iter().for_each(|(id, info)| image.put_internal(id, info));
         Ok(Self { image: Arc::new(image), deduplication: deduplication.into() })
     }
 
@@ -115,7 +122,15 @@ fn judge(image: &mut Image, command: Command) -> Reply {
         Command::AllocateProducerIds { count } => allocate_producer_ids(image, count),
         Command::Deduplicated { command, .. } => judge(image, *command),
         Command::RemoveBroker { broker } => brokers::remove(image, broker),
+        Command::Internal(asked) => change_internal(image, &asked),
     }
+}
+
+fn change_internal(image: &mut Image, asked: &InternalRequest) -> Reply {
+    if let Some(change) = internal::decide(image, asked, image.applied)? {
+        image.apply_internal(change);
+    }
+    Ok(Done::Changed)
 }
 
 fn allocate_producer_ids(image: &mut Image, count: u32) -> Reply {
@@ -125,18 +140,24 @@ fn allocate_producer_ids(image: &mut Image, count: u32) -> Reply {
     Ok(Done::ProducerIds { first, count })
 }
 
-/// A checkpoint: the image, the requests answered, the ids of the brokers removed.
-type Checkpoint = (Stored, request_deduplication::Stored, BTreeSet<u64>);
+/// The internal groups as they are stored.
+type Internal = Vec<(InternalId, PartitionInfo)>;
+/// A checkpoint: the image, the requests answered, the ids of the brokers removed, the internal groups.
+type Checkpoint = (Stored, request_deduplication::Stored, BTreeSet<u64>, Internal);
 
-/// Reads the checkpoint of an older release: the first wrote the image alone, the next remembered answers.
+/// Reads the checkpoint of an older release: the first wrote the image alone, the next remembered answers, the one
+/// after that the brokers removed.
 fn older(bytes: &[u8]) -> Option<Checkpoint> {
-    let with_answers =
-        decode(bytes).map(|(stored, deduplication)| (stored, deduplication, BTreeSet::new()));
+    let none = Internal::new;
+    let removed =
+        decode(bytes).map(|(stored, answers, removed)| (stored, answers, removed, none()));
+    let answers =
+        |_| decode(bytes).map(|(stored, answers)| (stored, answers, BTreeSet::new(), none()));
     let bare = |_| {
-        decode(bytes)
-            .map(|stored| (stored, request_deduplication::Stored::default(), BTreeSet::new()))
+        let answers = request_deduplication::Stored::default();
+        decode(bytes).map(|stored| (stored, answers, BTreeSet::new(), none()))
     };
-    with_answers.or_else(bare).ok()
+    removed.or_else(answers).or_else(bare).ok()
 }
 
 /// The image as it is checkpointed: what cannot be computed from the rest. Frozen by a golden test.

@@ -1,6 +1,6 @@
 //! Commands about the cluster and its brokers.
 
-use crate::metadata::{AdminError, Broker, BrokerSpec, Done, Image, Reply, quote};
+use crate::metadata::{AdminError, Broker, BrokerSpec, Done, Image, Reply, internal, quote};
 
 /// Kafka numbers brokers with an i32.
 const BROKER_ID_MAX: u64 = i32::MAX as u64;
@@ -95,7 +95,8 @@ pub(super) fn set_fenced(image: &mut Image, broker: u64, fenced: bool) -> Reply 
 }
 
 /// Removes a broker that nothing counts on: it is out of service and no partition has it, had it in a
-/// change under way, or wants it. Its vote on the metadata log is taken from it afterwards, by whoever leads.
+/// change under way, or wants it; and every internal group has a majority without it. Afterwards whoever leads takes
+/// its vote on the metadata log from it and gives its internal groups to others.
 pub(super) fn remove(image: &mut Image, broker: u64) -> Reply {
     if image.removed.contains(&broker) {
         return Err(AdminError::BrokerRemoved(broker));
@@ -116,6 +117,7 @@ pub(super) fn remove(image: &mut Image, broker: u64) -> Reply {
         let named = named.join(", ") + dots;
         return Err(AdminError::BrokerHasReplicas { broker, partitions, named });
     }
+    internal::check_removal(image, broker)?;
     image.brokers.remove(&broker);
     image.removed.insert(broker);
     Ok(Done::Changed)

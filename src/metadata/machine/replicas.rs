@@ -31,7 +31,7 @@ pub(super) fn set(image: &mut Image, topic: Uuid, partition: i32, wanted: Vec<u6
         return Ok(Done::Changed);
     }
     let index = image.applied;
-    change(image, topic, at, |info| begin(info, wanted, index))
+    change(image, topic, at, |info| *info = info.begin(wanted, index))
 }
 
 /// Puts `broker` first among the replicas. Those of a change under way say themselves who is to lead.
@@ -57,29 +57,33 @@ pub(super) fn cancel(image: &mut Image, topic: Uuid, partition: i32) -> Reply {
         Some(target) if *target == info.replicas => Ok(Done::Changed),
         Some(_) => {
             let index = image.applied;
-            change(image, topic, at, |info| begin(info, info.replicas.clone(), index))
+            change(image, topic, at, |info| *info = info.begin(info.replicas.clone(), index))
         }
     }
 }
 
 pub(super) fn complete(image: &mut Image, group: u64, completed: u64) -> Reply {
-    let found = image.partition_of(GroupId(group)).map(|(topic, at, info)| (topic.id, at, info));
-    let Some((topic, at, info)) = found else { return Err(AdminError::ChangeSuperseded) };
+    let group = GroupId(group);
+    let (_, info) = image.placed(group).ok_or(AdminError::ChangeSuperseded)?;
     if info.change != completed {
         return Err(AdminError::ChangeSuperseded);
     }
+    let info = info.completed();
+    if let Some((id, _)) = image.internal.of(group) {
+        image.put_internal(id, info);
+        return Ok(Done::Changed);
+    }
+    let found = image.partition_of(group).map(|(topic, at, _)| (topic.id, at));
+    let (topic, at) = found.ok_or(AdminError::ChangeSuperseded)?;
     let at = usize::try_from(at).expect("partitions are numbered from 0");
-    change(image, topic, at, |info| {
-        if let Some(target) = info.target.take() {
-            info.replicas = target;
-            info.leaving.clear();
-            info.initial.clear();
-        }
-    })
+    change(image, topic, at, |known| *known = info)
 }
 
 /// Whether the brokers exist and are named once each.
-pub(super) fn check_replicas(image: &Image, replicas: &[u64]) -> Result<(), AdminError> {
+pub(in crate::metadata) fn check_replicas(
+    image: &Image,
+    replicas: &[u64],
+) -> Result<(), AdminError> {
     let refuse = |why: String| Err(AdminError::InvalidAssignment(why));
     if replicas.is_empty() || replicas.len() > REPLICAS_MAX {
         return refuse(format!("{} replicas, 1 to {REPLICAS_MAX} are possible", replicas.len()));
@@ -91,16 +95,6 @@ pub(super) fn check_replicas(image: &Image, replicas: &[u64]) -> Result<(), Admi
         return refuse(format!("a broker is named twice in {replicas:?}"));
     }
     Ok(())
-}
-
-fn begin(info: &mut PartitionInfo, wanted: Vec<u64>, index: u64) {
-    let former = info.target.take().unwrap_or_default();
-    info.leaving.extend(former);
-    info.leaving.sort_unstable();
-    info.leaving.dedup();
-    info.leaving.retain(|broker| !wanted.contains(broker) && !info.replicas.contains(broker));
-    info.target = Some(wanted);
-    info.change = index;
 }
 
 fn find(image: &Image, topic: Uuid, at: i32) -> Result<(usize, &PartitionInfo), AdminError> {

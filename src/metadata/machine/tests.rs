@@ -8,6 +8,7 @@ use super::*;
 use crate::metadata::HostPort;
 use crate::metadata::{BrokerSpec, Load, NewPartitions, NewTopic, PartitionInfo};
 
+mod internal;
 mod removal;
 
 /// A metadata log being written.
