@@ -21,11 +21,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::checkpoint::{self, Checkpoint, Uncovered};
+use crate::due_groups::DueGroups;
 use crate::error::{DecodeError, Error, is_corrupt, storage_failed};
 use crate::machine::{Committed, Effects, Machine};
-use crate::maintenance::DueGroups;
 use crate::platform::spawn_blocking;
-use crate::replica::Shared;
+use crate::shared::Shared;
 use crate::store::signal;
 use crate::types::{
     LogId, Reply, Snapshot, SnapshotMeta, StoredMembers, TypeConfig, entry_id, log_id,

@@ -14,10 +14,10 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use quorate_storage::{GroupId, Log};
 use tokio::sync::watch;
 
+use crate::core::Core;
 use crate::error::{Error, ProposeError};
 use crate::machine::Machine;
 use crate::membership;
-use crate::node::Core;
 use crate::propose::{self, Pending};
 use crate::replica::Replica;
 use crate::status::{GroupStatus, Leadership};

@@ -9,19 +9,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::raft::{ClientWriteResponse, ClientWriteResult};
-use openraft::{OptionalSend, ReadPolicy};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::LEASE;
+use crate::core::Core;
 use crate::error::ProposeError;
 use crate::machine::Machine;
-use crate::node::Core;
 use crate::replica::Replica;
-use crate::types::{CommittedLeaderId, Data, TypeConfig};
+use crate::types::{CommittedLeaderId, Data, Responder, TypeConfig};
 
 /// A leader that last heard of a majority longer ago than this asks before it appends: beyond the
 /// lease the core would turn the proposal away.
@@ -82,21 +82,6 @@ fn applied<R: Send + Sync + 'static>(written: ClientWriteResponse<TypeConfig>) -
     }
 }
 
-/// Takes the outcome of a proposal, and gives back the room it took in any case.
-pub(crate) struct Responder<T> {
-    result: oneshot::Sender<T>,
-    _room: Option<[OwnedSemaphorePermit; 2]>,
-}
-
-impl<T: OptionalSend + 'static> openraft::raft::responder::Responder<TypeConfig, T>
-    for Responder<T>
-{
-    fn on_complete(self, result: T) {
-        // Nobody waits any more: the proposer gave up.
-        drop(self.result.send(result));
-    }
-}
-
 /// Proposes a payload; see [`crate::Group::propose`].
 pub(crate) async fn propose<M: Machine>(
     core: &Core,
@@ -129,8 +114,7 @@ pub(crate) async fn propose<M: Machine>(
     wake(replica).await?;
     check_leader(replica, term_fence)?;
     let (result, pending) = oneshot::channel();
-    let mut write =
-        replica.raft.write(Data(payload)).responder(Responder { result, _room: Some(room) });
+    let mut write = replica.raft.write(Data(payload)).responder(Responder::new(result, room));
     if let Some(term) = term_fence {
         write = write.with_leader(CommittedLeaderId::new(term));
     }

@@ -12,9 +12,9 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::{TransferLeaderRequest, VoteRequest};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::core::Core;
 use crate::error::Error;
-use crate::membership::{CLOSE_ENTRIES, LOOK, lag, leading};
-use crate::node::Core;
+use crate::progress::{CLOSE_ENTRIES, LOOK, lag, leading};
 use crate::replica::Replica;
 use crate::transport::message::request;
 use crate::types::{Vote, log_id};

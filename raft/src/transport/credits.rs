@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::peer::Peer;
 use crate::catch_up::CatchUp;
-use crate::replica::Shared;
+use crate::shared::Shared;
 use crate::types::Entry;
 
 /// Unanswered bytes of a stream.

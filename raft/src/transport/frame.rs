@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::wire::Put;
+use crate::codec::Put;
 
 /// Version of all frames. A peer with another one is told so in the handshake.
 pub(crate) const VERSION: u8 = 3;

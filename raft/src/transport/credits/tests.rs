@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::config::{FailureConfig, TransportLimits};
 use crate::failure::Liveness;
-use crate::replica::View;
+use crate::shared::View;
 use crate::store::LogStore;
 use crate::transport::hello::Hello;
 use crate::transport::peer::Common;
