@@ -31,12 +31,12 @@ mod logged;
 mod machine;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod partitions;
 mod position;
 mod producers;
 mod proposer;
 mod read;
 mod rejected;
-mod replicas;
 mod retention;
 mod settings;
 mod timestamps;
@@ -55,15 +55,16 @@ use quorate_storage::GroupId;
 use tokio::sync::{Semaphore, watch};
 
 use crate::metadata::Leader;
+use crate::wall_clock::Clock;
 
 pub use append::{AppendError, Appended, PendingAppend};
 pub use changes::{Changes, Closed};
 pub use logged::{Illegible, Logged, logged};
 pub use machine::{BatchReply, PartitionMachine, Refusal, Reply};
+pub use partitions::{PartitionSpec, Partitions};
 pub use read::{ReadError, Records, Unreadable};
-pub use replicas::{OpenError, Partitions, Replica};
-pub use retention::{RetentionPace, run as run_retention};
-pub use settings::{Clock, PartitionSettings, WallClock};
+pub use retention::RetentionPace;
+pub use settings::PartitionSettings;
 pub use timestamps::{OffsetAt, OffsetSpec};
 pub use trim::TrimError;
 

@@ -21,11 +21,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::checkpoint::{self, Checkpoint, Uncovered};
+use crate::due_groups::DueGroups;
 use crate::error::{DecodeError, Error, is_corrupt, storage_failed};
 use crate::machine::{Committed, Effects, Machine};
-use crate::maintenance::DueGroups;
 use crate::platform::spawn_blocking;
-use crate::replica::Shared;
+use crate::shared::Shared;
 use crate::store::signal;
 use crate::types::{
     LogId, Reply, Snapshot, SnapshotMeta, StoredMembers, TypeConfig, entry_id, log_id,
@@ -34,7 +34,7 @@ use crate::types::{
 /// Entries applied under one lock of the machine.
 const BATCH_ENTRIES: usize = 256;
 /// Payload bytes applied under one lock of the machine.
-const BATCH_BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = 256 * 1024;
 
 /// A machine with its type erased.
 pub(crate) trait Holder: Send + Sync + 'static {

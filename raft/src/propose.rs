@@ -3,26 +3,25 @@
 //! What a caller may assume stands in the types: a [`ProposeError`] or [`Outcome::NotInLog`] means
 //! that nothing was written, anything else than [`Outcome::Applied`] that it may have been.
 
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::raft::{ClientWriteResponse, ClientWriteResult};
-use openraft::{OptionalSend, ReadPolicy};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::LEASE;
+use crate::core::Core;
 use crate::error::ProposeError;
 use crate::machine::Machine;
-use crate::node::Core;
 use crate::replica::Replica;
-use crate::types::{CommittedLeaderId, Data, TypeConfig};
+use crate::types::{CommittedLeaderId, Data, Responder, TypeConfig};
 
 /// A leader that last heard of a majority longer ago than this asks before it appends: beyond the
 /// lease the core would turn the proposal away.
@@ -57,16 +56,15 @@ pub enum Outcome<R> {
 #[derive(Debug)]
 #[must_use = "the proposal may still fail"]
 pub struct Pending<R> {
-    result: oneshot::Receiver<ClientWriteResult<TypeConfig>>,
-    reply: PhantomData<fn() -> R>,
+    result: oneshot::Receiver<Outcome<R>>,
 }
 
-impl<R: Send + Sync + 'static> Future for Pending<R> {
+impl<R> Future for Pending<R> {
     type Output = Outcome<R>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome<R>> {
         let result = ready!(Pin::new(&mut self.result).poll(context));
-        Poll::Ready(result.map_or(Outcome::Indeterminate, outcome_of))
+        Poll::Ready(result.unwrap_or(Outcome::Indeterminate))
     }
 }
 
@@ -90,6 +88,8 @@ pub struct Prepared<R> {
     pub payload: Bytes,
     /// Its room.
     pub room: Reservation,
+    /// Asked when nothing else is in the way any more: whether it is still to be proposed.
+    pub wanted: Box<dyn Fn() -> bool + Send + Sync>,
     /// Told the outcome, on a task of the group: it must not block. Dropped without being called where the outcome is
     /// not known, as when the group is closed.
     pub done: Box<dyn FnOnce(Outcome<R>) + Send>,
@@ -113,20 +113,6 @@ fn applied<R: Send + Sync + 'static>(written: ClientWriteResponse<TypeConfig>) -
     }
 }
 
-/// Takes the outcome of a proposal, and gives back the room it took in any case.
-pub(crate) struct Responder<T> {
-    done: Box<dyn FnOnce(T) + Send>,
-    _room: Reservation,
-}
-
-impl<T: OptionalSend + 'static> openraft::raft::responder::Responder<TypeConfig, T>
-    for Responder<T>
-{
-    fn on_complete(self, result: T) {
-        (self.done)(result);
-    }
-}
-
 /// Proposes a payload; see [`crate::Group::propose`].
 pub(crate) async fn propose<M: Machine>(
     core: &Core,
@@ -134,19 +120,15 @@ pub(crate) async fn propose<M: Machine>(
     payload: Bytes,
     term_fence: Option<u64>,
 ) -> Result<Pending<M::Reply>, ProposeError> {
-    let deadline = Instant::now() + core.config.limits.propose_wait;
-    let order = timeout_at(deadline, replica.shared.order.lock()).await;
-    let _order = order.map_err(|_| ProposeError::Busy)?;
-    check(core, replica, term_fence)?;
-    timeout_at(deadline, core.db.admit()).await.map_err(|_| ProposeError::Busy)?;
-    let room = room(core, replica, payload.len(), deadline).await?;
-    wake(replica).await?;
-    check_leader(replica, term_fence)?;
+    // Before the turn is taken: what waits for room in a turn would keep out of the log what gives room back.
+    let room = reserve(core, replica, payload.len(), term_fence).await?;
     let (result, pending) = oneshot::channel();
     // Nobody waits any more when it cannot be sent: the proposer gave up.
     let done = Box::new(move |outcome| drop(result.send(outcome)));
-    send(replica, payload, term_fence, Responder { done, _room: room }).await?;
-    Ok(Pending { result: pending, reply: PhantomData })
+    let wanted = Box::new(|| true);
+    let mut prepared = Some(Prepared { payload, room, wanted, done });
+    submit::<M>(core, replica, &mut prepared, term_fence).await?;
+    Ok(Pending { result: pending })
 }
 
 /// Takes room for a payload; see [`crate::Group::reserve`].
@@ -175,9 +157,12 @@ pub(crate) async fn submit<M: Machine>(
     timeout_at(deadline, core.db.admit()).await.map_err(|_| ProposeError::Busy)?;
     wake(replica).await?;
     check_leader(replica, term_fence)?;
-    let Some(Prepared { payload, room, done }) = prepared.take() else { return Ok(()) };
+    if prepared.as_ref().is_some_and(|prepared| !(prepared.wanted)()) {
+        return Err(ProposeError::NotLeader { leader: replica.shared.leader() });
+    }
+    let Some(Prepared { payload, room, done, .. }) = prepared.take() else { return Ok(()) };
     let done = Box::new(move |result| done(outcome_of(result)));
-    send(replica, payload, term_fence, Responder { done, _room: room }).await
+    send(replica, payload, term_fence, Responder::new(done, room.0)).await
 }
 
 async fn send(
@@ -236,6 +221,9 @@ fn check_leader(replica: &Replica, term_fence: Option<u64>) -> Result<(), Propos
         return Err(ProposeError::Closed);
     }
     let (state, vote) = replica.shared.role();
+    if state == openraft::ServerState::Shutdown {
+        return Err(ProposeError::Closed);
+    }
     let leads = state == openraft::ServerState::Leader && !replica.shared.is_aside();
     if leads && term_fence.is_none_or(|term| term == vote.leader_id.term) {
         Ok(())

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Broker, PartitionInfo, Reply};
+use super::{Broker, InternalChange, PartitionInfo, Reply};
 
 /// The decision on one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +78,8 @@ pub enum Change {
         broker: u64,
         fenced: bool,
     },
+    /// Makes or moves internal groups.
+    Internal(InternalChange),
 }
 
 /// Partitions to be born: the group of the first, the others in order behind it, and the replicas of each, first the

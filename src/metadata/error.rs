@@ -111,6 +111,12 @@ pub enum AdminError {
          data directory and another node id, or none"
     )]
     BrokerRemoved(u64),
+    /// `named` are the first of `groups`.
+    #[error(
+        "{groups} internal groups ({named}) need broker {broker}, or are moving away from it: start it again, or those \
+         that are missing beside it; where they are moving, ask again when they have moved"
+    )]
+    InternalGroupsNeed { broker: u64, groups: u64, named: String },
     /// The feature level is raised only.
     #[error(
         "the cluster is finalized at feature level {finalized}, which is never lowered, so not to {wanted} either"

@@ -19,7 +19,10 @@ use serde::{Deserialize, Serialize};
 pub(super) use changes::changed_topic;
 use request_deduplication::RequestDeduplication;
 
-use super::{Broker, CodecError, Command, Image, Reply, Topic, decode, encode, end_if_unfit};
+use super::{
+    Broker, CodecError, Command, Image, InternalId, PartitionInfo, Reply, Topic, decode, encode,
+    end_if_unfit,
+};
 
 /// Entries kept behind the applied index for brokers that were away briefly; one that missed more gets
 /// the image as a whole, which is small.
@@ -114,6 +117,7 @@ struct Stored {
     brokers: Vec<Broker>,
     topics: Vec<Topic>,
     removed: BTreeSet<u64>,
+    internal: Vec<(InternalId, PartitionInfo)>,
 }
 
 impl Stored {
@@ -129,6 +133,7 @@ impl Stored {
             brokers: image.brokers.values().cloned().collect(),
             topics: image.topics.values().map(|topic| Topic::clone(topic)).collect(),
             removed: image.removed.clone(),
+            internal: image.internal.iter().map(|(id, info)| (id, info.clone())).collect(),
         }
     }
 
@@ -149,6 +154,9 @@ impl Stored {
         };
         for topic in self.topics {
             image.insert_topic(Arc::new(topic));
+        }
+        for (id, info) in self.internal {
+            image.put_internal(id, info);
         }
         image
     }

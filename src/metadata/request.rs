@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{AdminError, HostPort, Image, Levels, Topic};
+use super::{AdminError, HostPort, Image, InternalRequest, Levels, Topic};
 
 /// A wish to change the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +79,8 @@ pub enum Request {
     Finalize {
         level: u16,
     },
+    /// Makes or moves internal groups.
+    Internal(InternalRequest),
 }
 
 /// A broker as it presents itself.

@@ -6,7 +6,7 @@
 //! does not wait at all, as nothing could be added to it, so that the time a commit takes bounds no throughput.
 //!
 //! ```text
-//!            at once while fewer than 4 are under way
+//!            at once while fewer than 5 are under way
 //!  batches ──────────────────────────────────────────▶ proposed ──▶ landed
 //!      │                                                 ▲             │
 //!      └──▶ waiting: [full] [full] [growing] ────────────┘◀── a slot ──┘
@@ -23,8 +23,9 @@ use std::collections::VecDeque;
 
 use super::command::AppendPayload;
 
-/// Entries under way of which none waited to be filled.
-const IN_FLIGHT_MAX: usize = 4;
+/// Entries under way of which none waited to be filled: as many as the batches that a Kafka producer has in flight
+/// (`max.in.flight.requests.per.connection`), so that one alone never waits.
+const IN_FLIGHT_MAX: usize = 5;
 /// Bytes from which an entry is full, a larger single batch aside: as much as a span, so that who looks for a batch
 /// reads no more than where each batch is an entry.
 pub(super) const ENTRY_BYTES: usize = 256 * 1024;

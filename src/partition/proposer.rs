@@ -9,6 +9,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -45,6 +46,8 @@ struct Queue {
     /// Held for a copy of one small batch at most.
     accumulator: Mutex<Accumulator<Waiter>>,
     woken: Notify,
+    /// Entries that were refused though they had been handed to the core, as when its lease had run out.
+    refused: AtomicU64,
 }
 
 /// Who waits for a batch that is not proposed yet, and the room that it takes.
@@ -56,6 +59,8 @@ struct Waiter {
 /// An entry that is ready to be proposed under a term.
 struct Proposal {
     term: u64,
+    /// What [`Queue::refused`] was when it was put together: one that is refused takes along what came behind it.
+    refused: u64,
     prepared: Option<Prepared<Reply>>,
 }
 
@@ -156,15 +161,12 @@ impl Proposer {
     /// Repeats a proposal until it is made or its term is over; then all that waits for that term is given up.
     async fn insist(&self, mut proposal: Proposal, mut proposed: Result<(), ProposeError>) {
         while let Err(error) = proposed {
-            if error == ProposeError::Closed || self.is_over(proposal.term) {
-                let term = if error == ProposeError::Closed { u64::MAX } else { proposal.term };
-                let outcome = Err(self.append_error(&error));
-                let given_up = self.queue.accumulator.lock().give_up(term);
+            let closed = error == ProposeError::Closed;
+            if closed || self.is_over(proposal.term) || self.queue.refused() != proposal.refused {
+                let term = if closed { u64::MAX } else { proposal.term };
+                self.queue.give_up(term, self.append_error(&error));
                 if let Some(prepared) = proposal.prepared {
                     (prepared.done)(Outcome::NotInLog);
-                }
-                for waiter in given_up.into_iter().flat_map(|entry| entry.waiters) {
-                    tell(waiter.done, outcome);
                 }
                 return;
             }
@@ -199,6 +201,7 @@ impl Proposer {
 
     fn prepare(&self, entry: Entry<Waiter>) -> Proposal {
         let Entry { term, wall_ms, payload, waiters } = entry;
+        let (queue, refused) = (Arc::clone(&self.queue), self.queue.refused());
         metrics().partition_entry_batches.observe(f64::from(payload.count()));
         let mut answers = Vec::with_capacity(waiters.len());
         let mut reserved: Option<Reservation> = None;
@@ -211,15 +214,31 @@ impl Proposer {
         }
         let payload = payload.finish(self.times(wall_ms));
         let leadership = self.leadership.clone();
-        let in_flight = InFlight { answers, leadership, queue: Arc::clone(&self.queue) };
+        let in_flight = InFlight { term, answers, leadership, queue: Arc::clone(&self.queue) };
         let done = Box::new(move |outcome| in_flight.end(outcome));
-        let prepared = reserved.map(|room| Prepared { payload, room, done });
-        Proposal { term, prepared }
+        let wanted = Box::new(move || queue.refused() == refused);
+        let prepared = reserved.map(|room| Prepared { payload, room, wanted, done });
+        Proposal { term, refused, prepared }
+    }
+}
+
+impl Queue {
+    fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Acquire)
+    }
+
+    /// Tells those whose batches wait to enter under `term` or an earlier one that they do not.
+    fn give_up(&self, term: u64, error: AppendError) {
+        let given_up = self.accumulator.lock().give_up(term);
+        for waiter in given_up.into_iter().flat_map(|entry| entry.waiters) {
+            tell(waiter.done, Err(error));
+        }
     }
 }
 
 /// An entry under way, for those who wait for its batches. Dropped, it leaves their outcome unknown.
 struct InFlight {
+    term: u64,
     answers: Vec<oneshot::Sender<BatchOutcome>>,
     leadership: watch::Receiver<Leadership>,
     queue: Arc<Queue>,
@@ -230,11 +249,13 @@ impl InFlight {
         let answers = std::mem::take(&mut self.answers);
         let replies = match outcome {
             Outcome::Applied { reply: Reply::Appended(replies), .. } => replies,
-            // Another leader's entry took its place.
+            // Another leader's entry took its place, or the core refused it.
             Outcome::NotInLog => {
                 let leader = known_leader(&self.leadership.borrow());
-                let outcome = Err(AppendError::NotLeader { leader });
-                answers.into_iter().for_each(|answer| tell(answer, outcome));
+                let error = AppendError::NotLeader { leader };
+                self.queue.refused.fetch_add(1, Ordering::AcqRel);
+                self.queue.give_up(self.term, error);
+                answers.into_iter().for_each(|answer| tell(answer, Err(error)));
                 return;
             }
             // An append is answered as an append; anything else comes of another command.

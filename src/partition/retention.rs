@@ -41,7 +41,7 @@ pub struct RetentionPace {
 }
 
 /// Looks at all open partitions for ever. Drop it to stop; that leaves nothing half done.
-pub async fn run(partitions: Arc<Partitions>, pace: RetentionPace) {
+pub(super) async fn run(partitions: Arc<Partitions>, pace: RetentionPace) {
     loop {
         let factor = rand::rng().random_range(0.75..1.25);
         sleep(pace.interval.mul_f64(factor)).await;

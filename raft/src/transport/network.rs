@@ -26,12 +26,12 @@ use super::heartbeat::{Heartbeat, plausible};
 use super::link::RequestError;
 use super::message::{self, request};
 use super::peer::Peer;
-use super::wire::{Get, Put};
+use super::peers::Peers;
 use crate::catch_up::CatchUp;
+use crate::codec::{Get, Put};
 use crate::config::TransportLimits;
 use crate::error::DecodeError;
-use crate::peers::Peers;
-use crate::replica::Shared;
+use crate::shared::Shared;
 use crate::types::{AppendResult, Snapshot, TypeConfig, Vote, put_stored_members};
 
 type RpcError = RPCError<TypeConfig>;

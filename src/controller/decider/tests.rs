@@ -2,7 +2,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use futures::future::join_all;
-use quorate_raft::{FailureConfig, METADATA_GROUP, Node, NodeConfig, StallConfig, TransportLimits};
+use quorate_raft::{FailureConfig, Node, NodeConfig, StallConfig, TransportLimits};
 use quorate_storage::{Db, Options};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -10,8 +10,10 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::config::Config;
 use crate::controller::BrokerClock;
-use crate::metadata::{AdminError, BrokerSpec, HostPort, Levels, Metadata, NewTopic};
-use crate::partition::{Clock, Partitions};
+use crate::metadata::{
+    AdminError, BrokerSpec, HostPort, Image, Levels, METADATA_GROUP, Metadata, NewTopic,
+};
+use crate::replica::Replicas;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -38,14 +40,12 @@ impl Alone {
             limits: TransportLimits::default(),
         };
         let node = Node::start(config, Arc::clone(&db)).await.unwrap();
-        let machine = MetadataMachine::default();
-        let group = node.open(METADATA_GROUP, machine, Vec::new()).await.unwrap();
-        group.initialize([1].into()).await.unwrap();
-        let metadata = Metadata::new(group.machine().image().as_ref().clone());
-        let clock = BrokerClock::new();
-        let partitions = Partitions::new(Arc::clone(&node), Arc::clone(&clock) as Clock);
-        let topics = Config::default().topics;
-        let controller = Controller::new(node, group.clone(), metadata, partitions, topics, clock);
+        let metadata = Metadata::new(Image::default());
+        let replicas = Replicas::new(Arc::clone(&node), vec![Arc::clone(&metadata) as _]);
+        let group = replicas.open(&metadata, METADATA_GROUP, Vec::new(), ()).await.unwrap();
+        replicas.bootstrap(METADATA_GROUP, &[1]).await.unwrap();
+        let (topics, clock) = (Config::default().topics, BrokerClock::new());
+        let controller = Controller::new(node, group.clone(), metadata, replicas, topics, clock);
         let mut driver = JoinSet::new();
         driver.spawn(Arc::clone(controller.metadata()).follow(group));
         let alone = Self { controller, db, _dir: dir, _driver: driver };

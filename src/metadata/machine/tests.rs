@@ -11,6 +11,7 @@ use crate::metadata::{
 };
 
 mod decisions;
+mod internal;
 mod levels;
 mod removal;
 

@@ -16,7 +16,7 @@ fn proposed(pushed: Pushed<u32>) -> Vec<u32> {
 /// An accumulator with as many entries under way as may be, each of one batch.
 fn busy() -> Accumulator<u32> {
     let mut accumulator = Accumulator::default();
-    for number in 0..4 {
+    for number in 0..5 {
         assert_eq!(proposed(accumulator.push(1, 0, SMALL, number)), [number]);
         assert!(matches!(accumulator.next(), Next::Idle));
     }
@@ -31,7 +31,7 @@ fn next(accumulator: &mut Accumulator<u32>) -> Vec<u32> {
 }
 
 #[test]
-fn a_batch_goes_at_once_until_four_entries_are_under_way() {
+fn a_batch_goes_at_once_until_five_entries_are_under_way() {
     let mut accumulator = busy();
     assert!(matches!(accumulator.push(1, 0, SMALL, 4), Pushed::Drive));
     for number in 5..9 {

@@ -60,6 +60,10 @@ impl AppendPayload {
         put_prefix(&mut writer, APPEND, times);
         writer.u32(self.count);
         self.bytes[..APPEND_PREFIX_BYTES].copy_from_slice(&writer.finish());
+        // It lives on in the cache of the log's tail, which counts what is in it.
+        if self.bytes.capacity() - self.bytes.len() > self.bytes.len() / 8 {
+            self.bytes.shrink_to_fit();
+        }
         Bytes::from(self.bytes)
     }
 }

@@ -2,7 +2,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::broker::{Broker, GROUP, checked, records};
-use crate::partition::{AppendError, Partition, Refusal, WallClock};
+use crate::partition::{AppendError, Partition, Refusal};
+use crate::wall_clock::WallClock;
 
 #[tokio::test]
 async fn batches_get_offsets_in_the_order_they_were_handed_over() {
@@ -77,7 +78,7 @@ async fn a_closed_replica_takes_nothing_and_says_that_nothing_happened() {
     let broker = Broker::start().await;
     broker.append(&records(1, 5, 10)).await;
     let mut changes = broker.partition.changed();
-    broker.partitions.close(GROUP).await;
+    broker.replicas.close(GROUP).await;
     assert!(broker.partitions.get(GROUP).is_none());
     let appended = broker.partition.append(checked(&records(1, 5, 10), 0), 0, 1).await;
     let refused = appended.err().unwrap();
@@ -183,7 +184,7 @@ async fn batches_that_wait_share_an_entry_and_each_has_its_own_answer() {
         expected += i64::try_from(count).unwrap();
     }
     let entries = *broker.partition.group().applied().borrow() - before;
-    assert_eq!(entries, 5, "four under way, and one of all that waited");
+    assert_eq!(entries, 6, "five under way, and one of all that waited");
     let read = broker.read_all(0, 1 << 20).await;
     assert_eq!(read.last().unwrap().next_offset, expected);
 }

@@ -305,7 +305,7 @@ async fn a_deleted_replica_answers_that_it_is_closed() {
     for _ in 0..300 {
         broker.append(&records(2, 5, 2000)).await;
     }
-    broker.partitions.delete(GROUP).await.unwrap();
+    broker.replicas.delete(GROUP).await.unwrap();
     for offset in [0, 299, 599] {
         // Entries that are still in memory may be served; what is gone is no damage.
         match broker.partition.read(offset, 1 << 20, true).await {

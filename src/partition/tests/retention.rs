@@ -1,7 +1,5 @@
-use std::time::Duration;
-
 use super::broker::{Broker, records, until};
-use crate::partition::{PartitionSettings, ReadError, RetentionPace, TrimError, run_retention};
+use crate::partition::{PartitionSettings, ReadError, TrimError};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -166,8 +164,7 @@ async fn the_driver_deletes_by_itself() {
     broker.append(&records(7, 5, 10)).await;
     broker.clock.set(HOUR_MS);
     broker.partition.set_settings(by_age(1));
-    let pace = RetentionPace { interval: Duration::from_millis(10) };
-    let driver = tokio::spawn(run_retention(broker.partitions.clone(), pace));
+    let driver = tokio::spawn(broker.replicas.clone().run_beside());
     until("retention has moved the log start", || broker.partition.log_start() == 7).await;
     driver.abort();
 }

@@ -11,13 +11,12 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::message::{Failed, Failure};
-use super::network::{SnapshotAnswer, snapshot_answer};
-use super::wire::Get;
 use crate::checkpoint::Checkpoint;
+use crate::codec::Get;
 use crate::error::DecodeError;
-use crate::node::Core;
 use crate::replica::Replica;
+use crate::transport::message::{Failed, Failure};
+use crate::transport::network::{SnapshotAnswer, snapshot_answer};
 use crate::types::{LogId, Snapshot, SnapshotMeta, Vote, get_stored_members};
 
 /// A partial snapshot nobody continued for this long is dropped.
@@ -67,17 +66,17 @@ fn read(body: Bytes, snapshot_max: usize) -> Result<Piece, DecodeError> {
 
 /// Takes a piece; installs the snapshot when it is complete.
 pub(crate) async fn piece(
-    core: &Core,
+    arriving: &Arriving,
+    limit: usize,
     from: u64,
     replica: &Replica,
     body: Bytes,
 ) -> Result<Bytes, Failed> {
-    let limit = core.config.limits.snapshot_bytes;
     let refused = |error: DecodeError| Failed::new(Failure::Refused, error.0);
     let piece = read(body, limit).map_err(refused)?;
     let key = (from, replica.shared.group.0);
     let (vote, meta) = (piece.vote, piece.meta.clone());
-    let complete = match core.arriving.take(key, piece, limit)? {
+    let complete = match arriving.take(key, piece, limit)? {
         Progress::Have(bytes) => return Ok(snapshot_answer(&SnapshotAnswer::Continue(bytes))),
         Progress::Complete(data) => data,
     };
