@@ -1,8 +1,9 @@
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use super::broker::{Broker, GROUP, checked, records};
+use super::broker::{Broker, GROUP, checked, records, until};
 use crate::partition::{AppendError, Partition, Refusal};
+use crate::record::Header;
 use crate::wall_clock::WallClock;
 
 #[tokio::test]
@@ -198,22 +199,35 @@ async fn what_waits_when_a_replica_is_closed_is_answered_truly() {
     for count in 1..=100 {
         pending.push((count, broker.propose(&records(count, 5, 10)).await));
     }
-    let partitions = Arc::clone(&broker.partitions);
-    let closing = tokio::spawn(async move { partitions.close(GROUP).await });
+    let (replicas, partition) = (Arc::clone(&broker.replicas), Arc::clone(&broker.partition));
+    let closing = tokio::spawn(async move { replicas.close(GROUP).await });
+    until("the replica is closing", || partition.is_closed()).await;
     drop(stalled);
     closing.await.unwrap();
-    let mut acknowledged = 1;
+    let (mut stored, mut refused) = (Vec::new(), Vec::new());
     for (count, pending) in pending {
         let outcome = tokio::time::timeout(Duration::from_secs(20), pending).await.unwrap();
         match outcome {
-            Ok(appended) => acknowledged = appended.base_offset + i64::try_from(count).unwrap(),
-            Err(AppendError::Refused(_) | AppendError::Busy) => panic!("{outcome:?}"),
-            Err(_) => {}
+            Ok(appended) => stored.push((appended.base_offset, count)),
+            Err(AppendError::Closed | AppendError::NotLeader { .. }) => refused.push(count),
+            Err(AppendError::Indeterminate) => {}
+            Err(_) => panic!("{outcome:?}"),
         }
     }
+    drop(partition);
     broker = broker.restart().await;
-    assert!(broker.partition.high_watermark() >= acknowledged);
-    broker.read_all(0, 1 << 20).await;
+    let mut found = Vec::new();
+    for read in broker.read_all(0, 1 << 20).await {
+        let mut bytes = &read.bytes[..];
+        while let Some(header) = Header::parse(bytes) {
+            found.push((header.base_offset, usize::try_from(header.last_offset_delta).unwrap() + 1));
+            bytes = &bytes[header.total_bytes().unwrap()..];
+        }
+    }
+    // Each batch has another number of records; the first one of a single record was there before.
+    assert!(stored.iter().all(|it| found.contains(it)), "{stored:?} in {found:?}");
+    let there = |count: &usize| found[1..].iter().any(|(_, records)| records == count);
+    assert!(!refused.iter().any(there), "{refused:?} are not in the log, but {found:?} are");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
