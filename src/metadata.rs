@@ -39,7 +39,7 @@ pub(crate) use error::quote;
 pub use error::{AdminError, EXIT_REFUSED};
 pub use image::{Broker, Image, Load, cluster_id_text};
 pub use leaders::{Leader, LeaderClaim, Leaders};
-pub(crate) use levels::end_if_unfit;
+pub(crate) use levels::{check_checkpoint, end_if_unfit, end_unfit};
 pub use levels::{FEATURE, FIRST_LEVEL, Levels};
 pub use machine::{Applied, MetadataMachine};
 pub use placement::{Candidate, place};

@@ -13,7 +13,7 @@ use super::StartError;
 use crate::context::identity;
 use crate::metadata::{AdminError, Levels, Metadata};
 
-/// Refuses a directory or an image that is of a level which this release does not support.
+/// Refuses a directory of a level which this release does not support.
 pub(super) fn check(level: u16) -> Result<(), StartError> {
     let levels = Levels::supported();
     if level == 0 || levels.contains(level) {

@@ -98,7 +98,6 @@ impl Broker {
         }
         let group = node.open(METADATA_GROUP, MetadataMachine::default(), Vec::new()).await?;
         let image = group.machine().image();
-        level::check(image.level)?;
         let metadata = Metadata::new(image.as_ref().clone());
         metadata.leaders().watch_local(METADATA_GROUP, group.leadership());
         let clock = BrokerClock::new();

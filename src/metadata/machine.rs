@@ -19,7 +19,10 @@ use serde::{Deserialize, Serialize};
 pub(super) use changes::changed_topic;
 use request_deduplication::RequestDeduplication;
 
-use super::{Broker, CodecError, Command, Image, Reply, Topic, decode, encode, end_if_unfit};
+use super::{
+    Broker, CodecError, Command, Image, Reply, Topic, check_checkpoint, decode, encode,
+    end_if_unfit,
+};
 
 /// Entries kept behind the applied index for brokers that were away briefly; one that missed more gets
 /// the image as a whole, which is small.
@@ -92,6 +95,7 @@ impl Machine for MetadataMachine {
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let (stored, deduplication): (Stored, request_deduplication::Stored) =
             decode(bytes).map_err(|error: CodecError| DecodeError(error.to_string()))?;
+        check_checkpoint(stored.level).map_err(|error| DecodeError(error.to_string()))?;
         Ok(Self { image: Arc::new(stored.into_image()), deduplication: deduplication.into() })
     }
 
