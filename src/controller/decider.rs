@@ -73,6 +73,9 @@ impl Controller {
         patience: Duration,
     ) -> Verdict {
         let deadline = Instant::now() + patience;
+        if self.leading_term().is_none() {
+            return Verdict::NotInLog;
+        }
         if let Some(refusal) = unknown_here(self.node.id(), asked) {
             return Verdict::Applied { reply: Err(refusal), index: 0 };
         }
@@ -161,6 +164,14 @@ impl Controller {
         anticipation.term = term;
         anticipation.number += 1;
         Some(self.group.machine().clone())
+    }
+
+    /// Gives back the memory of what was anticipated; for a broker that does not lead.
+    pub(super) fn anticipate_nothing(&self) {
+        // Whoever has the turn finds that this broker leads no longer.
+        if let Ok(mut anticipation) = self.decider.anticipation.try_lock() {
+            anticipation.machine = None;
+        }
     }
 
     /// The anticipation of that number came to nothing, and all before it.

@@ -32,7 +32,8 @@ const ENTRIES_KEPT: u64 = 1_024;
 #[derive(Debug, Clone, Default)]
 pub struct MetadataMachine {
     image: Arc<Image>,
-    deduplication: RequestDeduplication,
+    /// Shared with a machine that runs ahead until one of them changes it.
+    deduplication: Arc<RequestDeduplication>,
 }
 
 /// What came of an entry.
@@ -64,7 +65,7 @@ impl MetadataMachine {
         if let Some(change) = change {
             changes::apply(Arc::make_mut(&mut self.image), change);
         }
-        self.deduplication.remember(request, reply.clone());
+        Arc::make_mut(&mut self.deduplication).remember(request, reply.clone());
         Applied::Answered(reply)
     }
 }
@@ -96,7 +97,10 @@ impl Machine for MetadataMachine {
         let (stored, deduplication): (Stored, request_deduplication::Stored) =
             decode(bytes).map_err(|error: CodecError| DecodeError(error.to_string()))?;
         check_checkpoint(stored.level).map_err(|error| DecodeError(error.to_string()))?;
-        Ok(Self { image: Arc::new(stored.into_image()), deduplication: deduplication.into() })
+        Ok(Self {
+            image: Arc::new(stored.into_image()),
+            deduplication: Arc::new(deduplication.into()),
+        })
     }
 
     /// Nothing is read from the log again; the bound moves in steps so that checkpoints are rare.
