@@ -45,7 +45,7 @@ pub use internal::{
     INTERNAL_REPLICAS, InternalChange, InternalGroups, InternalId, InternalKind, InternalRequest,
 };
 pub use leaders::{Leader, LeaderClaim, Leaders};
-pub(crate) use levels::end_if_unfit;
+pub(crate) use levels::{check_checkpoint, end_if_unfit, end_unfit};
 pub use levels::{FEATURE, FIRST_LEVEL, Levels};
 pub use machine::{Applied, MetadataMachine};
 pub use placement::{Candidate, place};

@@ -102,8 +102,8 @@ impl Broker {
         let descriptors = Descriptors::claim(&mut config)?;
         let config = Arc::new(config);
         let sockets = Sockets::bind(&config).await?;
+        level::check(identity::level(&config.broker.data_dir)?)?;
         let (db, layout) = open_db(&config, &descriptors).await?;
-        level::check(identity::level(&db)?)?;
         let (identity, peers) = identify(&db, &config, &sockets.addresses).await?;
         let node = start_node(&config, &sockets, identity, &db, &layout, &descriptors).await?;
         for peer in peers.iter().filter(|peer| peer.id != identity.node_id) {
@@ -162,7 +162,7 @@ fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
     drivers.spawn(follow_peers(Arc::clone(&node), Arc::clone(&metadata)));
     let fenced_status = FencedStatus::new(Arc::clone(&node));
     drivers.spawn(Arc::clone(&fenced_status).run(metadata.watch()));
-    drivers.spawn(level::note(Arc::clone(&context.db), Arc::clone(&metadata)));
+    drivers.spawn(level::note(config.broker.data_dir.clone(), Arc::clone(&metadata)));
     drivers.spawn(Gossip { node, metadata, fenced_status }.run());
     drivers.spawn(Reassignments::new(Arc::clone(&controller)).run());
     drivers.spawn(

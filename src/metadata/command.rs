@@ -8,7 +8,8 @@
 //! What a command does belongs to a feature level (`levels.rs`): a new kind, or an answer of a new kind, may be proposed
 //! only once the level it came with is finalized.
 //!
-//! Invariant: variants and fields are only added at the end; the bytes are frozen by tests.
+//! Invariant: variants are only added at the end, and only variants: the codec writes fields by their place, so what
+//! needs one more becomes a new variant. The bytes are frozen by tests.
 
 use std::collections::BTreeMap;
 

@@ -20,7 +20,8 @@ pub(super) use changes::changed_topic;
 use request_deduplication::RequestDeduplication;
 
 use super::{
-    Broker, CodecError, Command, Image, InternalId, PartitionInfo, Reply, Topic, decode, encode,
+    Broker, CodecError, Command, Image, InternalId, PartitionInfo, Reply, Topic, check_checkpoint,
+    decode, encode,
     end_if_unfit,
 };
 
@@ -32,7 +33,8 @@ const ENTRIES_KEPT: u64 = 1_024;
 #[derive(Debug, Clone, Default)]
 pub struct MetadataMachine {
     image: Arc<Image>,
-    deduplication: RequestDeduplication,
+    /// Shared with a machine that runs ahead until one of them changes it.
+    deduplication: Arc<RequestDeduplication>,
 }
 
 /// What came of an entry.
@@ -64,7 +66,7 @@ impl MetadataMachine {
         if let Some(change) = change {
             changes::apply(Arc::make_mut(&mut self.image), change);
         }
-        self.deduplication.remember(request, reply.clone());
+        Arc::make_mut(&mut self.deduplication).remember(request, reply.clone());
         Applied::Answered(reply)
     }
 }
@@ -95,7 +97,11 @@ impl Machine for MetadataMachine {
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let (stored, deduplication): (Stored, request_deduplication::Stored) =
             decode(bytes).map_err(|error: CodecError| DecodeError(error.to_string()))?;
-        Ok(Self { image: Arc::new(stored.into_image()), deduplication: deduplication.into() })
+        check_checkpoint(stored.level).map_err(|error| DecodeError(error.to_string()))?;
+        Ok(Self {
+            image: Arc::new(stored.into_image()),
+            deduplication: Arc::new(deduplication.into()),
+        })
     }
 
     /// Nothing is read from the log again; the bound moves in steps so that checkpoints are rare.

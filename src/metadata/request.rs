@@ -3,7 +3,8 @@
 //! A request says what somebody wants; the leader makes a [`Command`](super::Command) of it. Requests travel between
 //! brokers and are in no log. One whose outcome was not learned is sent again under the same id, and takes effect once.
 //!
-//! Invariant: variants and fields are only added at the end.
+//! Invariant: variants are only added at the end, and only variants: the codec writes fields by their place, so what
+//! needs one more becomes a new variant.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -8,7 +8,10 @@
 use super::command::level_payload;
 use super::index::SPAN_BATCHES;
 use super::{Partition, TrimError};
-use crate::metadata::FIRST_LEVEL;
+use crate::metadata::{FIRST_LEVEL, end_unfit};
+
+#[cfg(any(test, feature = "mutants"))]
+const NEXT_LEVEL: u16 = FIRST_LEVEL + 1;
 
 /// What a partition's machine counts by at one level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,13 +21,16 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// Returns the rules of a level.
+    /// Returns the rules of a level, 0 standing for the first. Those of old levels stay here as long as a log may hold
+    /// them. A level that is not here ends the process: any rules but its own would be a silent fork.
     pub(super) fn of(level: u16) -> Self {
-        // What the next release does otherwise, for tests of a cluster of two releases.
-        if cfg!(any(test, feature = "mutants")) && level > FIRST_LEVEL {
-            return Self { span_batches: SPAN_BATCHES / 2 };
+        match level {
+            0 | FIRST_LEVEL => Self { span_batches: SPAN_BATCHES },
+            // What the next release does otherwise, for tests of a cluster of two releases.
+            #[cfg(any(test, feature = "mutants"))]
+            NEXT_LEVEL => Self { span_batches: SPAN_BATCHES / 2 },
+            unknown => end_unfit(unknown),
         }
-        Self { span_batches: SPAN_BATCHES }
     }
 }
 

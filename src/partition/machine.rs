@@ -24,7 +24,7 @@ use super::producers::{Producers, Sequence, Stored, Verdict};
 use super::rejected::Rejected;
 use recent::Recent;
 
-use crate::metadata::{FIRST_LEVEL, end_if_unfit};
+use crate::metadata::{FIRST_LEVEL, check_checkpoint, end_if_unfit};
 
 /// See the file's header.
 #[derive(Debug, Default)]
@@ -357,7 +357,9 @@ impl Machine for PartitionMachine {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        checkpoint::decode(bytes).map_err(|error| DecodeError(error.to_string()))
+        let machine = checkpoint::decode(bytes).map_err(|error| DecodeError(error.to_string()))?;
+        check_checkpoint(machine.level).map_err(|error| DecodeError(error.to_string()))?;
+        Ok(machine)
     }
 
     fn needed_from(&self) -> u64 {

@@ -120,3 +120,46 @@ async fn a_decision_on_an_image_that_was_overtaken_is_made_again() {
         assert_eq!(image.groups.len(), image.topics.len() * 2);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_level_is_not_anticipated_and_must_be_known_to_who_decides() {
+    let alone = Alone::start().await;
+    let controller = &alone.controller;
+    let image = controller.metadata().image();
+    let known = image.brokers[&1].clone();
+    let levels = Levels { lowest: 1, highest: 3 };
+    let broker = BrokerSpec {
+        id: Some(1),
+        directory_id: known.directory_id,
+        rack: known.rack,
+        kafka: known.kafka,
+        http: known.http,
+        peer: known.peer,
+        levels,
+    };
+    alone.submit(Request::RegisterBroker(broker)).await.unwrap();
+    // Every registered broker supports it by what the image says, and this release supports no more than 2.
+    let refused = alone.submit(Request::Finalize { level: 3 }).await;
+    assert!(matches!(refused, Err(AdminError::LevelNotSupported { level: 3, .. })), "{refused:?}");
+
+    let (finalize, deadline) = (Request::Finalize { level: 2 }, Instant::now() + PATIENCE);
+    let proposed = controller.propose(Uuid::new_v4(), &finalize, deadline).await.unwrap();
+    assert!(
+        controller.decider.anticipation.lock().await.machine.is_none(),
+        "the next is decided on what is applied"
+    );
+    assert!(matches!(proposed.pending.await, Outcome::Applied { .. }));
+    alone.submit(create("behind", 9)).await.unwrap();
+    assert_eq!(controller.metadata().image().level, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_turn_did_not_come_is_not_in_the_log() {
+    let alone = Alone::start().await;
+    let turn = alone.controller.decider.anticipation.lock().await;
+    let patience = Duration::from_millis(50);
+    let verdict = alone.controller.decide(Uuid::new_v4(), &create("a", 1), patience).await;
+    assert_eq!(verdict, Verdict::NotInLog);
+    drop(turn);
+    alone.submit(create("a", 1)).await.unwrap();
+}

@@ -437,6 +437,16 @@ fn a_level_in_the_log_changes_the_rules_behind_it_and_is_never_lowered() {
 }
 
 #[test]
+fn a_checkpoint_of_a_level_that_this_release_does_not_know_is_refused_in_words() {
+    let level = crate::metadata::Levels::supported().highest + 1;
+    let machine = PartitionMachine { level, ..PartitionMachine::default() };
+    let words = PartitionMachine::decode(&machine.encode()).unwrap_err().to_string();
+    assert!(words.contains("finalized at feature level 3"), "{words}");
+    let known = PartitionMachine { level: level - 1, ..PartitionMachine::default() };
+    assert!(PartitionMachine::decode(&known.encode()).is_ok());
+}
+
+#[test]
 fn damaged_checkpoints_are_refused() {
     let mut replica = Replica::default();
     replica.cut(0);
