@@ -197,15 +197,7 @@ async fn throughput(
     report.condition("producers", options.producers.unwrap_or(1));
     let each = if shared { "batches in flight per partition" } else { "... batches in flight" };
     report.condition(each, options.in_flight);
-    // Batches of exactly this size: nothing is joined.
-    let config =
-        ProducerConfig { queued: 5, batch_bytes: 0, codec: Codec::None, ..config_of(options) };
-    let mut producers = vec![Arc::new(Producer::new(client.clone(), config.clone()).await?)];
-    for _ in 1..options.producers.unwrap_or(1) {
-        let client = Client::new(ClientConfig::new(options.common.kafka.server.clone()));
-        client.refresh_patiently(topic, false).await?;
-        producers.push(Arc::new(Producer::new(client, config.clone()).await?));
-    }
+    let producers = producers(options, client, topic).await?;
     let measured_from = Instant::now() + WARM_UP;
     let end = measured_from + Duration::from_secs(options.seconds);
     let value = incompressible(options.record_bytes);
@@ -249,6 +241,24 @@ async fn throughput(
         );
     }
     Ok(())
+}
+
+/// Returns the producers, each but the first with a client of its own.
+async fn producers(
+    options: &ProduceOptions,
+    client: &Client,
+    topic: &str,
+) -> Result<Vec<Arc<Producer>>, Failure> {
+    // Batches of exactly this size: nothing is joined.
+    let config =
+        ProducerConfig { queued: 5, batch_bytes: 0, codec: Codec::None, ..config_of(options) };
+    let mut producers = vec![Arc::new(Producer::new(client.clone(), config.clone()).await?)];
+    for _ in 1..options.producers.unwrap_or(1) {
+        let client = Client::new(ClientConfig::new(options.common.kafka.server.clone()));
+        client.refresh_patiently(topic, false).await?;
+        producers.push(Arc::new(Producer::new(client, config.clone()).await?));
+    }
+    Ok(producers)
 }
 
 /// Where a worker writes.

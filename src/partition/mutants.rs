@@ -43,11 +43,10 @@ pub(super) fn with_uncommitted(mut view: View, log: &Log) -> View {
     let entries = log.read(view.end.place.index, u64::MAX, usize::MAX).unwrap_or_default();
     for entry in entries {
         view.end.place = Place::of_entry(entry.id.index + 1);
-        let frames = match entry.kind {
-            EntryKind::Normal => Frames::of(&entry.payload).ok().flatten(),
-            _ => None,
-        };
-        let Some(mut frames) = frames else { continue };
+        if entry.kind != EntryKind::Normal {
+            continue;
+        }
+        let Some(mut frames) = Frames::of(&entry.payload).ok().flatten() else { continue };
         while let Ok(Some(frame)) = frames.pass(&entry.payload)
             && let Ok(batch) = frame.batch()
         {

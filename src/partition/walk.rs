@@ -151,10 +151,8 @@ impl Walk {
     fn enter(&mut self) -> Result<bool, WalkError> {
         let Some(entry) = self.read.next() else { return Ok(false) };
         debug_assert_eq!(entry.id.index, self.at.place.index, "entries come in order");
-        let frames = match entry.kind {
-            EntryKind::Normal => Frames::of(&entry.payload)?,
-            _ => None,
-        };
+        let is_command = entry.kind == EntryKind::Normal;
+        let frames = if is_command { Frames::of(&entry.payload)? } else { None };
         match frames {
             Some(frames) => self.inside = Some(Inside { entry, frames }),
             None => self.at.place = Place::of_entry(entry.id.index + 1),
