@@ -16,7 +16,7 @@ ASSERTIONS := $(foreach crate,quorate quorate-raft quorate-storage,--config prof
 FUZZED := $(foreach crate,quorate quorate-fuzz kafka-wire kafka-wire-core flate2 miniz_oxide lz4_flex snap,--config profile.release.package.$(crate).overflow-checks=true --config profile.release.package.$(crate).codegen-units=15)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(TEST_CLIENTS)/python/bin/pip --disable-pip-version-check
-.PHONY: help run build test test-install test-storage test-broker test-simulation test-fuzz test-faults lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutants harness tools packages clients sandbox-tools root-tools
+.PHONY: help run build test test-install test-storage test-broker test-simulation test-fuzz test-faults lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutant mutants harness tools packages clients sandbox-tools root-tools
 .DEFAULT_GOAL := help
 
 help: ## this menu
@@ -42,8 +42,13 @@ test-install: tools root-tools
 test-storage:
 	$(CARGO) test --release --no-fail-fast -p quorate-storage
 
-test-broker:
+# The broker with defects stands in for the next release as well, which tests of two releases need.
+test-broker: mutant
 	$(CARGO) test --release --no-fail-fast -p quorate-raft -p quorate
+
+mutant: tools
+	@echo "==> building the broker with defects, which stands in for the next release too"
+	$(CARGO) build --release --features mutants --bin quorate-mutant $(ASSERTIONS)
 
 test-simulation:
 	@echo "==> simulation: 20 seeds, each a process"
@@ -86,9 +91,7 @@ fuzz-requests fuzz-batches: fuzz-%:
 	  then grep -E 'INITED|DONE' log; \
 	  else tail -n 60 log; echo "==> found something; to see it again: $$fuzz $$PWD/$$(ls -t found/* | head -n 1)"; exit 1; fi
 
-mutants: harness ## build brokers with known defects and show that the scenarios find them; renews jepsen/README.md
-	@echo "==> building the broker with defects"
-	$(CARGO) build --release --features mutants --bin quorate-mutant $(ASSERTIONS)
+mutants: harness mutant ## build brokers with known defects and show that the scenarios find them; renews jepsen/README.md
 	@install -D -m 755 $(CARGO_TARGET_DIR)/release/quorate-mutant bin/quorate-mutant
 	@$(SUDO) bin/quorate-jepsen mutants --write jepsen/README.md $(ARGS)
 

@@ -9,7 +9,9 @@
 
 mod descriptors;
 mod find;
+mod group_levels;
 mod join;
+mod level;
 mod register;
 mod sockets;
 mod space;

@@ -9,6 +9,7 @@
 //! | 4 | the cluster refused this broker: its identity does not match |
 
 mod cluster;
+mod features;
 mod records;
 mod serve;
 mod topic;

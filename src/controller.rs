@@ -1,14 +1,15 @@
 //! Changes of the cluster: the handle that any broker's Kafka and HTTP interfaces call, and the drivers that
 //! make the cluster become what its image says.
 //!
-//! Every broker takes every request (KIP-590 in spirit): it forwards the command to the metadata group's
-//! leader, learns the verdict, and answers once its own image shows the result, so that a client that
+//! Every broker takes every request (KIP-590 in spirit): it forwards the request to the metadata group's
+//! leader, which decides, learns the verdict, and answers once its own image shows the result, so that a client that
 //! asks the same broker next sees what it did. The drivers are level-triggered: each looks at what is and
 //! what should be, takes one step, and looks again; none keeps a plan that a crash could lose.
 
 mod calls;
 mod clock;
 mod current;
+mod decider;
 mod fenced_status;
 mod forward;
 mod gossip;
@@ -34,6 +35,7 @@ use crate::metadata::{Metadata, MetadataMachine};
 use crate::replica::Replicas;
 
 use current::Barrier;
+use decider::Decider;
 
 pub(crate) use calls::{Calls, JOIN, JoinAnswer, JoinRequest, PEERS, Peer};
 pub(crate) use clock::Clocks;
@@ -62,6 +64,7 @@ pub struct Controller {
     defaults: Topics,
     clock: Arc<BrokerClock>,
     barrier: Barrier,
+    decider: Decider,
 }
 
 impl Controller {
@@ -74,8 +77,8 @@ impl Controller {
         defaults: Topics,
         clock: Arc<BrokerClock>,
     ) -> Arc<Self> {
-        let barrier = Barrier::default();
-        Arc::new(Self { node, group, metadata, replicas, defaults, clock, barrier })
+        let (barrier, decider) = (Barrier::default(), Decider::default());
+        Arc::new(Self { node, group, metadata, replicas, defaults, clock, barrier, decider })
     }
 
     /// Returns the local view of the cluster.

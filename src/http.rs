@@ -9,6 +9,7 @@ mod cluster;
 mod description;
 mod drain;
 mod extract;
+mod features;
 mod forward;
 mod health;
 mod log;
@@ -65,6 +66,7 @@ fn routes() -> (Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(health::readyz))
         .routes(routes!(scrape::metrics_text))
         .routes(routes!(cluster::cluster))
+        .routes(routes!(features::features, features::finalize))
         .routes(routes!(cluster::brokers))
         .routes(routes!(cluster::remove_broker))
         .routes(routes!(cluster::confirm_clock))

@@ -14,13 +14,16 @@ mod address;
 mod codec;
 mod command;
 mod configs;
+mod decide;
 mod error;
 mod group;
 mod image;
 mod internal;
 mod leaders;
+mod levels;
 mod machine;
 mod placement;
+mod request;
 mod topic;
 
 use std::sync::Arc;
@@ -31,18 +34,22 @@ use tokio::sync::watch;
 
 pub use address::HostPort;
 pub use codec::{CodecError, decode, encode};
-pub use command::{BrokerSpec, Command, Done, NewPartitions, NewTopic, Reply};
+pub use command::{Change, Command, NewGroups};
 pub use configs::{ConfigEntry, ConfigKind, TOPIC_CONFIGS, TimestampType, TopicConfigs};
-pub use error::AdminError;
+pub use decide::{check_form, decide, preview};
 pub(crate) use error::quote;
+pub use error::{AdminError, EXIT_REFUSED};
 pub use group::{GroupKind, METADATA_GROUP};
 pub use image::{Broker, Image, Load, cluster_id_text};
 pub use internal::{
     INTERNAL_REPLICAS, InternalChange, InternalGroups, InternalId, InternalKind, InternalRequest,
 };
 pub use leaders::{Leader, LeaderClaim, Leaders};
-pub use machine::{MetadataMachine, Trial};
+pub(crate) use levels::end_if_unfit;
+pub use levels::{FEATURE, FIRST_LEVEL, Levels};
+pub use machine::{Applied, MetadataMachine};
 pub use placement::{Candidate, place};
+pub use request::{BrokerSpec, Done, NewPartitions, NewTopic, Reply, Request};
 pub use topic::{PartitionInfo, Topic};
 
 /// The local view of the cluster: the newest image applied here, and the leaders heard of.

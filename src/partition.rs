@@ -24,6 +24,7 @@ mod disk;
 mod epochs;
 mod hints;
 mod index;
+mod level;
 mod log_time;
 mod logged;
 mod machine;

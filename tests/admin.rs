@@ -54,6 +54,11 @@ fn the_java_admin_client_makes_changes_and_removes_a_topic() {
         "earliest 4",
         "latest 10",
         "newest 9",
+        "supported {quorate.version=SupportedVersionRange[min_version:1, max_version:1]}",
+        "finalized {quorate.version=FinalizedVersionRange[min_version_level:1, max_version_level:1]} true",
+        "same level null",
+        "unknown level InvalidUpdateVersionException",
+        "downgrade InvalidUpdateVersionException",
         "delete null",
         "delete again UnknownTopicOrPartitionException",
     ];

@@ -26,8 +26,8 @@ fn every_api_of_the_table_is_announced_and_an_unknown_version_is_answered_in_ver
     decoder.i32();
     decoder.end();
     // Produce, Fetch, ListOffsets, Metadata, ApiVersions, CreateTopics, DeleteTopics, DeleteRecords,
-    // InitProducerId, OffsetForLeaderEpoch, DescribeConfigs, CreatePartitions, DescribeCluster.
-    for key in [0, 1, 2, 3, 18, 19, 20, 21, 22, 23, 32, 37, 60] {
+    // InitProducerId, OffsetForLeaderEpoch, DescribeConfigs, CreatePartitions, UpdateFeatures, DescribeCluster.
+    for key in [0, 1, 2, 3, 18, 19, 20, 21, 22, 23, 32, 37, 57, 60] {
         assert!(announced.iter().any(|api| api.0 == key), "api {key} is missing: {announced:?}");
     }
 }

@@ -24,6 +24,7 @@ fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_brok
         "/metrics",
         "/openapi.json",
         "/v1/cluster",
+        "/v1/cluster/features",
         "/v1/brokers",
         "/v1/brokers/{broker}",
         "/v1/topics",

@@ -22,6 +22,7 @@ mod fetch_sessions;
 mod fetch_waits;
 mod http_api;
 mod identity;
+mod levels;
 mod limits;
 mod links;
 mod membership;

@@ -30,7 +30,7 @@ use crate::shared::Shared;
 use crate::stall::DiskState;
 use crate::store::LogStore;
 use crate::suspects::Suspects;
-use crate::transport::hello::Hello;
+use crate::transport::hello::{Hello, Versions};
 use crate::transport::network::Factory;
 use crate::transport::peer::Common;
 use crate::transport::peers::Peers;
@@ -78,6 +78,7 @@ impl Core {
     /// Loads the address book. Reads the disk.
     pub async fn load(config: NodeConfig, db: Arc<Db>) -> Result<Self, Error> {
         let me = Hello {
+            versions: Versions::spoken(),
             cluster: config.cluster_id,
             node: config.node_id,
             directory: config.directory_id,

@@ -155,6 +155,7 @@ async fn dismissed(member: Option<Arc<Peer>>, directory: u128) {
 fn admit(core: &Core, theirs: &Hello) -> Result<(), String> {
     let me = &core.me;
     let guest = theirs.node == GUEST;
+    me.versions.common(theirs.versions)?;
     if theirs.cluster != me.cluster && !(guest && theirs.cluster == 0) {
         return Err(format!(
             "this node belongs to cluster {:032x}, not {:032x}",

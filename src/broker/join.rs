@@ -16,7 +16,7 @@ use super::sockets::Addresses;
 use crate::config::{Config, HostPort};
 use crate::context::{Identity, identity};
 use crate::controller::{JOIN, JoinAnswer, JoinRequest};
-use crate::metadata::{AdminError, BrokerSpec, cluster_id_text, decode, encode};
+use crate::metadata::{AdminError, BrokerSpec, Levels, cluster_id_text, decode, encode};
 
 /// Members are asked for so long: they may be starting too.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -75,7 +75,8 @@ pub(super) fn spec(
     addresses: &Addresses,
 ) -> BrokerSpec {
     let Addresses { kafka, http, peer } = addresses.clone();
-    BrokerSpec { id, directory_id, rack: config.broker.rack.clone(), kafka, http, peer }
+    let (rack, levels) = (config.broker.rack.clone(), Levels::supported());
+    BrokerSpec { id, directory_id, rack, kafka, http, peer, levels }
 }
 
 async fn ask_until_heard(
@@ -120,5 +121,6 @@ pub(super) fn is_final(error: &AdminError) -> bool {
             | AdminError::WrongCluster { .. }
             | AdminError::InvalidRequest(_)
             | AdminError::BrokerRemoved(_)
+            | AdminError::ReleaseUnfit { .. }
     )
 }

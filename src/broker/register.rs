@@ -19,7 +19,7 @@ use super::sockets::Addresses;
 use crate::config::Config;
 use crate::context::Identity;
 use crate::controller::{Controller, JoinRequest, Progress};
-use crate::metadata::{AdminError, Broker, BrokerSpec, Command};
+use crate::metadata::{AdminError, Broker, BrokerSpec, Levels, Request};
 
 /// How long the addresses remembered are tried before members are asked, and between two such looks.
 const REMEMBERED: Duration = Duration::from_secs(3);
@@ -103,10 +103,10 @@ impl Registration {
     async fn register(&self, wanted: &BrokerSpec, unformed: bool) -> Result<(), AdminError> {
         let cluster_id = self.identity.cluster_id;
         if unformed && self.identity.forms_cluster {
-            let form = Command::FormCluster { cluster_id };
+            let form = Request::FormCluster { cluster_id, level: Levels::supported().highest };
             self.controller.submit(form, Instant::now() + SUBMIT).await?;
         }
-        let register = Command::RegisterBroker(wanted.clone());
+        let register = Request::RegisterBroker(wanted.clone());
         self.controller.submit(register, Instant::now() + SUBMIT).await.map(drop)
     }
 
@@ -151,4 +151,5 @@ fn is_as(known: &Broker, wanted: &BrokerSpec) -> bool {
         && known.kafka == wanted.kafka
         && known.http == wanted.http
         && known.peer == wanted.peer
+        && known.levels == wanted.levels
 }

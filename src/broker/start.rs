@@ -11,9 +11,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::descriptors::{Descriptors, TooFewDescriptors};
+use super::group_levels::GroupLevels;
 use super::register::Registration;
 use super::sockets::{Addresses, Sockets};
-use super::{Broker, join, space};
+use super::{Broker, join, level, space};
 use crate::config::Config;
 use crate::context::identity::{self, IdentityError};
 use crate::context::{Context, Identity, Readiness};
@@ -21,7 +22,7 @@ use crate::controller::{
     BrokerClock, Calls, Clocks, Controller, FencedStatus, Gossip, InternalGroups, Members, Peer,
     Progress, Reassignments, Rebalance, Reconciler, follow_peers,
 };
-use crate::metadata::{AdminError, Image, METADATA_GROUP, Metadata};
+use crate::metadata::{AdminError, EXIT_REFUSED, Image, METADATA_GROUP, Metadata};
 use crate::partition::{Partitions, RetentionPace};
 use crate::replica::{AnyKind, OpenError, Replicas};
 use crate::wall_clock::Clock;
@@ -74,7 +75,7 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NotAdvertised { .. } | Self::OtherBroker { .. } | Self::Descriptors(_) => 2,
-            Self::Refused(_) => 4,
+            Self::Refused(_) => EXIT_REFUSED,
             Self::Storage(quorate_storage::Error::Damaged(_))
             | Self::Identity(IdentityError::Unreadable(_)) => {
                 u8::try_from(EXIT_STORAGE).unwrap_or(1)
@@ -102,6 +103,7 @@ impl Broker {
         let config = Arc::new(config);
         let sockets = Sockets::bind(&config).await?;
         let (db, layout) = open_db(&config, &descriptors).await?;
+        level::check(identity::level(&db)?)?;
         let (identity, peers) = identify(&db, &config, &sockets.addresses).await?;
         let node = start_node(&config, &sockets, identity, &db, &layout, &descriptors).await?;
         for peer in peers.iter().filter(|peer| peer.id != identity.node_id) {
@@ -114,6 +116,7 @@ impl Broker {
         kinds.extend([Arc::clone(&metadata) as _, Arc::clone(&partitions) as Arc<dyn AnyKind>]);
         let replicas = Replicas::new(Arc::clone(&node), kinds);
         let group = replicas.open(&metadata, METADATA_GROUP, Vec::new(), ()).await?;
+        level::check(metadata.image().level)?;
         let controller = Controller::new(
             Arc::clone(&node),
             group,
@@ -159,8 +162,16 @@ fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
     drivers.spawn(follow_peers(Arc::clone(&node), Arc::clone(&metadata)));
     let fenced_status = FencedStatus::new(Arc::clone(&node));
     drivers.spawn(Arc::clone(&fenced_status).run(metadata.watch()));
+    drivers.spawn(level::note(Arc::clone(&context.db), Arc::clone(&metadata)));
     drivers.spawn(Gossip { node, metadata, fenced_status }.run());
     drivers.spawn(Reassignments::new(Arc::clone(&controller)).run());
+    drivers.spawn(
+        GroupLevels {
+            metadata: Arc::clone(&metadata),
+            partitions: Arc::clone(&context.partitions),
+        }
+        .run(),
+    );
     drivers.spawn(Rebalance { controller: Arc::clone(&controller) }.run());
     drivers.spawn(InternalGroups { controller: Arc::clone(&controller) }.run());
     let clock = Arc::clone(controller.clock());

@@ -1,10 +1,11 @@
-//! `quorate cluster`: how the cluster fares, and who leaves it.
+//! `quorate cluster`: how the cluster fares, who leaves it, and what level it keeps to.
 
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::features::{FeaturesOptions, FinalizeOptions, features, finalize};
 use super::topic::text;
 use crate::terminal::{
     Admin, Failure, Format, HttpServers, Table, line, print_json, wait_until_healthy,
@@ -26,6 +27,15 @@ pub(super) enum ClusterCommand {
     /// Take the clock of a lone broker as right, after it was set: until then it deletes no records for their age.
     #[command(after_help = "Example:\n  quorate cluster confirm-clock")]
     ConfirmClock(ConfirmOptions),
+    /// Show the feature level that is finalized, and which levels each broker's release supports.
+    Features(FeaturesOptions),
+    /// Raise the feature level once every broker is upgraded. There is no way back: brokers of releases that do not
+    /// support the level are refused from then on. Says what would be done unless --yes is given.
+    #[command(after_help = "Example, after every broker was restarted with the new release:\n  \
+        quorate cluster features\n  \
+        quorate cluster finalize 2\n  \
+        quorate cluster finalize 2 --yes")]
+    Finalize(FinalizeOptions),
 }
 
 #[derive(Debug, Args)]
@@ -63,6 +73,8 @@ pub(super) async fn run(command: ClusterCommand) -> Result<(), Failure> {
         ClusterCommand::Status(options) => status(options).await,
         ClusterCommand::RemoveBroker(options) => remove(options).await,
         ClusterCommand::ConfirmClock(options) => confirm_clock(options).await,
+        ClusterCommand::Features(options) => features(options).await,
+        ClusterCommand::Finalize(options) => finalize(options).await,
     }
 }
 

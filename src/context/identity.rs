@@ -1,8 +1,11 @@
-//! Who a data directory belongs to.
+//! Who a data directory belongs to, and which releases can read it.
 //!
 //! The identity is written once, before the broker does anything another could see, and never changed.
 //! It lives in the database, so it shares the fate of the votes and entries given under it: a directory
 //! can lose both or neither.
+//!
+//! The feature level is noted beside it, so that a release that does not support what is written here says so before
+//! it reads anything else.
 
 use std::sync::Arc;
 
@@ -13,6 +16,7 @@ use crate::metadata::{decode, encode};
 
 const IDENTITY: &str = "identity";
 const DIRECTORY: &str = "directory";
+const LEVEL: &str = "level";
 
 /// The name of a broker's data directory and of the cluster and id it was given for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +57,17 @@ pub(crate) async fn directory_id(db: &Arc<Db>) -> Result<u128, IdentityError> {
     let id = random_id();
     put(db, DIRECTORY, encode(&id)).await?;
     Ok(id)
+}
+
+/// Returns the feature level that the directory is written at; 0 if none was finalized yet that it knows of.
+pub(crate) fn level(db: &Db) -> Result<u16, IdentityError> {
+    let Some(bytes) = db.node_get(LEVEL)? else { return Ok(0) };
+    Ok(decode(&bytes)?)
+}
+
+/// Notes the level that the directory is written at from now on; it is on disk when this returns.
+pub(crate) async fn save_level(db: &Arc<Db>, level: u16) -> Result<(), IdentityError> {
+    put(db, LEVEL, encode(&level)).await
 }
 
 async fn put(db: &Arc<Db>, key: &'static str, value: Vec<u8>) -> Result<(), IdentityError> {

@@ -16,13 +16,14 @@ use quorate_storage::GroupId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{Controller, STEP};
-use crate::metadata::{AdminError, BrokerSpec, Command, Done, LeaderClaim, decode, encode};
+use crate::metadata::{AdminError, BrokerSpec, Done, LeaderClaim, Request, decode, encode};
 
 /// Methods; numbers are never given another meaning.
 pub(crate) const JOIN: u16 = 1;
-pub(super) const PROPOSE: u16 = 2;
+pub(super) const DECIDE: u16 = 2;
 pub(super) const LEADERS: u16 = 3;
 pub(super) const SET_LEADER: u16 = 4;
 pub(super) const CURRENT: u16 = 5;
@@ -89,10 +90,9 @@ impl Calls {
     ) -> Result<Bytes, CallError> {
         match method {
             JOIN => Ok(answer(&controller.admit(read(&body)?).await)),
-            PROPOSE => {
-                // Read before it is logged: a command that cannot be applied would stop every broker.
-                read::<Command>(&body)?;
-                Ok(answer(&controller.propose(body, STEP).await))
+            DECIDE => {
+                let (request, asked): (Uuid, Request) = read(&body)?;
+                Ok(answer(&controller.decide(request, &asked, STEP).await))
             }
             LEADERS => {
                 controller.metadata().leaders().hear(&read::<Vec<LeaderClaim>>(&body)?);
@@ -135,8 +135,8 @@ impl Controller {
         if let Some(theirs) = request.cluster_id.filter(|theirs| *theirs != ours) {
             return Err(AdminError::WrongCluster { ours, theirs });
         }
-        let command = Command::RegisterBroker(request.broker);
-        let done = self.submit(command, Instant::now() + JOIN_WAIT).await?;
+        let register = Request::RegisterBroker(request.broker);
+        let done = self.submit(register, Instant::now() + JOIN_WAIT).await?;
         let Done::Registered { broker: node_id } = done else {
             return Err(super::requests::unexpected(&done));
         };

@@ -1,4 +1,4 @@
-//! One command's way to the metadata leader and its verdict's way back.
+//! One request's way to the metadata leader and its verdict's way back.
 //!
 //! The sender tries until its deadline: a leader may be being elected, or the one asked may just have
 //! been deposed. An attempt whose outcome was not learned is repeated too, under the same request id, so that it
@@ -8,27 +8,24 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_raft::{CallError, Outcome, ProposeError};
-use quorate_storage::mutant;
+use quorate_raft::CallError;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
 use super::Controller;
-use super::calls::PROPOSE;
-use crate::metadata::{AdminError, Command, Done, MetadataMachine, Reply, decode, encode};
+use super::calls::DECIDE;
+use crate::metadata::{AdminError, Done, Reply, Request, check_form, decode, encode};
 
 /// Between two attempts: about an election's length over ten.
 const PAUSE: Duration = Duration::from_millis(50);
-/// The largest command: a topic of 10,000 partitions whose 15 replicas are named takes less. The log keeps some
-/// thousands of commands, whatever they say.
-const COMMAND_BYTES_MAX: usize = 1024 * 1024;
-/// How long the defect `metadata-before-commit` waits for the commit that it should wait for.
-const IMPATIENCE: Duration = Duration::from_millis(50);
+/// The largest request and the largest command: a topic of 10,000 partitions whose 15 replicas are named takes less.
+/// The log keeps some thousands of commands, whatever they say.
+pub(super) const BYTES_MAX: usize = 1024 * 1024;
 /// One attempt's share of the time, so that a leader that died unheard does not use it up.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// What one broker could find out about a command it was given.
+/// What one broker could find out about a request it was given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Verdict {
     /// Applied at this metadata index.
@@ -40,24 +37,21 @@ pub(super) enum Verdict {
 }
 
 impl Controller {
-    /// Has `command` applied and waits until the local image shows it.
+    /// Has `request` decided and the decision applied, and waits until the local image shows it.
     pub(crate) async fn submit(
         &self,
-        command: Command,
+        request: Request,
         deadline: Instant,
     ) -> Result<Done, AdminError> {
-        MetadataMachine::check_form(&command)?;
-        let command = Command::Deduplicated { request: Uuid::new_v4(), command: Box::new(command) };
-        let payload = Bytes::from(encode(&command));
-        if payload.len() > COMMAND_BYTES_MAX {
-            return Err(AdminError::InvalidRequest(format!(
-                "it comes to {} bytes, at most {COMMAND_BYTES_MAX} are taken",
-                payload.len()
-            )));
+        check_form(&request)?;
+        let request = (Uuid::new_v4(), request);
+        let message = Bytes::from(encode(&request));
+        if message.len() > BYTES_MAX {
+            return Err(too_large(message.len()));
         }
         let mut repeated = false;
         loop {
-            match self.attempt(&payload, deadline).await {
+            match self.attempt(&request, &message, deadline).await {
                 Verdict::Applied { reply, index } => {
                     self.wait_for_image(index, deadline).await;
                     return reply;
@@ -72,42 +66,27 @@ impl Controller {
         }
     }
 
-    /// Proposes here on behalf of another broker.
-    pub(super) async fn propose(&self, payload: Bytes, patience: Duration) -> Verdict {
-        let pending = match timeout(patience, self.group.propose(payload, None)).await {
-            Ok(Ok(pending)) => pending,
-            Ok(Err(ProposeError::NotLeader { .. } | ProposeError::Busy | ProposeError::Closed)) => {
-                return Verdict::NotInLog;
-            }
-            Err(_) => return Verdict::Unknown,
-        };
-        let patience = if mutant::on("metadata-before-commit") { IMPATIENCE } else { patience };
-        match timeout(patience, pending).await {
-            Err(_) if mutant::on("metadata-before-commit") => {
-                Verdict::Applied { reply: Ok(Done::Changed), index: 0 }
-            }
-            Ok(Outcome::Applied { reply, index, .. }) => Verdict::Applied { reply, index },
-            Ok(Outcome::NotInLog) => Verdict::NotInLog,
-            Ok(Outcome::Indeterminate) | Err(_) => Verdict::Unknown,
-        }
-    }
-
-    async fn attempt(&self, payload: &Bytes, deadline: Instant) -> Verdict {
+    async fn attempt(
+        &self,
+        (id, request): &(Uuid, Request),
+        message: &Bytes,
+        deadline: Instant,
+    ) -> Verdict {
         let patience = ATTEMPT.min(deadline.saturating_duration_since(Instant::now()));
         let Some(leader) = self.group.leadership().borrow().leader else {
             return Verdict::NotInLog;
         };
         if leader == self.node.id() {
-            return self.propose(payload.clone(), patience).await;
+            return self.decide(*id, request, patience).await;
         }
         // A call would wait for it to come back, and meanwhile another leader may be elected.
         if !self.node.alive(leader) {
             return Verdict::NotInLog;
         }
-        match self.node.call(leader, PROPOSE, payload.clone(), patience).await {
+        match self.node.call(leader, DECIDE, message.clone(), patience).await {
             Ok(answer) => decode(&answer).unwrap_or(Verdict::Unknown),
             Err(error) => {
-                tracing::debug!(peer = leader, %error, "command not answered by the metadata leader");
+                tracing::debug!(peer = leader, %error, "request not answered by the metadata leader");
                 match error {
                     CallError::Unreachable(_) | CallError::Refused(_) | CallError::Busy => {
                         Verdict::NotInLog
@@ -138,4 +117,8 @@ impl Controller {
             tracing::debug!(index, "image does not show an applied command in time");
         }
     }
+}
+
+pub(super) fn too_large(bytes: usize) -> AdminError {
+    AdminError::InvalidRequest(format!("it comes to {bytes} bytes, at most {BYTES_MAX} are taken"))
 }

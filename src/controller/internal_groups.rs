@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::voters::{Brokers, Situation, settle};
 use super::{Controller, STEP};
-use crate::metadata::{AdminError, Command, Image, InternalKind, InternalRequest, PartitionInfo};
+use crate::metadata::{AdminError, Image, InternalKind, InternalRequest, PartitionInfo, Request};
 
 /// Between two looks when nothing woke the driver.
 const LOOK: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ impl Controller {
     ///
     /// # Errors
     /// [`AdminError::NotEnoughBrokers`] when none is in service, [`AdminError::InvalidRequest`] for a count that is out
-    /// of bounds; otherwise as every command.
+    /// of bounds; otherwise as every request.
     pub async fn make_internal_groups(
         &self,
         kind: InternalKind,
@@ -34,8 +34,8 @@ impl Controller {
         if self.metadata().image().internal.count(kind) >= count {
             return Ok(());
         }
-        let command = Command::Internal(InternalRequest::Make { kind, count });
-        self.submit(command, Instant::now() + timeout).await.map(drop)
+        let request = Request::Internal(InternalRequest::Make { kind, count });
+        self.submit(request, Instant::now() + timeout).await.map(drop)
     }
 }
 
@@ -74,8 +74,8 @@ impl InternalGroups {
             let Some(replicas) = wanted(&image, info) else { continue };
             tracing::info!(group = info.group.0, %id, ?replicas, "internal group is to move");
             let group = info.group.0;
-            let command = Command::Internal(InternalRequest::SetReplicas { group, replicas });
-            if let Err(error) = self.controller.submit(command, Instant::now() + STEP).await {
+            let request = Request::Internal(InternalRequest::SetReplicas { group, replicas });
+            if let Err(error) = self.controller.submit(request, Instant::now() + STEP).await {
                 tracing::info!(group, %id, %error, "internal group stays, looking again");
                 return;
             }

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::metadata::{Command, Image};
+use crate::metadata::{Image, Request};
 
 /// How long another voter must have heard more brokers than the leader before it is given the lead.
 const BETTER_FOR: Duration = Duration::from_secs(2);
@@ -67,8 +67,8 @@ impl Fencing {
         caught_up: impl Fn(u64) -> bool,
         now: Duration,
         fence_after: Duration,
-    ) -> Vec<Command> {
-        let mut commands = Vec::new();
+    ) -> Vec<Request> {
+        let mut requests = Vec::new();
         self.silent_since.retain(|broker, _| image.brokers.contains_key(broker));
         for broker in image.brokers.values() {
             let leader = broker.id == views.me;
@@ -76,7 +76,7 @@ impl Fencing {
                 self.silent_since.remove(&broker.id);
                 let back = leader || (views.hears(views.me, broker.id) && caught_up(broker.id));
                 if broker.fenced && back {
-                    commands.push(Command::Unfence { broker: broker.id });
+                    requests.push(Request::Unfence { broker: broker.id });
                 }
                 continue;
             }
@@ -85,10 +85,10 @@ impl Fencing {
             }
             let since = *self.silent_since.entry(broker.id).or_insert(now);
             if !broker.fenced && now.saturating_sub(since) >= fence_after {
-                commands.push(Command::Fence { broker: broker.id });
+                requests.push(Request::Fence { broker: broker.id });
             }
         }
-        commands
+        requests
     }
 
     /// The one that should lead did not take over: it is not asked again at once.
@@ -121,7 +121,7 @@ impl Fencing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metadata::{Broker, HostPort};
+    use crate::metadata::{Broker, HostPort, Levels};
 
     const AFTER: Duration = Duration::from_secs(10);
 
@@ -134,6 +134,7 @@ mod tests {
             peer: HostPort::new("p", 1),
             directory_id: 1,
             fenced: *fenced,
+            levels: Levels::supported(),
         };
         let brokers = brokers.iter().map(|it| (it.0, broker(it))).collect();
         Image { brokers, ..Image::default() }
@@ -161,7 +162,7 @@ mod tests {
         let mut step = |now| fencing.step(&all(), &silent, |_| true, at(now), AFTER);
         assert_eq!(step(100), []);
         assert_eq!(step(109), []);
-        assert_eq!(step(110), [Command::Fence { broker: 4 }]);
+        assert_eq!(step(110), [Request::Fence { broker: 4 }]);
     }
 
     #[test]
@@ -174,7 +175,7 @@ mod tests {
         step(&heard, 9);
         assert_eq!(step(&silent, 10), []);
         assert_eq!(step(&silent, 19), []);
-        assert_eq!(step(&silent, 20), [Command::Fence { broker: 4 }]);
+        assert_eq!(step(&silent, 20), [Request::Fence { broker: 4 }]);
     }
 
     #[test]
@@ -197,8 +198,8 @@ mod tests {
         let mut fencing = Fencing::default();
         let died = views([&[1, 3, 4], &[], &[1, 3, 4]]);
         fencing.step(&all(), &died, |_| true, at(0), AFTER);
-        let commands = fencing.step(&all(), &died, |_| true, at(10), AFTER);
-        assert_eq!(commands, [Command::Fence { broker: 2 }]);
+        let requests = fencing.step(&all(), &died, |_| true, at(10), AFTER);
+        assert_eq!(requests, [Request::Fence { broker: 2 }]);
     }
 
     #[test]
@@ -209,7 +210,7 @@ mod tests {
         let mut step = |views, now| fencing.step(&all(), views, |_| true, at(now), AFTER);
         step(&silent, 0);
         assert_eq!(step(&one, 9), []);
-        assert_eq!(step(&silent, 10), [Command::Fence { broker: 4 }]);
+        assert_eq!(step(&silent, 10), [Request::Fence { broker: 4 }]);
     }
 
     #[test]
@@ -223,7 +224,7 @@ mod tests {
         assert_eq!(step(&by_others, true), []);
         assert_eq!(step(&by_me, true), []);
         assert_eq!(step(&heard, false), []);
-        assert_eq!(step(&heard, true), [Command::Unfence { broker: 4 }]);
+        assert_eq!(step(&heard, true), [Request::Unfence { broker: 4 }]);
     }
 
     #[test]

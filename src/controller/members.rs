@@ -18,7 +18,7 @@ use super::calls::HEARD;
 use super::liveness::{Fencing, Views};
 use super::voters::{Situation, settle};
 use super::{Controller, STEP};
-use crate::metadata::{Command, Image, METADATA_GROUP, decode, encode};
+use crate::metadata::{Image, METADATA_GROUP, Request, decode, encode};
 
 /// Between two looks when nothing woke the driver; bounds how late silence is noticed.
 const LOOK: Duration = Duration::from_millis(500);
@@ -66,15 +66,15 @@ impl Members {
         let status = self.controller.group().status();
         let views = self.views(&status).await;
         let known = |id| caught_up(&status, id);
-        for command in fencing.step(&image, &views, known, now, self.fence_after) {
-            match &command {
-                Command::Fence { broker } => tracing::info!(broker, "broker is silent, fenced"),
-                Command::Unfence { broker } => {
+        for request in fencing.step(&image, &views, known, now, self.fence_after) {
+            match &request {
+                Request::Fence { broker } => tracing::info!(broker, "broker is silent, fenced"),
+                Request::Unfence { broker } => {
                     tracing::info!(broker, "broker is heard, in service");
                 }
                 _ => {}
             }
-            if let Err(error) = self.controller.submit(command, Instant::now() + STEP).await {
+            if let Err(error) = self.controller.submit(request, Instant::now() + STEP).await {
                 tracing::info!(%error, "fencing not agreed on, looking again");
             }
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Controller;
-use crate::metadata::{AdminError, Command};
+use crate::metadata::{AdminError, Request};
 
 /// How long a removal that is agreed on is held back for the vote to be gone. A change of voters takes
 /// milliseconds; one that takes longer waits for brokers, and the caller should know.
@@ -36,7 +36,7 @@ impl Controller {
         timeout: Duration,
     ) -> Result<Removal, AdminError> {
         let deadline = Instant::now() + timeout;
-        self.submit(Command::RemoveBroker { broker }, deadline).await?;
+        self.submit(Request::RemoveBroker { broker }, deadline).await?;
         let wait = deadline.min(Instant::now() + VOTE_GONE);
         let finished = timeout_at(wait, self.until_no_member(broker)).await.is_ok();
         Ok(Removal { finished, voters: self.group().status().voters })

@@ -13,7 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
 use super::{Controller, STEP};
-use crate::metadata::{AdminError, Command, Image};
+use crate::metadata::{AdminError, Image, Request};
 
 /// Groups this broker moves at a time; each copies a whole log, at a rate the node bounds. As many more go back
 /// where they came from, which copies nothing and is asked for when moves are stuck.
@@ -139,7 +139,7 @@ async fn carry_out(controller: &Controller, group: GroupId, change: u64, target:
         tracing::info!(group = group.0, %error, "replicas have not moved yet");
         return;
     }
-    let complete = Command::CompleteReplicas { group: group.0, change };
+    let complete = Request::CompleteReplicas { group: group.0, change };
     match controller.submit(complete, Instant::now() + STEP).await {
         Ok(_) => tracing::info!(group = group.0, replicas = ?target, "replicas have moved"),
         Err(AdminError::ChangeSuperseded) => {}

@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::Controller;
 use crate::metadata::{
-    AdminError, Command, Done, Image, NewPartitions, NewTopic, PartitionInfo, Topic, Trial, quote,
+    AdminError, Done, Image, NewPartitions, NewTopic, PartitionInfo, Request, Topic, decide,
+    preview, quote,
 };
 
 /// Requests of one batch that are under way at a time; the metadata leader merges them into few writes.
@@ -50,9 +51,9 @@ impl Controller {
         if let Err(error) = check_added(added) {
             return vec![Err(error); topics.len()];
         }
-        let command = |topic| Command::CreateTopic { id: Uuid::new_v4(), topic };
-        let commands = topics.into_iter().map(command).collect();
-        self.change_topics(commands, validate_only, timeout).await
+        let request = |topic| Request::CreateTopic { id: Uuid::new_v4(), topic };
+        let requests = topics.into_iter().map(request).collect();
+        self.change_topics(requests, validate_only, timeout).await
     }
 
     /// Deletes topics; their data goes as soon as each broker sees it.
@@ -64,7 +65,7 @@ impl Controller {
         let deadline = Instant::now() + timeout;
         let delete = |topic: TopicRef| async move {
             let id = resolve(&self.metadata().image(), &topic)?;
-            let deleted = self.submit(Command::DeleteTopic { id }, deadline).await;
+            let deleted = self.submit(Request::DeleteTopic { id }, deadline).await;
             deleted.map(drop).map_err(|error| named(error, &topic))
         };
         each(topics, delete).await
@@ -85,8 +86,8 @@ impl Controller {
         if let Err(error) = check_added(added) {
             return vec![Err(error); topics.len()];
         }
-        let commands = topics.into_iter().map(Command::CreatePartitions).collect();
-        self.change_topics(commands, validate_only, timeout).await
+        let requests = topics.into_iter().map(Request::CreatePartitions).collect();
+        self.change_topics(requests, validate_only, timeout).await
     }
 
     /// Sets and removes explicit configs of a topic.
@@ -99,8 +100,8 @@ impl Controller {
         timeout: Duration,
     ) -> Result<Arc<Topic>, AdminError> {
         let id = resolve(&self.metadata().image(), &TopicRef::Name(topic.to_owned()))?;
-        let command = Command::AlterConfigs { topic: id, set, remove };
-        let mut changed = self.change_topics(vec![command], validate_only, timeout).await;
+        let request = Request::AlterConfigs { topic: id, set, remove };
+        let mut changed = self.change_topics(vec![request], validate_only, timeout).await;
         changed.pop().unwrap_or(Err(AdminError::Timeout))
     }
 
@@ -114,8 +115,8 @@ impl Controller {
         timeout: Duration,
     ) -> Result<PartitionInfo, AdminError> {
         let id = self.partition(topic, partition)?.0;
-        let command = Command::SetReplicas { topic: id, partition, replicas };
-        self.submit(command, Instant::now() + timeout).await?;
+        let request = Request::SetReplicas { topic: id, partition, replicas };
+        self.submit(request, Instant::now() + timeout).await?;
         Ok(self.partition(topic, partition)?.1)
     }
 
@@ -127,8 +128,8 @@ impl Controller {
         timeout: Duration,
     ) -> Result<PartitionInfo, AdminError> {
         let id = self.partition(topic, partition)?.0;
-        let command = Command::CancelReplicas { topic: id, partition };
-        self.submit(command, Instant::now() + timeout).await?;
+        let request = Request::CancelReplicas { topic: id, partition };
+        self.submit(request, Instant::now() + timeout).await?;
         Ok(self.partition(topic, partition)?.1)
     }
 
@@ -153,44 +154,58 @@ impl Controller {
         }
         // Or it would be handed back to the replica that was preferred before. The transfer took a while:
         // what the replicas are by now is for the metadata log to say.
-        let command = Command::PreferLeader { topic: id, partition, broker: to };
-        self.submit(command, deadline).await.map(drop)
+        let request = Request::PreferLeader { topic: id, partition, broker: to };
+        self.submit(request, deadline).await.map(drop)
+    }
+
+    /// Raises the feature level for good. `validate_only` judges by the local image and changes nothing.
+    pub async fn finalize(
+        &self,
+        level: u16,
+        validate_only: bool,
+        timeout: Duration,
+    ) -> Result<(), AdminError> {
+        let request = Request::Finalize { level };
+        if validate_only {
+            return decide(&self.metadata().image(), Uuid::nil(), &request).reply.map(drop);
+        }
+        self.submit(request, Instant::now() + timeout).await.map(drop)
     }
 
     /// Returns a block of producer ids that nobody else was or will be given.
     pub async fn allocate_producer_ids(&self, timeout: Duration) -> Result<Range<i64>, AdminError> {
-        let command = Command::AllocateProducerIds { count: PRODUCER_IDS };
-        match self.submit(command, Instant::now() + timeout).await? {
+        let request = Request::AllocateProducerIds { count: PRODUCER_IDS };
+        match self.submit(request, Instant::now() + timeout).await? {
             Done::ProducerIds { first, count } => Ok(first..first + i64::from(count)),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// Submits commands about one topic each and returns the topics that they leave.
+    /// Submits requests about one topic each and returns the topics that they leave.
     async fn change_topics(
         &self,
-        commands: Vec<Command>,
+        requests: Vec<Request>,
         validate_only: bool,
         timeout: Duration,
     ) -> Vec<Result<Arc<Topic>, AdminError>> {
         if validate_only {
-            return self.try_commands(&commands).await;
+            return self.preview(&requests).await;
         }
         let deadline = Instant::now() + timeout;
-        let change = |command: Command| async move {
-            self.submit(command.clone(), deadline).await?;
+        let change = |request: Request| async move {
+            self.submit(request.clone(), deadline).await?;
             // Missing after success: the image did not arrive in time, or the topic is deleted again.
-            command.topic_of(&self.metadata().image()).cloned().ok_or(AdminError::Timeout)
+            request.topic_of(&self.metadata().image()).cloned().ok_or(AdminError::Timeout)
         };
-        each(commands, change).await
+        each(requests, change).await
     }
 
-    /// Judges each command by itself on the local image, and changes nothing.
-    async fn try_commands(&self, commands: &[Command]) -> Vec<Result<Arc<Topic>, AdminError>> {
-        let mut trial = Trial::of(&self.metadata().image());
-        let mut outcomes = Vec::with_capacity(commands.len());
-        for command in commands {
-            outcomes.push(trial.judge(command));
+    /// Decides each request by itself on the local image, and changes nothing.
+    async fn preview(&self, requests: &[Request]) -> Vec<Result<Arc<Topic>, AdminError>> {
+        let image = self.metadata().image();
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for request in requests {
+            outcomes.push(preview(&image, request));
             // Ten thousand topics take a while, and this thread serves others.
             tokio::task::yield_now().await;
         }

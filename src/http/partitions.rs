@@ -38,6 +38,8 @@ pub(super) struct Detailed {
     log_start_offset: Option<i64>,
     /// The offset after its last committed record.
     high_watermark: Option<i64>,
+    /// The feature level that its log has reached.
+    level: Option<u16>,
     /// Its Raft group as the leader sees it.
     raft: Option<raft::Group>,
 }
@@ -90,6 +92,7 @@ pub(super) async fn describe(
         topic,
         log_start_offset: here.as_ref().map(|here| here.log_start()),
         high_watermark: here.as_ref().map(|here| here.high_watermark()),
+        level: here.as_ref().map(|here| here.level()),
         raft: raft::find(&context, &image, info.group, true).await,
         partition,
     }))

@@ -109,6 +109,10 @@ impl From<AdminError> for Problem {
             AdminError::Timeout => of(S::GATEWAY_TIMEOUT, "timeout_unknown_outcome")
                 .hint("look whether the change was made before asking again"),
             AdminError::ShuttingDown => of(S::SERVICE_UNAVAILABLE, "shutting_down").hint("ask another broker"),
+            AdminError::LevelNotLowered { .. } => of(S::CONFLICT, "level_not_lowered"),
+            AdminError::LevelNotSupported { .. } => of(S::CONFLICT, "level_not_supported")
+                .hint("GET /v1/cluster/features shows which levels each broker supports"),
+            AdminError::ReleaseUnfit { .. } => of(S::CONFLICT, "release_unfit"),
             AdminError::ProducerIdsExhausted => of(S::INTERNAL_SERVER_ERROR, "producer_ids_exhausted"),
         }
     }

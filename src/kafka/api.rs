@@ -13,6 +13,7 @@ pub(super) mod list_offsets;
 pub(super) mod metadata;
 pub(super) mod offset_for_leader_epoch;
 pub(super) mod produce;
+pub(super) mod update_features;
 
 use std::collections::HashSet;
 use std::hash::Hash;

@@ -63,6 +63,7 @@ codes! {
     OffsetNotAvailable = 78,
     NoReassignmentInProgress = 85,
     InvalidRecord = 87,
+    InvalidUpdateVersion = 95,
     UnknownTopicId = 100,
     InconsistentTopicId = 103,
     FetchSessionTopicIdError = 106,
@@ -156,6 +157,9 @@ impl From<&AdminError> for ErrorCode {
                 ErrorCode::InvalidReplicaAssignment
             }
             AdminError::InvalidConfig { .. } => ErrorCode::InvalidConfig,
+            AdminError::LevelNotLowered { .. } | AdminError::LevelNotSupported { .. } => {
+                ErrorCode::InvalidUpdateVersion
+            }
             AdminError::NoChangeUnderWay => ErrorCode::NoReassignmentInProgress,
             AdminError::ChangeSuperseded => ErrorCode::ReassignmentInProgress,
             AdminError::NoLeader | AdminError::TransferFailed { .. } => {
@@ -168,7 +172,8 @@ impl From<&AdminError> for ErrorCode {
             | AdminError::BrokerHasReplicas { .. }
             | AdminError::InternalGroupsNeed { .. }
             | AdminError::LastBroker(_)
-            | AdminError::BrokerRemoved(_) => ErrorCode::InvalidRequest,
+            | AdminError::BrokerRemoved(_)
+            | AdminError::ReleaseUnfit { .. } => ErrorCode::InvalidRequest,
             // Retriable, and true: nothing was changed.
             AdminError::NoController | AdminError::ShuttingDown => ErrorCode::NotController,
             AdminError::Timeout => ErrorCode::RequestTimedOut,

@@ -83,6 +83,7 @@ table! {
     OffsetForLeaderEpoch 23, 2..=4, from 2, OffsetForLeaderEpochRequest, offset_for_leader_epoch;
     DescribeConfigs 32, 1..=4, from 1, DescribeConfigsRequest, describe_configs weighs;
     CreatePartitions 37, 0..=3, from 0, CreatePartitionsRequest, create_partitions;
+    UpdateFeatures 57, 0..=2, from 0, UpdateFeaturesRequest, update_features;
     DescribeCluster 60, 0..=2, from 0, DescribeClusterRequest, describe_cluster;
 }
 

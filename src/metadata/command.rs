@@ -1,159 +1,93 @@
-//! What can be asked of the metadata log, and what it answers.
+//! What the metadata log says.
 //!
-//! A command carries a request and the time, not a decision: whether it is valid and where replicas go
-//! is decided when it is applied, from the image at that index, so two requests that raced are judged
-//! in one order everywhere. A command is proposed again when its outcome was not learned; [`Command::Deduplicated`]
-//! makes sure that it takes effect once, however many of its copies arrive and however late.
+//! A command carries a decision, not a request: the replicas of new partitions, their groups, the configs, and the
+//! answer. The metadata leader decides (`decide.rs`) by tables that come with its release; a replica that applies the
+//! command looks into none of them, so brokers of several releases arrive at the same image. The command also says on
+//! which image it was decided, and on any other it does nothing: then the leader decides again.
+//!
+//! What a command does belongs to a feature level (`levels.rs`): a new kind may be proposed only once the level it
+//! came with is finalized.
 //!
 //! Invariant: variants and fields are only added at the end; the bytes are frozen by tests.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{AdminError, HostPort, Image, InternalRequest, Topic};
+use super::{Broker, InternalChange, PartitionInfo, Reply};
 
-/// A change of the image.
+/// The decision on one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Command {
-    /// Names the cluster; the first command of every metadata log.
+pub struct Command {
+    /// Which request: carried out the first time, answered alike every time.
+    pub request: Uuid,
+    /// The [`Image::version`](super::Image::version) it was decided on.
+    pub base: u64,
+    /// What changes; nothing if the request was refused or asked for what is so already.
+    pub change: Option<Change>,
+    /// What is answered.
+    pub reply: Reply,
+}
+
+/// One change of the image, complete: nothing of it is left to be found out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
     FormCluster {
         cluster_id: u128,
+        level: u16,
     },
-    /// Makes a broker known, or renews what is known of it.
-    RegisterBroker(BrokerSpec),
-    /// Takes a broker that is not seen alive out of service.
-    Fence {
-        broker: u64,
-    },
-    /// Takes it back.
-    Unfence {
+    /// Sets all that is known of a broker.
+    PutBroker(Broker),
+    RemoveBroker {
         broker: u64,
     },
     CreateTopic {
         id: Uuid,
-        topic: NewTopic,
+        name: String,
+        partitions: NewGroups,
+        configs: BTreeMap<String, String>,
     },
     DeleteTopic {
         id: Uuid,
     },
-    CreatePartitions(NewPartitions),
-    /// Sets and removes explicit configs of a topic.
-    AlterConfigs {
+    AddPartitions {
         topic: Uuid,
-        set: BTreeMap<String, String>,
-        remove: Vec<String>,
+        partitions: NewGroups,
     },
-    /// Asks for other replicas; the partition's leader moves them and then proposes the completion.
-    SetReplicas {
+    /// Sets all explicit configs of a topic.
+    SetConfigs {
         topic: Uuid,
-        partition: i32,
-        replicas: Vec<u64>,
+        configs: BTreeMap<String, String>,
     },
-    /// Asks to go back to the replicas before the change under way.
-    CancelReplicas {
+    /// Sets all that is known of a partition.
+    PutPartition {
         topic: Uuid,
         partition: i32,
+        info: PartitionInfo,
     },
-    /// States that the group's voters are exactly the target of `change`.
-    CompleteReplicas {
-        group: u64,
-        change: u64,
+    TakeProducerIds {
+        next: i64,
     },
-    /// Takes the next `count` producer ids.
-    AllocateProducerIds {
-        count: u32,
+    Finalize {
+        level: u16,
     },
-    /// A command with the id of the request it is for: applied the first time, answered alike every time.
-    Deduplicated {
-        request: Uuid,
-        command: Box<Command>,
-    },
-    /// Strikes a broker that is gone for good off the list; its id is never given out again.
-    RemoveBroker {
+    /// What the next release has more, for tests of a cluster of two releases: a broker's state alone.
+    #[cfg(feature = "mutants")]
+    SetFenced {
         broker: u64,
-    },
-    /// Makes one of the replicas the preferred leader; leaves a change under way as it is.
-    PreferLeader {
-        topic: Uuid,
-        partition: i32,
-        broker: u64,
+        fenced: bool,
     },
     /// Makes or moves internal groups.
-    Internal(InternalRequest),
+    Internal(InternalChange),
 }
 
-/// A broker as it presents itself.
+/// Partitions to be born: the group of the first, the others in order behind it, and the replicas of each, first the
+/// preferred leader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BrokerSpec {
-    /// `None` asks for an id that was never used.
-    pub id: Option<u64>,
-    pub directory_id: u128,
-    pub rack: Option<String>,
-    pub kafka: HostPort,
-    pub http: HostPort,
-    pub peer: HostPort,
-}
-
-/// A topic to create.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NewTopic {
-    pub name: String,
-    /// `None`: the default of the broker that takes the request.
-    pub partitions: Option<u32>,
-    /// `None`: three, or as many as there are registered brokers.
-    pub replication: Option<u16>,
-    /// Replicas by partition, first the preferred leader. Empty: chosen by placement; else `partitions`
-    /// and `replication` are unset.
-    pub assignment: Vec<Vec<u64>>,
-    pub configs: BTreeMap<String, String>,
-}
-
-/// Partitions to add to a topic.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NewPartitions {
-    pub topic: String,
-    /// How many there shall be in all.
-    pub total: u32,
-    /// Replicas of each added partition. Empty: chosen by placement.
-    pub assignment: Vec<Vec<u64>>,
-}
-
-/// What applying a command came to.
-pub type Reply = Result<Done, AdminError>;
-
-/// What a command did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Done {
-    /// Nothing more to say than that it is done.
-    Changed,
-    Registered {
-        broker: u64,
-    },
-    /// The topic stands in the image.
-    Created {
-        id: Uuid,
-    },
-    /// The producer ids from `first` on.
-    ProducerIds {
-        first: i64,
-        count: u32,
-    },
-}
-
-impl Command {
-    /// Returns the topic that a command about one topic concerns, as `image` has it.
-    pub fn topic_of<'i>(&self, image: &'i Image) -> Option<&'i Arc<Topic>> {
-        match self {
-            Self::CreateTopic { id, .. } | Self::AlterConfigs { topic: id, .. } => {
-                image.topic_by_id(*id)
-            }
-            Self::CreatePartitions(request) => image.topic(&request.topic),
-            _ => None,
-        }
-    }
+pub struct NewGroups {
+    pub first: u64,
+    pub replicas: Vec<Vec<u64>>,
 }
 
 #[cfg(test)]

@@ -9,12 +9,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AdminError, quote};
+use super::levels::is_reached;
+use super::{AdminError, FIRST_LEVEL, Levels, quote};
 
 /// One config: what it is called, what it may be and what it means.
 #[derive(Debug)]
 pub struct ConfigEntry {
     pub name: &'static str,
+    /// The feature level it came with: before that is finalized, brokers that do not know it may be there.
+    pub since: u16,
     pub kind: ConfigKind,
     /// As text, the form in which configs travel.
     pub default: &'static str,
@@ -43,6 +46,7 @@ pub enum Allowed {
 pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
     ConfigEntry {
         name: "cleanup.policy",
+        since: FIRST_LEVEL,
         kind: ConfigKind::List,
         default: "delete",
         allowed: Allowed::OneOf(&["delete"]),
@@ -50,6 +54,7 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
     },
     ConfigEntry {
         name: "compression.type",
+        since: FIRST_LEVEL,
         kind: ConfigKind::String,
         default: "producer",
         allowed: Allowed::OneOf(&["producer"]),
@@ -57,6 +62,7 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
     },
     ConfigEntry {
         name: MAX_MESSAGE_BYTES,
+        since: FIRST_LEVEL,
         kind: ConfigKind::Int,
         default: "1048588",
         allowed: Allowed::Between(0, 50_331_648),
@@ -64,6 +70,7 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
     },
     ConfigEntry {
         name: TIMESTAMP_AFTER_MAX_MS,
+        since: FIRST_LEVEL,
         kind: ConfigKind::Long,
         default: "3600000",
         allowed: Allowed::Between(0, i64::MAX),
@@ -71,6 +78,7 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
     },
     ConfigEntry {
         name: TIMESTAMP_BEFORE_MAX_MS,
+        since: FIRST_LEVEL,
         kind: ConfigKind::Long,
         default: "9223372036854775807",
         allowed: Allowed::Between(0, i64::MAX),
@@ -78,6 +86,7 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
     },
     ConfigEntry {
         name: TIMESTAMP_TYPE,
+        since: FIRST_LEVEL,
         kind: ConfigKind::String,
         default: "CreateTime",
         allowed: Allowed::OneOf(&["CreateTime", "LogAppendTime"]),
@@ -85,14 +94,26 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
     },
     ConfigEntry {
         name: MIN_INSYNC_REPLICAS,
+        since: FIRST_LEVEL,
         kind: ConfigKind::Int,
         default: "1",
         allowed: Allowed::Between(1, 15),
         doc: "Every acknowledged record is on disk at a majority of the replicas, so a number up to the \
               majority is met by all of them, and a larger one is refused.",
     },
+    // What the next release has more, for tests of a cluster of two releases.
+    #[cfg(feature = "mutants")]
+    ConfigEntry {
+        name: "next.release",
+        since: FIRST_LEVEL + 1,
+        kind: ConfigKind::Boolean,
+        default: "false",
+        allowed: Allowed::OneOf(&["false", "true"]),
+        doc: "A config of the next release.",
+    },
     ConfigEntry {
         name: RETENTION_BYTES,
+        since: FIRST_LEVEL,
         kind: ConfigKind::Long,
         default: "-1",
         allowed: Allowed::Between(-1, i64::MAX),
@@ -100,6 +121,7 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
     },
     ConfigEntry {
         name: RETENTION_MS,
+        since: FIRST_LEVEL,
         kind: ConfigKind::Long,
         default: "604800000",
         allowed: Allowed::Between(-1, i64::MAX),
@@ -107,6 +129,7 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
     },
     ConfigEntry {
         name: "segment.bytes",
+        since: FIRST_LEVEL,
         kind: ConfigKind::Int,
         default: "1073741824",
         allowed: Allowed::Between(262_144, i32::MAX as i64),
@@ -115,6 +138,7 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
     },
     ConfigEntry {
         name: "segment.ms",
+        since: FIRST_LEVEL,
         kind: ConfigKind::Long,
         default: "604800000",
         allowed: Allowed::Between(3_600_000, i64::MAX),
@@ -123,6 +147,7 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
     },
     ConfigEntry {
         name: "unclean.leader.election.enable",
+        since: FIRST_LEVEL,
         kind: ConfigKind::Boolean,
         default: "false",
         allowed: Allowed::OneOf(&["false"]),
@@ -156,13 +181,22 @@ pub struct TopicConfigs {
 }
 
 impl TopicConfigs {
-    /// Returns configs for a topic of `replicas` replicas, or which value is refused and why.
-    pub fn new(explicit: BTreeMap<String, String>, replicas: usize) -> Result<Self, AdminError> {
-        for (name, value) in &explicit {
-            check(name, value, replicas)
+    /// Returns the configs that were set explicitly, as they were decided on.
+    pub fn new(explicit: BTreeMap<String, String>) -> Self {
+        Self { explicit }
+    }
+
+    /// Says which value, if any, is refused at a feature level for a topic of `replicas` replicas, and why.
+    pub fn check(
+        explicit: &BTreeMap<String, String>,
+        replicas: usize,
+        level: u16,
+    ) -> Result<(), AdminError> {
+        for (name, value) in explicit {
+            check(name, value, replicas, level)
                 .map_err(|reason| AdminError::InvalidConfig { name: quote(name), reason })?;
         }
-        Ok(Self { explicit })
+        Ok(())
     }
 
     /// Returns what was set explicitly, by name.
@@ -222,15 +256,22 @@ impl TopicConfigs {
 
 /// Returns the table's entry of that name.
 pub fn find(name: &str) -> Option<&'static ConfigEntry> {
-    TOPIC_CONFIGS.binary_search_by(|entry| entry.name.cmp(name)).ok().map(|at| &TOPIC_CONFIGS[at])
+    let at = TOPIC_CONFIGS.binary_search_by(|entry| entry.name.cmp(name)).ok()?;
+    Some(&TOPIC_CONFIGS[at]).filter(|entry| entry.since <= Levels::supported().highest)
 }
 
 fn default_of(name: &str) -> i64 {
     find(name).and_then(|entry| entry.default.parse().ok()).unwrap_or(0)
 }
 
-fn check(name: &str, value: &str, replicas: usize) -> Result<(), String> {
+fn check(name: &str, value: &str, replicas: usize, level: u16) -> Result<(), String> {
     let entry = find(name).ok_or_else(|| "this broker does not know the config".to_owned())?;
+    if !is_reached(level, entry.since) {
+        return Err(format!(
+            "it came with feature level {}, and the cluster is finalized at {level}",
+            entry.since
+        ));
+    }
     let number = match entry.allowed {
         Allowed::OneOf(values) if values.contains(&value) => return Ok(()),
         Allowed::OneOf(values) => {

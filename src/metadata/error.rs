@@ -6,8 +6,10 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::cluster_id_text;
+use super::{Levels, cluster_id_text};
 
+/// The exit code of a broker that its cluster refuses.
+pub const EXIT_REFUSED: u8 = 4;
 /// Characters quoted of what a request says. Errors are remembered by the cluster, so a long text must not be.
 const QUOTED_CHARS_MAX: usize = 100;
 
@@ -114,4 +116,26 @@ pub enum AdminError {
          that are missing beside it; where they are moving, ask again when they have moved"
     )]
     InternalGroupsNeed { broker: u64, groups: u64, named: String },
+    /// The feature level is raised only.
+    #[error(
+        "the cluster is finalized at feature level {finalized}, which is never lowered, so not to {wanted} either"
+    )]
+    LevelNotLowered { finalized: u16, wanted: u16 },
+    /// Somebody could not read what is written at the level.
+    #[error(
+        "feature level {level} is not supported by every registered broker: upgrade or remove broker {brokers}, and \
+         ask again"
+    )]
+    LevelNotSupported { level: u16, brokers: String },
+    /// The broker's release does not know the finalized level any more, or not yet.
+    #[error(
+        "the cluster is finalized at feature level {level}, from which there is no way back, and this release supports \
+         {levels}: {}",
+        if *level > levels.highest {
+            "start this broker with a release that supports the level, such as the one the others run"
+        } else {
+            "go by a release that supports both, start every broker with it and finalize a higher level first"
+        }
+    )]
+    ReleaseUnfit { level: u16, levels: Levels },
 }

@@ -11,13 +11,17 @@ use quorate_storage::GroupId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{HostPort, InternalGroups, PartitionInfo, Topic};
+use super::{HostPort, InternalGroups, Levels, PartitionInfo, Topic};
 
 /// Everything the cluster agreed on, as of `applied`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Image {
     /// The metadata index this is the state of.
     pub applied: u64,
+    /// How many changes made it: what was decided on another version is not applied.
+    pub version: u64,
+    /// The finalized feature level (`levels.rs`), 0 until the cluster is formed.
+    pub level: u16,
     /// 0 until the cluster is formed.
     pub cluster_id: u128,
     pub brokers: BTreeMap<u64, Broker>,
@@ -52,6 +56,8 @@ pub struct Broker {
     pub directory_id: u128,
     /// Not seen alive; it gets no new replicas and clients are not sent to it.
     pub fenced: bool,
+    /// The feature levels its release supports, as it last registered.
+    pub levels: Levels,
 }
 
 /// How many replicas a broker keeps, and how many of those it should lead.
@@ -87,6 +93,12 @@ impl Image {
     /// Returns the brokers that are not fenced.
     pub fn live_brokers(&self) -> impl Iterator<Item = &Broker> {
         self.brokers.values().filter(|broker| !broker.fenced)
+    }
+
+    /// Returns the highest feature level that every registered broker supports: what can be finalized.
+    pub fn level_possible(&self) -> u16 {
+        let highest = self.brokers.values().map(|broker| broker.levels.highest).min();
+        highest.unwrap_or(self.level).max(self.level)
     }
 
     /// Returns whether the group was deleted: its id was given out and nothing has it any more.

@@ -16,16 +16,10 @@ use std::sync::Arc;
 use quorate_storage::GroupId;
 use serde::{Deserialize, Serialize};
 
-use super::machine::check_replicas;
-use super::{AdminError, Candidate, Image, PartitionInfo, place};
+use super::{Image, NewGroups, PartitionInfo};
 
 /// The replicas of an internal group, where there are as many brokers.
 pub const INTERNAL_REPLICAS: usize = 3;
-/// Every broker may keep all of them, and one command makes all of a kind.
-const COUNT_MAX: u32 = 1_000;
-/// How many of the groups in the way of a removal are named.
-const NAMED_MAX: usize = 5;
-
 /// What internal groups are for. A number is never given another meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct InternalKind(pub u16);
@@ -68,8 +62,8 @@ pub enum InternalRequest {
 /// What is to become of internal groups: nothing of it is left to be found out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InternalChange {
-    /// Makes the groups from number `from` on, with the group ids from `first` on.
-    Make { kind: InternalKind, from: u32, first: u64, replicas: Vec<Vec<u64>> },
+    /// Makes the groups from number `from` on.
+    Make { kind: InternalKind, from: u32, groups: NewGroups },
     /// Sets all that is known of a group.
     Put { id: InternalId, info: PartitionInfo },
 }
@@ -116,88 +110,11 @@ impl InternalGroups {
     }
 }
 
-/// Decides a request; `None`: what was asked for is so already. `change` numbers a change of replicas.
-pub(super) fn decide(
-    image: &Image,
-    asked: &InternalRequest,
-    change: u64,
-) -> Result<Option<InternalChange>, AdminError> {
-    match asked {
-        InternalRequest::Make { kind, count } => make(image, *kind, *count),
-        InternalRequest::SetReplicas { group, replicas } => {
-            set(image, GroupId(*group), replicas, change)
-        }
-    }
-}
-
-/// Places the groups on brokers that are in service: unlike a partition's, their replicas become more by themselves.
-fn make(
-    image: &Image,
-    kind: InternalKind,
-    count: u32,
-) -> Result<Option<InternalChange>, AdminError> {
-    if !(1..=COUNT_MAX).contains(&count) {
-        let words = format!("{count} internal groups of a kind, 1 to {COUNT_MAX} are possible");
-        return Err(AdminError::InvalidRequest(words));
-    }
-    let from = image.internal.count(kind);
-    if from >= count {
-        return Ok(None);
-    }
-    let live: Vec<_> = image.live_brokers().map(|broker| Candidate::of(image, broker)).collect();
-    if live.is_empty() {
-        let registered = image.brokers.len() as u64;
-        return Err(AdminError::NotEnoughBrokers { wanted: 1, registered, live: 0 });
-    }
-    let replication = if live.len() >= INTERNAL_REPLICAS { INTERNAL_REPLICAS } else { 1 };
-    let replicas = place(live, (count - from) as usize, replication);
-    Ok(Some(InternalChange::Make { kind, from, first: image.next_group, replicas }))
-}
-
-fn set(
-    image: &Image,
-    group: GroupId,
-    wanted: &[u64],
-    change: u64,
-) -> Result<Option<InternalChange>, AdminError> {
-    let unknown = || AdminError::InvalidRequest(format!("group {group} is no internal group"));
-    let (id, info) = image.internal.of(group).ok_or_else(unknown)?;
-    check_replicas(image, wanted)?;
-    let mut newcomers = wanted.iter().filter(|broker| !info.hosted_by(**broker));
-    if let Some(fenced) = newcomers.find(|broker| image.brokers[*broker].fenced) {
-        return Err(AdminError::InvalidAssignment(format!("broker {fenced} is not live")));
-    }
-    if info.target.as_deref() == Some(wanted) || (info.target.is_none() && info.replicas == wanted)
-    {
-        return Ok(None);
-    }
-    let info = info.begin(wanted.to_vec(), change);
-    Ok(Some(InternalChange::Put { id, info }))
-}
-
-/// Refuses to let a broker go for good while an internal group could then not be written to any more, by its replicas or
-/// by those it is moving to; or while it moves away from the broker, whose vote it may count yet.
-pub(super) fn check_removal(image: &Image, broker: u64) -> Result<(), AdminError> {
-    let stays = |id: &&u64| **id != broker && image.brokers.contains_key(*id);
-    let lost = |voters: &Vec<u64>| voters.iter().filter(stays).count() * 2 <= voters.len();
-    let needs = |info: &PartitionInfo| {
-        lost(&info.replicas) || info.target.iter().any(lost) || info.leaving.contains(&broker)
-    };
-    let need: Vec<String> =
-        image.internal.iter().filter(|(_, it)| needs(it)).map(|(id, _)| id.to_string()).collect();
-    if need.is_empty() {
-        return Ok(());
-    }
-    let dots = if need.len() > NAMED_MAX { ", ..." } else { "" };
-    let named = need[..need.len().min(NAMED_MAX)].join(", ") + dots;
-    Err(AdminError::InternalGroupsNeed { broker, groups: need.len() as u64, named })
-}
-
 impl Image {
     /// Carries out a change.
     pub(super) fn apply_internal(&mut self, change: InternalChange) {
         match change {
-            InternalChange::Make { kind, from, first, replicas } => {
+            InternalChange::Make { kind, from, groups: NewGroups { first, replicas } } => {
                 self.next_group = first + replicas.len() as u64;
                 for ((number, group), replicas) in (from..).zip(first..).zip(replicas) {
                     let id = InternalId { kind, number };

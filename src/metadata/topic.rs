@@ -1,7 +1,5 @@
 //! A topic and its partitions as the cluster agreed on them.
 
-use std::sync::Arc;
-
 use quorate_storage::GroupId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -35,8 +33,8 @@ pub struct PartitionInfo {
     /// Former targets of the change under way. They may already be in Raft's membership, so they keep
     /// their data until the change is complete.
     pub leaving: Vec<u64>,
-    /// The metadata index of the command that set `target`: what completes a change names it, so that a
-    /// delayed completion of an older change is not taken for this one's.
+    /// The version of the image that set `target`: what completes a change names it, so that a delayed
+    /// completion of an older change is not taken for this one's.
     pub change: u64,
 }
 
@@ -80,19 +78,6 @@ impl Topic {
     /// Returns how many replicas a partition of this topic has (the first one's, while one is moving).
     pub fn replication(&self) -> usize {
         self.partitions.first().map_or(0, |partition| partition.replicas.len())
-    }
-
-    /// Returns this topic with partition `index` changed by `change`.
-    pub(super) fn with_partition(
-        self: &Arc<Self>,
-        index: usize,
-        change: impl FnOnce(&mut PartitionInfo),
-    ) -> Arc<Self> {
-        let mut topic = Self::clone(self);
-        if let Some(partition) = topic.partitions.get_mut(index) {
-            change(partition);
-        }
-        Arc::new(topic)
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //!  version u8 = 2 │ kind u8 │ wall_ms i64 │ log_ms i64 │ Append: one record batch v2, as sent
 //!                                                      │ Trim:   log_start i64, offset i64, index u64, bytes u64
+//!                                                      │ SetLevel: level u32
 //! ```
 //!
 //! Every command carries its proposer's times, so that what depends on time is decided alike by all
@@ -20,14 +21,26 @@ use crate::record::Header;
 const VERSION: u8 = 2;
 const APPEND: u8 = 1;
 const TRIM: u8 = 2;
+const SET_LEVEL: u8 = 3;
 /// Bytes before the batch of an append.
 pub(super) const PREFIX_BYTES: usize = 18;
 const TRIM_BYTES: usize = PREFIX_BYTES + 32;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Command {
-    Append { times: Times, batch: Batch },
-    Trim { times: Times, trim: Trim },
+    Append {
+        times: Times,
+        batch: Batch,
+    },
+    Trim {
+        times: Times,
+        trim: Trim,
+    },
+    /// Raises the level by whose rules what follows is applied (`level.rs`).
+    SetLevel {
+        times: Times,
+        level: u16,
+    },
 }
 
 /// When a command was proposed.
@@ -81,6 +94,12 @@ impl Command {
                 reader.end()?;
                 Ok(Command::Trim { times, trim })
             }
+            SET_LEVEL => {
+                let level = reader.u32()?;
+                reader.end()?;
+                let level = u16::try_from(level).map_err(|_| CodecError::Range("a level"))?;
+                Ok(Command::SetLevel { times, level })
+            }
             kind => Err(CodecError::Kind(kind)),
         }
     }
@@ -105,6 +124,13 @@ pub(super) fn trim_payload(times: Times, trim: &Trim) -> Vec<u8> {
     writer.i64(trim.start.offset);
     writer.u64(trim.start.index);
     writer.u64(trim.start.bytes);
+    writer.finish()
+}
+
+/// Encodes a change of the level.
+pub(super) fn level_payload(times: Times, level: u16) -> Vec<u8> {
+    let mut writer = start(SET_LEVEL, times, PREFIX_BYTES + 4);
+    writer.u32(level.into());
     writer.finish()
 }
 

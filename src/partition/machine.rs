@@ -17,15 +17,20 @@ use quorate_storage::mutant;
 use super::Summary;
 use super::command::{Batch, Command, Times, Trim};
 use super::epochs::{self, Epochs};
-use super::index::{self, OpenBlocks, Point, SPAN_BYTES, SPAN_ENTRIES, SPAN_MS, Span};
+use super::index::{self, OpenBlocks, Point, SPAN_BYTES, SPAN_MS, Span};
+use super::level::Rules;
 use super::position::Position;
 use super::producers::{Producers, Sequence, Stored, Verdict};
 use super::rejected::Rejected;
 use recent::Recent;
 
+use crate::metadata::{FIRST_LEVEL, end_if_unfit};
+
 /// See the file's header.
 #[derive(Debug, Default)]
 pub struct PartitionMachine {
+    /// The feature level the log has reached; 0 stands for the first, at which every group is born.
+    level: u16,
     /// First offset that is kept; it may lie inside the batch at `start`.
     log_start: i64,
     /// The batch that holds `log_start`.
@@ -109,6 +114,11 @@ impl PartitionMachine {
     /// Returns the first offset that is kept.
     pub fn log_start(&self) -> i64 {
         self.log_start
+    }
+
+    /// Returns the feature level the log has reached.
+    pub(super) fn level(&self) -> u16 {
+        self.level.max(FIRST_LEVEL)
     }
 
     /// Returns which epoch each kept offset was written under.
@@ -224,7 +234,7 @@ impl PartitionMachine {
         if self.open.is_empty(at) {
             // Only ever the first: what Raft wrote before it need not be walked again.
             self.open = OpenSpan::starting(at, wall_ms);
-        } else if self.open.is_full(at, wall_ms) {
+        } else if self.open.is_full(at, wall_ms, Rules::of(self.level)) {
             let closed = Point { at, span: self.open.span };
             effects.puts.push(closed.put());
             effects.puts.extend(self.blocks.add(&closed));
@@ -297,6 +307,12 @@ impl Machine for PartitionMachine {
                 self.pass(times);
                 self.trim(&trim, effects)
             }
+            Some(Ok(Command::SetLevel { times, level })) => {
+                self.pass(times);
+                self.level = self.level.max(level);
+                end_if_unfit(level);
+                Reply::Nothing
+            }
             // Going on would make this replica's offsets differ from the others' for ever.
             Some(Err(error)) => quorate_storage::fatal("apply an entry of a partition", &error),
         };
@@ -328,9 +344,9 @@ impl OpenSpan {
     }
 
     /// Returns whether a batch at `end` should begin the next span.
-    fn is_full(&self, end: Position, wall_ms: i64) -> bool {
+    fn is_full(&self, end: Position, wall_ms: i64, rules: Rules) -> bool {
         end.bytes - self.start.bytes >= SPAN_BYTES
-            || self.entries > SPAN_ENTRIES
+            || self.entries > rules.span_entries
             // Also when a clock was set back: a span too many costs a point, one too long keeps old records.
             || wall_ms.abs_diff(self.opened_ms) >= SPAN_MS.unsigned_abs()
     }

@@ -17,15 +17,24 @@ pub fn fatal(reason: &str, error: &dyn Display) -> ! {
     tracing::error!(reason, error = %error, exit_code = EXIT_STORAGE, "storage failed, stopping");
     // The log line may sit in a buffer that dies with us, so the last words go out unbuffered too.
     eprintln!("storage failed, stopping with exit code {EXIT_STORAGE}: {reason}: {error}");
-    exit_now()
+    exit_now(EXIT_STORAGE)
+}
+
+/// Logs the reason and ends the process with `code`, as [`fatal`] does, where the disk is well and going on would
+/// be wrong all the same.
+#[expect(clippy::print_stderr, reason = "the logger may not get to write any more")]
+pub fn end(code: i32, reason: &dyn Display) -> ! {
+    tracing::error!(%reason, exit_code = code, "broker ends");
+    eprintln!("stopping with exit code {code}: {reason}");
+    exit_now(code)
 }
 
 /// `std::process::exit` would run RocksDB's exit handlers, which join its threads.
 #[expect(unsafe_code, reason = "the standard library has no exit without exit handlers")]
-fn exit_now() -> ! {
+fn exit_now(code: i32) -> ! {
     unsafe extern "C" {
         fn _exit(status: i32) -> !;
     }
     // SAFETY: `_exit(2)` takes no pointer and does not return; POSIX allows it from any thread.
-    unsafe { _exit(EXIT_STORAGE) }
+    unsafe { _exit(code) }
 }

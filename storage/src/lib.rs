@@ -62,7 +62,7 @@ pub use counters::Stats;
 #[cfg(not(feature = "simulation"))]
 pub use db::Db;
 pub use error::Error;
-pub use fatal::{EXIT_STORAGE, fatal};
+pub use fatal::{EXIT_STORAGE, end, fatal};
 #[cfg(not(feature = "simulation"))]
 pub use log::Log;
 pub use options::Options;

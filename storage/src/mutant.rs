@@ -8,7 +8,7 @@
 compile_error!("the feature `mutants` breaks the broker on purpose; `make mutants` builds it");
 
 /// Every defect, with what it breaks.
-pub const NAMES: [(&str, &str); 17] = [
+pub const NAMES: [(&str, &str); 19] = [
     ("ack-before-fsync", "a write is reported durable without a sync"),
     ("ack-before-commit", "a produce is acknowledged without a majority if that takes too long"),
     ("vote-not-persisted", "a vote is answered without being stored"),
@@ -25,8 +25,38 @@ pub const NAMES: [(&str, &str); 17] = [
     ("truncate-on-checksum-error", "a damaged write-ahead log is cut where the damage begins"),
     ("stale-list-offsets", "a leader answers ListOffsets without asking its majority"),
     ("leader-restore", "a restarted leader resumes its term"),
+    ("decided-on-any-image", "a change of metadata is applied whichever image it was decided on"),
+    ("level-gate-skipped", "a release uses what it has new before the level is finalized"),
     ("metadata-before-commit", "a change of metadata is answered before it is committed"),
 ];
+
+/// The variable that makes this build stand in for the release after this one.
+#[cfg(feature = "mutants")]
+const RELEASE: &str = "RELEASE";
+
+/// Whether this process stands in for the next release, for tests of a cluster of two; a constant `false` without the
+/// feature. What the next release does otherwise is found where this is asked.
+#[cfg(not(feature = "mutants"))]
+#[inline(always)]
+pub fn next_release() -> bool {
+    false
+}
+
+/// Whether this process stands in for the next release.
+///
+/// # Panics
+/// If the variable says anything else than `next`.
+#[cfg(feature = "mutants")]
+pub fn next_release() -> bool {
+    use std::sync::LazyLock;
+
+    static NEXT: LazyLock<bool> = LazyLock::new(|| {
+        let wanted = std::env::var(RELEASE).ok().filter(|release| !release.is_empty());
+        assert!(wanted.as_deref().is_none_or(|it| it == "next"), "{RELEASE} is next or not set");
+        wanted.is_some()
+    });
+    *NEXT
+}
 
 /// Whether this defect is wanted; a constant `false` without the feature.
 #[cfg(not(feature = "mutants"))]

@@ -76,16 +76,22 @@ impl Broker {
 
     /// Starts the process; does not wait until it serves.
     pub fn start(&self) {
+        self.start_as(Path::new(BINARY), &[]);
+    }
+
+    /// The same of another build of the broker, with more environment variables.
+    pub fn start_as(&self, binary: &Path, env: &[(&str, &str)]) {
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         let mut command = match &self.nofile {
             Some(limits) => {
                 let mut command = process::command("prlimit");
-                command.arg(format!("--nofile={limits}")).arg(BINARY);
+                command.arg(format!("--nofile={limits}")).arg(binary);
                 command
             }
-            None => process::command(BINARY),
+            None => process::command(binary),
         };
         command.args(self.args()).envs(self.env.iter().cloned()).stdin(Stdio::null());
+        command.envs(env.iter().copied());
         if self.env.iter().any(|(name, _)| name == clock::PRELOAD) {
             let file = clock::file(self);
             if !file.exists() {

@@ -12,7 +12,7 @@ use crate::codec::Put;
 use crate::config::TransportLimits;
 use crate::error::CallError;
 use crate::platform::TcpStream;
-use crate::transport::hello::{self, GUEST, Hello, HelloError};
+use crate::transport::hello::{self, GUEST, Hello, HelloError, Versions};
 use crate::transport::link::{Link, RequestError};
 use crate::transport::message::{Failure, request};
 
@@ -108,6 +108,7 @@ impl Node {
         let frame_bytes = TransportLimits::default().frame_bytes;
         check_size(&body, frame_bytes)?;
         let me = Hello {
+            versions: Versions::spoken(),
             cluster: cluster.unwrap_or(0),
             node: GUEST,
             directory: 0,

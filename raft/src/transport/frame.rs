@@ -15,8 +15,9 @@ use tokio::sync::mpsc;
 
 use crate::codec::Put;
 
-/// Version of all frames. A peer with another one is told so in the handshake.
-pub(crate) const VERSION: u8 = 3;
+/// The form of frames and of the handshake, which stays; what else is said is of the version that the handshake
+/// agrees on (`hello.rs`).
+pub(crate) const VERSION: u8 = 4;
 /// Bytes of length and checksum.
 const HEAD: usize = 8;
 /// Segments below this are gathered before they are written.

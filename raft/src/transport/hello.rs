@@ -4,6 +4,11 @@
 //! side answers with the same about itself, or with a refusal that names the reason, because a
 //! silent close looks like a network problem to whoever has to find out.
 //!
+//! Each says which versions of the messages it speaks, from the lowest to the highest, and the connection is of the
+//! highest that both speak; with none in common the reason is in the logs of both. So brokers of two releases are one
+//! cluster while they are upgraded one by one. The handshake itself has one form for ever: what later releases add
+//! stands at its end, where it is not looked at.
+//!
 //! Both say where they are to be dialled: a node that moved while others were away is found by any of them
 //! that it dials (`peers.rs`).
 //!
@@ -14,6 +19,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate_storage::mutant;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -35,9 +41,42 @@ pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 /// The node id of somebody who is not a member.
 pub(crate) const GUEST: u64 = 0;
 
+/// The newest version of what follows the handshake.
+const NEWEST: u16 = 1;
+/// The oldest that is still spoken.
+const OLDEST: u16 = 1;
+
+/// A range of versions of the messages between nodes, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Versions {
+    pub lowest: u16,
+    pub highest: u16,
+}
+
+impl Versions {
+    /// What this release speaks.
+    pub fn spoken() -> Self {
+        Self { lowest: OLDEST, highest: NEWEST + u16::from(mutant::next_release()) }
+    }
+
+    /// The version of a connection between two nodes, or why there can be none.
+    pub fn common(self, theirs: Self) -> Result<u16, String> {
+        let highest = self.highest.min(theirs.highest);
+        if highest >= self.lowest.max(theirs.lowest) {
+            return Ok(highest);
+        }
+        Err(format!(
+            "no version of the peer protocol is spoken by both, {} to {} here and {} to {} there: upgrade the node of \
+             the older release, by way of one that speaks both",
+            self.lowest, self.highest, theirs.lowest, theirs.highest
+        ))
+    }
+}
+
 /// One side of a handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello {
+    pub versions: Versions,
     /// 0: does not know the cluster yet, only a guest may say so.
     pub cluster: u128,
     /// [`GUEST`] or a member.
@@ -69,10 +108,11 @@ impl From<DecodeError> for HelloError {
     }
 }
 
-fn encode(kind: u8, hello: &Hello) -> Frame {
+pub(super) fn encode(kind: u8, hello: &Hello) -> Frame {
     let mut head = frame::start(kind);
     head.u64(MAGIC);
-    head.u16(u16::from(frame::VERSION));
+    head.u16(hello.versions.lowest);
+    head.u16(hello.versions.highest);
     head.u128(hello.cluster);
     head.u64(hello.node);
     head.u128(hello.directory);
@@ -87,14 +127,8 @@ fn decode(body: Bytes) -> Result<Hello, DecodeError> {
     if input.u64()? != MAGIC {
         return Err(DecodeError("not the peer protocol of Quorate".into()));
     }
-    let version = input.u16()?;
-    if version != u16::from(frame::VERSION) {
-        return Err(DecodeError(format!(
-            "protocol version {version}, this node speaks {}",
-            frame::VERSION
-        )));
-    }
     let hello = Hello {
+        versions: Versions { lowest: input.u16()?, highest: input.u16()? },
         cluster: input.u128()?,
         node: input.u64()?,
         directory: input.u128()?,
@@ -102,7 +136,6 @@ fn decode(body: Bytes) -> Result<Hello, DecodeError> {
         to: input.u64()?,
         address: input.text()?,
     };
-    input.end()?;
     if hello.address.len() > ADDRESS_BYTES {
         Err(DecodeError(format!("an address of {} bytes", hello.address.len())))
     } else {
@@ -161,4 +194,19 @@ async fn send<S: AsyncWrite + Unpin>(stream: &mut S, frame: Frame) -> io::Result
     sender.try_send(frame).expect("the channel is empty");
     drop(sender);
     frame::write_all(stream, frames).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_version_that_both_speak_is_taken() {
+        let of = |lowest, highest| Versions { lowest, highest };
+        assert_eq!(of(1, 1).common(of(1, 1)), Ok(1));
+        assert_eq!(of(1, 3).common(of(2, 5)), Ok(3));
+        assert_eq!(of(2, 5).common(of(1, 3)), Ok(3));
+        assert_eq!(of(1, 5).common(of(2, 3)), Ok(3));
+        assert!(of(1, 1).common(of(2, 2)).is_err() && of(2, 2).common(of(1, 1)).is_err());
+    }
 }

@@ -360,6 +360,8 @@ async fn moved(address: &mut watch::Receiver<Option<Address>>, used: &Address) {
 
 fn check(theirs: &Hello, me: &Hello, target: &Address) -> Result<(), HelloError> {
     let wrong = |what: String| Err(HelloError::Stranger(what));
+    let version = me.versions.common(theirs.versions).map_err(HelloError::Stranger)?;
+    tracing::debug!(peer = theirs.node, version, "peer protocol agreed on");
     if theirs.cluster != me.cluster {
         return wrong(format!("{} belongs to cluster {:032x}", target.address, theirs.cluster));
     }

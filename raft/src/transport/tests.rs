@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::hello::{Hello, HelloError, introduce};
+use super::hello::{Hello, HelloError, Versions, introduce};
 use super::{frame, message};
 use crate::codec::Put;
 use crate::config::{FailureConfig, NodeConfig, TransportLimits};
@@ -77,6 +77,7 @@ async fn victim() -> Victim {
 
 fn peer() -> Hello {
     Hello {
+        versions: Versions::spoken(),
         cluster: CLUSTER,
         node: 2,
         directory: 22,
@@ -233,7 +234,38 @@ async fn a_peer_that_is_removed_loses_the_connection_it_has() {
 }
 
 #[tokio::test]
-async fn another_protocol_version_is_told_which_one_is_spoken() {
+async fn who_speaks_no_common_version_is_told_which_ones_are_spoken() {
+    let victim = victim().await;
+    let spoken = Versions::spoken();
+    let later = Versions { lowest: spoken.highest + 1, highest: spoken.highest + 2 };
+    match victim.connect_as(Hello { versions: later, ..peer() }).await {
+        Err(HelloError::Refused(reason)) => {
+            let here = format!("{} to {} here", spoken.lowest, spoken.highest);
+            let there = format!("{} to {} there", later.lowest, later.highest);
+            assert!(reason.contains(&here) && reason.contains(&there), "{reason}");
+        }
+        other => panic!("not refused but {other:?}"),
+    }
+    // A release that speaks ours as well is let in.
+    let both = Versions { lowest: spoken.lowest, ..later };
+    victim.connect_as(Hello { versions: both, ..peer() }).await.unwrap();
+    victim.end().await;
+}
+
+#[tokio::test]
+async fn a_later_release_may_say_more_in_its_handshake() {
+    let victim = victim().await;
+    let mut hello = super::hello::encode(message::HELLO, &peer()).to_bytes()[10..].to_vec();
+    hello.extend_from_slice(b"what this release does not know");
+    let mut stream = victim.connect().await;
+    stream.write_all(&framed(message::HELLO, &hello)).await.unwrap();
+    let answer = timeout(PATIENCE, frame::read(&mut stream, 1024)).await.unwrap().unwrap();
+    assert_eq!(answer.map(|(kind, _)| kind), Some(message::WELCOME));
+    victim.end().await;
+}
+
+#[tokio::test]
+async fn another_form_of_frames_is_told_which_one_is_spoken() {
     let victim = victim().await;
     let mut hello = framed(message::HELLO, &[0; 50]);
     hello[8] = frame::VERSION + 1;

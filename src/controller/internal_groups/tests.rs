@@ -1,7 +1,7 @@
 use quorate_storage::GroupId;
 
 use super::*;
-use crate::metadata::{Broker, HostPort};
+use crate::metadata::{Broker, HostPort, Levels};
 
 /// Brokers from 1 on, each on a rack.
 fn image(racks: &[&str]) -> Image {
@@ -10,7 +10,16 @@ fn image(racks: &[&str]) -> Image {
         let at = HostPort::new("127.0.0.1", 1);
         let (kafka, http, peer) = (at.clone(), at.clone(), at);
         let rack = Some((*rack).to_owned());
-        let broker = Broker { id, rack, kafka, http, peer, directory_id: id.into(), fenced: false };
+        let broker = Broker {
+            id,
+            rack,
+            kafka,
+            http,
+            peer,
+            directory_id: id.into(),
+            fenced: false,
+            levels: Levels::supported(),
+        };
         image.brokers.insert(id, broker);
     }
     image

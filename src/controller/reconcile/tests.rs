@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::*;
 use crate::config::Config;
 use crate::controller::BrokerClock;
-use crate::metadata::{BrokerSpec, Command, HostPort, METADATA_GROUP, Metadata, NewTopic};
+use crate::metadata::{BrokerSpec, HostPort, Levels, METADATA_GROUP, Metadata, NewTopic, Request};
 use crate::partition::{Partition, Partitions, RetentionPace};
 use crate::record::{BatchBuilder, Limits, TimestampRule, check};
 use crate::replica::Replicas;
@@ -48,17 +48,25 @@ impl Alone {
             drop(stop);
         });
         let alone = Self { controller, partitions, db, _dir: dir, _driver: driver };
-        alone.submit(Command::FormCluster { cluster_id: 1 }).await;
+        alone.submit(Request::FormCluster { cluster_id: 1, level: 1 }).await;
         let at = HostPort::new("127.0.0.1", 1);
         let (kafka, http, peer) = (at.clone(), at.clone(), at);
-        let broker = BrokerSpec { id: Some(1), directory_id: 1, rack: None, kafka, http, peer };
-        alone.submit(Command::RegisterBroker(broker)).await;
-        alone.submit(Command::Unfence { broker: 1 }).await;
+        let broker = BrokerSpec {
+            id: Some(1),
+            directory_id: 1,
+            rack: None,
+            kafka,
+            http,
+            peer,
+            levels: Levels::supported(),
+        };
+        alone.submit(Request::RegisterBroker(broker)).await;
+        alone.submit(Request::Unfence { broker: 1 }).await;
         alone
     }
 
-    async fn submit(&self, command: Command) {
-        self.controller.submit(command, Instant::now() + PATIENCE).await.unwrap();
+    async fn submit(&self, request: Request) {
+        self.controller.submit(request, Instant::now() + PATIENCE).await.unwrap();
     }
 
     /// The partition as it is open now, once it leads.
@@ -114,7 +122,7 @@ async fn append(partition: &Partition) -> i64 {
 async fn a_partition_whose_core_panicked_is_open_again_with_what_it_had() {
     let alone = Alone::start().await;
     let topic = NewTopic { name: "t".into(), partitions: Some(1), ..NewTopic::default() };
-    alone.submit(Command::CreateTopic { id: Uuid::from_u128(1), topic }).await;
+    alone.submit(Request::CreateTopic { id: Uuid::from_u128(1), topic }).await;
     let group = alone.controller.metadata().image().topics["t"].partitions[0].group;
     let mut partition = alone.ready(group, None).await;
     for offset in 0..3 {
@@ -140,7 +148,7 @@ async fn a_partition_whose_core_panicked_is_open_again_with_what_it_had() {
 async fn a_replica_that_came_back_is_not_deleted_on_the_word_of_an_older_image() {
     let alone = Alone::start().await;
     let topic = NewTopic { name: "t".into(), partitions: Some(1), ..NewTopic::default() };
-    alone.submit(Command::CreateTopic { id: Uuid::from_u128(1), topic }).await;
+    alone.submit(Request::CreateTopic { id: Uuid::from_u128(1), topic }).await;
     let newest = alone.controller.metadata().image();
     let group = newest.topics["t"].partitions[0].group;
     let partition = alone.ready(group, None).await;

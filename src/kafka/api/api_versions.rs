@@ -11,19 +11,22 @@
 
 use std::sync::Arc;
 
-use kafka_wire::api_versions_response::ApiVersion;
+use kafka_wire::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_wire::{ApiVersionsRequest, ApiVersionsResponse};
 
 use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::server::KafkaServer;
 use crate::kafka::table::TABLE;
+use crate::metadata::{FEATURE, Image, Levels};
 
 /// The version from which clients name their software.
 const NAMED_FROM: i16 = 3;
+/// The version from which they are told of features.
+const FEATURES_FROM: i16 = 3;
 
 pub(in crate::kafka) async fn handle(
-    _: Arc<KafkaServer>,
+    server: Arc<KafkaServer>,
     call: Call,
     request: ApiVersionsRequest,
 ) -> ApiVersionsResponse {
@@ -35,7 +38,30 @@ pub(in crate::kafka) async fn handle(
     }
     tracing::debug!(client = call.client.as_deref(), %name, %version, "client software");
     answer.api_keys = served();
+    if call.version >= FEATURES_FROM {
+        tell_features(&server.context.metadata.image(), &mut answer);
+    }
     answer
+}
+
+/// Tells which feature levels this broker's release supports and which one is finalized. The epoch, by which a client
+/// knows the newest of several answers, is the metadata index.
+fn tell_features(image: &Image, answer: &mut ApiVersionsResponse) {
+    let number = |level| i16::try_from(level).unwrap_or(i16::MAX);
+    let levels = Levels::supported();
+    let mut supported = SupportedFeatureKey::default();
+    supported.name = FEATURE.into();
+    (supported.min_version, supported.max_version) =
+        (number(levels.lowest), number(levels.highest));
+    answer.supported_features.push(supported);
+    if image.level > 0 {
+        let mut finalized = FinalizedFeatureKey::default();
+        finalized.name = FEATURE.into();
+        (finalized.min_version_level, finalized.max_version_level) =
+            (number(image.level), number(image.level));
+        answer.finalized_features.push(finalized);
+        answer.finalized_features_epoch = i64::try_from(image.applied).unwrap_or(i64::MAX);
+    }
 }
 
 /// Returns the answer to a request of a version that is not served; encode it as version 0.

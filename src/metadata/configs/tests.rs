@@ -2,7 +2,8 @@ use super::*;
 
 fn configs(pairs: &[(&str, &str)]) -> Result<TopicConfigs, AdminError> {
     let explicit = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    TopicConfigs::new(explicit.collect(), 3)
+    let explicit = explicit.collect();
+    TopicConfigs::check(&explicit, 3, FIRST_LEVEL).map(|()| TopicConfigs::new(explicit))
 }
 
 fn refusal(name: &str, value: &str) -> String {
@@ -16,7 +17,7 @@ fn refusal(name: &str, value: &str) -> String {
 fn the_table_is_sorted_and_every_default_is_allowed() {
     assert!(TOPIC_CONFIGS.is_sorted_by(|a, b| a.name < b.name));
     for entry in TOPIC_CONFIGS {
-        assert_eq!(check(entry.name, entry.default, 1), Ok(()), "{}", entry.name);
+        assert_eq!(check(entry.name, entry.default, 1, entry.since), Ok(()), "{}", entry.name);
     }
 }
 

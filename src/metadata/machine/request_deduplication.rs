@@ -6,7 +6,7 @@
 //! time it is answered as the first.
 //!
 //! How much is remembered is a constant and not a setting, because replicas that disagree about it would disagree about
-//! the image. A sender may repeat for five minutes, in which a few clients create tens of thousands of topics;
+//! the image; so it changes with a feature level only. A sender may repeat for five minutes, in which a few clients create tens of thousands of topics;
 //! what was carried out costs few bytes to remember, and only refusals cost more, for they say why. So there is a bound
 //! on the number and one on the bytes, and the oldest go first.
 

@@ -19,12 +19,17 @@ fn the_bytes_of_commands_are_frozen() {
     let expected = "0202ffffffffffffffff0000000000000003\
                     0000000000000009000000000000000800000000000000070000000000000006";
     assert_eq!(hex(&trim), expected);
+    let level = level_payload(times(1, 2), 3);
+    assert_eq!(hex(&level), "02030000000000000001000000000000000200000003");
 }
 
 #[test]
 fn a_command_decodes_to_what_was_encoded() {
     let trim = Command::decode(&trim_payload(times(5, 4), &TRIM_EXAMPLE)).unwrap();
     assert_eq!(trim, Command::Trim { times: times(5, 4), trim: TRIM_EXAMPLE });
+
+    let level = Command::decode(&level_payload(times(5, 4), 2)).unwrap();
+    assert_eq!(level, Command::SetLevel { times: times(5, 4), level: 2 });
 
     let batch = BatchBuilder::new().producer(3, 1, 7).record(10, None, Some(b"v")).build();
     let payload = Bytes::from(append_payload(times(6, 7), &batch));
@@ -45,7 +50,8 @@ fn a_trim_holds_no_batch() {
 #[test]
 fn damaged_and_newer_commands_are_refused() {
     let batch = BatchBuilder::new().record(10, None, Some(b"v")).build();
-    for payload in [append_payload(times(6, 7), &batch), trim_payload(times(5, 4), &TRIM_EXAMPLE)] {
+    let (append, level) = (append_payload(times(6, 7), &batch), level_payload(times(5, 4), 2));
+    for payload in [append, trim_payload(times(5, 4), &TRIM_EXAMPLE), level] {
         for cut in 0..payload.len() {
             assert!(Command::decode(&payload[..cut]).is_err(), "cut to {cut} bytes");
         }

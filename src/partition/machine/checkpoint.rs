@@ -11,11 +11,12 @@ use crate::partition::position::Position;
 use crate::partition::producers::Producers;
 use crate::partition::rejected::Rejected;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 pub(super) fn encode(machine: &PartitionMachine) -> Vec<u8> {
     let mut writer = Writer::with_capacity(256 + machine.producers.encoded_bytes());
     writer.u8(VERSION);
+    writer.u32(machine.level.into());
     writer.i64(machine.log_start);
     put_position(&mut writer, machine.start);
     put_position(&mut writer, machine.end);
@@ -45,6 +46,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<PartitionMachine, CodecError> {
     if version != VERSION {
         return Err(CodecError::Version(version));
     }
+    let level = u16::try_from(reader.u32()?).map_err(|_| CodecError::Range("a level"))?;
     let log_start = reader.i64()?;
     let start = take_position(&mut reader)?;
     let end = take_position(&mut reader)?;
@@ -61,6 +63,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<PartitionMachine, CodecError> {
         _ => return Err(CodecError::Range("whether there is a newest batch")),
     };
     let machine = PartitionMachine {
+        level,
         log_start,
         start,
         end,

@@ -3,7 +3,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::partition::command::{Times, append_payload, trim_payload};
+use crate::partition::command::{Times, append_payload, level_payload, trim_payload};
+use crate::partition::index::SPAN_ENTRIES;
 use crate::record::BatchBuilder;
 
 /// A machine and the log it was fed, as a replica sees them.
@@ -281,7 +282,7 @@ fn the_bytes_of_a_checkpoint_are_frozen() {
     replica.append(8, &records(1, 5).producer(3, 1, 0));
     let hex: String = replica.machine.encode().iter().map(|byte| format!("{byte:02x}")).collect();
     let expected = concat!(
-        "02",                                                       // version
+        "0300000000",                                               // version, level
         "0000000000000000",                                         // log start
         "000000000000000000000000000000000000000000000000",         // start
         "000000000000000100000000000000030000000000000049",         // end
@@ -301,6 +302,30 @@ fn the_bytes_of_a_checkpoint_are_frozen() {
         "00",                                                       // ... older batches
     );
     assert_eq!(hex, expected);
+}
+
+#[test]
+fn a_level_in_the_log_changes_the_rules_behind_it_and_is_never_lowered() {
+    let mut replica = Replica::default();
+    let spans = |replica: &mut Replica| {
+        let (first, second) = (replica.cut(0).index, replica.cut(0).index);
+        second - first
+    };
+    let before = spans(&mut replica);
+    assert_eq!((replica.machine.level(), before), (1, u64::from(SPAN_ENTRIES)));
+    for level in [2, 1] {
+        replica.apply(Some(&level_payload(Times::default(), level).into()));
+        assert_eq!(replica.machine.level(), 2, "after {level}");
+    }
+    assert_eq!(spans(&mut replica), before / 2);
+    let mut restored = PartitionMachine::decode(&replica.machine.encode()).unwrap();
+    assert_eq!(restored.level(), 2);
+    std::mem::swap(&mut replica.machine, &mut restored);
+    assert_eq!(
+        spans(&mut replica),
+        before / 2,
+        "the rules are of the log, wherever it was restored"
+    );
 }
 
 #[test]

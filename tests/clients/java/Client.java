@@ -13,10 +13,12 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.FeatureUpdate;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.admin.UpdateFeaturesOptions;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
@@ -136,10 +138,21 @@ public class Client {
             seen.add("earliest " + admin.listOffsets(Map.of(first, OffsetSpec.earliest())).partitionResult(first).get().offset());
             seen.add("latest " + admin.listOffsets(Map.of(first, OffsetSpec.latest())).partitionResult(first).get().offset());
             seen.add("newest " + admin.listOffsets(Map.of(first, OffsetSpec.maxTimestamp())).partitionResult(first).get().offset());
+            var features = admin.describeFeatures().featureMetadata().get();
+            seen.add("supported " + features.supportedFeatures());
+            seen.add("finalized " + features.finalizedFeatures() + " " + features.finalizedFeaturesEpoch().isPresent());
+            seen.add("same level " + feature(admin, 1, FeatureUpdate.UpgradeType.UPGRADE, false));
+            seen.add("unknown level " + feature(admin, 99, FeatureUpdate.UpgradeType.UPGRADE, true));
+            seen.add("downgrade " + feature(admin, 1, FeatureUpdate.UpgradeType.UNSAFE_DOWNGRADE, false));
             seen.add("delete " + outcome(admin.deleteTopics(List.of(topic)).all()));
             seen.add("delete again " + outcome(admin.deleteTopics(List.of(topic)).all()));
         }
         seen.forEach(System.out::println);
+    }
+
+    static String feature(Admin admin, int level, FeatureUpdate.UpgradeType type, boolean dryRun) throws Exception {
+        var update = Map.of("quorate.version", new FeatureUpdate((short) level, type));
+        return outcome(admin.updateFeatures(update, new UpdateFeaturesOptions().validateOnly(dryRun)).all());
     }
 
     static void load(String bootstrap, String topic, int partitions) throws Exception {

@@ -18,7 +18,7 @@ use crate::failure::Liveness;
 use crate::options::GroupOptions;
 use crate::shared::View;
 use crate::store::LogStore;
-use crate::transport::hello::Hello;
+use crate::transport::hello::{Hello, Versions};
 use crate::transport::peer::Common;
 use crate::types::Vote;
 
@@ -57,6 +57,7 @@ async fn setting(tail_bytes: usize) -> Setting {
     let limits = TransportLimits { peer_inflight_bytes: PEER_BYTES, ..TransportLimits::default() };
     let common = Arc::new(Common {
         me: Hello {
+            versions: Versions::spoken(),
             cluster: 1,
             node: 1,
             directory: 1,

@@ -7,12 +7,12 @@ const KIND: InternalKind = InternalKind(7);
 const OTHER: InternalKind = InternalKind(8);
 
 fn make(log: &mut Log, kind: InternalKind, count: u32) -> Reply {
-    log.apply(Command::Internal(InternalRequest::Make { kind, count }))
+    log.apply(Request::Internal(InternalRequest::Make { kind, count }))
 }
 
 fn move_to(log: &mut Log, number: u32, replicas: &[u64]) -> Reply {
     let group = group_of(log, number).0;
-    log.apply(Command::Internal(InternalRequest::SetReplicas { group, replicas: replicas.into() }))
+    log.apply(Request::Internal(InternalRequest::SetReplicas { group, replicas: replicas.into() }))
 }
 
 fn info(log: &Log, number: u32) -> PartitionInfo {
@@ -30,7 +30,7 @@ fn replicas(log: &Log) -> Vec<Vec<u64>> {
 #[test]
 fn those_that_are_missing_are_made_once_on_brokers_in_service() {
     let mut log = Log::with_brokers(2);
-    log.apply(Command::Fence { broker: 1 }).unwrap();
+    log.apply(Request::Fence { broker: 1 }).unwrap();
     make(&mut log, KIND, 2).unwrap();
     assert_eq!(replicas(&log), [[2], [2]], "two brokers are too few for three replicas");
     let made = log.image();
@@ -62,11 +62,11 @@ fn what_cannot_be_made_is_refused() {
     for count in [0, 1_001] {
         assert!(matches!(make(&mut log, KIND, count), Err(AdminError::InvalidRequest(_))));
     }
-    log.apply(Command::Fence { broker: 1 }).unwrap();
+    log.apply(Request::Fence { broker: 1 }).unwrap();
     let none = AdminError::NotEnoughBrokers { wanted: 1, registered: 1, live: 0 };
     assert_eq!(make(&mut log, KIND, 1), Err(none));
     let unknown = InternalRequest::SetReplicas { group: 1, replicas: vec![1] };
-    let refused = log.apply(Command::Internal(unknown));
+    let refused = log.apply(Request::Internal(unknown));
     assert!(matches!(refused, Err(AdminError::InvalidRequest(_))), "{refused:?}");
 }
 
@@ -74,16 +74,16 @@ fn what_cannot_be_made_is_refused() {
 fn a_move_is_wanted_carried_out_and_stated_complete_as_a_partitions() {
     let mut log = Log::with_brokers(2);
     make(&mut log, KIND, 1).unwrap();
-    log.apply(Command::RegisterBroker(spec(Some(3), 3))).unwrap();
+    log.apply(Request::RegisterBroker(spec(Some(3), 3))).unwrap();
     let fenced = move_to(&mut log, 0, &[1, 2, 3]);
     assert!(matches!(fenced, Err(AdminError::InvalidAssignment(_))), "{fenced:?}");
-    log.apply(Command::Unfence { broker: 3 }).unwrap();
+    log.apply(Request::Unfence { broker: 3 }).unwrap();
     move_to(&mut log, 0, &[1, 2, 3]).unwrap();
     let moving = info(&log, 0);
     assert_eq!((moving.replicas, moving.target), (vec![1], Some(vec![1, 2, 3])));
     assert_eq!(log.image().moving, [moving.group].into());
     assert_eq!(log.image().load[&3], Load { replicas: 1, leaders: 0 });
-    let complete = |change| Command::CompleteReplicas { group: moving.group.0, change };
+    let complete = |change| Request::CompleteReplicas { group: moving.group.0, change };
     let older = log.apply(complete(moving.change - 1));
     assert_eq!(older, Err(AdminError::ChangeSuperseded));
     log.apply(complete(moving.change)).unwrap();
@@ -97,12 +97,12 @@ fn a_move_is_wanted_carried_out_and_stated_complete_as_a_partitions() {
 fn a_broker_is_removed_unless_an_internal_group_would_have_no_majority() {
     let mut log = Log::with_brokers(3);
     make(&mut log, KIND, 2).unwrap();
-    log.apply(Command::Fence { broker: 3 }).unwrap();
-    log.apply(Command::RemoveBroker { broker: 3 }).unwrap();
-    log.apply(Command::Fence { broker: 2 }).unwrap();
+    log.apply(Request::Fence { broker: 3 }).unwrap();
+    log.apply(Request::RemoveBroker { broker: 3 }).unwrap();
+    log.apply(Request::Fence { broker: 2 }).unwrap();
     let named = "internal-7-0, internal-7-1".to_owned();
     let refusal = AdminError::InternalGroupsNeed { broker: 2, groups: 2, named };
-    assert_eq!(log.apply(Command::RemoveBroker { broker: 2 }), Err(refusal));
+    assert_eq!(log.apply(Request::RemoveBroker { broker: 2 }), Err(refusal));
     // Also where a move that is under way would end so, or comes from there.
     let mut log = Log::with_brokers(5);
     make(&mut log, KIND, 1).unwrap();
@@ -110,11 +110,11 @@ fn a_broker_is_removed_unless_an_internal_group_would_have_no_majority() {
         move_to(&mut log, 0, &target).unwrap();
     }
     for broker in [4, 5] {
-        log.apply(Command::Fence { broker }).unwrap();
-        let refused = log.apply(Command::RemoveBroker { broker });
+        log.apply(Request::Fence { broker }).unwrap();
+        let refused = log.apply(Request::RemoveBroker { broker });
         assert!(matches!(refused, Err(AdminError::InternalGroupsNeed { .. })), "{refused:?}");
     }
     let change = info(&log, 0).change;
-    log.apply(Command::CompleteReplicas { group: group_of(&log, 0).0, change }).unwrap();
-    log.apply(Command::RemoveBroker { broker: 4 }).unwrap();
+    log.apply(Request::CompleteReplicas { group: group_of(&log, 0).0, change }).unwrap();
+    log.apply(Request::RemoveBroker { broker: 4 }).unwrap();
 }

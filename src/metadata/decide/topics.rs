@@ -1,15 +1,14 @@
-//! Commands about topics.
+//! Requests about topics.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use quorate_storage::GroupId;
 use uuid::Uuid;
 
 use super::replicas::check_replicas;
+use super::{Decision, changed};
+use crate::metadata::command::{Change, NewGroups};
 use crate::metadata::{
-    AdminError, Candidate, Done, Image, NewPartitions, NewTopic, PartitionInfo, Reply, Topic,
-    TopicConfigs, place, quote,
+    AdminError, Candidate, Done, Image, NewPartitions, NewTopic, TopicConfigs, place, quote,
 };
 
 /// Kafka's limit: names became directory names there, and clients check it.
@@ -20,29 +19,31 @@ const REPLICATION_DEFAULT: usize = 3;
 /// More voters make every write slower and outlive no more realistic failures.
 const REPLICATION_MAX: usize = 15;
 
-pub(super) fn create(image: &mut Image, id: Uuid, request: NewTopic) -> Reply {
+pub(super) fn create(image: &Image, id: Uuid, request: &NewTopic) -> Decision {
     if image.topic_names.contains_key(&id) {
-        return Ok(Done::Created { id });
+        return Ok((None, Done::Created { id }));
     }
     check_name(image, &request.name)?;
-    let assignment = assign(image, &request)?;
-    let replication = assignment.first().map_or(0, Vec::len);
-    let configs = TopicConfigs::new(request.configs, replication)?;
-    let partitions = number(image, assignment);
-    image.insert_topic(Arc::new(Topic { name: request.name, id, partitions, configs }));
-    Ok(Done::Created { id })
+    let replicas = assign(image, request)?;
+    let replication = replicas.first().map_or(0, Vec::len);
+    TopicConfigs::check(&request.configs, replication, image.level)?;
+    let name = request.name.clone();
+    let partitions = NewGroups { first: image.next_group, replicas };
+    let configs = request.configs.clone();
+    Ok((Some(Change::CreateTopic { id, name, partitions, configs }), Done::Created { id }))
 }
 
-pub(super) fn delete(image: &mut Image, id: Uuid) -> Reply {
-    let name = image.topic_names.get(&id).cloned().ok_or(AdminError::UnknownTopicId(id))?;
-    image.remove_topic(&name);
-    Ok(Done::Changed)
+pub(super) fn delete(image: &Image, id: Uuid) -> Decision {
+    if image.topic_names.contains_key(&id) {
+        changed(Change::DeleteTopic { id })
+    } else {
+        Err(AdminError::UnknownTopicId(id))
+    }
 }
 
-pub(super) fn add_partitions(image: &mut Image, request: NewPartitions) -> Reply {
+pub(super) fn add_partitions(image: &Image, request: &NewPartitions) -> Decision {
     let topic = image
         .topic(&request.topic)
-        .cloned()
         .ok_or_else(|| AdminError::UnknownTopic(quote(&request.topic)))?;
     let (now, total) = (topic.partitions.len(), request.total);
     check_count(total)?;
@@ -52,43 +53,39 @@ pub(super) fn add_partitions(image: &mut Image, request: NewPartitions) -> Reply
         ))
     })?;
     let replication = topic.replication();
-    let assignment = if request.assignment.is_empty() {
+    let replicas = if request.assignment.is_empty() {
         placed(image, added, replication)?
     } else if request.assignment.len() == added {
         check_assignment(image, &request.assignment, Some(replication))?;
-        request.assignment
+        request.assignment.clone()
     } else {
         let given = request.assignment.len();
         let words = format!("{added} partitions are added, replicas are given for {given}");
         return Err(AdminError::InvalidAssignment(words));
     };
-    let mut grown = Topic::clone(&topic);
-    grown.partitions.extend(number(image, assignment));
-    image.insert_topic(Arc::new(grown));
-    Ok(Done::Changed)
+    let partitions = NewGroups { first: image.next_group, replicas };
+    changed(Change::AddPartitions { topic: topic.id, partitions })
 }
 
 pub(super) fn alter_configs(
-    image: &mut Image,
+    image: &Image,
     id: Uuid,
-    set: BTreeMap<String, String>,
+    set: &BTreeMap<String, String>,
     remove: &[String],
-) -> Reply {
+) -> Decision {
     let topic = image.topic_by_id(id).ok_or(AdminError::UnknownTopicId(id))?;
-    let mut explicit = topic.configs.explicit().clone();
-    explicit.extend(set);
-    explicit.retain(|name, _| !remove.contains(name));
-    let configs = TopicConfigs::new(explicit, topic.replication())?;
-    let changed = Topic { configs, ..Topic::clone(topic) };
-    image.insert_topic(Arc::new(changed));
-    Ok(Done::Changed)
+    let mut configs = topic.configs.explicit().clone();
+    configs.extend(set.clone());
+    configs.retain(|name, _| !remove.contains(name));
+    TopicConfigs::check(&configs, topic.replication(), image.level)?;
+    changed(Change::SetConfigs { topic: id, configs })
 }
 
 /// Refuses a topic that no image would take.
 pub(super) fn check_form(request: &NewTopic) -> Result<(), AdminError> {
     check_name_form(&request.name)?;
-    // How many replicas there will be is not known yet.
-    TopicConfigs::new(request.configs.clone(), usize::MAX).map(drop)
+    // How many replicas there will be is not known yet, nor at which level.
+    TopicConfigs::check(&request.configs, usize::MAX, u16::MAX)
 }
 
 fn invalid_name(name: &str, why: &str) -> AdminError {
@@ -203,14 +200,4 @@ fn placed(
         });
     }
     Ok(place(candidates, partitions, replication))
-}
-
-/// Gives each new partition its group.
-fn number(image: &mut Image, assignment: Vec<Vec<u64>>) -> Vec<PartitionInfo> {
-    let number = |replicas| {
-        let group = GroupId(image.next_group);
-        image.next_group += 1;
-        PartitionInfo::new(group, replicas)
-    };
-    assignment.into_iter().map(number).collect()
 }

@@ -1,6 +1,10 @@
-//! Commands about the cluster and its brokers.
+//! Requests about the cluster and its brokers.
 
-use crate::metadata::{AdminError, Broker, BrokerSpec, Done, Image, Reply, internal, quote};
+use super::{Decision, changed, internal, unchanged};
+use crate::metadata::command::Change;
+use crate::metadata::{AdminError, Broker, BrokerSpec, Done, Image, Levels, quote};
+#[cfg(feature = "mutants")]
+use crate::metadata::{FIRST_LEVEL, levels};
 
 /// Kafka numbers brokers with an i32.
 const BROKER_ID_MAX: u64 = i32::MAX as u64;
@@ -12,42 +16,69 @@ const BROKER_ID_CHOSEN_MAX: u64 = 1_000_000_000;
 /// The longest host or rack: the longest name DNS can hold.
 const TEXT_BYTES_MAX: usize = 253;
 
-pub(super) fn form(image: &mut Image, cluster_id: u128) -> Reply {
-    if image.cluster_id != 0 && image.cluster_id != cluster_id {
-        return Err(AdminError::WrongCluster { ours: image.cluster_id, theirs: cluster_id });
+pub(super) fn form(image: &Image, cluster_id: u128, level: u16) -> Decision {
+    match image.cluster_id {
+        0 => changed(Change::FormCluster { cluster_id, level }),
+        ours if ours == cluster_id => unchanged(),
+        ours => Err(AdminError::WrongCluster { ours, theirs: cluster_id }),
     }
-    image.cluster_id = cluster_id;
-    // Ids begin at 1: 0 is the metadata group, and reads as "not set" in a broker's configuration.
-    image.next_group = image.next_group.max(1);
-    image.next_broker = image.next_broker.max(1);
-    Ok(Done::Changed)
+}
+
+/// Raises the feature level. Every registered broker counts, also one that is away: it will be back.
+pub(super) fn finalize(image: &Image, level: u16) -> Decision {
+    if image.cluster_id == 0 {
+        return Err(AdminError::NoController);
+    }
+    let finalized = image.level;
+    if level == finalized {
+        return unchanged();
+    }
+    if level < finalized {
+        return Err(AdminError::LevelNotLowered { finalized, wanted: level });
+    }
+    let mut lacking = image.brokers.values().filter(|broker| !broker.levels.contains(level));
+    let named = |broker: &Broker| format!("{} (levels {})", broker.id, broker.levels);
+    let named: Vec<String> = lacking.by_ref().take(NAMED_MAX).map(named).collect();
+    if named.is_empty() {
+        return changed(Change::Finalize { level });
+    }
+    let dots = if lacking.next().is_some() { ", ..." } else { "" };
+    Err(AdminError::LevelNotSupported { level, brokers: named.join(", ") + dots })
 }
 
 /// Refuses a broker that no image would take. Guests speak here, so what they say of themselves is bounded.
 pub(super) fn check_form(spec: &BrokerSpec) -> Result<(), AdminError> {
     let hosts = [&spec.kafka, &spec.http, &spec.peer].map(|at| Some(&at.host));
     let mut texts = hosts.into_iter().chain([spec.rack.as_ref()]).flatten();
-    match texts.find(|text| text.len() > TEXT_BYTES_MAX) {
-        None => Ok(()),
-        Some(text) => Err(AdminError::InvalidRequest(format!(
+    if let Some(text) = texts.find(|text| text.len() > TEXT_BYTES_MAX) {
+        return Err(AdminError::InvalidRequest(format!(
             "{:?} is longer than {TEXT_BYTES_MAX} bytes, the most for a host or rack",
             quote(text)
-        ))),
+        )));
     }
+    if !spec.levels.is_range() {
+        let words = format!("no release supports the feature levels {}", spec.levels);
+        return Err(AdminError::InvalidRequest(words));
+    }
+    Ok(())
 }
 
 /// A new broker starts fenced: it is not known to be reachable until the failure detector has heard it.
-pub(super) fn register(image: &mut Image, spec: BrokerSpec) -> Reply {
+pub(super) fn register(image: &Image, spec: &BrokerSpec) -> Decision {
     if image.cluster_id == 0 {
         // The broker that forms it has not come that far; asking again soon will do.
         return Err(AdminError::NoController);
     }
-    let id = id_for(image, &spec)?;
+    check_level(image.level, spec.levels)?;
+    let id = id_for(image, spec)?;
     let fenced = image.brokers.get(&id).is_none_or(|known| known.fenced);
-    let BrokerSpec { id: _, directory_id, rack, kafka, http, peer } = spec;
-    image.brokers.insert(id, Broker { id, rack, kafka, http, peer, directory_id, fenced });
-    image.next_broker = image.next_broker.max(id + 1);
-    Ok(Done::Registered { broker: id })
+    let BrokerSpec { id: _, directory_id, rack, kafka, http, peer, levels } = spec.clone();
+    let broker = Broker { id, rack, kafka, http, peer, directory_id, fenced, levels };
+    Ok((Some(Change::PutBroker(broker)), Done::Registered { broker: id }))
+}
+
+fn check_level(level: u16, levels: Levels) -> Result<(), AdminError> {
+    if levels.contains(level) { Ok(()) } else { Err(AdminError::ReleaseUnfit { level, levels }) }
 }
 
 /// An id names one directory for ever: another directory under it lacks the votes and entries the first
@@ -88,16 +119,19 @@ fn id_for(image: &Image, spec: &BrokerSpec) -> Result<u64, AdminError> {
     }
 }
 
-pub(super) fn set_fenced(image: &mut Image, broker: u64, fenced: bool) -> Reply {
-    let known = image.brokers.get_mut(&broker).ok_or(AdminError::UnknownBroker(broker))?;
-    known.fenced = fenced;
-    Ok(Done::Changed)
+pub(super) fn set_fenced(image: &Image, broker: u64, fenced: bool) -> Decision {
+    let known = image.brokers.get(&broker).ok_or(AdminError::UnknownBroker(broker))?;
+    #[cfg(feature = "mutants")]
+    if levels::is_next_release() && levels::is_reached(image.level, FIRST_LEVEL + 1) {
+        return changed(Change::SetFenced { broker, fenced });
+    }
+    changed(Change::PutBroker(Broker { fenced, ..known.clone() }))
 }
 
 /// Removes a broker that nothing counts on: it is out of service and no partition has it, had it in a
 /// change under way, or wants it; and every internal group has a majority without it. Afterwards whoever leads takes
 /// its vote on the metadata log from it and gives its internal groups to others.
-pub(super) fn remove(image: &mut Image, broker: u64) -> Reply {
+pub(super) fn remove(image: &Image, broker: u64) -> Decision {
     if image.removed.contains(&broker) {
         return Err(AdminError::BrokerRemoved(broker));
     }
@@ -118,9 +152,7 @@ pub(super) fn remove(image: &mut Image, broker: u64) -> Reply {
         return Err(AdminError::BrokerHasReplicas { broker, partitions, named });
     }
     internal::check_removal(image, broker)?;
-    image.brokers.remove(&broker);
-    image.removed.insert(broker);
-    Ok(Done::Changed)
+    changed(Change::RemoveBroker { broker })
 }
 
 /// The partitions a broker has to run, by topic and number.

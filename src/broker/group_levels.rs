@@ -1,0 +1,62 @@
+//! Each group's log gets the feature level that the cluster has finalized.
+//!
+//! A group is opened with the level that its log says, so raising it is an entry like any other, proposed by whoever
+//! leads the group. Nothing is remembered: the driver looks at what it leads and does what is missing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use tokio::time::{sleep, timeout};
+
+use crate::metadata::Metadata;
+use crate::partition::{Partition, Partitions};
+
+/// Between two looks when nothing changed: a group may be led here since, or again.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long one partition may take before it is looked at again.
+const STEP: Duration = Duration::from_secs(5);
+/// Groups whose level is raised at a time.
+const CONCURRENT: usize = 64;
+
+/// The driver.
+pub(super) struct GroupLevels {
+    pub(super) metadata: Arc<Metadata>,
+    pub(super) partitions: Arc<Partitions>,
+}
+
+impl GroupLevels {
+    /// Runs until dropped.
+    pub(super) async fn run(self) {
+        let mut images = self.metadata.watch();
+        loop {
+            let level = images.borrow_and_update().level;
+            stream::iter(self.below(level))
+                .for_each_concurrent(CONCURRENT, |partition| raise(partition, level))
+                .await;
+            tokio::select! {
+                changed = images.changed() => if changed.is_err() { return },
+                () = sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// The partitions led here whose logs have not reached the level.
+    fn below(&self, level: u16) -> Vec<Arc<Partition>> {
+        let mut partitions = self.partitions.all();
+        partitions.retain(|it| it.level() < level && it.leader_epoch_if_ready().is_ok());
+        partitions
+    }
+}
+
+async fn raise(partition: Arc<Partition>, level: u16) {
+    let name = format!("{}-{}", partition.topic(), partition.number());
+    match timeout(STEP, partition.set_level(level)).await {
+        Ok(Ok(())) => tracing::debug!(partition = name, level, "feature level raised"),
+        Ok(Err(error)) => tracing::debug!(partition = name, level, %error, "level not raised yet"),
+        Err(_) => {
+            tracing::debug!(partition = name, level, "level not raised in time, looking again")
+        }
+    }
+}
