@@ -5,8 +5,8 @@
 //! command looks into none of them, so brokers of several releases arrive at the same image. The command also says on
 //! which image it was decided, and on any other it does nothing: then the leader decides again.
 //!
-//! What a command does belongs to a feature level (`levels.rs`): a new kind may be proposed only once the level it
-//! came with is finalized.
+//! What a command does belongs to a feature level (`levels.rs`): a new kind, or an answer of a new kind, may be proposed
+//! only once the level it came with is finalized.
 //!
 //! Invariant: variants and fields are only added at the end; the bytes are frozen by tests.
 

@@ -1,7 +1,8 @@
 //! Why a request to change the cluster failed, in terms the caller can act on.
 //!
 //! The Kafka interface maps each to an error code and the HTTP interface to a problem; both maps are exhaustive.
-//! The type travels between brokers, so variants are only ever added at the end.
+//! The type travels between brokers and stands in the metadata log, so variants are only ever added at the end, and one
+//! that a release adds is used once its feature level is finalized: until then `InvalidRequest` says it in words.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

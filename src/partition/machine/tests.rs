@@ -338,10 +338,10 @@ fn damaged_checkpoints_are_refused() {
     }
     assert!(PartitionMachine::decode(&[&bytes[..], b"x"].concat()).is_err());
     let mut newer = bytes.clone();
-    newer[0] = 3;
+    newer[0] = 4;
     assert!(PartitionMachine::decode(&newer).is_err());
     let mut beyond = bytes;
-    beyond[1] = 1;
+    beyond[5] = 1;
     assert!(PartitionMachine::decode(&beyond).is_err(), "a log start above the end");
 }
 
