@@ -30,6 +30,7 @@ pub(super) struct Group {
     broker: u64,
     /// What it is for: `metadata` (it holds what the cluster agreed on), `partition`, or a kind of internal group, which
     /// serves the cluster itself; `unknown` while a group comes or goes.
+    #[serde(default)]
     kind: String,
     /// The partition it is, such as `orders-3`; none for the other kinds.
     partition: Option<String>,
