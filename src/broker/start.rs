@@ -167,7 +167,7 @@ fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
     drivers.spawn(Reassignments::new(Arc::clone(&controller)).run());
     drivers.spawn(
         GroupLevels {
-            metadata: Arc::clone(&metadata),
+            metadata: Arc::clone(&context.metadata),
             partitions: Arc::clone(&context.partitions),
         }
         .run(),
