@@ -56,7 +56,7 @@ async fn raise(partition: Arc<Partition>, level: u16) {
         Ok(Ok(())) => tracing::debug!(partition = name, level, "feature level raised"),
         Ok(Err(error)) => tracing::debug!(partition = name, level, %error, "level not raised yet"),
         Err(_) => {
-            tracing::debug!(partition = name, level, "level not raised in time, looking again")
+            tracing::debug!(partition = name, level, "level not raised in time, looking again");
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) async fn note(db: Arc<Db>, metadata: Arc<Metadata>) {
         if level > noted {
             match identity::save_level(&db, level).await {
                 Ok(()) => {
-                    tracing::info!(level, "the data directory is written at this feature level")
+                    tracing::info!(level, "the data directory is written at this feature level");
                 }
                 Err(error) => tracing::warn!(level, %error, "the feature level is not noted"),
             }
