@@ -116,7 +116,6 @@ impl Broker {
         kinds.extend([Arc::clone(&metadata) as _, Arc::clone(&partitions) as Arc<dyn AnyKind>]);
         let replicas = Replicas::new(Arc::clone(&node), kinds);
         let group = replicas.open(&metadata, METADATA_GROUP, Vec::new(), ()).await?;
-        level::check(metadata.image().level)?;
         let controller = Controller::new(
             Arc::clone(&node),
             group,

@@ -28,6 +28,7 @@ pub(super) enum ClusterCommand {
     #[command(after_help = "Example:\n  quorate cluster confirm-clock")]
     ConfirmClock(ConfirmOptions),
     /// Show the feature level that is finalized, and which levels each broker's release supports.
+    #[command(after_help = "Example:\n  quorate cluster features --format json")]
     Features(FeaturesOptions),
     /// Raise the feature level once every broker is upgraded. There is no way back: brokers of releases that do not
     /// support the level are refused from then on. Says what would be done unless --yes is given.

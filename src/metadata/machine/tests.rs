@@ -446,6 +446,7 @@ fn a_checkpoint_is_frozen() {
         1, 1, 1, 1, 1, 1, 0, 0, 0, // one partition
         0, // configs
         1, 172, 2, // one was removed, number 300
+        0, // internal groups
         6, // requests that were answered
     ];
     assert!(log.machine.encode().starts_with(&frozen), "{:?}", log.machine.encode());
