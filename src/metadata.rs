@@ -45,8 +45,8 @@ pub use internal::{
     INTERNAL_REPLICAS, InternalChange, InternalGroups, InternalId, InternalKind, InternalRequest,
 };
 pub use leaders::{Leader, LeaderClaim, Leaders};
-pub(crate) use levels::{check_checkpoint, end_if_unfit, end_unfit};
 pub use levels::{FEATURE, FIRST_LEVEL, Levels};
+pub(crate) use levels::{check_checkpoint, end_if_unfit, end_unfit};
 pub use machine::{Applied, MetadataMachine};
 pub use placement::{Candidate, place};
 pub use request::{BrokerSpec, Done, NewPartitions, NewTopic, Reply, Request};

@@ -21,8 +21,7 @@ use request_deduplication::RequestDeduplication;
 
 use super::{
     Broker, CodecError, Command, Image, InternalId, PartitionInfo, Reply, Topic, check_checkpoint,
-    decode, encode,
-    end_if_unfit,
+    decode, encode, end_if_unfit,
 };
 
 /// Entries kept behind the applied index for brokers that were away briefly; one that missed more gets

@@ -220,7 +220,8 @@ async fn what_waits_when_a_replica_is_closed_is_answered_truly() {
     for read in broker.read_all(0, 1 << 20).await {
         let mut bytes = &read.bytes[..];
         while let Some(header) = Header::parse(bytes) {
-            found.push((header.base_offset, usize::try_from(header.last_offset_delta).unwrap() + 1));
+            found
+                .push((header.base_offset, usize::try_from(header.last_offset_delta).unwrap() + 1));
             bytes = &bytes[header.total_bytes().unwrap()..];
         }
     }
