@@ -10,8 +10,8 @@ use std::thread;
 use super::cluster::{Broker, Cluster, fresh_dir};
 use super::ports;
 
-/// Where the dialler's id stands in the first frame: behind length, checksum, version, kind, magic, version, cluster.
-const NODE_AT: usize = 4 + 4 + 1 + 1 + 8 + 2 + 16;
+/// Where the dialler's id stands in the first frame: behind length, checksum, version, kind, magic, versions, cluster.
+const NODE_AT: usize = 4 + 4 + 1 + 1 + 8 + 2 + 2 + 16;
 
 type Link = (u64, u64);
 

@@ -7,6 +7,8 @@ use crate::partition::command::{Times, append_payload, level_payload, trim_paylo
 use crate::partition::index::SPAN_BATCHES;
 use crate::record::BatchBuilder;
 
+mod restore;
+
 /// A machine and the log it was fed, as a replica sees them.
 #[derive(Default)]
 struct Replica {
@@ -461,91 +463,6 @@ fn damaged_checkpoints_are_refused() {
     let mut beyond = bytes;
     beyond[5] = 1;
     assert!(PartitionMachine::decode(&beyond).is_err(), "a log start above the end");
-}
-
-/// What a log may contain, chosen by `rng`.
-fn any_command(rng: &mut StdRng, places: &[(i64, Position)]) -> Option<Bytes> {
-    let times = Times {
-        wall_ms: rng.random_range(0..4) * SPAN_MS / 2,
-        log_ms: rng.random_range(0..4) * 40_000_000,
-    };
-    match rng.random_range(0..100) {
-        0..5 => None,
-        5..8 if !places.is_empty() => {
-            let (log_start, start) = places[rng.random_range(0..places.len())];
-            Some(trim_payload(times, &Trim { log_start, start }).into())
-        }
-        _ => {
-            let batches: Vec<_> = (0..rng.random_range(1..6)).map(|_| any_batch(rng)).collect();
-            Some(entry_of(times, &batches))
-        }
-    }
-}
-
-fn any_batch(rng: &mut StdRng) -> BatchBuilder {
-    let count = rng.random_range(1..4);
-    let batch = records(count, rng.random_range(-1..1000));
-    if rng.random_range(0..5) == 0 {
-        return batch;
-    }
-    // Few producers and sequences, so that all verdicts come up.
-    let first = if rng.random() { i32::MAX - 3 } else { 0 };
-    let sequence = first + rng.random_range(0..4);
-    batch.producer(rng.random_range(0..4), rng.random_range(0..3), sequence)
-}
-
-/// Feeds the same log to a machine that runs straight through and to one that is restored at every
-/// cut; after each entry they must not differ in state, answers or effects. Returns whether the log was trimmed inside
-/// an entry.
-fn restored_equals_straight(seed: u64) -> bool {
-    let mut rng = StdRng::seed_from_u64(seed);
-    let (mut straight, mut restored) = (Replica::default(), Replica::default());
-    let (mut places, mut trimmed_inside) = (Vec::new(), false);
-    for step in 0..400 {
-        if rng.random_range(0..10) == 0 {
-            restored.machine = PartitionMachine::decode(&restored.machine.encode()).unwrap();
-        }
-        let new_term = u64::from(rng.random_range(0..50) == 0);
-        straight.term += new_term;
-        restored.term += new_term;
-        let (mut end, index) = (straight.machine.end, straight.index);
-        let payload = any_command(&mut rng, &places);
-        let reply = straight.apply(payload.as_ref());
-        assert_eq!(restored.apply(payload.as_ref()), reply, "seed {seed} step {step}");
-        assert_eq!(restored.machine.encode(), straight.machine.encode(), "seed {seed} step {step}");
-        assert_eq!(straight.machine.end.place, Place::of_entry(index + 1));
-        trimmed_inside |= straight.machine.start.place.sub > 0;
-        let Reply::Appended(replies) = reply else { continue };
-        for ((sub, reply), batch) in (0..).zip(replies).zip(batches_of(payload.as_ref())) {
-            if let BatchReply::Appended { base_offset, duplicate: false, .. } = reply {
-                assert_eq!(base_offset, end.offset, "offsets are dense");
-                let inside = rng.random_range(end.offset..end.offset + batch.offsets());
-                places.push((inside, Position { place: at(index, sub), ..end }));
-                end.offset += batch.offsets();
-                end.bytes += batch.size;
-            }
-        }
-        assert_eq!(
-            (end.offset, end.bytes),
-            (straight.machine.end.offset, straight.machine.end.bytes)
-        );
-    }
-    assert_eq!(restored.effects.puts, straight.effects.puts, "seed {seed}");
-    assert_eq!(restored.effects.deletes, straight.effects.deletes, "seed {seed}");
-    trimmed_inside
-}
-
-fn batches_of(payload: Option<&Bytes>) -> Vec<Batch> {
-    match Command::decode(payload.unwrap()).unwrap() {
-        Command::Append { batches, .. } => batches,
-        Command::Trim { .. } | Command::SetLevel { .. } => Vec::new(),
-    }
-}
-
-#[test]
-fn a_machine_restored_anywhere_equals_one_that_never_stopped() {
-    let inside = (0..200).filter(|seed| restored_equals_straight(*seed)).count();
-    assert!(inside > 50, "{inside} logs were trimmed inside an entry");
 }
 
 #[test]
