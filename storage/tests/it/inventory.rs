@@ -150,7 +150,11 @@ fn a_manifest_that_is_cut_at_any_record_loses_nothing_or_is_refused() {
 fn a_manifest_that_was_begun_anew_in_running_is_as_good_as_one_of_an_opening() {
     let options = Options { manifest_bytes: 2 << 10, ..small() };
     let mut unnoted = 0;
-    for count in 8..72 {
+    // When RocksDB begins one depends on its threads; a busy machine may take several rounds.
+    for count in (8..72).cycle().take(16 * 64) {
+        if count == 8 && unnoted > 1 {
+            break;
+        }
         let dir = died_with(&options, &[&format!("inventory.before:{count}")]);
         let found = files(&dir.path().join("db"));
         let note = String::from_utf8_lossy(&found["quorate.inventory"]).into_owned();
