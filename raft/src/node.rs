@@ -14,12 +14,13 @@ use futures::StreamExt;
 use futures::stream;
 use parking_lot::{Mutex, RwLock};
 use quorate_storage::{Db, GroupId, mutant};
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::apply::{Holder, StateMachine};
 use crate::calls::CallHandler;
 use crate::catch_up::CatchUp;
+use crate::compare;
 use crate::condition::Condition;
 use crate::config::{NodeConfig, raft_config};
 use crate::drain::{self, Drain};
@@ -36,7 +37,7 @@ use crate::promise;
 use crate::replica::{Replica, Shared};
 use crate::stall::{self, DiskState};
 use crate::status::GroupStatus;
-use crate::store::{LogStore, signal};
+use crate::store::LogStore;
 use crate::transport::hello::{Hello, Versions};
 use crate::transport::network::Factory;
 use crate::transport::peer::{Address, Common};
@@ -139,10 +140,11 @@ impl Core {
         }
         let _slot = self.opening.acquire().await.map_err(|_| Error::Stopped)?;
         let limits = &self.config.limits;
-        let log = self.db.log(group);
         if self.ran.lock().contains(&group.0) {
-            promise::settle(&log).await?;
+            promise::settle(&self.db.log(group)).await?;
         }
+        let told = compare::resume(&self.db, group).await?;
+        let log = self.db.log(group);
         let room = limits.group_inflight_bytes;
         let db = Arc::clone(&self.db);
         let promise = spawn_blocking(move || promise::load(&db, group)).await;
@@ -152,6 +154,7 @@ impl Core {
         };
         let (me, own) = (self.id(), log.clone());
         let shared = Arc::new(Shared::new(group, me, preferred, own, room, promised));
+        shared.states.set(told);
         let (machine_shared, wanted) = (Arc::clone(&shared), Arc::clone(&self.wanted));
         let (running, machine_runs) = watch::channel(());
         let load = move || StateMachine::load(machine_shared, holder, wanted, running);
@@ -237,6 +240,7 @@ impl Node {
             tokio::spawn(elections::run(Arc::clone(&core))),
             tokio::spawn(maintenance::run(Arc::clone(&core))),
             tokio::spawn(drain::run(Arc::clone(&core))),
+            tokio::spawn(compare::run(Arc::clone(&core))),
             tokio::spawn({
                 let peers = Arc::clone(&core.peers);
                 async move { peers.keep_book().await }
@@ -422,11 +426,7 @@ impl Node {
     pub async fn delete(&self, group: GroupId) -> Result<(), Error> {
         let _reserved = self.core.reserve(group).ok_or(Error::AlreadyOpen(group))?;
         self.core.close(group).await;
-        let db = Arc::clone(&self.core.db);
-        spawn_blocking(move || promise::keep(&db, group)).await?;
-        let (durable, done) = oneshot::channel();
-        self.core.db.drop_group(group, Box::new(move || signal(durable)));
-        done.await.map_err(|_| Error::Stopped)?;
+        promise::erase(&self.core.db, group).await?;
         self.core.ran.lock().remove(&group.0);
         self.core.failed.remove(group);
         Ok(())

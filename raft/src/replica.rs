@@ -17,10 +17,13 @@ use quorate_storage::{GroupId, Log};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use crate::compare::States;
+use crate::divergence::Divergence;
 use crate::elections::Suspects;
 use crate::failed_groups::FailedGroups;
 use crate::status::{FollowerStatus, GroupStatus, Leadership, Role};
 use crate::store::decode_vote;
+use crate::transport::staging::Staging;
 use crate::types::{LogId, Raft, TypeConfig, Vote, log_id};
 
 /// What everybody may know about a replica.
@@ -38,6 +41,10 @@ pub(crate) struct Shared {
     pub dirty: AtomicBool,
     /// An entry was found damaged since the process began, so the core is kept from campaigning.
     pub unfit: AtomicBool,
+    /// Whether its state is that of the other replicas.
+    pub states: States,
+    /// Keyed state that arrives.
+    pub staging: Staging,
     closing: AtomicBool,
     /// This node's disk hangs and others can lead: it does not claim to, whatever its core thinks,
     /// which may itself wait for the disk.
@@ -106,6 +113,8 @@ impl Shared {
             order: tokio::sync::Mutex::new(()),
             dirty: AtomicBool::new(false),
             unfit: AtomicBool::new(log.corrupt().is_some()),
+            states: States::default(),
+            staging: Staging::default(),
             closing: AtomicBool::new(false),
             aside: watch::Sender::new(false),
             loaded_vote: log.vote().and_then(|bytes| decode_vote(bytes).ok()),
@@ -142,10 +151,15 @@ impl Shared {
         self.promised.is_none_or(|promised| self.log.state().last.map(log_id) >= Some(promised))
     }
 
-    /// False while an entry of its log is damaged: it could neither apply nor send it. Its promises do not depend on
+    /// False also while its state differs from the others', see `compare.rs`, or an entry of its log is damaged: it could neither apply nor send it. Its promises do not depend on
     /// that, so it goes on voting and taking entries, and a snapshot behind the damage mends it.
     pub fn may_lead(&self) -> bool {
-        self.may_vote() && self.log.corrupt().is_none()
+        self.may_vote() && self.is_whole()
+    }
+
+    /// Neither its log nor its state is known to be damaged.
+    fn is_whole(&self) -> bool {
+        self.log.corrupt().is_none() && self.states.told().is_none()
     }
 
     /// The last entry this node must be taken to have.
@@ -256,7 +270,7 @@ impl Shared {
             let applied_term = self.applied.lock().map(|id| id.leader_id.term);
             let view = self.view.read();
             let term = view.vote.leader_id.term;
-            let fit = !self.is_aside() && self.log.corrupt().is_none();
+            let fit = !self.is_aside() && self.is_whole();
             // Nobody is sent to a leader that cannot serve, or one that is known from the disk alone: after a restart of
             // all brokers that is who led before. Only a voter asks who leads now (`elections.rs`).
             let known = |leader: u64| {
@@ -337,7 +351,9 @@ impl Replica {
         }
         drop(self.raft.shutdown().await);
         // A core that panicked says so to whoever asks; one that did not was stopped just now.
+        let rebuilt = matches!(self.shared.states.told(), Some((Divergence::Rebuilt, _)));
         let reason = match self.raft.with_raft_state(|_| ()).await {
+            _ if rebuilt => "its state differed from the majority's and is rebuilt from theirs",
             Err(Fatal::Panicked) => "its consensus core panicked",
             _ => "its state machine panicked",
         };
@@ -354,6 +370,7 @@ impl Replica {
         }
         let mut machine = self.machine_runs.clone();
         while machine.changed().await.is_ok() {}
+        self.shared.staging.close().await;
     }
 
     pub fn metrics(&self) -> openraft::RaftMetrics<TypeConfig> {
@@ -386,6 +403,7 @@ impl Replica {
             purged_index: self.shared.log.state().purged.map(|id| id.index),
             log_bytes: self.shared.log.bytes(),
             corrupt_index: self.shared.log.corrupt(),
+            divergence: self.shared.states.told(),
             followers: followers
                 .map(|(id, matched)| FollowerStatus {
                     id: *id,

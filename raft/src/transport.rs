@@ -24,6 +24,7 @@ pub(crate) mod receive;
 pub(crate) mod serve_append;
 pub(crate) mod serve_request;
 pub(crate) mod server;
+pub(crate) mod staging;
 pub(crate) mod wire;
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::receive;
 use super::server::{Session, invalid};
 use super::wire::Get;
 use crate::calls::Caller;
+use crate::compare;
 use crate::error::{CallError, DecodeError};
 use crate::node::Core;
 use crate::replica::Replica;
@@ -116,6 +117,13 @@ async fn execute(
         request::SNAPSHOT => {
             let Caller::Member(from) = caller else { return Err(stranger()) };
             receive::piece(core, from, &*find(core, group)?, body).await
+        }
+        request::STATE_HASHES => compare::answer(&*find(core, group)?, body).await.map_err(refused),
+        request::DIVERGED => {
+            let Caller::Member(from) = caller else { return Err(stranger()) };
+            let replica = find(core, group)?;
+            compare::hear(core, &replica, from, body).await.map_err(refused)?;
+            Ok(Bytes::new())
         }
         request::VOTE => {
             let vote = message::read_vote_request(body).map_err(refused)?;
