@@ -21,7 +21,8 @@ pub(crate) enum BenchCommand {
     /// Write records: latencies at a given rate, or the throughput without one.
     #[command(after_help = "Examples:\n  \
         quorate bench produce --rate 1000 --record-bytes 1024 --seconds 20\n  \
-        quorate bench produce --batch-bytes 16384 --partitions 100 --seconds 20")]
+        quorate bench produce --batch-bytes 16384 --partitions 100 --seconds 20\n  \
+        quorate bench produce --batch-bytes 1 --record-bytes 100 --producers 256")]
     Produce(load::ProduceOptions),
     /// Kill the broker that leads most partitions and measure until each takes writes again.
     #[command(after_help = "Examples:\n  \

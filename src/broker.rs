@@ -9,6 +9,7 @@
 
 mod descriptors;
 mod find;
+mod group_levels;
 mod join;
 mod level;
 mod register;
@@ -16,6 +17,9 @@ mod sockets;
 mod space;
 mod start;
 mod stop;
+
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 

@@ -13,7 +13,7 @@ mod decider;
 mod fenced_status;
 mod forward;
 mod gossip;
-mod group_levels;
+mod internal_groups;
 mod leadership;
 mod liveness;
 mod members;
@@ -32,7 +32,7 @@ use quorate_raft::{Group, Node};
 
 use crate::config::Topics;
 use crate::metadata::{Metadata, MetadataMachine};
-use crate::partition::Partitions;
+use crate::replica::Replicas;
 
 use current::Barrier;
 use decider::Decider;
@@ -42,7 +42,7 @@ pub(crate) use clock::Clocks;
 pub use clock::{BrokerClock, Judgement};
 pub(crate) use fenced_status::FencedStatus;
 pub(crate) use gossip::Gossip;
-pub(crate) use group_levels::GroupLevels;
+pub(crate) use internal_groups::InternalGroups;
 pub(crate) use members::Members;
 pub(crate) use peers::follow_peers;
 pub(crate) use rebalance::Rebalance;
@@ -60,7 +60,7 @@ pub struct Controller {
     node: Arc<Node>,
     group: Group<MetadataMachine>,
     metadata: Arc<Metadata>,
-    partitions: Arc<Partitions>,
+    replicas: Arc<Replicas>,
     defaults: Topics,
     clock: Arc<BrokerClock>,
     barrier: Barrier,
@@ -73,12 +73,12 @@ impl Controller {
         node: Arc<Node>,
         group: Group<MetadataMachine>,
         metadata: Arc<Metadata>,
-        partitions: Arc<Partitions>,
+        replicas: Arc<Replicas>,
         defaults: Topics,
         clock: Arc<BrokerClock>,
     ) -> Arc<Self> {
         let (barrier, decider) = (Barrier::default(), Decider::default());
-        Arc::new(Self { node, group, metadata, partitions, defaults, clock, barrier, decider })
+        Arc::new(Self { node, group, metadata, replicas, defaults, clock, barrier, decider })
     }
 
     /// Returns the local view of the cluster.
@@ -100,8 +100,8 @@ impl Controller {
         &self.node
     }
 
-    pub(crate) fn partitions(&self) -> &Arc<Partitions> {
-        &self.partitions
+    pub(crate) fn replicas(&self) -> &Arc<Replicas> {
+        &self.replicas
     }
 
     fn defaults(&self) -> &Topics {

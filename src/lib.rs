@@ -12,6 +12,8 @@ pub mod controller;
 pub mod metadata;
 pub mod partition;
 pub mod record;
+pub mod replica;
+pub mod wall_clock;
 
 pub mod http;
 pub mod kafka;

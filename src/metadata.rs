@@ -16,7 +16,9 @@ mod command;
 mod configs;
 mod decide;
 mod error;
+mod group;
 mod image;
+mod internal;
 mod leaders;
 mod levels;
 mod machine;
@@ -37,16 +39,18 @@ pub use configs::{ConfigEntry, ConfigKind, TOPIC_CONFIGS, TimestampType, TopicCo
 pub use decide::{check_form, decide, preview};
 pub(crate) use error::quote;
 pub use error::{AdminError, EXIT_REFUSED};
+pub use group::{GroupKind, METADATA_GROUP};
 pub use image::{Broker, Image, Load, cluster_id_text};
+pub use internal::{
+    INTERNAL_REPLICAS, InternalChange, InternalGroups, InternalId, InternalKind, InternalRequest,
+};
 pub use leaders::{Leader, LeaderClaim, Leaders};
-pub(crate) use levels::end_if_unfit;
+pub(crate) use levels::{check_checkpoint, end_if_unfit, end_unfit};
 pub use levels::{FEATURE, FIRST_LEVEL, Levels};
 pub use machine::{Applied, MetadataMachine};
 pub use placement::{Candidate, place};
 pub use request::{BrokerSpec, Done, NewPartitions, NewTopic, Reply, Request};
 pub use topic::{PartitionInfo, Topic};
-
-pub use quorate_raft::METADATA_GROUP;
 
 /// The local view of the cluster: the newest image applied here, and the leaders heard of.
 ///

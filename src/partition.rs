@@ -1,6 +1,6 @@
 //! A partition: a Raft group whose log is the Kafka log.
 //!
-//! One committed entry holds one record batch exactly as the producer sent it. What Kafka adds to a
+//! A committed entry holds record batches exactly as their producers sent them, one or many. What Kafka adds to a
 //! batch (offset, leader epoch) and remembers about it (producers' sequences, epochs, log start) is
 //! decided when the entry is applied, by [`PartitionMachine`], a pure function of the log. So every
 //! replica decides alike, a new leader knows what the old one knew, and nothing has to be undone when
@@ -16,6 +16,7 @@
 //! that could be taken back; and only a leader that applied an entry of its own term serves, so a
 //! reader never sees less after a leader change than before it.
 
+mod accumulator;
 mod append;
 mod changes;
 mod codec;
@@ -30,11 +31,12 @@ mod logged;
 mod machine;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod partitions;
 mod position;
 mod producers;
+mod proposer;
 mod read;
 mod rejected;
-mod replicas;
 mod retention;
 mod settings;
 mod timestamps;
@@ -51,25 +53,25 @@ use parking_lot::RwLock;
 use quorate_raft::{Group, Leadership};
 use quorate_storage::GroupId;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::Instant;
 
 use crate::metadata::Leader;
+use crate::wall_clock::Clock;
 
 pub use append::{AppendError, Appended, PendingAppend};
 pub use changes::{Changes, Closed};
 pub use logged::{Illegible, Logged, logged};
-pub use machine::{PartitionMachine, Refusal, Reply};
+pub use machine::{BatchReply, PartitionMachine, Refusal, Reply};
+pub use partitions::{PartitionSpec, Partitions};
 pub use read::{ReadError, Records, Unreadable};
-pub use replicas::{OpenError, Partitions, Replica};
-pub use retention::{RetentionPace, run as run_retention};
-pub use settings::{Clock, PartitionSettings, WallClock};
+pub use retention::RetentionPace;
+pub use settings::PartitionSettings;
 pub use timestamps::{OffsetAt, OffsetSpec};
 pub use trim::TrimError;
 
 use changes::Closing;
 use command::Times;
 use hints::Hints;
-use log_time::LogTime;
+use proposer::Proposer;
 
 /// How long a leader may take to hear from a majority before a read is refused.
 const BARRIER_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -77,7 +79,7 @@ const BARRIER_WAIT_MAX: Duration = Duration::from_secs(2);
 /// A replica of one partition on this broker.
 ///
 /// Everything that changes lives in the Raft group; what is kept here are the bounds and caches of this
-/// broker's readers. An idle partition costs one of these, about 300 bytes, and the tasks of its group.
+/// broker's readers. An idle partition costs one of these, about half a kilobyte, and the tasks of its group.
 pub struct Partition {
     group: Group<PartitionMachine>,
     topic: String,
@@ -88,7 +90,7 @@ pub struct Partition {
     /// Shared by all partitions: how many reads may wait for the disk at once.
     disk_reads: Arc<Semaphore>,
     hints: Hints,
-    log_time: LogTime,
+    proposer: Arc<Proposer>,
     clock: Clock,
 }
 
@@ -209,10 +211,7 @@ impl Partition {
 
     /// Returns the times of a command proposed now; `wall_ms`: the leader's wall clock.
     fn times(&self, wall_ms: i64) -> Times {
-        let leadership = *self.leadership.borrow();
-        let applied = || self.group.machine().log_ms();
-        let log_ms = self.log_time.at(Instant::now(), &leadership, applied);
-        Times { wall_ms, log_ms }
+        self.proposer.times(wall_ms)
     }
 }
 

@@ -171,6 +171,7 @@ fn a_release_that_used_what_it_has_new_before_the_level_is_finalized_would_end_t
     assert_eq!(cluster.get(FEATURES)["finalized"], 1);
     create_with_next(&cluster, "early").ok();
     // That one more is away has the leader write its new command.
-    cluster.broker(2).kill9();
+    let away = if cluster.get("/v1/cluster")["controller"] == 1 { 2 } else { 1 };
+    cluster.broker(away).kill9();
     assert_eq!(cluster.broker(3).exit_code(), Some(UNREADABLE), "{}", cluster.broker(3).log_text());
 }

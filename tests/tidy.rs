@@ -1,5 +1,7 @@
 //! The rules of the house as tests: what a reviewer would say about every file, said here once.
 
+mod modules;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -110,140 +112,6 @@ fn every_crate_and_folder_names_only_what_lies_beneath_it() {
         }
     }
     complain("Kafka and HTTP outside, Raft inside, RocksDB beneath", &broken);
-}
-
-/// A module and those it may name.
-type Row = (&'static str, &'static [&'static str]);
-
-/// Which modules of the broker and of the harness a module may name. Each names only what has its own row above it, so
-/// none can come round to itself.
-const MODULES: [(&str, &[Row]); 2] = [
-    (
-        "src/",
-        &[
-            ("metadata", &[]),
-            ("record", &[]),
-            ("config", &["metadata"]),
-            ("telemetry", &["config"]),
-            ("partition", &["metadata", "record"]),
-            ("controller", &["config", "metadata", "partition", "telemetry"]),
-            ("context", &["config", "controller", "metadata", "partition"]),
-            ("http", &["config", "context", "controller", "metadata", "telemetry"]),
-            (
-                "kafka",
-                &[
-                    "config",
-                    "context",
-                    "controller",
-                    "metadata",
-                    "partition",
-                    "record",
-                    "telemetry",
-                ],
-            ),
-            (
-                "broker",
-                &["config", "context", "controller", "http", "kafka", "metadata", "partition"],
-            ),
-            ("client", &["config", "record"]),
-            ("terminal", &["client", "config"]),
-            ("demo", &["config", "terminal"]),
-            ("bench", &["client", "demo", "record", "telemetry", "terminal"]),
-            (
-                "cli",
-                &["bench", "broker", "client", "config", "demo", "record", "telemetry", "terminal"],
-            ),
-        ],
-    ),
-    (
-        "jepsen/src/",
-        &[
-            ("history", &[]),
-            ("net", &[]),
-            ("checker", &["history"]),
-            ("summary", &["checker"]),
-            ("environment", &["history"]),
-            ("admin", &["environment"]),
-            ("client", &["environment", "history"]),
-            ("sandbox", &["admin", "checker", "environment", "net"]),
-            ("fault", &["admin", "client", "net", "sandbox"]),
-            ("report", &["checker", "fault", "history"]),
-            ("workload", &["admin", "checker", "client", "environment", "history"]),
-            (
-                "run",
-                &[
-                    "admin",
-                    "checker",
-                    "client",
-                    "environment",
-                    "fault",
-                    "history",
-                    "net",
-                    "report",
-                    "sandbox",
-                    "summary",
-                    "workload",
-                ],
-            ),
-            ("nemesis", &["fault", "run"]),
-            (
-                "scenario",
-                &["admin", "client", "environment", "fault", "history", "net", "run", "sandbox"],
-            ),
-            (
-                "cli",
-                &[
-                    "checker", "fault", "history", "nemesis", "run", "sandbox", "scenario",
-                    "summary", "workload",
-                ],
-            ),
-        ],
-    ),
-];
-
-/// The modules of its own crate that a file's code names, its unit tests left out.
-fn modules_named(text: &str) -> BTreeSet<String> {
-    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
-    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-    let mut named = BTreeSet::new();
-    for rest in code.split("crate::").skip(1) {
-        let names = match rest.strip_prefix('{') {
-            Some(list) => list.split('}').next().unwrap_or_default(),
-            None => rest.split(|next: char| next != '_' && !next.is_alphanumeric()).next().unwrap(),
-        };
-        let words = names.split(|next: char| next != '_' && !next.is_alphanumeric());
-        named.extend(words.filter(|word| !word.is_empty()).map(str::to_owned));
-    }
-    named
-}
-
-#[test]
-fn every_module_names_only_modules_below_it() {
-    let mut broken = Vec::new();
-    for (root, modules) in MODULES {
-        for (at, (module, allowed)) in modules.iter().enumerate() {
-            let below = |name: &&&str| !modules[..at].iter().any(|(module, _)| *module == **name);
-            broken.extend(allowed.iter().filter(below).map(|name| format!("{module}: {name}")));
-        }
-        let known = |name: &str| modules.iter().find(|(module, _)| *module == name);
-        for (file, text) in files(".rs") {
-            let Some(path) = file.strip_prefix(root) else { continue };
-            if path.ends_with("tests.rs") || path.contains("tests/") {
-                continue;
-            }
-            let top = path.split(['/', '.']).next().unwrap_or_default();
-            // The crate's own root and its programs name everything.
-            let Some((_, allowed)) = known(top) else {
-                let own = ["lib", "main", "mutant"].contains(&top);
-                broken.extend((!own).then(|| format!("{file} has no row")));
-                continue;
-            };
-            let others = modules_named(&text).into_iter().filter(|name| known(name).is_some());
-            let others = others.filter(|name| name != top && !allowed.contains(&name.as_str()));
-            broken.extend(others.map(|name| format!("{file} names {name}")));
-        }
-    }
-    complain("modules name what lies below them", &broken);
 }
 
 #[test]

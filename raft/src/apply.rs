@@ -26,20 +26,20 @@ pub(crate) use self::holder::Holder;
 use self::holder::{Applied, Item, hash};
 use self::snapshots::Builder;
 use crate::checkpoint::{self, Checkpoint, Uncovered};
+use crate::due_groups::DueGroups;
 use crate::error::{DecodeError, Error, is_corrupt, storage_failed};
 use crate::frozen::Frozen;
 use crate::keyed::{self, Keyed};
 use crate::machine::{Committed, Effects};
-use crate::maintenance::DueGroups;
 use crate::platform::spawn_blocking;
-use crate::replica::Shared;
+use crate::shared::Shared;
 use crate::snapshot::SnapshotData;
 use crate::types::{LogId, Snapshot, SnapshotMeta, StoredMembers, TypeConfig, log_id};
 
 /// Entries applied under one lock of the machine.
 const BATCH_ENTRIES: usize = 256;
 /// Payload bytes applied under one lock of the machine.
-const BATCH_BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = 256 * 1024;
 /// Keys read ahead for the entries that are applied under one lock; one entry may name more.
 const BATCH_KEYS: usize = 1024;
 
@@ -157,7 +157,8 @@ impl StateMachine {
         self.uncovered.entries += batch.len() as u64;
         self.uncovered_since.get_or_insert_with(Instant::now);
         if self.holder.is_keyed() {
-            self.read_ahead(&batch).await?;
+            let missing = self.keyed.missing(batch.iter().flat_map(|item| &item.keys));
+            self.read_ahead(missing).await?;
             effects.keyed = std::mem::take(&mut self.keyed);
         }
         self.holder.apply(batch, self.shared.group.0, &mut effects, &mut outcome);
@@ -191,9 +192,8 @@ impl StateMachine {
         Some((self.applied?.index, hash(&self.holder.encode(), &self.keyed)))
     }
 
-    /// Reads what a batch needs of the keyed state, off the async workers.
-    async fn read_ahead(&mut self, batch: &[Item]) -> io::Result<()> {
-        let missing = self.keyed.missing(batch.iter().flat_map(|item| &item.keys));
+    /// Reads what is missing of the keyed state, off the async workers.
+    async fn read_ahead(&mut self, missing: Vec<Bytes>) -> io::Result<()> {
         if missing.is_empty() {
             return Ok(());
         }

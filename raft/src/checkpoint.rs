@@ -14,8 +14,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use quorate_storage::{EntryId, Log, StateDelete};
 
+use crate::codec::{Get, Put};
 use crate::error::{DecodeError, Error};
-use crate::transport::wire::{Get, Put};
 use crate::types::{LogId, StoredMembers, get_stored_members, put_stored_members};
 
 /// First byte of a checkpoint value; raised when the layout changes.

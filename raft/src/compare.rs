@@ -10,113 +10,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream};
-use parking_lot::Mutex;
-use quorate_storage::{Db, GroupId, Log, StateDelete, StatePut};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::divergence::{Divergence, Hashes, Verdict, judge};
-use crate::error::{DecodeError, Error};
-use crate::membership::{CLOSE_ENTRIES, lag};
-use crate::node::Core;
-use crate::platform::spawn_blocking;
-use crate::promise;
+use crate::codec::{Get, Put};
+use crate::core::Core;
+use crate::divergence::{Divergence, Verdict, judge};
+use crate::error::DecodeError;
+use crate::progress::{CLOSE_ENTRIES, lag};
 use crate::replica::Replica;
+use crate::states::{self, LOOKS};
 use crate::transfer;
 use crate::transport::message::request;
-use crate::transport::wire::{Get, Put};
 
-/// Looks for groups whose time has come, in one interval.
-const LOOKS: u32 = 4;
-/// A quiet group is compared so much less often: its replicas hash their states for it alone.
-const QUIET: u32 = 10;
 /// Groups compared at the same time.
 const AT_ONCE: usize = 8;
 /// Time a member has to answer.
 const ASK: Duration = Duration::from_secs(2);
 /// Most hashes in an answer.
 const HASHES_MAX: u32 = 64;
-/// Key of what a replica was told of its state.
-const TOLD: [u8; 2] = [0x00, b'd'];
-
-/// What a replica knows about the rightness of its state.
-#[derive(Debug, Default)]
-pub(crate) struct States {
-    pub hashes: Mutex<Hashes>,
-    told: Mutex<Option<(Divergence, u64)>>,
-    /// On the leader: all replicas were found to agree up to here.
-    compared: AtomicU64,
-    /// On the leader: when to compare again, and when at the latest also a quiet group.
-    due: Mutex<Option<(Instant, Instant)>>,
-}
-
-impl States {
-    /// What it was told, and of which index.
-    pub fn told(&self) -> Option<(Divergence, u64)> {
-        *self.told.lock()
-    }
-
-    pub fn set(&self, told: Option<(Divergence, u64)>) {
-        *self.told.lock() = told;
-    }
-
-    /// The state is that of a snapshot now: nothing that was said or noted of the one before concerns it.
-    pub fn begin_anew(&self) {
-        self.set(None);
-        *self.hashes.lock() = Hashes::default();
-    }
-
-    /// Whether the group is due, and whether also if it is quiet.
-    fn is_due(&self, group: u64, now: Instant, every: Duration) -> Option<bool> {
-        let mut due = self.due.lock();
-        // Groups begin together; each has its own place in the interval.
-        let place = every.mul_f64((group.wrapping_mul(0x9e37_79b9) % 1024) as f64 / 1024.0);
-        let (soon, quiet) = due.get_or_insert((now + place, now + place));
-        if now < *soon {
-            return None;
-        }
-        *soon = now + every / LOOKS;
-        let also_quiet = now >= *quiet;
-        if also_quiet {
-            *quiet = now + every * QUIET;
-        }
-        Some(also_quiet)
-    }
-}
-
-/// What a replica was told before its process ended. Reads the disk.
-fn told(log: &Log) -> Result<Option<(Divergence, u64)>, quorate_storage::Error> {
-    let Some(value) = log.state_get(&TOLD)? else { return Ok(None) };
-    let mut input = Get::new(value);
-    let read = input.u8().and_then(|code| Ok((Divergence::from_code(code), input.u64()?)));
-    Ok(read.ok().and_then(|(what, index)| Some((what?, index))))
-}
-
-/// [`told`] when the replica is opened. One that was to begin anew loses what it has, but for what it promised.
-pub(crate) async fn resume(
-    db: &Arc<Db>,
-    group: GroupId,
-) -> Result<Option<(Divergence, u64)>, Error> {
-    let log = db.log(group);
-    match spawn_blocking(move || told(&log)).await? {
-        Some((Divergence::Rebuilt, index)) => {
-            tracing::warn!(group = group.0, index, "beginning anew with what the others have");
-            promise::erase(db, group).await?;
-            Ok(None)
-        }
-        told => Ok(told),
-    }
-}
-
-/// Forgets what a replica was told of a state that it has no longer.
-pub(crate) fn forget() -> StateDelete {
-    StateDelete::key(TOLD.to_vec())
-}
 
 /// Compares the groups that this node leads until it stops.
 pub(crate) async fn run(core: Arc<Core>) {
@@ -322,10 +239,7 @@ async fn mark(core: &Arc<Core>, replica: &Arc<Replica>, what: Divergence, index:
     tracing::error!(group, index, ?what, "the state of this replica is not that of the others");
     shared.states.set(Some((what, index)));
     if what != Divergence::NoMajority {
-        let mut value = BytesMut::new();
-        value.u8(what.code());
-        value.u64(index);
-        let put = StatePut { key: TOLD.to_vec(), value: value.freeze() };
+        let put = states::note(what, index);
         // A store that is closed has nobody to serve either.
         drop(shared.log.write_state(vec![put], Vec::new()).await);
     }

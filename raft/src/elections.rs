@@ -23,20 +23,20 @@
 //! lease has not run out. It is an ordinary vote otherwise, so it is safe whatever the views said.
 //! What it may cost is the lease, which is why nothing here reads under a lease.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use openraft::ServerState;
 use openraft::raft::TransferLeaderRequest;
-use parking_lot::Mutex;
 use quorate_storage::GroupId;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::node::Core;
-use crate::replica::{Replica, View};
+use crate::core::Core;
+use crate::replica::Replica;
+use crate::shared::View;
 use crate::transfer::campaign_anew;
 use crate::transport::message::request;
 use crate::types::log_id;
@@ -57,40 +57,6 @@ const OTHERS_TURN: Duration = Duration::from_millis(100);
 const CAMPAIGN: Duration = Duration::from_millis(250);
 /// Campaigns under way at the same time; each is a vote on disk and a round of messages.
 const CAMPAIGNS: usize = 64;
-
-/// What gave rise to suspicion since the driver last looked.
-#[derive(Default)]
-pub(crate) struct Suspects {
-    news: Mutex<News>,
-    wake: Notify,
-}
-
-#[derive(Default)]
-struct News {
-    groups: BTreeSet<GroupId>,
-    lost: BTreeSet<u64>,
-    appeared: BTreeSet<u64>,
-}
-
-impl Suspects {
-    /// A group has no leader, or one that may be history.
-    pub fn add(&self, group: GroupId) {
-        self.news.lock().groups.insert(group);
-        self.wake.notify_one();
-    }
-
-    /// A node died.
-    pub fn lost(&self, node: u64) {
-        self.news.lock().lost.insert(node);
-        self.wake.notify_one();
-    }
-
-    /// A node is there as a new process.
-    pub fn appeared(&self, node: u64) {
-        self.news.lock().appeared.insert(node);
-        self.wake.notify_one();
-    }
-}
 
 /// A suspected group.
 struct Suspicion {
@@ -117,7 +83,7 @@ pub(crate) async fn run(core: Arc<Core>) {
     loop {
         let next = suspected.values().map(|suspicion| suspicion.due).min();
         tokio::select! {
-            () = core.suspects.wake.notified() => {}
+            () = core.suspects.changed() => {}
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
         }
         take_news(&core, &mut suspected);
@@ -132,7 +98,7 @@ pub(crate) async fn run(core: Arc<Core>) {
 
 /// Adds what became suspicious. Goes through all groups only when a node died or came back.
 fn take_news(core: &Core, suspected: &mut HashMap<GroupId, Suspicion>) {
-    let news = std::mem::take(&mut *core.suspects.news.lock());
+    let news = core.suspects.take();
     let now = Instant::now();
     for group in news.groups {
         // A candidate that was just heard of gets its chance first.
@@ -279,7 +245,7 @@ fn decide(me: u64, view: &View, replica: &Replica, views: &BTreeMap<u64, MemberV
     decide_from(
         me,
         view,
-        &replica.shared.preferred,
+        &replica.shared.options.preferred,
         replica.shared.log.state().last.map(log_id),
         views,
     )

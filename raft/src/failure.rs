@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::elections::Suspects;
-use crate::maintenance::DueGroups;
+use crate::due_groups::DueGroups;
+use crate::suspects::Suspects;
 
 /// The verdicts.
 pub(crate) struct Liveness {

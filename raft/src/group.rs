@@ -1,6 +1,10 @@
-//! The handle of a group for those who use it.
+//! The handles of a group for those who use it.
+//!
+//! [`GroupHandle`] is all that needs no machine: membership, leadership, status, barriers, the log. Whoever hosts groups
+//! of several kinds works with it alone. [`Group`] adds the machine, and with it proposals.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,41 +14,113 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use quorate_storage::{GroupId, Log};
 use tokio::sync::watch;
 
+use crate::core::Core;
 use crate::error::{Error, ProposeError};
 use crate::machine::Machine;
 use crate::membership;
-use crate::node::Core;
-use crate::propose::{self, Pending};
+use crate::propose::{self, Pending, Prepared, Reservation};
 use crate::replica::Replica;
 use crate::status::{GroupStatus, Leadership};
 use crate::transfer;
 
-/// A group that is open on this node. Cloning is cheap.
-pub struct Group<M> {
+/// A group that is open on this node, whatever its machine is. Cloning is cheap.
+#[derive(Clone)]
+pub struct GroupHandle {
     core: Arc<Core>,
     replica: Arc<Replica>,
+}
+
+/// A group that is open on this node, and its machine. Cloning is cheap.
+///
+/// It is a [`GroupHandle`] as well.
+pub struct Group<M> {
+    handle: GroupHandle,
     machine: Arc<RwLock<M>>,
 }
 
 impl<M> Clone for Group<M> {
     fn clone(&self) -> Self {
-        Self {
-            core: Arc::clone(&self.core),
-            replica: Arc::clone(&self.replica),
-            machine: Arc::clone(&self.machine),
-        }
+        Self { handle: self.handle.clone(), machine: Arc::clone(&self.machine) }
     }
 }
 
-impl<M> std::fmt::Debug for Group<M> {
+impl<M> Deref for Group<M> {
+    type Target = GroupHandle;
+
+    fn deref(&self) -> &GroupHandle {
+        &self.handle
+    }
+}
+
+impl std::fmt::Debug for GroupHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "group {} on node {}", self.replica.shared.group, self.core.id())
     }
 }
 
+impl<M> std::fmt::Debug for Group<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.handle.fmt(f)
+    }
+}
+
 impl<M: Machine> Group<M> {
-    pub(crate) fn new(core: Arc<Core>, replica: Arc<Replica>, machine: Arc<RwLock<M>>) -> Self {
-        Self { core, replica, machine }
+    pub(crate) fn new(handle: GroupHandle, machine: Arc<RwLock<M>>) -> Self {
+        Self { handle, machine }
+    }
+
+    /// Proposes a payload. Returns once it is enqueued, in the order of the calls; the future it
+    /// returns resolves when the entry is applied on this node. With `term_fence` the payload enters
+    /// the log only if this node leads that term.
+    ///
+    /// Waits for room while too many bytes are under way (two seconds by default), and for the
+    /// majority if the leader has not heard of it for long.
+    ///
+    /// # Errors
+    /// Any [`ProposeError`] means that nothing is in the log.
+    pub async fn propose(
+        &self,
+        payload: Bytes,
+        term_fence: Option<u64>,
+    ) -> Result<Pending<M::Reply>, ProposeError> {
+        propose::propose::<M>(&self.handle.core, &self.handle.replica, payload, term_fence).await
+    }
+
+    /// Takes room for a payload of `bytes` bytes that is to be proposed by [`Group::submit`], by itself or together
+    /// with others. Waits as [`Group::propose`] does.
+    ///
+    /// # Errors
+    /// What would be one of a proposal now.
+    pub async fn reserve(
+        &self,
+        bytes: usize,
+        term_fence: Option<u64>,
+    ) -> Result<Reservation, ProposeError> {
+        propose::reserve(&self.handle.core, &self.handle.replica, bytes, term_fence).await
+    }
+
+    /// [`Group::propose`] of a payload that has its room, which tells the outcome to whom it names. What is proposed is
+    /// taken out of `prepared`; what is still there after an error may be submitted again.
+    ///
+    /// # Errors
+    /// Any [`ProposeError`] means that nothing is in the log.
+    pub async fn submit(
+        &self,
+        prepared: &mut Option<Prepared<M::Reply>>,
+        term_fence: Option<u64>,
+    ) -> Result<(), ProposeError> {
+        propose::submit::<M>(&self.handle.core, &self.handle.replica, prepared, term_fence).await
+    }
+
+    /// The machine. Applying waits while the guard is held: never hold it across an await.
+    pub fn machine(&self) -> RwLockReadGuard<'_, M> {
+        self.machine.read()
+    }
+}
+
+impl GroupHandle {
+    pub(crate) fn new(core: Arc<Core>, replica: Arc<Replica>) -> Self {
+        Self { core, replica }
     }
 
     /// Id of the group.
@@ -67,30 +143,12 @@ impl<M: Machine> Group<M> {
         if self.log().state().last.is_some() || self.replica.shared.promised().is_some() {
             return Ok(());
         }
-        let nodes: std::collections::BTreeMap<u64, ()> =
-            voters.into_iter().map(|id| (id, ())).collect();
+        let nodes: BTreeMap<u64, ()> = voters.into_iter().map(|id| (id, ())).collect();
         match self.replica.raft.initialize(nodes).await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(RaftError::APIError(error)) => Err(Error::Refused(error.to_string())),
             Err(RaftError::Fatal(_)) => Err(Error::Stopped),
         }
-    }
-
-    /// Proposes a payload. Returns once it is enqueued, in the order of the calls; the future it
-    /// returns resolves when the entry is applied on this node. With `term_fence` the payload enters
-    /// the log only if this node leads that term.
-    ///
-    /// Waits for room while too many bytes are under way (two seconds by default), and for the
-    /// majority if the leader has not heard of it for long.
-    ///
-    /// # Errors
-    /// Any [`ProposeError`] means that nothing is in the log.
-    pub async fn propose(
-        &self,
-        payload: Bytes,
-        term_fence: Option<u64>,
-    ) -> Result<Pending<M::Reply>, ProposeError> {
-        propose::propose::<M>(&self.core, &self.replica, payload, term_fence).await
     }
 
     /// Who leads, as this node knows it.
@@ -114,11 +172,6 @@ impl<M: Machine> Group<M> {
     /// Last index applied here; 0 also before the first.
     pub fn applied(&self) -> watch::Receiver<u64> {
         self.replica.shared.applied()
-    }
-
-    /// The machine. Applying waits while the guard is held: never hold it across an await.
-    pub fn machine(&self) -> RwLockReadGuard<'_, M> {
-        self.machine.read()
     }
 
     /// The log of the group on this node.
@@ -157,7 +210,7 @@ impl<M: Machine> Group<M> {
         transfer::transfer(&self.core, &self.replica, to).await
     }
 
-    /// [`Group::transfer_leader`] without asking the target first, for the test that shows what becomes of
+    /// [`GroupHandle::transfer_leader`] without asking the target first, for the test that shows what becomes of
     /// a transfer that fails.
     #[doc(hidden)]
     pub async fn transfer_leader_unasked(&self, to: u64) -> Result<(), Error> {
@@ -177,8 +230,8 @@ impl<M: Machine> Group<M> {
     /// dropping the future is safe.
     ///
     /// A leader that is not in `target` hands over to one that is and returns
-    /// [`Error::NotLeader`]; the call is to be repeated there. The learners of
-    /// [`crate::METADATA_GROUP`] are kept; see [`Group::remove_learner`].
+    /// [`Error::NotLeader`]; the call is to be repeated there. Learners
+    /// of a group that keeps them stay; see [`crate::GroupOptions`].
     ///
     /// # Errors
     /// [`Error::NotLeader`], [`Error::Refused`] for an empty target, [`Error::Timeout`],
@@ -199,7 +252,7 @@ impl<M: Machine> Group<M> {
     /// Removes a replica without a vote. Does nothing if the node is no member.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a voter; otherwise as [`Group::add_learner`].
+    /// [`Error::Refused`] for a voter; otherwise as [`GroupHandle::add_learner`].
     pub async fn remove_learner(&self, id: u64) -> Result<(), Error> {
         membership::remove_learner(&self.replica, id).await
     }

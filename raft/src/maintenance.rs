@@ -1,67 +1,21 @@
 //! Work for groups that has time: snapshots at the retention boundary, checkpoints of quiet groups,
-//! and replication to peers that came back.
-//!
-//! Groups ask by putting their id into a set, so nothing is queued twice, nothing grows beyond the
-//! number of groups, and groups that do nothing cost nothing.
+//! and replication to peers that came back. What is wanted stands in `due_groups.rs`.
 
-mod looks;
-
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use quorate_storage::GroupId;
-use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::node::Core;
-use crate::replica::{Replica, Shared};
+use crate::core::Core;
+use crate::replica::Replica;
+use crate::shared::Shared;
 use crate::transfer;
-
-use looks::Looks;
 
 /// How often to see whether it is time to look at a group.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often to see whether a replica may vote again.
 const VOTERS: Duration = Duration::from_secs(15);
-
-/// Groups that want something.
-#[derive(Default)]
-pub(crate) struct DueGroups {
-    snapshots: Mutex<BTreeSet<GroupId>>,
-    dirty: Mutex<Looks>,
-    connected: Mutex<BTreeSet<u64>>,
-    wake: Notify,
-}
-
-impl DueGroups {
-    /// A checkpoint fell below what the machine needs: make it the snapshot and purge up to it.
-    pub fn snapshot(&self, group: GroupId) {
-        if self.snapshots.lock().insert(group) {
-            self.wake.notify_one();
-        }
-    }
-
-    /// There is a connection to a node again: leaders must not wait for their pauses to pass.
-    pub fn connected(&self, node: u64) {
-        self.connected.lock().insert(node);
-        self.wake.notify_one();
-    }
-
-    /// Entries were applied that no checkpoint covers.
-    pub fn dirty(&self, shared: &Shared) {
-        if !shared.dirty.swap(true, Ordering::Relaxed) {
-            self.look_later(shared.group);
-        }
-    }
-
-    /// The group is to be looked at in a while.
-    pub fn look_later(&self, group: GroupId) {
-        self.dirty.lock().add(group, Instant::now());
-    }
-}
 
 /// Serves the groups' wishes until the node stops.
 pub(crate) async fn run(core: Arc<Core>) {
@@ -70,7 +24,7 @@ pub(crate) async fn run(core: Arc<Core>) {
     promised.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = core.wanted.wake.notified() => {
+            () = core.wanted.woken() => {
                 reconnected(&core).await;
                 snapshots(&core).await;
             }
@@ -82,7 +36,7 @@ pub(crate) async fn run(core: Arc<Core>) {
 }
 
 async fn reconnected(core: &Core) {
-    let nodes = std::mem::take(&mut *core.wanted.connected.lock());
+    let nodes = core.wanted.take_connected();
     if nodes.is_empty() {
         return;
     }
@@ -92,7 +46,7 @@ async fn reconnected(core: &Core) {
 }
 
 async fn snapshots(core: &Core) {
-    let groups = std::mem::take(&mut *core.wanted.snapshots.lock());
+    let groups = core.wanted.take_snapshots();
     for group in groups {
         if let Some(replica) = core.replica(group.0) {
             // A stopping group refuses, and needs no snapshot any more.
@@ -142,7 +96,7 @@ fn give_away(core: &Arc<Core>, replica: &Arc<Replica>) {
 }
 
 async fn checkpoints(core: &Core) {
-    let groups = core.wanted.dirty.lock().take_due(Instant::now());
+    let groups = core.wanted.take_due(Instant::now());
     for group in groups {
         let Some(replica) = core.replica(group.0) else { continue };
         let asked = replica.raft.external_state_machine_request(|machine| {

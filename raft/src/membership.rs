@@ -10,45 +10,22 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::ChangeMembers;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
-use openraft::{ChangeMembers, RaftMetrics};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::METADATA_GROUP;
+use crate::core::Core;
 use crate::error::Error;
-use crate::node::Core;
+use crate::progress::{CLOSE_ENTRIES, LOOK, Metrics, lag, leading, matched, not_leader};
 use crate::replica::Replica;
 use crate::transfer::{heirs, transfer};
-use crate::types::TypeConfig;
 
-/// A replica this many entries behind has caught up: the rest arrives while the change commits.
-pub(crate) const CLOSE_ENTRIES: u64 = 64;
 /// Time for one membership entry to commit.
 const COMMIT: Duration = Duration::from_secs(10);
-/// How often a learner's progress is looked at while nothing changes here.
-pub(crate) const LOOK: Duration = Duration::from_millis(200);
 /// Time new voters may go without receiving anything before the change is left for later. They go on receiving
 /// as learners, so the next attempt finds them further on.
 const STALLED: Duration = Duration::from_secs(10);
-
-pub(crate) type Metrics = RaftMetrics<TypeConfig>;
-
-fn not_leader(replica: &Replica) -> Error {
-    Error::NotLeader { leader: replica.shared.leader() }
-}
-
-pub(crate) fn leading(replica: &Replica) -> Result<Metrics, Error> {
-    if replica.shared.closing() {
-        return Err(Error::Stopped);
-    }
-    let metrics = replica.metrics();
-    if metrics.state == openraft::ServerState::Leader {
-        Ok(metrics)
-    } else {
-        Err(not_leader(replica))
-    }
-}
 
 /// Commits one membership change. The core refuses a second one while the first is under way; that
 /// and a lost race are reported as a timeout, because calling again is the answer to both.
@@ -187,20 +164,9 @@ async fn caught_up(core: &Core, replica: &Replica, nodes: &BTreeSet<u64>) -> Res
     }
 }
 
-pub(crate) fn lag(metrics: &Metrics, id: u64) -> u64 {
-    let last = metrics.last_log_index.unwrap_or(0);
-    matched(metrics, id).map_or(u64::MAX, |matched| last.saturating_sub(matched))
-}
-
-/// The last entry a follower is known to have.
-fn matched(metrics: &Metrics, id: u64) -> Option<u64> {
-    let known = metrics.replication.as_ref().and_then(|all| *all.get(&id)?);
-    known.map(|known| known.index)
-}
-
 /// Removes learners that are not among the voters any more, or never became one.
 async fn drop_others(replica: &Replica, target: &BTreeSet<u64>) -> Result<(), Error> {
-    if replica.shared.group == METADATA_GROUP {
+    if replica.shared.options.keep_learners {
         return Ok(());
     }
     let metrics = leading(replica)?;

@@ -18,10 +18,11 @@ use bytes::{Bytes, BytesMut};
 use quorate_storage::{Db, GroupId, Log};
 use tokio::sync::oneshot;
 
+use crate::codec::{Get, Put};
+use crate::codec::{decode_vote, encode_vote};
 use crate::error::{DecodeError, Error};
 use crate::platform::spawn_blocking;
-use crate::store::{decode_vote, encode_vote, signal};
-use crate::transport::wire::{Get, Put};
+use crate::store::signal;
 use crate::types::{LogId, Vote, log_id};
 
 /// Notes a node keeps, some sixty bytes each.

@@ -3,25 +3,25 @@
 //! What a caller may assume stands in the types: a [`ProposeError`] or [`Outcome::NotInLog`] means
 //! that nothing was written, anything else than [`Outcome::Applied`] that it may have been.
 
-use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::raft::{ClientWriteResponse, ClientWriteResult};
-use openraft::{OptionalSend, ReadPolicy};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::LEASE;
+use crate::core::Core;
 use crate::error::ProposeError;
 use crate::machine::Machine;
-use crate::node::Core;
 use crate::replica::Replica;
-use crate::types::{CommittedLeaderId, Data, TypeConfig};
+use crate::types::{CommittedLeaderId, Data, Responder, TypeConfig};
 
 /// A leader that last heard of a majority longer ago than this asks before it appends: beyond the
 /// lease the core would turn the proposal away.
@@ -56,19 +56,50 @@ pub enum Outcome<R> {
 #[derive(Debug)]
 #[must_use = "the proposal may still fail"]
 pub struct Pending<R> {
-    result: oneshot::Receiver<ClientWriteResult<TypeConfig>>,
-    reply: PhantomData<fn() -> R>,
+    result: oneshot::Receiver<Outcome<R>>,
 }
 
-impl<R: Send + Sync + 'static> Future for Pending<R> {
+impl<R> Future for Pending<R> {
     type Output = Outcome<R>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome<R>> {
-        Poll::Ready(match ready!(Pin::new(&mut self.result).poll(context)) {
-            Ok(Ok(written)) => applied(written),
-            Ok(Err(ClientWriteError::ForwardToLeader(_))) => Outcome::NotInLog,
-            Ok(Err(_)) | Err(_) => Outcome::Indeterminate,
-        })
+        let result = ready!(Pin::new(&mut self.result).poll(context));
+        Poll::Ready(result.unwrap_or(Outcome::Indeterminate))
+    }
+}
+
+/// Room that a proposal's bytes take, in its group and on the node; given back when it is dropped, or with the outcome
+/// of the proposal. Bytes that wait to be proposed hold it as well, so that they count.
+#[derive(Debug)]
+pub struct Reservation([OwnedSemaphorePermit; 2]);
+
+impl Reservation {
+    /// Makes one of two of the same group.
+    pub fn merge(&mut self, other: Self) {
+        for (mine, other) in self.0.iter_mut().zip(other.0) {
+            mine.merge(other);
+        }
+    }
+}
+
+/// A payload whose room is reserved.
+pub struct Prepared<R> {
+    /// What is proposed.
+    pub payload: Bytes,
+    /// Its room.
+    pub room: Reservation,
+    /// Asked when nothing else is in the way any more: whether it is still to be proposed.
+    pub wanted: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Told the outcome, on a task of the group: it must not block. Dropped without being called where the outcome is
+    /// not known, as when the group is closed.
+    pub done: Box<dyn FnOnce(Outcome<R>) + Send>,
+}
+
+fn outcome_of<R: Send + Sync + 'static>(result: ClientWriteResult<TypeConfig>) -> Outcome<R> {
+    match result {
+        Ok(written) => applied(written),
+        Err(ClientWriteError::ForwardToLeader(_)) => Outcome::NotInLog,
+        Err(_) => Outcome::Indeterminate,
     }
 }
 
@@ -82,21 +113,6 @@ fn applied<R: Send + Sync + 'static>(written: ClientWriteResponse<TypeConfig>) -
     }
 }
 
-/// Takes the outcome of a proposal, and gives back the room it took in any case.
-pub(crate) struct Responder<T> {
-    result: oneshot::Sender<T>,
-    _room: Option<[OwnedSemaphorePermit; 2]>,
-}
-
-impl<T: OptionalSend + 'static> openraft::raft::responder::Responder<TypeConfig, T>
-    for Responder<T>
-{
-    fn on_complete(self, result: T) {
-        // Nobody waits any more: the proposer gave up.
-        drop(self.result.send(result));
-    }
-}
-
 /// Proposes a payload; see [`crate::Group::propose`].
 pub(crate) async fn propose<M: Machine>(
     core: &Core,
@@ -104,47 +120,100 @@ pub(crate) async fn propose<M: Machine>(
     payload: Bytes,
     term_fence: Option<u64>,
 ) -> Result<Pending<M::Reply>, ProposeError> {
-    let shared = &replica.shared;
-    let limits = &core.config.limits;
-    let deadline = Instant::now() + limits.propose_wait;
-    let order = timeout_at(deadline, shared.order.lock()).await;
+    // Before the turn is taken: what waits for room in a turn would keep out of the log what gives room back.
+    let room = reserve(core, replica, payload.len(), term_fence).await?;
+    let (result, pending) = oneshot::channel();
+    // Nobody waits any more when it cannot be sent: the proposer gave up.
+    let done = Box::new(move |outcome| drop(result.send(outcome)));
+    let wanted = Box::new(|| true);
+    let mut prepared = Some(Prepared { payload, room, wanted, done });
+    submit::<M>(core, replica, &mut prepared, term_fence).await?;
+    Ok(Pending { result: pending })
+}
+
+/// Takes room for a payload; see [`crate::Group::reserve`].
+pub(crate) async fn reserve(
+    core: &Core,
+    replica: &Replica,
+    bytes: usize,
+    term_fence: Option<u64>,
+) -> Result<Reservation, ProposeError> {
+    let deadline = Instant::now() + core.config.limits.propose_wait;
+    check(core, replica, term_fence)?;
+    room(core, replica, bytes, deadline).await
+}
+
+/// Proposes what has its room; see [`crate::Group::submit`].
+pub(crate) async fn submit<M: Machine>(
+    core: &Core,
+    replica: &Replica,
+    prepared: &mut Option<Prepared<M::Reply>>,
+    term_fence: Option<u64>,
+) -> Result<(), ProposeError> {
+    let deadline = Instant::now() + core.config.limits.propose_wait;
+    let order = timeout_at(deadline, replica.shared.order.lock()).await;
     let _order = order.map_err(|_| ProposeError::Busy)?;
-    check_leader(replica, term_fence)?;
-    // Peers whose disks hang may still acknowledge; where all hang there is nobody else to ask.
-    if !shared.is_quorum(|id| core.alive(id) || core.condition_of(id).stalled) {
-        return Err(ProposeError::Busy);
-    }
+    check(core, replica, term_fence)?;
     timeout_at(deadline, core.db.admit()).await.map_err(|_| ProposeError::Busy)?;
-    let bytes = payload.len() + ENTRY_BYTES;
-    if bytes > limits.frame_bytes / 2 {
-        tracing::debug!(group = shared.group.0, bytes, "proposal can never be replicated");
-        return Err(ProposeError::Busy);
-    }
-    let room = async {
-        let group = take(&shared.room, bytes, limits.group_inflight_bytes).await?;
-        Some([group, take(&core.room, bytes, limits.node_inflight_bytes).await?])
-    };
-    let room = timeout_at(deadline, room).await.map_err(|_| ProposeError::Busy)?;
-    let room = room.ok_or(ProposeError::Closed)?;
     wake(replica).await?;
     check_leader(replica, term_fence)?;
-    let (result, pending) = oneshot::channel();
-    let mut write =
-        replica.raft.write(Data(payload)).responder(Responder { result, _room: Some(room) });
+    if prepared.as_ref().is_some_and(|prepared| !(prepared.wanted)()) {
+        return Err(ProposeError::NotLeader { leader: replica.shared.leader() });
+    }
+    let Some(Prepared { payload, room, done, .. }) = prepared.take() else { return Ok(()) };
+    let done = Box::new(move |result| done(outcome_of(result)));
+    send(replica, payload, term_fence, Responder::new(done, room.0)).await
+}
+
+async fn send(
+    replica: &Replica,
+    payload: Bytes,
+    term_fence: Option<u64>,
+    responder: Responder<ClientWriteResult<TypeConfig>>,
+) -> Result<(), ProposeError> {
+    let mut write = replica.raft.write(Data(payload)).responder(responder);
     if let Some(term) = term_fence {
         write = write.with_leader(CommittedLeaderId::new(term));
     }
-    write.await.map_err(|_| ProposeError::Closed)?;
-    Ok(Pending { result: pending, reply: PhantomData })
+    write.await.map_err(|_| ProposeError::Closed)
 }
 
-async fn take(
-    room: &std::sync::Arc<Semaphore>,
+/// Refuses what could not be committed now.
+fn check(core: &Core, replica: &Replica, term_fence: Option<u64>) -> Result<(), ProposeError> {
+    check_leader(replica, term_fence)?;
+    // Peers whose disks hang may still acknowledge; where all hang there is nobody else to ask.
+    if replica.shared.is_quorum(|id| core.alive(id) || core.condition_of(id).stalled) {
+        Ok(())
+    } else {
+        Err(ProposeError::Busy)
+    }
+}
+
+/// Takes room for a payload of `bytes` bytes in the group and on the node.
+async fn room(
+    core: &Core,
+    replica: &Replica,
     bytes: usize,
-    all: usize,
-) -> Option<OwnedSemaphorePermit> {
+    deadline: Instant,
+) -> Result<Reservation, ProposeError> {
+    let limits = &core.config.limits;
+    let bytes = bytes + ENTRY_BYTES;
+    if bytes > limits.frame_bytes / 2 {
+        tracing::debug!(group = replica.shared.group.0, bytes, "proposal can never be replicated");
+        return Err(ProposeError::Busy);
+    }
+    let room = async {
+        let group = take(&replica.shared.room, bytes, limits.group_inflight_bytes).await?;
+        let node = take(&core.room, bytes, limits.node_inflight_bytes).await?;
+        Some(Reservation([group, node]))
+    };
+    let room = timeout_at(deadline, room).await.map_err(|_| ProposeError::Busy)?;
+    room.ok_or(ProposeError::Closed)
+}
+
+async fn take(room: &Arc<Semaphore>, bytes: usize, all: usize) -> Option<OwnedSemaphorePermit> {
     let bytes = u32::try_from(bytes.min(all)).unwrap_or(u32::MAX);
-    std::sync::Arc::clone(room).acquire_many_owned(bytes).await.ok()
+    Arc::clone(room).acquire_many_owned(bytes).await.ok()
 }
 
 fn check_leader(replica: &Replica, term_fence: Option<u64>) -> Result<(), ProposeError> {
@@ -152,6 +221,9 @@ fn check_leader(replica: &Replica, term_fence: Option<u64>) -> Result<(), Propos
         return Err(ProposeError::Closed);
     }
     let (state, vote) = replica.shared.role();
+    if state == openraft::ServerState::Shutdown {
+        return Err(ProposeError::Closed);
+    }
     // The answers of a state that nobody else has would be wrong.
     let right = replica.shared.states.told().is_none();
     let leads = state == openraft::ServerState::Leader && right && !replica.shared.is_aside();

@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::codec::{Get, Put};
 use crate::error::DecodeError;
 use crate::frozen::{Frozen, Page};
-use crate::transport::wire::{Get, Put};
 
 /// A snapshot, as the consensus core hands it from part to part.
 #[derive(Debug)]

@@ -11,7 +11,6 @@ use std::ops::{Bound, RangeBounds, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use futures::{Stream, stream};
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
@@ -20,10 +19,10 @@ use quorate_storage::{EntryId, Log, mutant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::sleep;
 
+use crate::codec::{decode_vote, encode_vote};
 use crate::error::{DecodeError, is_corrupt, storage_failed};
 use crate::platform::spawn_blocking;
 use crate::transport::credits::{self, Reads, StreamRoom};
-use crate::transport::wire::{Get, Put};
 use crate::types::{Entry, LogId, TypeConfig, Vote, entry_id, from_stored, log_id, to_stored};
 
 /// Bytes read from the log at a time when entries are applied or scanned.
@@ -318,19 +317,6 @@ fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
         Bound::Unbounded => u64::MAX,
     };
     (from, to)
-}
-
-pub(crate) fn encode_vote(vote: &Vote) -> Bytes {
-    let mut out = BytesMut::with_capacity(17);
-    out.vote(vote);
-    out.freeze()
-}
-
-pub(crate) fn decode_vote(bytes: Bytes) -> Result<Vote, DecodeError> {
-    let mut input = Get::new(bytes);
-    let vote = input.vote()?;
-    input.end()?;
-    Ok(vote)
 }
 
 /// Tells a waiter that its write is durable, unless it stopped waiting.

@@ -12,9 +12,9 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::{TransferLeaderRequest, VoteRequest};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::core::Core;
 use crate::error::Error;
-use crate::membership::{CLOSE_ENTRIES, LOOK, lag, leading};
-use crate::node::Core;
+use crate::progress::{CLOSE_ENTRIES, LOOK, lag, leading};
 use crate::replica::Replica;
 use crate::transport::message::request;
 use crate::types::{Vote, log_id};
@@ -34,7 +34,7 @@ const ATTEMPTS: usize = 2;
 pub(crate) fn heirs(core: &Core, replica: &Replica, wanted: impl Fn(u64) -> bool) -> Vec<u64> {
     let metrics = replica.metrics();
     let place = |id: u64| {
-        let preferred = &replica.shared.preferred;
+        let preferred = &replica.shared.options.preferred;
         preferred.iter().position(|other| *other == id).unwrap_or(preferred.len())
     };
     let mut heirs: Vec<u64> = metrics

@@ -5,10 +5,9 @@
 //! others: appends are limited by credits in bytes before they are read, everything else by
 //! counts, and the receiving side never waits for a group before it reads the next frame.
 //!
-//! Reading order: `frame` (bytes on the socket), `wire` (values in a frame), `message` (what can be
-//! said), `hello` (who may speak), `link` (a connection as its dialler uses it), `peer` (dialling
-//! and the failure detector), `credits`, `append`, `heartbeat`, `network` (what the consensus core sees), and
-//! `server`, `serve_append`, `serve_request`, `receive` (the other side).
+//! Here is the side that dials: `frame` (bytes on the socket), `message` (what can be said), `hello` (who may speak),
+//! `link` (a connection as its dialler uses it), `peer` and `peers` (dialling and the failure detector), `credits`,
+//! `append`, `heartbeat`, and `network` (what the consensus core sees). The other side is `server.rs`.
 
 pub(crate) mod append;
 pub(crate) mod credits;
@@ -19,13 +18,7 @@ pub(crate) mod link;
 pub(crate) mod message;
 pub(crate) mod network;
 pub(crate) mod peer;
-mod places;
-pub(crate) mod receive;
-pub(crate) mod serve_append;
-pub(crate) mod serve_request;
-pub(crate) mod server;
-pub(crate) mod staging;
-pub(crate) mod wire;
+pub(crate) mod peers;
 
 #[cfg(test)]
 #[cfg(not(feature = "simulation"))]

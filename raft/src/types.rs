@@ -1,31 +1,26 @@
 //! The types the consensus core is instantiated with, and their byte form.
 //!
 //! A payload is a reference-counted `Bytes`, moved from the proposer into the log and shared from
-//! there, never copied. The leader id is the plain Raft one (one leader per term), because terms
-//! become Kafka leader epochs and two leaders of one epoch would be indistinguishable.
+//! there, never copied.
 
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
-use openraft::vote::leader_id_std;
 use openraft::{EntryPayload, Membership, OptionalSend, RaftTypeConfig, StoredMembership};
-use quorate_storage::{EntryId, EntryKind};
+use quorate_storage::EntryKind;
+use tokio::sync::OwnedSemaphorePermit;
 
+use crate::codec::{Get, Put};
 use crate::error::DecodeError;
-use crate::propose::Responder;
+pub(crate) use crate::ids::{CommittedLeaderId, LeaderId, LogId, Vote, entry_id, log_id};
 use crate::runtime::Runtime;
-use crate::transport::wire::{Get, Put};
 
 /// Type parameters of the consensus core.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TypeConfig;
 
-pub(crate) type LeaderId = leader_id_std::LeaderId<u64, u64>;
-pub(crate) type CommittedLeaderId = leader_id_std::CommittedLeaderId<u64>;
-pub(crate) type LogId = openraft::LogId<CommittedLeaderId>;
-pub(crate) type Vote = openraft::Vote<LeaderId>;
 pub(crate) type Members = Membership<u64, ()>;
 pub(crate) type StoredMembers = StoredMembership<CommittedLeaderId, u64, ()>;
 pub(crate) type Entry = openraft::Entry<CommittedLeaderId, EntryPayload<Data, u64, ()>>;
@@ -34,7 +29,6 @@ pub(crate) type Snapshot =
     openraft::Snapshot<CommittedLeaderId, u64, (), crate::snapshot::SnapshotData>;
 pub(crate) type AppendRequest = openraft::raft::AppendEntriesRequest<TypeConfig>;
 pub(crate) type AppendResult = openraft::raft::StreamAppendResult<TypeConfig>;
-pub(crate) type Raft = openraft::Raft<TypeConfig, crate::apply::StateMachine>;
 
 impl RaftTypeConfig for TypeConfig {
     type D = Data;
@@ -84,12 +78,24 @@ impl fmt::Debug for Reply {
     }
 }
 
-pub(crate) fn log_id(id: EntryId) -> LogId {
-    LogId::new(CommittedLeaderId::new(id.term), id.index)
+/// Takes the outcome of a proposal, and gives back the room it took in any case.
+pub(crate) struct Responder<T> {
+    done: Box<dyn FnOnce(T) + Send>,
+    _room: [OwnedSemaphorePermit; 2],
 }
 
-pub(crate) fn entry_id(id: &LogId) -> EntryId {
-    EntryId { term: id.leader_id.term, index: id.index }
+impl<T> Responder<T> {
+    pub fn new(done: Box<dyn FnOnce(T) + Send>, room: [OwnedSemaphorePermit; 2]) -> Self {
+        Self { done, _room: room }
+    }
+}
+
+impl<T: OptionalSend + 'static> openraft::raft::responder::Responder<TypeConfig, T>
+    for Responder<T>
+{
+    fn on_complete(self, result: T) {
+        (self.done)(result);
+    }
 }
 
 /// An entry of the core as the log stores it.

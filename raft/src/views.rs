@@ -8,9 +8,9 @@
 use bytes::{Bytes, BytesMut};
 use openraft::ServerState;
 
+use crate::codec::{Get, Put};
+use crate::core::Core;
 use crate::error::DecodeError;
-use crate::node::Core;
-use crate::transport::wire::{Get, Put};
 use crate::types::{LogId, Vote, log_id};
 
 /// Groups in one request.

@@ -1,5 +1,8 @@
 //! Writing records: how long each takes at a steady rate, or how many fit into a second.
 
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -38,6 +41,13 @@ pub(crate) struct ProduceOptions {
     batch_bytes: usize,
     #[arg(long, short, default_value_t = 1)]
     partitions: u32,
+    /// Without --rate: producers with a connection each, which write to all partitions in turn. Left out: one, which
+    /// writes to all partitions at the same time.
+    #[arg(long)]
+    producers: Option<u32>,
+    /// Batches that a producer has on their way to one partition, at most 5; in all with --producers.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=5))]
+    in_flight: u8,
     /// How long to measure, after two seconds to warm up.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
@@ -75,8 +85,12 @@ pub(super) async fn run(options: ProduceOptions) -> Result<(), Failure> {
             "more than {SAMPLES_MAX} samples; ask for fewer seconds"
         )));
     }
-    if options.partitions == 0 || options.seconds == 0 || options.rate == Some(0) {
-        return Err(Failure::usage("partitions, seconds and rate are at least 1"));
+    let counts = [Some(options.partitions), options.rate, options.producers];
+    if options.seconds == 0 || counts.contains(&Some(0)) {
+        return Err(Failure::usage("partitions, producers, seconds and rate are at least 1"));
+    }
+    if options.rate.is_some() && options.producers.is_some() {
+        return Err(Failure::usage("--rate is the rate of one producer; leave out --producers"));
     }
     let batch = batch_bytes_max(options.records_per_batch(), options.record_bytes);
     let configs = json!({ "max.message.bytes": batch.max(MESSAGE_BYTES_DEFAULT).to_string() });
@@ -108,11 +122,9 @@ async fn latencies(
     report: &mut Report,
 ) -> Result<(), Failure> {
     report.condition("records per second", rate);
-    let producer = Producer::new(
-        client.clone(),
-        ProducerConfig { queued: 1_024, ..ProducerConfig::default() },
-    )
-    .await?;
+    let producer =
+        Producer::new(client.clone(), ProducerConfig { queued: 1_024, ..config_of(options) })
+            .await?;
     let value = incompressible(options.record_bytes);
     let begin = Instant::now();
     let measured_from = begin + WARM_UP;
@@ -168,7 +180,11 @@ async fn collect_latencies(
     Ok(samples)
 }
 
-/// One task per partition keeps its producer's window full.
+fn config_of(options: &ProduceOptions) -> ProducerConfig {
+    ProducerConfig { in_flight: options.in_flight.into(), ..ProducerConfig::default() }
+}
+
+/// One task per partition, or per producer, keeps the window full.
 async fn throughput(
     options: &ProduceOptions,
     client: &Client,
@@ -177,27 +193,29 @@ async fn throughput(
 ) -> Result<(), Failure> {
     let records = options.records_per_batch();
     report.condition("record bytes per batch", records * options.record_bytes);
-    report.condition("batches in flight per partition", ProducerConfig::default().in_flight);
-    // Batches of exactly this size: nothing is joined.
-    let config = ProducerConfig {
-        queued: 5,
-        batch_bytes: 0,
-        codec: Codec::None,
-        ..ProducerConfig::default()
-    };
-    let producer = std::sync::Arc::new(Producer::new(client.clone(), config).await?);
+    let shared = options.producers.is_none();
+    report.condition("producers", options.producers.unwrap_or(1));
+    let each = if shared { "batches in flight per partition" } else { "... batches in flight" };
+    report.condition(each, options.in_flight);
+    let producers = producers(options, client, topic).await?;
     let measured_from = Instant::now() + WARM_UP;
     let end = measured_from + Duration::from_secs(options.seconds);
     let value = incompressible(options.record_bytes);
     let mut workers = tokio::task::JoinSet::new();
-    for partition in 0..options.partitions {
-        let (producer, topic, value) =
-            (std::sync::Arc::clone(&producer), topic.to_owned(), value.clone());
-        let partition = i32::try_from(partition).unwrap_or(0);
-        workers.spawn(async move {
-            let batch = vec![value; records];
-            fill(&producer, &topic, partition, &batch, measured_from, end).await
-        });
+    // What is queued behind what is on its way, so that a partition never waits for this side.
+    let window = if shared { 10 } else { options.in_flight.into() };
+    for worker in 0..options.producers.unwrap_or(options.partitions) {
+        let producer = Arc::clone(&producers[if shared { 0 } else { worker as usize }]);
+        let first = i32::try_from(worker % options.partitions).unwrap_or(0);
+        let all = i32::try_from(options.partitions).unwrap_or(i32::MAX);
+        let target = Target {
+            topic: topic.to_owned(),
+            partitions: if shared { first..first + 1 } else { 0..all },
+            first,
+            window,
+        };
+        let batch = vec![value.clone(); records];
+        workers.spawn(async move { fill(&producer, target, &batch, measured_from, end).await });
     }
     let mut batches = 0_u64;
     let mut samples = Samples::default();
@@ -225,22 +243,54 @@ async fn throughput(
     Ok(())
 }
 
+/// Returns the producers, each but the first with a client of its own.
+async fn producers(
+    options: &ProduceOptions,
+    client: &Client,
+    topic: &str,
+) -> Result<Vec<Arc<Producer>>, Failure> {
+    // Batches of exactly this size: nothing is joined.
+    let config =
+        ProducerConfig { queued: 5, batch_bytes: 0, codec: Codec::None, ..config_of(options) };
+    let mut producers = vec![Arc::new(Producer::new(client.clone(), config.clone()).await?)];
+    for _ in 1..options.producers.unwrap_or(1) {
+        let client = Client::new(ClientConfig::new(options.common.kafka.server.clone()));
+        client.refresh_patiently(topic, false).await?;
+        producers.push(Arc::new(Producer::new(client, config.clone()).await?));
+    }
+    Ok(producers)
+}
+
+/// Where a worker writes.
+struct Target {
+    topic: String,
+    /// One after the other.
+    partitions: Range<i32>,
+    first: i32,
+    /// Batches given and not stored.
+    window: usize,
+}
+
 /// Returns how long each batch took that was stored while it was measured.
 async fn fill(
     producer: &Producer,
-    topic: &str,
-    partition: i32,
+    target: Target,
     batch: &[Bytes],
     measured_from: Instant,
     end: Instant,
 ) -> Result<Vec<Duration>, ClientError> {
     let mut took = Vec::new();
-    let mut window = std::collections::VecDeque::new();
+    let mut window = VecDeque::new();
+    let mut partition = target.first;
     loop {
         let now = Instant::now();
-        if now < end && window.len() < 10 {
+        if now < end && window.len() < target.window {
             let records = batch.iter().map(record).collect();
-            window.push_back((now, producer.send(topic, partition, records).await?));
+            window.push_back((now, producer.send(&target.topic, partition, records).await?));
+            partition += 1;
+            if partition == target.partitions.end {
+                partition = target.partitions.start;
+            }
             continue;
         }
         let Some((given, pending)) = window.pop_front() else { return Ok(took) };

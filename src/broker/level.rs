@@ -1,19 +1,22 @@
 //! The feature level of a data directory: whether this release may open it, and what it is written at.
 //!
 //! A level that was finalized holds for what is on disk as well: whoever does not support it must not read it. The
-//! directory therefore notes the level as soon as the image shows it, and before anything else is read at a start the
-//! note is compared. A directory that has not noted it yet has it in its metadata log, which says the same a little
-//! later.
+//! directory therefore notes the level as soon as the image shows it, in a file beside the database, and at a start the
+//! note is compared before the database is opened. A directory that has not noted it yet has it in its logs and
+//! checkpoints, which say the same a little later.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use quorate_storage::Db;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::StartError;
 use crate::context::identity;
 use crate::metadata::{AdminError, Levels, Metadata};
 
-/// Refuses a directory or an image that is of a level which this release does not support.
+/// Refuses a directory of a level which this release does not support.
 pub(super) fn check(level: u16) -> Result<(), StartError> {
     let levels = Levels::supported();
     if level == 0 || levels.contains(level) {
@@ -23,21 +26,28 @@ pub(super) fn check(level: u16) -> Result<(), StartError> {
     }
 }
 
-/// Notes every level that is finalized, until dropped. A disk that does not take the note ends the broker elsewhere.
-pub(super) async fn note(db: Arc<Db>, metadata: Arc<Metadata>) {
+/// Between two attempts to note a level.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Notes every level that is finalized, until dropped.
+pub(super) async fn note(data_dir: PathBuf, metadata: Arc<Metadata>) {
     let mut images = metadata.watch();
+    let mut noted = identity::level(&data_dir).unwrap_or(0);
     loop {
         let level = images.borrow_and_update().level;
-        let noted = identity::level(&db).unwrap_or(0);
         if level > noted {
-            match identity::save_level(&db, level).await {
-                Ok(()) => {
-                    tracing::info!(level, "the data directory is written at this feature level")
+            let dir = data_dir.clone();
+            match spawn_blocking(move || identity::save_level(&dir, level)).await {
+                Ok(Ok(())) => {
+                    noted = level;
+                    tracing::info!(level, "the data directory is written at this feature level");
                 }
+                Ok(Err(error)) => tracing::warn!(level, %error, "the feature level is not noted"),
                 Err(error) => tracing::warn!(level, %error, "the feature level is not noted"),
             }
         }
-        if images.changed().await.is_err() {
+        let patience = if level > noted { AGAIN } else { Duration::MAX };
+        if let Ok(Err(_)) = timeout(patience, images.changed()).await {
             return;
         }
     }

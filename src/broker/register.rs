@@ -66,6 +66,8 @@ impl Registration {
         self.make_known().await?;
         loop {
             sleep(REMEMBERED).await;
+            // An attempt of this directory's last process may have arrived late and set what was true of that.
+            self.is_known().await?;
             if self.controller.node().turned_away() {
                 self.find_peers(&mut refusing).await?;
             }
@@ -85,19 +87,25 @@ impl Registration {
 
     /// Returns when the image shows this broker as it is.
     async fn make_known(&self) -> Result<(), StartError> {
-        let wanted = self.spec();
-        loop {
-            let image = self.controller.metadata().image();
-            if image.brokers.get(&self.identity.node_id).is_some_and(|it| is_as(it, &wanted)) {
-                return Ok(());
-            }
-            match self.register(&wanted, image.cluster_id == 0).await {
-                Err(error) if is_final(&error) => return Err(StartError::Refused(error)),
-                Err(error) => tracing::debug!(%error, "not registered yet"),
-                Ok(()) => {}
-            }
+        while !self.is_known().await? {
             sleep(PAUSE).await;
         }
+        Ok(())
+    }
+
+    /// Returns whether the image shows this broker as it is; if not, asks once that it does.
+    async fn is_known(&self) -> Result<bool, StartError> {
+        let wanted = self.spec();
+        let image = self.controller.metadata().image();
+        if image.brokers.get(&self.identity.node_id).is_some_and(|it| is_as(it, &wanted)) {
+            return Ok(true);
+        }
+        match self.register(&wanted, image.cluster_id == 0).await {
+            Err(error) if is_final(&error) => return Err(StartError::Refused(error)),
+            Err(error) => tracing::debug!(%error, "not registered yet"),
+            Ok(()) => {}
+        }
+        Ok(false)
     }
 
     async fn register(&self, wanted: &BrokerSpec, unformed: bool) -> Result<(), AdminError> {

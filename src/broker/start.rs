@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::descriptors::{Descriptors, TooFewDescriptors};
+use super::group_levels::GroupLevels;
 use super::register::Registration;
 use super::sockets::{Addresses, Sockets};
 use super::{Broker, join, level, space};
@@ -18,11 +19,13 @@ use crate::config::Config;
 use crate::context::identity::{self, IdentityError};
 use crate::context::{Context, Identity, Readiness};
 use crate::controller::{
-    BrokerClock, Calls, Clocks, Controller, FencedStatus, Gossip, GroupLevels, Members, Peer,
+    BrokerClock, Calls, Clocks, Controller, FencedStatus, Gossip, InternalGroups, Members, Peer,
     Progress, Reassignments, Rebalance, Reconciler, follow_peers,
 };
-use crate::metadata::{AdminError, EXIT_REFUSED, METADATA_GROUP, Metadata, MetadataMachine};
-use crate::partition::{Clock, Partitions, RetentionPace, run_retention};
+use crate::metadata::{AdminError, EXIT_REFUSED, Image, METADATA_GROUP, Metadata};
+use crate::partition::{Partitions, RetentionPace};
+use crate::replica::{AnyKind, OpenError, Replicas};
+use crate::wall_clock::Clock;
 use crate::{http, kafka};
 
 /// The part of the data directory that holds the database.
@@ -59,6 +62,8 @@ pub enum StartError {
     #[error(transparent)]
     Raft(#[from] quorate_raft::Error),
     #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
     /// Every part of the broker holds on to the metadata group, so it is not opened again beneath them.
     #[error("the broker has to be started again: the metadata group failed here, {0}")]
@@ -85,35 +90,44 @@ impl Broker {
     ///
     /// Returns when its interfaces are bound and it takes part in elections; it lets Kafka clients in by itself
     /// once its image is current, which takes a majority of the metadata voters.
-    pub async fn start(mut config: Config) -> Result<Self, StartError> {
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, Vec::new()).await
+    }
+
+    /// [`Broker::start`] with more kinds of groups than this release has.
+    pub(super) async fn start_with(
+        mut config: Config,
+        mut kinds: Vec<Arc<dyn AnyKind>>,
+    ) -> Result<Self, StartError> {
         let descriptors = Descriptors::claim(&mut config)?;
         let config = Arc::new(config);
         let sockets = Sockets::bind(&config).await?;
+        level::check(identity::level(&config.broker.data_dir)?)?;
         let (db, layout) = open_db(&config, &descriptors).await?;
-        level::check(identity::level(&db)?)?;
         let (identity, peers) = identify(&db, &config, &sockets.addresses).await?;
         let node = start_node(&config, &sockets, identity, &db, &layout, &descriptors).await?;
         for peer in peers.iter().filter(|peer| peer.id != identity.node_id) {
             node.set_peer(peer.id, &peer.address, peer.directory_id);
         }
-        let group = node.open(METADATA_GROUP, MetadataMachine::default(), Vec::new()).await?;
-        let image = group.machine().image();
-        level::check(image.level)?;
-        let metadata = Metadata::new(image.as_ref().clone());
-        metadata.leaders().watch_local(METADATA_GROUP, group.leadership());
+        let metadata = Metadata::new(Image::default());
         let clock = BrokerClock::new();
-        let partitions = Partitions::new(Arc::clone(&node), Arc::clone(&clock) as Clock);
+        let interval = Duration::from_millis(config.topics.retention_check_ms);
+        let partitions = Partitions::new(Arc::clone(&clock) as Clock, RetentionPace { interval });
+        kinds.extend([Arc::clone(&metadata) as _, Arc::clone(&partitions) as Arc<dyn AnyKind>]);
+        let replicas = Replicas::new(Arc::clone(&node), kinds);
+        let group = replicas.open(&metadata, METADATA_GROUP, Vec::new(), ()).await?;
+        level::check(metadata.image().level)?;
         let controller = Controller::new(
             Arc::clone(&node),
-            group.clone(),
+            group,
             Arc::clone(&metadata),
-            Arc::clone(&partitions),
+            Arc::clone(&replicas),
             config.topics.clone(),
             clock,
         );
         node.serve_calls(Calls::new(Arc::clone(&controller), rand::random()));
         if identity.forms_cluster {
-            group.initialize([identity.node_id].into()).await?;
+            replicas.bootstrap(METADATA_GROUP, &[identity.node_id]).await?;
         }
         let progress = Arc::new(Progress::default());
         let readiness = Readiness::new(Arc::clone(&progress));
@@ -148,17 +162,23 @@ fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
     drivers.spawn(follow_peers(Arc::clone(&node), Arc::clone(&metadata)));
     let fenced_status = FencedStatus::new(Arc::clone(&node));
     drivers.spawn(Arc::clone(&fenced_status).run(metadata.watch()));
-    drivers.spawn(level::note(Arc::clone(&context.db), Arc::clone(&metadata)));
+    drivers.spawn(level::note(config.broker.data_dir.clone(), Arc::clone(&metadata)));
     drivers.spawn(Gossip { node, metadata, fenced_status }.run());
     drivers.spawn(Reassignments::new(Arc::clone(&controller)).run());
-    drivers.spawn(GroupLevels { controller: Arc::clone(&controller) }.run());
+    drivers.spawn(
+        GroupLevels {
+            metadata: Arc::clone(&context.metadata),
+            partitions: Arc::clone(&context.partitions),
+        }
+        .run(),
+    );
     drivers.spawn(Rebalance { controller: Arc::clone(&controller) }.run());
+    drivers.spawn(InternalGroups { controller: Arc::clone(&controller) }.run());
     let clock = Arc::clone(controller.clock());
     drivers.spawn(Clocks { controller: Arc::clone(&controller), clock }.run());
     let fence_after = Duration::from_millis(config.raft.fence_after_ms);
     drivers.spawn(Members { controller: Arc::clone(&controller), fence_after }.run());
-    let pace = RetentionPace { interval: Duration::from_millis(config.topics.retention_check_ms) };
-    drivers.spawn(run_retention(Arc::clone(&context.partitions), pace));
+    drivers.spawn(Arc::clone(controller.replicas()).run_beside());
 
     let mut graceful = JoinSet::new();
     let reconciler = Reconciler::new(controller, &context.db, Arc::clone(&progress));

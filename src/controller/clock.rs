@@ -18,8 +18,8 @@ use quorate_storage::mutant;
 use tokio::time::{Instant, sleep};
 
 use super::Controller;
-use crate::partition::WallClock;
 use crate::telemetry::metrics;
+use crate::wall_clock::WallClock;
 pub use judge::Judgement;
 use judge::{Judge, OFF_MAX_MS, Observation};
 

@@ -13,27 +13,35 @@
 //!
 //! The anticipated image belongs to one term: a leader is ready when it has applied all that was proposed before its
 //! term, and from then on only its own decisions reach the log. It is thrown away with the term, and whenever a
-//! proposal came to anything else than what was anticipated.
+//! proposal came to anything else than what was anticipated. A feature level is not anticipated: what follows waits
+//! until it is applied, because a command of the new level must not stand in a log that never got to it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_raft::{Outcome, Pending, ProposeError};
+use quorate_raft::{Leadership, Outcome, Pending};
 use quorate_storage::mutant;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use super::Controller;
 use super::forward::{BYTES_MAX, Verdict, too_large};
-use crate::metadata::{Applied, Command, Done, MetadataMachine, Request, decide, encode};
+use crate::metadata::{
+    AdminError, Applied, Command, Done, Levels, MetadataMachine, Request, decide, encode,
+};
 
 /// How long the defect `metadata-before-commit` waits for the commit that it should wait for.
 const IMPATIENCE: Duration = Duration::from_millis(50);
 
 /// What this broker anticipates while it leads the metadata group.
 #[derive(Debug, Default)]
-pub(super) struct Decider(Mutex<Anticipation>);
+pub(super) struct Decider {
+    anticipation: Mutex<Anticipation>,
+    /// The anticipations up to this number came to nothing.
+    void: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct Anticipation {
@@ -42,6 +50,12 @@ struct Anticipation {
     term: u64,
     /// Which anticipation of this process it is, so that it is thrown away for its own failures alone.
     number: u64,
+}
+
+/// The right to decide next, and what that is decided on.
+struct Turn<'a> {
+    anticipation: MutexGuard<'a, Anticipation>,
+    machine: MetadataMachine,
 }
 
 /// A decision on its way.
@@ -59,13 +73,18 @@ impl Controller {
         patience: Duration,
     ) -> Verdict {
         let deadline = Instant::now() + patience;
+        if self.leading_term().is_none() {
+            return Verdict::NotInLog;
+        }
+        if let Some(refusal) = unknown_here(self.node.id(), asked) {
+            return Verdict::Applied { reply: Err(refusal), index: 0 };
+        }
         loop {
-            let proposed = match timeout_at(deadline, self.propose(request, asked)).await {
-                Ok(Some(proposed)) => proposed,
-                Ok(None) => return Verdict::NotInLog,
-                Err(_) => return Verdict::Unknown,
+            let proposed = self.propose(request, asked, deadline).await;
+            let Proposed { pending, anticipation } = match proposed {
+                Ok(proposed) => proposed,
+                Err(verdict) => return verdict,
             };
-            let Proposed { pending, anticipation } = proposed;
             let patience = deadline.saturating_duration_since(Instant::now());
             let patience = if mutant::on("metadata-before-commit") { IMPATIENCE } else { patience };
             match timeout(patience, pending).await {
@@ -76,68 +95,111 @@ impl Controller {
                 Ok(Outcome::Applied { reply: Applied::Answered(reply), index, .. }) => {
                     return Verdict::Applied { reply, index };
                 }
-                Ok(Outcome::Applied { .. }) => self.forget(anticipation).await,
+                Ok(Outcome::Applied { .. }) => self.forget(anticipation),
                 Ok(Outcome::NotInLog) => {
-                    self.forget(anticipation).await;
+                    self.forget(anticipation);
                     return Verdict::NotInLog;
                 }
                 Ok(Outcome::Indeterminate) => {
-                    self.forget(anticipation).await;
+                    self.forget(anticipation);
                     return Verdict::Unknown;
                 }
             }
         }
     }
 
-    /// Decides on the anticipated image and proposes the decision. `None`: nothing is in the log.
+    /// Decides on the anticipated image and proposes the decision; or says what is known when that did not work.
     ///
     /// Cancelled between the proposal and the anticipation it would leave the latter behind, so what is anticipated
     /// is taken out for as long as that lasts.
-    async fn propose(&self, request: Uuid, asked: &Request) -> Option<Proposed> {
-        let mut anticipation = self.decider.0.lock().await;
-        let term = self.leading_term()?;
-        let known = anticipation.machine.take().filter(|_| anticipation.term == term);
-        let mut machine = match known {
-            Some(machine) => machine,
-            None => self.begin(&mut anticipation, term).await,
+    async fn propose(
+        &self,
+        request: Uuid,
+        asked: &Request,
+        deadline: Instant,
+    ) -> Result<Proposed, Verdict> {
+        let turn = timeout_at(deadline, self.turn()).await.ok().flatten();
+        // Nothing was proposed yet, whatever it was that took so long.
+        let Some(Turn { mut anticipation, mut machine }) = turn else {
+            return Err(Verdict::NotInLog);
         };
         if mutant::on("decided-on-any-image") {
             machine = self.group.machine().clone();
         }
+        let level = machine.image().level;
         let (command, payload) = bounded(decide(&machine.image(), request, asked));
-        let proposed = self.group.propose(payload, Some(term)).await;
-        if proposed.is_ok() {
+        let proposing = self.group.propose(payload, Some(anticipation.term));
+        let proposed = timeout_at(deadline, proposing).await.map_err(|_| Verdict::Unknown)?.ok();
+        if proposed.is_some() {
             machine.carry_out(command);
         }
-        anticipation.machine = Some(machine);
-        match proposed {
-            Ok(pending) => Some(Proposed { pending, anticipation: anticipation.number }),
-            Err(ProposeError::NotLeader { .. } | ProposeError::Busy | ProposeError::Closed) => None,
-        }
+        anticipation.machine = Some(machine).filter(|machine| machine.image().level == level);
+        let pending = proposed.ok_or(Verdict::NotInLog)?;
+        Ok(Proposed { pending, anticipation: anticipation.number })
     }
 
-    /// Begins from what is applied here. What an anticipation that failed has still under way is waited for.
-    async fn begin(&self, anticipation: &mut Anticipation, term: u64) -> MetadataMachine {
+    /// Waits for the turn to decide. `None`: this broker does not lead, or no longer.
+    async fn turn(&self) -> Option<Turn<'_>> {
+        self.leading_term()?;
+        let mut anticipation = self.decider.anticipation.lock().await;
+        let term = self.leading_term()?;
+        let is_void = anticipation.number <= self.decider.void.load(Ordering::Acquire);
+        let is_good = anticipation.term == term && !is_void;
+        let machine = match anticipation.machine.take().filter(|_| is_good) {
+            Some(machine) => machine,
+            None => self.begin(&mut anticipation, term).await?,
+        };
+        Some(Turn { anticipation, machine })
+    }
+
+    /// Begins from what is applied here. What an anticipation that failed has still under way is waited for, as long
+    /// as this broker leads in `term`.
+    async fn begin(&self, anticipation: &mut Anticipation, term: u64) -> Option<MetadataMachine> {
         let logged = self.group.status().last_index.unwrap_or(0);
-        let mut applied = self.group.applied();
-        let _ = applied.wait_for(|applied| *applied >= logged).await;
+        let (mut applied, mut leadership) = (self.group.applied(), self.group.leadership());
+        tokio::select! {
+            _ = applied.wait_for(|applied| *applied >= logged) => {}
+            _ = leadership.wait_for(|now| self.led_in(now) != Some(term)) => return None,
+        }
         anticipation.term = term;
         anticipation.number += 1;
-        self.group.machine().clone()
+        Some(self.group.machine().clone())
     }
 
-    async fn forget(&self, number: u64) {
-        let mut anticipation = self.decider.0.lock().await;
-        if anticipation.number == number {
+    /// Gives back the memory of what was anticipated; for a broker that does not lead.
+    pub(super) fn anticipate_nothing(&self) {
+        // Whoever has the turn finds that this broker leads no longer.
+        if let Ok(mut anticipation) = self.decider.anticipation.try_lock() {
             anticipation.machine = None;
         }
     }
 
+    /// The anticipation of that number came to nothing, and all before it.
+    fn forget(&self, number: u64) {
+        self.decider.void.fetch_max(number, Ordering::AcqRel);
+    }
+
     /// Returns the term in which this broker leads the metadata group with all earlier decisions applied.
     fn leading_term(&self) -> Option<u64> {
-        let leadership = *self.group.leadership().borrow();
+        self.led_in(&self.group.leadership().borrow())
+    }
+
+    fn led_in(&self, leadership: &Leadership) -> Option<u64> {
         let leads = leadership.ready && leadership.leader == Some(self.node.id());
         leads.then_some(leadership.term)
+    }
+}
+
+/// Refuses to finalize a level that this broker's own release does not know. What the image says of that may be old:
+/// a broker that was just taken back to another release has not registered with it yet.
+fn unknown_here(me: u64, asked: &Request) -> Option<AdminError> {
+    let levels = Levels::supported();
+    match asked {
+        Request::Finalize { level } if *level > levels.highest => {
+            let brokers = format!("{me} (levels {levels})");
+            Some(AdminError::LevelNotSupported { level: *level, brokers })
+        }
+        _ => None,
     }
 }
 

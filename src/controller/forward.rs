@@ -79,6 +79,7 @@ impl Controller {
         if leader == self.node.id() {
             return self.decide(*id, request, patience).await;
         }
+        self.anticipate_nothing();
         // A call would wait for it to come back, and meanwhile another leader may be elected.
         if !self.node.alive(leader) {
             return Verdict::NotInLog;

@@ -3,7 +3,7 @@
 //! Brokers that run a replica need no telling; this is for the others, whose clients ask them too. One
 //! task per peer sends what that peer has not been told, as soon as it changes. A peer answers with a
 //! number of its own run: another number means it restarted and forgot, so it is told everything again. It
-//! also says whether it holds this broker for fenced (`standing.rs`).
+//! also says whether it holds this broker for fenced (`fenced_status.rs`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Handing a partition's leadership to a named replica.
+//! Handing a group's leadership to a named replica.
 //!
 //! Only the leader can, so a request goes to it, wherever it was made.
 
@@ -42,8 +42,7 @@ impl Controller {
 
     /// Hands over a leadership this broker has.
     pub(super) async fn transfer_here(&self, group: GroupId, to: u64) -> Result<(), AdminError> {
-        let partition = self.partitions.get(group).ok_or(AdminError::NoLeader)?;
-        partition.group().transfer_leader(to).await.map_err(|error| match error {
+        self.replicas.transfer(group, to).await.map_err(|error| match error {
             Error::NotLeader { .. } | Error::NotOpen(_) | Error::Stopped => AdminError::NoLeader,
             error => AdminError::TransferFailed { to, reason: error.to_string() },
         })

@@ -18,7 +18,7 @@ use super::calls::HEARD;
 use super::liveness::{Fencing, Views};
 use super::voters::{Situation, settle};
 use super::{Controller, STEP};
-use crate::metadata::{Image, Request, decode, encode};
+use crate::metadata::{Image, METADATA_GROUP, Request, decode, encode};
 
 /// Between two looks when nothing woke the driver; bounds how late silence is noticed.
 const LOOK: Duration = Duration::from_millis(500);
@@ -79,7 +79,7 @@ impl Members {
             }
         }
         if let Some(voter) = fencing.better_leader(&image, &views, now) {
-            match self.controller.group().transfer_leader(voter).await {
+            match self.controller.replicas().transfer(METADATA_GROUP, voter).await {
                 Ok(()) => {
                     return tracing::info!(voter, "metadata is led by who hears more brokers");
                 }
@@ -138,9 +138,9 @@ impl Members {
             removed: &image.removed,
             fit: &fit,
         };
-        let rack = |id| image.brokers.get(&id).and_then(|broker| broker.rack.as_deref());
-        let Some(target) = settle(now, rack) else { return };
-        match timeout(STEP, self.controller.group().change_voters(target.clone())).await {
+        let Some(target) = settle(now, image) else { return };
+        let moved = self.controller.replicas().move_to(METADATA_GROUP, target.clone());
+        match timeout(STEP, moved).await {
             Ok(Ok(())) => tracing::info!(voters = ?target, "metadata group has changed its voters"),
             Ok(Err(error)) => {
                 tracing::info!(%error, "metadata group keeps its voters, looking again");

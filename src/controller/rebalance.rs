@@ -1,6 +1,6 @@
 //! Handing leaderships back to preferred replicas.
 //!
-//! After a broker was away its partitions are led by others, and stay so unless somebody acts; soon a few
+//! After a broker was away its groups are led by others, and stay so unless somebody acts; soon a few
 //! brokers would lead everything. Each leader looks whether the preferred replica has been fit for a while
 //! (a broker that comes and goes must not drag leaderships along) and hands over a few at a time.
 
@@ -17,7 +17,7 @@ use crate::metadata::Image;
 const LOOK: Duration = Duration::from_secs(1);
 /// How long the preferred replica must have been fit.
 const FIT_FOR: Duration = Duration::from_secs(10);
-/// Hand-overs per look: each stops its partition's writes for some milliseconds.
+/// Hand-overs per look: each stops its group's writes for some milliseconds.
 const PACE: usize = 20;
 /// Entries the preferred replica may lack; a transfer waits for them with writes stopped.
 const LAG_MAX: u64 = 100;
@@ -58,7 +58,7 @@ impl Rebalance {
     }
 
     fn fit_for(&self, image: &Image, me: u64, group: GroupId) -> Option<u64> {
-        let (_, _, info) = image.partition_of(group)?;
+        let (_, info) = image.placed(group)?;
         let to = info.preferred().filter(|to| *to != me && info.target.is_none())?;
         let live = image.brokers.get(&to).is_some_and(|broker| !broker.fenced);
         if !live || !self.controller.node().alive(to) || self.controller.clock().is_off(to) {

@@ -35,8 +35,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Controller, STEP};
-use crate::metadata::{Image, Topic};
-use crate::partition::PartitionSettings;
+use crate::metadata::Image;
 use changes::changed_groups;
 use restarts::Restarts;
 use steps::{ReplicaState, Step, next_step};
@@ -100,22 +99,18 @@ pub(crate) struct Reconciler {
 struct Replica {
     held: ReplicaState,
     busy: bool,
-    /// The topic whose configs the partition was told last.
-    configured: Option<Arc<Topic>>,
 }
 
 impl Reconciler {
     /// Returns a driver that knows what `db` holds.
     pub(crate) fn new(controller: Arc<Controller>, db: &Db, progress: Arc<Progress>) -> Self {
-        let on_disk = db.groups().into_iter().filter(|group| group.0 > 0);
-        let replica =
-            |group| (group, Replica { held: ReplicaState::OnDisk, busy: false, configured: None });
+        let replica = |group| (group, Replica { held: ReplicaState::OnDisk, busy: false });
         Self {
             controller,
             progress,
             seen: Arc::default(),
             hosted: BTreeSet::new(),
-            held: on_disk.map(replica).collect(),
+            held: db.groups().into_iter().map(replica).collect(),
             due: VecDeque::new(),
             jobs: JoinSet::new(),
             watchers: JoinSet::new(),
@@ -176,10 +171,9 @@ impl Reconciler {
     fn plan(&mut self, image: &Arc<Image>) {
         let me = self.controller.node().id();
         for group in changed_groups(&self.seen, image) {
-            let partition = image.partition_of(group);
-            if partition.is_some_and(|(_, _, info)| info.hosted_by(me)) {
+            if image.placed(group).is_some_and(|(_, info)| info.hosted_by(me)) {
                 self.hosted.insert(group);
-                self.apply_configs(image, group);
+                self.controller.replicas().changed(image, group);
             } else {
                 self.hosted.remove(&group);
             }
@@ -226,9 +220,8 @@ impl Reconciler {
             if step == Step::Close {
                 self.restarts.failed(group, Instant::now());
             }
-            let configured = replica.and_then(|replica| replica.configured.clone());
-            self.held.insert(group, Replica { held, busy: true, configured });
-            let taken = steps::take(Arc::clone(&self.controller), image, group, held, step);
+            self.held.insert(group, Replica { held, busy: true });
+            let taken = steps::take(&self.controller, image, group, held, step);
             // A step that panics has failed and is tried again, as every other.
             let taken = AssertUnwindSafe(taken).catch_unwind();
             self.jobs.spawn(async move { taken.await.unwrap_or((group, held)) });
@@ -275,8 +268,8 @@ impl Reconciler {
 
     /// Lets the rest of the broker know who leads the group, as long as it is open.
     fn opened(&mut self, image: &Image, group: GroupId) {
-        let Some(partition) = self.controller.partitions().get(group) else { return };
-        let mut leadership = partition.group().leadership();
+        let Some(replica) = self.controller.replicas().get(group) else { return };
+        let mut leadership = replica.leadership();
         let metadata = Arc::clone(self.controller.metadata());
         metadata.leaders().watch_local(group, leadership.clone());
         self.watchers.spawn(async move {
@@ -284,21 +277,8 @@ impl Reconciler {
                 metadata.leaders().announce();
             }
         });
-        self.apply_configs(image, group);
-    }
-
-    fn apply_configs(&mut self, image: &Image, group: GroupId) {
-        let Some((topic, _, _)) = image.partition_of(group) else { return };
-        let Some(replica) = self.held.get_mut(&group).filter(|it| it.held.is_open()) else {
-            return;
-        };
-        if replica.configured.as_ref().is_some_and(|configured| Arc::ptr_eq(configured, topic)) {
-            return;
-        }
-        if let Some(partition) = self.controller.partitions().get(group) {
-            partition.set_settings(settings(topic));
-            replica.configured = Some(Arc::clone(topic));
-        }
+        // It was opened as an older image has it.
+        self.controller.replicas().changed(image, group);
     }
 
     async fn finish(mut self) {
@@ -319,14 +299,6 @@ async fn until(due: Option<Instant>) {
 /// Returns once `stop` is true, or whoever would say so is gone.
 async fn told_to(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// Returns what the partitions of `topic` have to obey.
-pub(super) fn settings(topic: &Topic) -> PartitionSettings {
-    PartitionSettings {
-        retention_ms: topic.configs.retention_ms(),
-        retention_bytes: topic.configs.retention_bytes(),
-    }
 }
 
 /// Returns once the local image shows everything that was acknowledged before the call.

@@ -1,4 +1,4 @@
-//! Carrying out changes of replicas, on the broker that leads the partition.
+//! Carrying out changes of replicas, on the broker that leads the group.
 //!
 //! The image says what is wanted; Raft's membership says how far it got; so a leader that takes over
 //! simply continues, and a cancelled change is one whose target is where it came from. When the voters
@@ -15,10 +15,10 @@ use tokio::time::{Instant, sleep};
 use super::{Controller, STEP};
 use crate::metadata::{AdminError, Image, Request};
 
-/// Partitions this broker moves at a time; each copies a whole log, at a rate the node bounds. As many more go back
+/// Groups this broker moves at a time; each copies a whole log, at a rate the node bounds. As many more go back
 /// where they came from, which copies nothing and is asked for when moves are stuck.
 const CONCURRENT: usize = 4;
-/// Between two attempts at one partition.
+/// Between two attempts at one group.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The driver.
@@ -26,7 +26,7 @@ pub(crate) struct Reassignments {
     controller: Arc<Controller>,
     running: BTreeMap<GroupId, Running>,
     jobs: JoinSet<(GroupId, u64)>,
-    /// When each waiting partition was tried last, so that one that cannot move does not keep others from it.
+    /// When each waiting group was tried last, so that one that cannot move does not keep others from it.
     tried: BTreeMap<GroupId, Instant>,
 }
 
@@ -36,7 +36,7 @@ struct Running {
     job: AbortHandle,
 }
 
-/// What the image wants of a partition's replicas.
+/// What the image wants of a group's replicas.
 struct DesiredReplicas {
     change: u64,
     target: BTreeSet<u64>,
@@ -84,8 +84,8 @@ impl Reassignments {
         let controller = &self.controller;
         self.running.retain(|group, running| {
             // Also once it is complete: the job itself may not have heard yet.
-            let partition = image.partition_of(*group);
-            let wanted = partition.is_some_and(|(_, _, info)| info.change == running.change);
+            let placed = image.placed(*group);
+            let wanted = placed.is_some_and(|(_, info)| info.change == running.change);
             let keep = wanted && leads(controller, *group);
             if !keep {
                 running.job.abort();
@@ -123,21 +123,19 @@ impl Reassignments {
 }
 
 fn wanted(image: &Image, group: GroupId) -> Option<DesiredReplicas> {
-    let (_, _, info) = image.partition_of(group)?;
+    let (_, info) = image.placed(group)?;
     let target = info.target.as_ref()?;
     let back = *target == info.replicas;
     Some(DesiredReplicas { change: info.change, target: target.iter().copied().collect(), back })
 }
 
 fn leads(controller: &Controller, group: GroupId) -> bool {
-    let partition = controller.partitions().get(group);
-    partition.is_some_and(|partition| partition.leader_epoch_if_ready().is_ok())
+    controller.replicas().leads(group)
 }
 
 async fn carry_out(controller: &Controller, group: GroupId, change: u64, target: BTreeSet<u64>) {
-    let Some(partition) = controller.partitions().get(group) else { return };
     tracing::info!(group = group.0, target = ?target, "replicas move");
-    if let Err(error) = partition.group().change_voters(target.clone()).await {
+    if let Err(error) = controller.replicas().move_to(group, target.clone()).await {
         tracing::info!(group = group.0, %error, "replicas have not moved yet");
         return;
     }

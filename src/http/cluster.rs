@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use futures::future::join_all;
+use quorate_storage::GroupId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -33,6 +34,8 @@ pub(super) struct Cluster {
     brokers: usize,
     topics: usize,
     partitions: usize,
+    /// Raft groups that serve the cluster itself, beside the metadata group.
+    internal_groups: usize,
     healthy: bool,
     /// Why it is not healthy; empty when it is.
     reasons: Vec<String>,
@@ -66,9 +69,9 @@ pub(super) struct Broker {
     disk: &'static str,
     /// Names its data directory: the same id with another one is refused.
     directory_id: String,
-    /// Partition replicas it keeps.
+    /// Replicas it keeps, of partitions and of internal groups.
     replicas: u64,
-    /// Partitions it leads, as far as the answering broker knows.
+    /// Of those, the ones it leads, as far as the answering broker knows.
     leading: u64,
 }
 
@@ -100,8 +103,7 @@ pub(super) async fn cluster(State(context): State<Context>, headers: HeaderMap) 
     reasons.extend(unwell_disks(&context, &image));
     reasons.extend(leaderless(&context, &image));
     if !image.moving.is_empty() {
-        reasons
-            .push(format!("the replicas of {} partitions are being changed", image.moving.len()));
+        reasons.push(format!("the replicas of {} groups are being changed", image.moving.len()));
     }
     if !forward::is_forwarded(&headers) {
         reasons.extend(behind(&context, &image).await);
@@ -115,6 +117,7 @@ pub(super) async fn cluster(State(context): State<Context>, headers: HeaderMap) 
         brokers: image.brokers.len(),
         topics: image.topics.len(),
         partitions: image.groups.len(),
+        internal_groups: image.internal.len(),
         healthy: reasons.is_empty(),
         reasons,
     })
@@ -174,18 +177,26 @@ fn disk(context: &Context, broker: u64) -> &'static str {
     }
 }
 
-fn leaderless(context: &Context, image: &Image) -> Option<String> {
-    let without: Vec<String> = image
-        .groups
-        .keys()
-        .filter(|group| context.metadata.leader(**group).is_none())
+fn leaderless(context: &Context, image: &Image) -> Vec<String> {
+    let leads = |group: GroupId| context.metadata.leader(group).is_some();
+    let partitions = image.groups.keys().filter(|group| !leads(**group));
+    let partitions = partitions
         .filter_map(|group| image.partition_of(*group))
-        .map(|(topic, index, _)| format!("{}-{index}", topic.name))
-        .collect();
-    let named = without.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
-    let more = if without.len() > NAMED_MAX { ", ..." } else { "" };
-    (!without.is_empty())
-        .then(|| format!("{} partitions have no leader: {named}{more}", without.len()))
+        .map(|(topic, index, _)| format!("{}-{index}", topic.name));
+    let internal = image.internal.iter().filter(|(_, info)| !leads(info.group));
+    let internal = internal.map(|(id, _)| id.to_string());
+    let reasons = [
+        without_leader("partitions", partitions.collect()),
+        without_leader("internal groups", internal.collect()),
+    ];
+    reasons.into_iter().flatten().collect()
+}
+
+fn without_leader(what: &str, which: Vec<String>) -> Option<String> {
+    let named = which.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    let more = if which.len() > NAMED_MAX { ", ..." } else { "" };
+    let count = which.len();
+    (count > 0).then(|| format!("{count} {what} have no leader: {named}{more}"))
 }
 
 /// Which followers lag is known to each leader alone, so all are asked, at the same time.
@@ -230,7 +241,8 @@ pub(super) async fn brokers(State(context): State<Context>) -> Json<Brokers> {
     let image = context.metadata.image();
     let me = context.node.id();
     let mut leading = std::collections::BTreeMap::<u64, u64>::new();
-    for group in image.groups.keys() {
+    let internal = image.internal.iter().map(|(_, info)| &info.group);
+    for group in image.groups.keys().chain(internal) {
         if let Some(leader) = context.metadata.leader(*group) {
             *leading.entry(leader.id).or_default() += 1;
         }

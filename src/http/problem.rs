@@ -94,6 +94,8 @@ impl From<AdminError> for Problem {
                 "PUT /v1/topics/{topic}/partitions/{partition}/replicas moves a partition; \
                  GET it until its target is gone",
             ),
+            AdminError::InternalGroupsNeed { .. } => of(S::CONFLICT, "internal_groups_need_broker")
+                .hint("GET /v1/raft/groups/{group} shows who votes in a group, and who of them is alive"),
             AdminError::LastBroker(_) => of(S::CONFLICT, "last_broker"),
             AdminError::BrokerIdTaken { .. } => of(S::CONFLICT, "broker_id_taken"),
             AdminError::WrongCluster { .. } => of(S::CONFLICT, "wrong_cluster"),

@@ -12,7 +12,7 @@ use super::extract::{Options, Parameters};
 use super::forward;
 use super::problem::Problem;
 use crate::context::Context;
-use crate::metadata::{Image, METADATA_GROUP};
+use crate::metadata::{GroupKind, Image, METADATA_GROUP};
 
 /// The groups of one broker.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -28,7 +28,11 @@ pub(super) struct Group {
     group: u64,
     /// The broker this replica is on.
     broker: u64,
-    /// The partition it is, such as `orders-3`; none for the group that holds the cluster's metadata.
+    /// What it is for: `metadata` (it holds what the cluster agreed on), `partition`, or a kind of internal group, which
+    /// serves the cluster itself; `unknown` while a group comes or goes.
+    #[serde(default)]
+    kind: String,
+    /// The partition it is, such as `orders-3`; none for the other kinds.
     partition: Option<String>,
     /// leader, follower, learner, candidate or stopped.
     role: String,
@@ -149,7 +153,7 @@ pub(super) async fn group(
 ) -> Result<Json<Group>, Problem> {
     let group = GroupId(number);
     let image = context.metadata.image();
-    if group != METADATA_GROUP && !image.groups.contains_key(&group) {
+    if group != METADATA_GROUP && image.placed(group).is_none() {
         let detail = format!("there is no group {number}");
         return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_group", detail));
     }
@@ -221,8 +225,8 @@ pub(super) async fn find(
         return here;
     }
     let leader = context.metadata.leader(group).map(|leader| leader.id);
-    let replicas = match image.partition_of(group) {
-        Some((_, _, partition)) => partition.replicas.clone(),
+    let replicas = match image.placed(group) {
+        Some((_, info)) => info.replicas.clone(),
         None => image.brokers.keys().copied().collect(),
     };
     let elsewhere = replicas.into_iter().filter(|broker| Some(*broker) != leader && here.is_none());
@@ -262,6 +266,7 @@ fn describe(image: &Image, broker: u64, status: &GroupStatus) -> Group {
     Group {
         group: status.group.0,
         broker,
+        kind: kind(image, status.group),
         partition: partition.map(|(topic, index, _)| format!("{}-{index}", topic.name)),
         role: role_name(status.role).to_owned(),
         term: status.term,
@@ -289,6 +294,15 @@ fn divergence_name(divergence: Divergence) -> &'static str {
         Divergence::Wrong => "wrong",
         Divergence::Rebuilt => "rebuilt",
         Divergence::NoMajority => "no majority",
+    }
+}
+
+/// A group that the image does not place was deleted a moment ago, or is newer than the image.
+fn kind(image: &Image, group: GroupId) -> String {
+    match image.placed(group) {
+        Some((kind, _)) => kind.to_string(),
+        None if group == METADATA_GROUP => GroupKind::Metadata.to_string(),
+        None => "unknown".to_owned(),
     }
 }
 

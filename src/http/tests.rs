@@ -5,9 +5,10 @@ use axum::response::IntoResponse;
 use super::*;
 use crate::metadata::AdminError;
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     include_str!("../http.rs"),
     include_str!("cluster.rs"),
+    include_str!("features.rs"),
     include_str!("health.rs"),
     include_str!("log.rs"),
     include_str!("partitions.rs"),
@@ -55,6 +56,8 @@ fn the_specification_has_every_route_that_was_promised() {
         "get /metrics",
         "get /openapi.json",
         "get /v1/cluster",
+        "get /v1/cluster/features",
+        "post /v1/cluster/features",
         "get /v1/brokers",
         "delete /v1/brokers/{broker}",
         "get /v1/topics",

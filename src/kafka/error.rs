@@ -170,6 +170,7 @@ impl From<&AdminError> for ErrorCode {
             | AdminError::WrongCluster { .. }
             | AdminError::BrokerAlive(_)
             | AdminError::BrokerHasReplicas { .. }
+            | AdminError::InternalGroupsNeed { .. }
             | AdminError::LastBroker(_)
             | AdminError::BrokerRemoved(_)
             | AdminError::ReleaseUnfit { .. } => ErrorCode::InvalidRequest,

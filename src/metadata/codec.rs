@@ -3,7 +3,7 @@
 //!
 //! Postcard writes enum variants and struct fields by position, so an old reader of a newer value would
 //! misread it without noticing; the version byte makes it refuse instead. Variants are added at the end
-//! under the same version; anything else raises it.
+//! under the same version; anything else, one more field too, raises it.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

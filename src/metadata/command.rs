@@ -5,17 +5,18 @@
 //! command looks into none of them, so brokers of several releases arrive at the same image. The command also says on
 //! which image it was decided, and on any other it does nothing: then the leader decides again.
 //!
-//! What a command does belongs to a feature level (`levels.rs`): a new kind may be proposed only once the level it
-//! came with is finalized.
+//! What a command does belongs to a feature level (`levels.rs`): a new kind, or an answer of a new kind, may be proposed
+//! only once the level it came with is finalized.
 //!
-//! Invariant: variants and fields are only added at the end; the bytes are frozen by tests.
+//! Invariant: variants are only added at the end, and only variants: the codec writes fields by their place, so what
+//! needs one more becomes a new variant. The bytes are frozen by tests.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Broker, PartitionInfo, Reply};
+use super::{Broker, InternalChange, PartitionInfo, Reply};
 
 /// The decision on one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +79,8 @@ pub enum Change {
         broker: u64,
         fenced: bool,
     },
+    /// Makes or moves internal groups.
+    Internal(InternalChange),
 }
 
 /// Partitions to be born: the group of the first, the others in order behind it, and the replicas of each, first the

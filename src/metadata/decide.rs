@@ -6,6 +6,7 @@
 //! Invariant: what is decided needs no more than the finalized feature level of the image.
 
 mod brokers;
+mod internal;
 mod replicas;
 mod topics;
 
@@ -70,6 +71,7 @@ fn judge(image: &Image, asked: &Request) -> Decision {
         Request::AllocateProducerIds { count } => allocate_producer_ids(image, *count),
         Request::RemoveBroker { broker } => brokers::remove(image, *broker),
         Request::Finalize { level } => brokers::finalize(image, *level),
+        Request::Internal(asked) => internal::decide(image, asked),
     }
 }
 

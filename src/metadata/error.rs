@@ -1,7 +1,8 @@
 //! Why a request to change the cluster failed, in terms the caller can act on.
 //!
 //! The Kafka interface maps each to an error code and the HTTP interface to a problem; both maps are exhaustive.
-//! The type travels between brokers, so variants are only ever added at the end.
+//! The type travels between brokers and stands in the metadata log, so variants are only ever added at the end, and one
+//! that a release adds is used once its feature level is finalized: until then `InvalidRequest` says it in words.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -110,6 +111,12 @@ pub enum AdminError {
          data directory and another node id, or none"
     )]
     BrokerRemoved(u64),
+    /// `named` are the first of `groups`.
+    #[error(
+        "{groups} internal groups ({named}) need broker {broker}, or are moving away from it: start it again, or those \
+         that are missing beside it; where they are moving, ask again when they have moved"
+    )]
+    InternalGroupsNeed { broker: u64, groups: u64, named: String },
     /// The feature level is raised only.
     #[error(
         "the cluster is finalized at feature level {finalized}, which is never lowered, so not to {wanted} either"

@@ -11,7 +11,7 @@ use quorate_storage::GroupId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{HostPort, Levels, PartitionInfo, Topic};
+use super::{HostPort, InternalGroups, Levels, PartitionInfo, Topic};
 
 /// Everything the cluster agreed on, as of `applied`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,7 +31,8 @@ pub struct Image {
     pub topic_names: HashMap<Uuid, String>,
     /// Where each living partition group belongs.
     pub groups: BTreeMap<GroupId, (Uuid, i32)>,
-    /// The partitions whose replicas are changing.
+    pub internal: Arc<InternalGroups>,
+    /// The groups whose replicas are changing.
     pub moving: BTreeSet<GroupId>,
     /// What each broker already carries; placement evens it out.
     pub load: BTreeMap<u64, Load>,
@@ -100,21 +101,20 @@ impl Image {
         highest.unwrap_or(self.level).max(self.level)
     }
 
-    /// Returns whether the group was deleted: its id was given out and no partition has it any more.
+    /// Returns whether the group was deleted: its id was given out and nothing has it any more.
     ///
     /// False for a group this image is too old to know.
     pub fn deleted(&self, group: GroupId) -> bool {
-        group.0 < self.next_group && group.0 > 0 && !self.groups.contains_key(&group)
+        (1..self.next_group).contains(&group.0)
+            && !self.groups.contains_key(&group)
+            && self.internal.of(group).is_none()
     }
 
     pub(super) fn insert_topic(&mut self, topic: Arc<Topic>) {
         self.remove_topic(&topic.name.clone());
         for (index, partition) in topic.numbered() {
             self.groups.insert(partition.group, (topic.id, index));
-            if partition.target.is_some() {
-                self.moving.insert(partition.group);
-            }
-            self.add_load(partition, Load::count);
+            self.place_changed(None, Some(partition));
         }
         self.topic_names.insert(topic.id, topic.name.clone());
         self.topics.insert(topic.name.clone(), topic);
@@ -125,12 +125,29 @@ impl Image {
         self.topic_names.remove(&topic.id);
         for partition in &topic.partitions {
             self.groups.remove(&partition.group);
-            self.moving.remove(&partition.group);
-            self.add_load(partition, Load::discount);
+            self.place_changed(Some(partition), None);
         }
     }
 
-    /// A partition counts where it will be, so that placement does not pile onto the target of a move.
+    /// Keeps what is computed from the places of groups.
+    pub(super) fn place_changed(
+        &mut self,
+        before: Option<&PartitionInfo>,
+        now: Option<&PartitionInfo>,
+    ) {
+        if let Some(before) = before {
+            self.moving.remove(&before.group);
+            self.add_load(before, Load::discount);
+        }
+        if let Some(now) = now {
+            if now.target.is_some() {
+                self.moving.insert(now.group);
+            }
+            self.add_load(now, Load::count);
+        }
+    }
+
+    /// A group counts where it will be, so that placement does not pile onto the target of a move.
     fn add_load(&mut self, partition: &PartitionInfo, count: fn(&mut Load, bool)) {
         let replicas = partition.target.as_ref().unwrap_or(&partition.replicas);
         for (position, broker) in replicas.iter().enumerate() {

@@ -5,6 +5,10 @@
 //! that is written follows. It is raised by an explicit command when every registered broker supports the new one, and
 //! never lowered, because what was written since could not be read by whoever does not know it.
 //!
+//! A range says which levels a cluster may have finalized with this release in it. Its lower end limits nothing in a
+//! log or checkpoint: those begin at the levels of the past, so the rules and commands of every level stay readable,
+//! and only a level above the range is one that a release cannot go on with.
+//!
 //! ```text
 //!   release 1   supports 1        ─┐ finalized: 1      any broker may be upgraded, and taken back again
 //!   release 2   supports 1 and 2  ─┘
@@ -37,12 +41,21 @@ pub struct Levels {
 impl Levels {
     /// Returns what this release supports.
     pub fn supported() -> Self {
+        #[cfg(test)]
+        if let Some(levels) = tests::SUPPORTED.get() {
+            return levels;
+        }
         Self { lowest: FIRST_LEVEL, highest: FIRST_LEVEL + u16::from(is_next_release()) }
     }
 
     /// Returns whether a broker of these levels may be part of a cluster that finalized `level`.
     pub fn contains(self, level: u16) -> bool {
         (self.lowest..=self.highest).contains(&level)
+    }
+
+    /// Returns whether such a release can read what a log or checkpoint of `level` holds, however old that is.
+    fn reads(self, level: u16) -> bool {
+        level <= self.highest
     }
 
     /// Returns whether a release can support such a range.
@@ -65,10 +78,28 @@ pub(super) fn is_reached(level: u16, since: u16) -> bool {
 /// Ends a process whose release does not know the level that a log has just reached, before it meets what it cannot
 /// read. It was started with an older release after it had registered with a newer one.
 pub(crate) fn end_if_unfit(level: u16) {
-    let levels = Levels::supported();
-    if level != 0 && !levels.contains(level) {
-        quorate_storage::end(EXIT_REFUSED.into(), &AdminError::ReleaseUnfit { level, levels });
+    if !Levels::supported().reads(level) {
+        end_unfit(level);
     }
+}
+
+/// The same of the level in a checkpoint, its own or one that was sent, before anything of that is taken over. Unit
+/// tests go on, with the reason as the error.
+pub(crate) fn check_checkpoint(level: u16) -> Result<(), AdminError> {
+    let levels = Levels::supported();
+    if levels.reads(level) {
+        return Ok(());
+    }
+    if cfg!(not(test)) {
+        end_unfit(level);
+    }
+    Err(AdminError::ReleaseUnfit { level, levels })
+}
+
+/// Ends the process: its release does not know `level`.
+pub(crate) fn end_unfit(level: u16) -> ! {
+    let levels = Levels::supported();
+    quorate_storage::end(EXIT_REFUSED.into(), &AdminError::ReleaseUnfit { level, levels })
 }
 
 impl fmt::Display for Levels {
@@ -78,5 +109,17 @@ impl fmt::Display for Levels {
         } else {
             write!(f, "{} to {}", self.lowest, self.highest)
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::cell::Cell;
+
+    use super::Levels;
+
+    thread_local! {
+        /// What the release of this test supports.
+        pub(in crate::metadata) static SUPPORTED: Cell<Option<Levels>> = const { Cell::new(None) };
     }
 }

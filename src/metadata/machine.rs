@@ -19,7 +19,11 @@ use serde::{Deserialize, Serialize};
 pub(super) use changes::changed_topic;
 use request_deduplication::RequestDeduplication;
 
-use super::{Broker, CodecError, Command, Image, Reply, Topic, decode, encode, end_if_unfit};
+use super::{
+    Broker, CodecError, Command, Image, InternalId, PartitionInfo, Reply, Topic, check_checkpoint,
+    decode, encode,
+    end_if_unfit,
+};
 
 /// Entries kept behind the applied index for brokers that were away briefly; one that missed more gets
 /// the image as a whole, which is small.
@@ -29,7 +33,8 @@ const ENTRIES_KEPT: u64 = 1_024;
 #[derive(Debug, Clone, Default)]
 pub struct MetadataMachine {
     image: Arc<Image>,
-    deduplication: RequestDeduplication,
+    /// Shared with a machine that runs ahead until one of them changes it.
+    deduplication: Arc<RequestDeduplication>,
 }
 
 /// What came of an entry.
@@ -61,7 +66,7 @@ impl MetadataMachine {
         if let Some(change) = change {
             changes::apply(Arc::make_mut(&mut self.image), change);
         }
-        self.deduplication.remember(request, reply.clone());
+        Arc::make_mut(&mut self.deduplication).remember(request, reply.clone());
         Applied::Answered(reply)
     }
 }
@@ -92,7 +97,11 @@ impl Machine for MetadataMachine {
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let (stored, deduplication): (Stored, request_deduplication::Stored) =
             decode(bytes).map_err(|error: CodecError| DecodeError(error.to_string()))?;
-        Ok(Self { image: Arc::new(stored.into_image()), deduplication: deduplication.into() })
+        check_checkpoint(stored.level).map_err(|error| DecodeError(error.to_string()))?;
+        Ok(Self {
+            image: Arc::new(stored.into_image()),
+            deduplication: Arc::new(deduplication.into()),
+        })
     }
 
     /// Nothing is read from the log again; the bound moves in steps so that checkpoints are rare.
@@ -114,6 +123,7 @@ struct Stored {
     brokers: Vec<Broker>,
     topics: Vec<Topic>,
     removed: BTreeSet<u64>,
+    internal: Vec<(InternalId, PartitionInfo)>,
 }
 
 impl Stored {
@@ -129,6 +139,7 @@ impl Stored {
             brokers: image.brokers.values().cloned().collect(),
             topics: image.topics.values().map(|topic| Topic::clone(topic)).collect(),
             removed: image.removed.clone(),
+            internal: image.internal.iter().map(|(id, info)| (id, info.clone())).collect(),
         }
     }
 
@@ -149,6 +160,9 @@ impl Stored {
         };
         for topic in self.topics {
             image.insert_topic(Arc::new(topic));
+        }
+        for (id, info) in self.internal {
+            image.put_internal(id, info);
         }
         image
     }

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::metadata::Load;
+use crate::metadata::{Broker, Image, Load};
 
 /// A broker that may take replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,18 @@ pub struct Candidate {
     /// Out of service now.
     pub fenced: bool,
     pub load: Load,
+}
+
+impl Candidate {
+    /// Returns a broker with what it carries.
+    pub fn of(image: &Image, broker: &Broker) -> Self {
+        Self {
+            id: broker.id,
+            rack: broker.rack.clone(),
+            fenced: broker.fenced,
+            load: image.load.get(&broker.id).copied().unwrap_or_default(),
+        }
+    }
 }
 
 /// Returns the replicas of each of `partitions` partitions, the preferred leader first.

@@ -3,7 +3,8 @@
 //! A request says what somebody wants; the leader makes a [`Command`](super::Command) of it. Requests travel between
 //! brokers and are in no log. One whose outcome was not learned is sent again under the same id, and takes effect once.
 //!
-//! Invariant: variants and fields are only added at the end.
+//! Invariant: variants are only added at the end, and only variants: the codec writes fields by their place, so what
+//! needs one more becomes a new variant.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{AdminError, HostPort, Image, Levels, Topic};
+use super::{AdminError, HostPort, Image, InternalRequest, Levels, Topic};
 
 /// A wish to change the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +80,8 @@ pub enum Request {
     Finalize {
         level: u16,
     },
+    /// Makes or moves internal groups.
+    Internal(InternalRequest),
 }
 
 /// A broker as it presents itself.

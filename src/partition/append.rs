@@ -3,8 +3,8 @@
 //! The order of calls to [`Partition::append`] is the order of the log, so a caller that awaits it before
 //! the next batch of the same producer keeps that producer's order, and need not wait for the commit
 //! in between. Whether a batch takes its place is decided when it is applied; here only batches that
-//! are in the log already, for certain, are answered at once. What is in flight is bounded in bytes, per
-//! group and per broker, where proposals are made.
+//! are in the log already, for certain, are answered at once. What waits and what is in flight is bounded in bytes,
+//! per group and per broker.
 //!
 //! Invariant: a batch enters the log only under the term whose leadership was checked. Between check and
 //! proposal the leadership may be lost and won again, and what was decided for the old one (that a batch
@@ -15,12 +15,13 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use quorate_raft::{Outcome, Pending, ProposeError};
-use tokio::sync::watch;
+use quorate_raft::{Outcome, Pending};
+use tokio::sync::{oneshot, watch};
 
-use super::command::append_payload;
+use super::command::FRAME_OVERHEAD;
 use super::machine::{Refusal, Reply};
 use super::producers::Sequence;
+use super::proposer::BatchOutcome;
 use super::{NotReady, Partition, epochs, known_leader};
 use crate::metadata::Leader;
 use crate::record::CheckedBatch;
@@ -69,7 +70,7 @@ enum State {
     Known(Appended),
     #[cfg(feature = "mutants")]
     Failed(AppendError),
-    Proposed(Proposal),
+    UnderWay(oneshot::Receiver<BatchOutcome>),
 }
 
 /// A command on its way.
@@ -82,8 +83,7 @@ impl Partition {
     /// Hands `batch` to the log; the future returned by this future says what became of it.
     ///
     /// `leader_epoch`: that in which this replica was found to lead, before the batch was checked. `now_ms`: the
-    /// wall clock. Waits for room a few seconds at most. If dropped before it
-    /// returns the outcome is unknown.
+    /// wall clock. Waits for room a few seconds at most. If dropped before it returns nothing was handed over.
     pub async fn append(
         &self,
         batch: CheckedBatch,
@@ -100,9 +100,12 @@ impl Partition {
         if let Some(broker) = self.group.short_of_space() {
             return Err(AppendError::NoSpace { broker });
         }
-        let payload = Bytes::from(append_payload(self.times(now_ms), batch.bytes()));
+        let bytes = FRAME_OVERHEAD + batch.len();
+        let room = self.group.reserve(bytes, Some(term)).await;
+        let room = room.map_err(|error| self.proposer.append_error(&error))?;
+        let outcome = self.proposer.add(term, now_ms, batch.bytes(), room)?;
         drop(batch);
-        let append = PendingAppend(State::Proposed(self.propose(payload, term).await?));
+        let append = PendingAppend(State::UnderWay(outcome));
         #[cfg(feature = "mutants")]
         let append = super::mutants::impatient(append, self).await;
         Ok(append)
@@ -121,11 +124,7 @@ impl Partition {
         let leadership = self.leadership.clone();
         match self.group.propose(payload, Some(term)).await {
             Ok(pending) => Ok(Proposal { pending, leadership }),
-            Err(ProposeError::NotLeader { .. }) => {
-                Err(AppendError::NotLeader { leader: self.leader() })
-            }
-            Err(ProposeError::Busy) => Err(AppendError::Busy),
-            Err(ProposeError::Closed) => Err(AppendError::Closed),
+            Err(error) => Err(self.proposer.append_error(&error)),
         }
     }
 
@@ -174,21 +173,14 @@ impl Future for PendingAppend {
     type Output = Result<Appended, AppendError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let proposal = match &mut self.0 {
+        let outcome = match &mut self.0 {
             State::Known(appended) => return Poll::Ready(Ok(*appended)),
             #[cfg(feature = "mutants")]
             State::Failed(error) => return Poll::Ready(Err(*error)),
-            State::Proposed(proposal) => proposal,
+            State::UnderWay(outcome) => ready!(pin!(outcome).poll(context)),
         };
-        let reply = ready!(pin!(proposal).poll(context))?;
-        Poll::Ready(match reply {
-            Reply::Appended { base_offset, log_append_time, log_start, .. } => {
-                Ok(Appended { base_offset, log_append_time, log_start })
-            }
-            Reply::Refused(refusal) => Err(AppendError::Refused(refusal)),
-            // An append is answered as an append; anything else comes of another command.
-            Reply::Nothing | Reply::Trimmed { .. } => Err(AppendError::Indeterminate),
-        })
+        // The entry was given up while its outcome was open, as when the replica is closed.
+        Poll::Ready(outcome.unwrap_or(Err(AppendError::Indeterminate)))
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) enum CodecError {
     Version(u8),
     #[error("kind {0} is unknown")]
     Kind(u8),
+    #[error("an attachment has the tag {0}, which this broker does not know")]
+    Attachment(u16),
     #[error("a count of {count} exceeds {max}")]
     TooMany { count: usize, max: usize },
     #[error("{0} is out of its range")]
@@ -85,6 +87,10 @@ impl<'a> Reader<'a> {
 
     pub(super) fn u8(&mut self) -> Result<u8, CodecError> {
         self.take().map(u8::from_be_bytes)
+    }
+
+    pub(super) fn u16(&mut self) -> Result<u16, CodecError> {
+        self.take().map(u16::from_be_bytes)
     }
 
     pub(super) fn i16(&mut self) -> Result<i16, CodecError> {

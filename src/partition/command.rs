@@ -1,13 +1,19 @@
 //! What a partition's Raft entries say. The bytes are replicated and kept, so they are frozen.
 //!
 //! ```text
-//!  version u8 = 2 │ kind u8 │ wall_ms i64 │ log_ms i64 │ Append: one record batch v2, as sent
-//!                                                      │ Trim:   log_start i64, offset i64, index u64, bytes u64
+//!  version u8 = 3 │ kind u8 │ wall_ms i64 │ log_ms i64 │ Append: batches u32, then those
+//!                                                      │ Trim:   log_start i64, offset i64, index u64, sub u32, bytes u64
 //!                                                      │ SetLevel: level u32
+//!  a batch:       size u32 │ length u32 │ attachments u8, then those │ one record batch v2 of `length` bytes, as sent
+//!  an attachment: tag u16 │ length u32 │ what was taken from the batch before it was proposed
 //! ```
 //!
 //! Every command carries its proposer's times, so that what depends on time is decided alike by all
-//! replicas. A command of another version cannot be skipped, only refused.
+//! replicas. A command of another version cannot be skipped, only refused; nor can an attachment with an unknown tag:
+//! a replica that skipped what another one minds would decide otherwise. No tag is known yet.
+//!
+//! A batch's size is what it counts in positions, its length what it takes here. They are equal as long as nobody has
+//! compacted the batch; then the size stays, so that positions agree between replicas of which one has compacted.
 //!
 //! Log time is carried as the time reached, not as what passed since the command before: commands under way
 //! at once would each count the same wait, and one that is lost with its leader would lose its share.
@@ -18,19 +24,24 @@ use super::codec::{CodecError, Reader, Writer};
 use super::position::Position;
 use crate::record::Header;
 
-const VERSION: u8 = 2;
+mod frames;
+
+pub(super) use frames::{AppendPayload, FRAME_OVERHEAD, Frames};
+
+const VERSION: u8 = 3;
 const APPEND: u8 = 1;
 const TRIM: u8 = 2;
 const SET_LEVEL: u8 = 3;
-/// Bytes before the batch of an append.
-pub(super) const PREFIX_BYTES: usize = 18;
-const TRIM_BYTES: usize = PREFIX_BYTES + 32;
+/// Bytes that every command begins with.
+const PREFIX_BYTES: usize = 18;
+const TRIM_BYTES: usize = PREFIX_BYTES + 36;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
+    /// At least one batch. Each is accepted or refused by itself, in this order.
     Append {
         times: Times,
-        batch: Batch,
+        batches: Vec<Batch>,
     },
     Trim {
         times: Times,
@@ -66,33 +77,21 @@ pub(super) struct Trim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Batch {
     pub(super) header: Header,
-    /// Size in the log and on the wire.
-    pub(super) bytes: u64,
+    /// Its size when it was appended: what it counts in positions.
+    pub(super) size: u64,
 }
 
 impl Command {
     /// Decodes the payload of an entry; looks at no record data.
     pub(super) fn decode(payload: &[u8]) -> Result<Self, CodecError> {
         let mut reader = Reader::new(payload);
-        let version = reader.u8()?;
-        if version != VERSION {
-            return Err(CodecError::Version(version));
-        }
-        let kind = reader.u8()?;
-        let times = Times { wall_ms: reader.i64()?, log_ms: reader.i64()? };
+        let (kind, times) = take_prefix(&mut reader)?;
         match kind {
-            APPEND => Ok(Command::Append { times, batch: Batch::of(reader.rest())? }),
+            APPEND => Ok(Command::Append { times, batches: frames::decode(payload)? }),
             TRIM => {
-                let trim = Trim {
-                    log_start: reader.i64()?,
-                    start: Position {
-                        offset: reader.i64()?,
-                        index: reader.u64()?,
-                        bytes: reader.u64()?,
-                    },
-                };
+                let (log_start, start) = (reader.i64()?, Position::decode(&mut reader)?);
                 reader.end()?;
-                Ok(Command::Trim { times, trim })
+                Ok(Command::Trim { times, trim: Trim { log_start, start } })
             }
             SET_LEVEL => {
                 let level = reader.u32()?;
@@ -103,60 +102,52 @@ impl Command {
             kind => Err(CodecError::Kind(kind)),
         }
     }
-
-    /// Returns whether the payload is an append, and if so the batch in it, sharing the memory.
-    pub(super) fn batch_of(payload: &Bytes) -> Option<Bytes> {
-        (payload.get(1) == Some(&APPEND)).then(|| payload.slice(PREFIX_BYTES..))
-    }
 }
 
-/// Starts the payload of an append; the batch follows in the same buffer, copied once.
-pub(super) fn append_payload(times: Times, batch: &[u8]) -> Vec<u8> {
-    let mut writer = start(APPEND, times, PREFIX_BYTES + batch.len());
-    writer.bytes(batch);
-    writer.finish()
+/// Encodes an append of some batches, each copied once.
+pub(super) fn append_payload<'a>(
+    times: Times,
+    batches: impl IntoIterator<Item = &'a [u8]>,
+) -> Bytes {
+    let mut payload = AppendPayload::with_capacity(0);
+    batches.into_iter().for_each(|batch| payload.push(batch));
+    payload.finish(times)
 }
 
 /// Encodes a trim.
 pub(super) fn trim_payload(times: Times, trim: &Trim) -> Vec<u8> {
-    let mut writer = start(TRIM, times, TRIM_BYTES);
+    let mut writer = Writer::with_capacity(TRIM_BYTES);
+    put_prefix(&mut writer, TRIM, times);
     writer.i64(trim.log_start);
-    writer.i64(trim.start.offset);
-    writer.u64(trim.start.index);
-    writer.u64(trim.start.bytes);
+    trim.start.encode(&mut writer);
     writer.finish()
 }
 
 /// Encodes a change of the level.
 pub(super) fn level_payload(times: Times, level: u16) -> Vec<u8> {
-    let mut writer = start(SET_LEVEL, times, PREFIX_BYTES + 4);
+    let mut writer = Writer::with_capacity(PREFIX_BYTES + 4);
+    put_prefix(&mut writer, SET_LEVEL, times);
     writer.u32(level.into());
     writer.finish()
 }
 
-fn start(kind: u8, times: Times, bytes: usize) -> Writer {
-    let mut writer = Writer::with_capacity(bytes);
+fn put_prefix(writer: &mut Writer, kind: u8, times: Times) {
     writer.u8(VERSION);
     writer.u8(kind);
     writer.i64(times.wall_ms);
     writer.i64(times.log_ms);
-    writer
+}
+
+fn take_prefix(reader: &mut Reader<'_>) -> Result<(u8, Times), CodecError> {
+    let version = reader.u8()?;
+    if version != VERSION {
+        return Err(CodecError::Version(version));
+    }
+    let kind = reader.u8()?;
+    Ok((kind, Times { wall_ms: reader.i64()?, log_ms: reader.i64()? }))
 }
 
 impl Batch {
-    /// Reads the header of a batch that was checked before it was proposed.
-    pub(super) fn of(batch: &[u8]) -> Result<Self, CodecError> {
-        let header = Header::parse(batch).ok_or(CodecError::Short)?;
-        if header.total_bytes() != Some(batch.len()) {
-            return Err(CodecError::Range("a batch's length"));
-        }
-        if header.last_offset_delta < 0 {
-            return Err(CodecError::Range("a batch's last offset delta"));
-        }
-        let bytes = u64::try_from(batch.len()).map_err(|_| CodecError::Range("a batch's size"))?;
-        Ok(Self { header, bytes })
-    }
-
     /// Returns how many offsets the batch takes. Not its record count: a batch that lost records to
     /// compaction keeps its place.
     pub(super) fn offsets(&self) -> i64 {

@@ -41,9 +41,10 @@ impl Hints {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::partition::position::Place;
 
     fn place(offset: i64) -> Position {
-        Position { offset, index: 1, bytes: 0 }
+        Position { offset, place: Place { index: 1, sub: 3 }, bytes: 0 }
     }
 
     #[test]

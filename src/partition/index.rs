@@ -14,12 +14,12 @@ use bytes::Bytes;
 use quorate_storage::{Error as StorageError, Log, StateDelete, StatePut};
 
 use super::codec::{CodecError, Reader, Writer};
-use super::position::Position;
+use super::position::{Place, Position};
 
 /// A span ends after this many bytes of batches: what a seek reads in vain at most, save the last batch.
 pub(super) const SPAN_BYTES: u64 = 256 * 1024;
-/// ... or this many entries, so that a seek among tiny batches is short too,
-pub(super) const SPAN_ENTRIES: u32 = 128;
+/// ... or this many batches, so that a seek among tiny ones is short too,
+pub(super) const SPAN_BATCHES: u32 = 128;
 /// ... or this long, so that retention by time cuts a slow partition to the hour.
 pub(super) const SPAN_MS: i64 = 3_600_000;
 
@@ -30,7 +30,7 @@ const BLOCK_PREFIXES: [u8; LEVELS] = [b'p', b'q'];
 pub(super) const LEVELS: usize = 2;
 /// Spans of a block, and blocks of a block of blocks: 16 MiB and 1 GiB of log.
 pub(super) const BLOCK_SPANS: u32 = 64;
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Points looked at per read when many have to be; the first read is short, for often one is enough.
 const PAGES: std::ops::RangeInclusive<usize> = 8..=512;
 
@@ -75,9 +75,9 @@ impl Span {
 
 impl Point {
     pub(super) fn put(&self) -> StatePut {
-        let mut writer = Writer::with_capacity(41);
+        let mut writer = Writer::with_capacity(45);
         writer.u8(VERSION);
-        writer.u64(self.at.index);
+        self.at.place.encode(&mut writer);
         writer.u64(self.at.bytes);
         writer.i64(self.span.timestamp_max);
         writer.i64(self.span.age_max);
@@ -103,9 +103,9 @@ impl Point {
 
 impl Block {
     fn put(&self, level: usize) -> StatePut {
-        let mut writer = Writer::with_capacity(25);
+        let mut writer = Writer::with_capacity(29);
         writer.u8(VERSION);
-        writer.u64(self.at.index);
+        self.at.place.encode(&mut writer);
         writer.u64(self.at.bytes);
         writer.i64(self.timestamp_max);
         let key = key(BLOCK_PREFIXES[level], self.at.offset);
@@ -133,7 +133,7 @@ fn take_position(prefix: u8, key: &[u8], value: &mut Reader<'_>) -> Result<Posit
     if version != VERSION {
         return Err(CodecError::Version(version));
     }
-    Ok(Position { offset, index: value.u64()?, bytes: value.u64()? })
+    Ok(Position { offset, place: Place::decode(value)?, bytes: value.u64()? })
 }
 
 /// The blocks that are not full yet, one of each level.

@@ -6,24 +6,30 @@
 //! replica and at every replay. A constant of the machine that is to change moves here.
 
 use super::command::level_payload;
-use super::index::SPAN_ENTRIES;
+use super::index::SPAN_BATCHES;
 use super::{Partition, TrimError};
+use crate::metadata::{FIRST_LEVEL, end_unfit};
+
+#[cfg(any(test, feature = "mutants"))]
+const NEXT_LEVEL: u16 = FIRST_LEVEL + 1;
 
 /// What a partition's machine counts by at one level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rules {
-    /// Entries after which a span is full.
-    pub(super) span_entries: u32,
+    /// Batches after which a span is full.
+    pub(super) span_batches: u32,
 }
 
 impl Rules {
-    /// Returns the rules of a level.
+    /// Returns the rules of a level, 0 standing for the first. Those of old levels stay here as long as a log may hold
+    /// them. A level that is not here ends the process: any rules but its own would be a silent fork.
     pub(super) fn of(level: u16) -> Self {
         match level {
+            0 | FIRST_LEVEL => Self { span_batches: SPAN_BATCHES },
             // What the next release does otherwise, for tests of a cluster of two releases.
             #[cfg(any(test, feature = "mutants"))]
-            2.. => Self { span_entries: SPAN_ENTRIES / 2 },
-            _ => Self { span_entries: SPAN_ENTRIES },
+            NEXT_LEVEL => Self { span_batches: SPAN_BATCHES / 2 },
+            unknown => end_unfit(unknown),
         }
     }
 }

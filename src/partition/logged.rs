@@ -1,28 +1,26 @@
 //! What the log makes of one batch, without a log.
 //!
 //! A batch is looked at twice after it passed the gate: by the machine when it is applied, and by every walk that
-//! counts offsets past it. Both must see the same in it. Here the two are side by side, for fuzzing; a replica does
-//! the same steps with Raft and a disk in between.
+//! counts offsets past it. Both must see the same in it, and the same whether it has an entry for itself or shares one.
+//! Here all of that is side by side, for fuzzing; a replica does the same steps with Raft and a disk in between.
 
 use bytes::Bytes;
 use quorate_raft::{Committed, Effects, Machine};
 
 use super::codec::CodecError;
-use super::command::{Batch, Command, Times, append_payload};
-use super::machine::{PartitionMachine, Reply};
+use super::command::{Command, Frames, Times, append_payload};
+use super::machine::{BatchReply, PartitionMachine, Reply};
 use crate::record::CheckedBatch;
 
-/// A batch as the log knows it.
+/// A batch as the log knows it, appended twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logged {
     /// What the machine answered to the batch, and to the same batch once more.
-    pub replies: [Reply; 2],
-    /// The high watermark after each.
-    pub next_offsets: [i64; 2],
-    /// How many offsets a walk counts for it.
-    pub offsets: i64,
-    /// The batch as a walk finds it in the entry.
-    pub bytes: Bytes,
+    pub replies: Vec<BatchReply>,
+    /// The high watermark after both.
+    pub next_offset: i64,
+    /// The two as a walk finds them, and how many offsets it counts for each.
+    pub found: Vec<(Bytes, i64)>,
 }
 
 /// The log has what it cannot read.
@@ -30,21 +28,26 @@ pub struct Logged {
 #[error(transparent)]
 pub struct Illegible(#[from] CodecError);
 
-/// Applies a batch to an empty partition, twice, and walks past it. `wall_ms`: milliseconds since 1970.
-pub fn logged(batch: &CheckedBatch, wall_ms: i64) -> Result<Logged, Illegible> {
-    let times = Times { wall_ms, log_ms: 0 };
-    let payload = Bytes::from(append_payload(times, batch.bytes()));
-    // Applied, a damaged entry would end the process.
-    Command::decode(&payload)?;
+/// Applies a batch to an empty partition, twice, and walks past both. `together`: in one entry. `wall_ms`: milliseconds
+/// since 1970.
+pub fn logged(batch: &CheckedBatch, wall_ms: i64, together: bool) -> Result<Logged, Illegible> {
+    let twice: [&[u8]; 2] = [batch.bytes(), batch.bytes()];
     let mut machine = PartitionMachine::default();
-    let mut apply = |index| {
+    let mut logged = Logged { replies: Vec::new(), next_offset: 0, found: Vec::new() };
+    for (index, batches) in (1..).zip(twice.chunks(if together { 2 } else { 1 })) {
+        let times = Times { wall_ms, log_ms: 0 };
+        let payload = append_payload(times, batches.iter().copied());
+        // Applied, a damaged entry would end the process.
+        Command::decode(&payload)?;
         let entry = Committed { index, term: 1, payload: Some(&payload) };
-        let reply = machine.apply(entry, &mut Effects::default());
-        (reply, machine.next_offset())
-    };
-    let (first, second) = (apply(1), apply(2));
-    let bytes = Command::batch_of(&payload).ok_or(CodecError::Short)?;
-    let offsets = Batch::of(&bytes)?.offsets();
-    let next_offsets = [first.1, second.1];
-    Ok(Logged { replies: [first.0, second.0], next_offsets, offsets, bytes })
+        if let Reply::Appended(replies) = machine.apply(entry, &mut Effects::default()) {
+            logged.replies.extend(replies);
+        }
+        let mut frames = Frames::of(&payload)?.ok_or(CodecError::Short)?;
+        while let Some(frame) = frames.pass(&payload)? {
+            logged.found.push((payload.slice_ref(frame.bytes), frame.batch()?.offsets()));
+        }
+    }
+    logged.next_offset = machine.next_offset();
+    Ok(logged)
 }

@@ -19,12 +19,12 @@ use super::command::{Batch, Command, Times, Trim};
 use super::epochs::{self, Epochs};
 use super::index::{self, OpenBlocks, Point, SPAN_BYTES, SPAN_MS, Span};
 use super::level::Rules;
-use super::position::Position;
+use super::position::{Place, Position};
 use super::producers::{Producers, Sequence, Stored, Verdict};
 use super::rejected::Rejected;
 use recent::Recent;
 
-use crate::metadata::{FIRST_LEVEL, end_if_unfit};
+use crate::metadata::{FIRST_LEVEL, check_checkpoint, end_if_unfit};
 
 /// See the file's header.
 #[derive(Debug, Default)]
@@ -35,7 +35,8 @@ pub struct PartitionMachine {
     log_start: i64,
     /// The batch that holds `log_start`.
     start: Position,
-    /// Behind the last applied entry: the next offset and index, and all bytes ever.
+    /// Behind the last applied batch: the next offset and place, and all bytes ever. Between two entries it is where
+    /// an entry begins.
     end: Position,
     epochs: Epochs,
     /// How long the partition was led, in milliseconds, as of the last command; it never goes back.
@@ -56,8 +57,8 @@ struct OpenSpan {
     start: Position,
     /// The wall clock of the command that opened it.
     opened_ms: i64,
-    /// Entries since, rejected and blank ones too: what a walk passes.
-    entries: u32,
+    /// What a walk passes since: batches, rejected ones too, and entries without any.
+    passed: u32,
     span: Span,
 }
 
@@ -70,16 +71,23 @@ pub(super) struct Newest {
 }
 
 /// What came of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// An entry of Raft's own; clients know nothing of it.
     Nothing,
+    /// What came of each batch, in the order of the entry.
+    Appended(Vec<BatchReply>),
+    /// The first offset that is kept now.
+    Trimmed { log_start: i64 },
+}
+
+/// What came of one batch of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchReply {
     /// The batch is in the log. `duplicate`: it was already, under that offset.
     Appended { base_offset: i64, log_append_time: i64, log_start: i64, duplicate: bool },
     /// The batch took no offset.
     Refused(Refusal),
-    /// The first offset that is kept now.
-    Trimmed { log_start: i64 },
 }
 
 /// Why a batch took no offset (KIP-98).
@@ -169,7 +177,7 @@ impl PartitionMachine {
         }
     }
 
-    /// Returns the batch that holds `offset` if it is among the last few.
+    /// Returns the batch that holds `offset`, or the first of its entry, if it is among the last few.
     pub(super) fn recent(&self, offset: i64) -> Option<Position> {
         self.recent.holding(offset).filter(|_| offset < self.end.offset)
     }
@@ -205,21 +213,41 @@ impl PartitionMachine {
         self.producers.expire(self.log_ms);
     }
 
-    fn append(&mut self, wall_ms: i64, batch: &Batch, effects: &mut Effects) -> Reply {
+    /// Each batch of an entry is judged by itself, on what those before it have left.
+    fn append_all(&mut self, wall_ms: i64, batches: &[Batch], effects: &mut Effects) -> Reply {
+        let count = u32::try_from(batches.len()).expect("the decoder bounds the batches");
+        let mut replies = Vec::with_capacity(batches.len());
+        for batch in batches {
+            self.open.passed = self.open.passed.saturating_add(1);
+            let next = self.end.place.next(count);
+            replies.push(self.append(wall_ms, batch, next, effects));
+            self.end.place = next;
+        }
+        Reply::Appended(replies)
+    }
+
+    /// `next`: the place behind the batch.
+    fn append(
+        &mut self,
+        wall_ms: i64,
+        batch: &Batch,
+        next: Place,
+        effects: &mut Effects,
+    ) -> BatchReply {
         let claim = Sequence::of(&batch.header);
         let verdict = claim.map_or(Verdict::Accept, |claim| self.producers.judge(&claim));
         let refusal = match verdict {
             Verdict::Accept => return self.accept(wall_ms, batch, claim, effects),
             Verdict::Duplicate(stored) => self.stored(stored, true),
-            Verdict::Outdated => Reply::Refused(Refusal::DuplicateSequence),
+            Verdict::Outdated => BatchReply::Refused(Refusal::DuplicateSequence),
             Verdict::OutOfOrder { expected } => {
-                Reply::Refused(Refusal::OutOfOrderSequence { expected })
+                BatchReply::Refused(Refusal::OutOfOrderSequence { expected })
             }
             Verdict::Fenced { current } => {
-                Reply::Refused(Refusal::InvalidProducerEpoch { current })
+                BatchReply::Refused(Refusal::InvalidProducerEpoch { current })
             }
         };
-        self.rejected.push(self.end.index, effects);
+        self.rejected.push(self.end.place, next, effects);
         refusal
     }
 
@@ -229,7 +257,7 @@ impl PartitionMachine {
         batch: &Batch,
         claim: Option<Sequence>,
         effects: &mut Effects,
-    ) -> Reply {
+    ) -> BatchReply {
         let at = self.end;
         if self.open.is_empty(at) {
             // Only ever the first: what Raft wrote before it need not be walked again.
@@ -246,7 +274,7 @@ impl PartitionMachine {
             .offset
             .checked_add(batch.offsets())
             .expect("offsets last 290,000 years at a million records a second");
-        self.end.bytes += batch.bytes;
+        self.end.bytes += batch.size;
         if self.newest.is_none_or(|newest| timestamp > newest.timestamp) {
             self.newest = Some(Newest { timestamp, end_offset: self.end.offset, at });
         }
@@ -258,8 +286,8 @@ impl PartitionMachine {
         self.stored(stored, false)
     }
 
-    fn stored(&self, stored: Stored, duplicate: bool) -> Reply {
-        Reply::Appended {
+    fn stored(&self, stored: Stored, duplicate: bool) -> BatchReply {
+        BatchReply::Appended {
             base_offset: stored.base_offset,
             log_append_time: stored.log_append_time,
             log_start: self.log_start,
@@ -269,12 +297,12 @@ impl PartitionMachine {
 
     fn trim(&mut self, trim: &Trim, effects: &mut Effects) -> Reply {
         // Two leaders may have asked, in either order; and an empty log still sheds its blank entries.
-        let forward = (trim.log_start, trim.start.index) > (self.log_start, self.start.index)
-            && trim.start.index >= self.start.index;
+        let forward = (trim.log_start, trim.start.place) > (self.log_start, self.start.place)
+            && trim.start.place >= self.start.place;
         // Only ever false for a command that no broker of ours proposes.
         let sane = trim.start.offset <= trim.log_start
             && trim.log_start <= self.end.offset
-            && trim.start.index <= self.end.index
+            && trim.start.place <= self.end.place
             && (self.start.bytes..=self.end.bytes).contains(&trim.start.bytes);
         if forward && sane {
             if trim.start.offset > self.start.offset {
@@ -283,7 +311,7 @@ impl PartitionMachine {
             self.log_start = trim.log_start;
             self.start = trim.start;
             self.epochs.trim(trim.log_start);
-            self.rejected.trim(trim.start.index, effects);
+            self.rejected.trim(trim.start.place, effects);
             self.recent.trim(trim.start.offset);
         }
         Reply::Trimmed { log_start: self.log_start }
@@ -294,20 +322,24 @@ impl Machine for PartitionMachine {
     type Reply = Reply;
 
     fn apply(&mut self, entry: Committed<'_>, effects: &mut Effects) -> Reply {
-        self.end.index = entry.index;
-        self.open.entries = self.open.entries.saturating_add(1);
+        self.end.place = Place::of_entry(entry.index);
         self.epochs.observe(epochs::of_term(entry.term), self.end.offset);
         let reply = match entry.payload.map(|payload| Command::decode(payload)) {
-            None => Reply::Nothing,
-            Some(Ok(Command::Append { times, batch })) => {
+            None => {
+                self.open.passed = self.open.passed.saturating_add(1);
+                Reply::Nothing
+            }
+            Some(Ok(Command::Append { times, batches })) => {
                 self.pass(times);
-                self.append(times.wall_ms, &batch, effects)
+                self.append_all(times.wall_ms, &batches, effects)
             }
             Some(Ok(Command::Trim { times, trim })) => {
+                self.open.passed = self.open.passed.saturating_add(1);
                 self.pass(times);
                 self.trim(&trim, effects)
             }
             Some(Ok(Command::SetLevel { times, level })) => {
+                self.open.passed = self.open.passed.saturating_add(1);
                 self.pass(times);
                 self.level = self.level.max(level);
                 end_if_unfit(level);
@@ -316,7 +348,7 @@ impl Machine for PartitionMachine {
             // Going on would make this replica's offsets differ from the others' for ever.
             Some(Err(error)) => quorate_storage::fatal("apply an entry of a partition", &error),
         };
-        self.end.index = entry.index + 1;
+        self.end.place = Place::of_entry(entry.index + 1);
         reply
     }
 
@@ -325,18 +357,20 @@ impl Machine for PartitionMachine {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        checkpoint::decode(bytes).map_err(|error| DecodeError(error.to_string()))
+        let machine = checkpoint::decode(bytes).map_err(|error| DecodeError(error.to_string()))?;
+        check_checkpoint(machine.level).map_err(|error| DecodeError(error.to_string()))?;
+        Ok(machine)
     }
 
     fn needed_from(&self) -> u64 {
-        self.start.index
+        self.start.place.index
     }
 }
 
 impl OpenSpan {
     fn starting(start: Position, wall_ms: i64) -> Self {
-        // The entry that opens it is the first to pass.
-        Self { start, opened_ms: wall_ms, entries: 1, span: Span::EMPTY }
+        // The batch that opens it is the first to pass.
+        Self { start, opened_ms: wall_ms, passed: 1, span: Span::EMPTY }
     }
 
     fn is_empty(&self, end: Position) -> bool {
@@ -346,7 +380,7 @@ impl OpenSpan {
     /// Returns whether a batch at `end` should begin the next span.
     fn is_full(&self, end: Position, wall_ms: i64, rules: Rules) -> bool {
         end.bytes - self.start.bytes >= SPAN_BYTES
-            || self.entries > rules.span_entries
+            || self.passed > rules.span_batches
             // Also when a clock was set back: a span too many costs a point, one too long keeps old records.
             || wall_ms.abs_diff(self.opened_ms) >= SPAN_MS.unsigned_abs()
     }
@@ -354,7 +388,7 @@ impl OpenSpan {
 
 impl Default for OpenSpan {
     fn default() -> Self {
-        Self { start: Position::default(), opened_ms: 0, entries: 0, span: Span::EMPTY }
+        Self { start: Position::default(), opened_ms: 0, passed: 0, span: Span::EMPTY }
     }
 }
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use quorate_storage::{EntryKind, Log, mutant};
 
-use super::command::{Batch, Command};
-use super::machine::View;
+use super::command::Frames;
+use super::machine::{BatchReply, View};
+use super::position::Place;
 use super::{Appended, Partition, PendingAppend};
 
 /// How long the defect waits for a majority before it does without.
@@ -26,21 +27,31 @@ pub(super) async fn impatient(mut append: PendingAppend, partition: &Partition) 
     }
 }
 
+/// Answers each batch of an entry with what came of the one before it.
+pub(super) fn neighbours(mut replies: Vec<BatchReply>) -> Vec<BatchReply> {
+    if mutant::on("neighbour-answered") && !replies.is_empty() {
+        replies.rotate_right(1);
+    }
+    replies
+}
+
 /// Shows readers the whole log of this replica, committed or not.
 pub(super) fn with_uncommitted(mut view: View, log: &Log) -> View {
     if !mutant::on("fetch-past-high-watermark") {
         return view;
     }
-    let entries = log.read(view.end.index, u64::MAX, usize::MAX).unwrap_or_default();
+    let entries = log.read(view.end.place.index, u64::MAX, usize::MAX).unwrap_or_default();
     for entry in entries {
-        view.end.index = entry.id.index + 1;
-        let batch = match entry.kind {
-            EntryKind::Normal => Command::batch_of(&entry.payload),
-            _ => None,
-        };
-        if let Some(batch) = batch.and_then(|bytes| Batch::of(&bytes).ok()) {
+        view.end.place = Place::of_entry(entry.id.index + 1);
+        if entry.kind != EntryKind::Normal {
+            continue;
+        }
+        let Some(mut frames) = Frames::of(&entry.payload).ok().flatten() else { continue };
+        while let Ok(Some(frame)) = frames.pass(&entry.payload)
+            && let Ok(batch) = frame.batch()
+        {
             view.end.offset += batch.offsets();
-            view.end.bytes += batch.bytes;
+            view.end.bytes += batch.size;
         }
     }
     view

@@ -7,7 +7,7 @@
 //!
 //! Time is the leader's wall clock, and while that is not trusted nothing is deleted for its age.
 //!
-//! The log is cut at points only, so up to a span (256 KiB, 128 entries or an hour) stays longer than
+//! The log is cut at points only, so up to a span (256 KiB, 128 batches or an hour) stays longer than
 //! asked. Never is anything deleted early.
 
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub struct RetentionPace {
 }
 
 /// Looks at all open partitions for ever. Drop it to stop; that leaves nothing half done.
-pub async fn run(partitions: Arc<Partitions>, pace: RetentionPace) {
+pub(super) async fn run(partitions: Arc<Partitions>, pace: RetentionPace) {
     loop {
         let factor = rand::rng().random_range(0.75..1.25);
         sleep(pace.interval.mul_f64(factor)).await;
@@ -116,7 +116,7 @@ impl Limits {
             bytes_min: settings.retention_bytes.unwrap_or(u64::MAX),
         };
         let is_empty = view.log_start == view.end.offset;
-        let sheds = is_empty && view.end.index - view.start.index > EMPTY_ENTRIES_MAX;
+        let sheds = is_empty && view.end.place.index - view.start.place.index > EMPTY_ENTRIES_MAX;
         let limited = aged.is_some() || settings.retention_bytes.is_some();
         (sheds || (limited && !is_empty)).then_some(limits)
     }

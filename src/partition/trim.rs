@@ -81,9 +81,7 @@ impl Partition {
         match self.propose(payload.into(), term).await?.await {
             Ok(Reply::Trimmed { log_start }) => Ok(log_start),
             // A trim is answered as a trim; anything else comes of another command.
-            Ok(Reply::Nothing | Reply::Appended { .. } | Reply::Refused(_)) => {
-                Err(TrimError::Indeterminate)
-            }
+            Ok(Reply::Nothing | Reply::Appended(_)) => Err(TrimError::Indeterminate),
             Err(error) => Err(error.into()),
         }
     }

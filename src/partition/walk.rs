@@ -9,11 +9,11 @@ use bytes::Bytes;
 use quorate_storage::{Entry, EntryKind, Error as StorageError, Log};
 
 use super::codec::CodecError;
-use super::command::{Batch, Command};
+use super::command::{Batch, Frames};
 use super::epochs;
 use super::index::{self, IndexError};
 use super::machine::View;
-use super::position::Position;
+use super::position::{Place, Position};
 use super::rejected::{Page, Rejected, RejectedError};
 use crate::record::RecordError;
 
@@ -26,10 +26,18 @@ pub(super) struct Walk {
     rejected: Rejected,
     page: Option<Page>,
     at: Position,
-    /// Index and offset where it ends, exclusive.
+    /// Place and offset where it ends, exclusive.
     end: Position,
     read: std::vec::IntoIter<Entry>,
+    /// The entry whose batches are passed.
+    inside: Option<Inside>,
     chunk_bytes: usize,
+}
+
+/// An entry of which some batches are not passed yet.
+struct Inside {
+    entry: Entry,
+    frames: Frames,
 }
 
 /// A batch and where it stands.
@@ -70,11 +78,12 @@ impl Walk {
             at: from,
             end: view.end,
             read: Vec::new().into_iter(),
+            inside: None,
             chunk_bytes: bytes_max.clamp(*CHUNK_BYTES.start(), *CHUNK_BYTES.end()),
         }
     }
 
-    /// Returns where the next batch will stand; its index may be that of an entry before it.
+    /// Returns where the next batch will stand, or a place before it with no accepted batch between.
     pub(super) fn position(&self) -> Position {
         self.at
     }
@@ -82,14 +91,17 @@ impl Walk {
     /// Returns the next batch.
     pub(super) fn step(&mut self, source: Source) -> Result<Step, WalkError> {
         loop {
-            if self.at.index < self.end.index && !self.skip_rejected(source)? {
+            if self.at.place < self.end.place && !self.skip_rejected(source)? {
                 return Ok(Step::OnDisk);
             }
-            if self.at.index >= self.end.index {
+            if self.at.place >= self.end.place {
                 return self.finish();
             }
-            if self.read.as_slice().is_empty() && !self.load(source)? {
+            if self.inside.is_none() && self.read.as_slice().is_empty() && !self.load(source)? {
                 return Ok(Step::OnDisk);
+            }
+            if self.inside.is_none() && !self.enter()? {
+                continue;
             }
             if let Some(located) = self.pass()? {
                 return Ok(Step::Batch(located));
@@ -97,19 +109,20 @@ impl Walk {
         }
     }
 
-    /// Moves past rejected entries; false when only the disk knows them.
+    /// Moves past rejected batches; false when only the disk knows them.
     fn skip_rejected(&mut self, source: Source) -> Result<bool, WalkError> {
-        let page = match self.page.take().filter(|page| page.covers(self.at.index)) {
+        let page = match self.page.take().filter(|page| page.covers(self.at.place)) {
             Some(page) => page,
-            None if source == Source::Memory && self.rejected.needs_disk(self.at.index) => {
+            None if source == Source::Memory && self.rejected.needs_disk(self.at.place) => {
                 return Ok(false);
             }
-            None => self.rejected.page(self.at.index, &self.log)?,
+            None => self.rejected.page(self.at.place, &self.log)?,
         };
-        if let Some(end) = page.skip(self.at.index) {
-            self.at.index = end;
+        if let Some(end) = page.skip(self.at.place) {
+            self.at.place = end;
+            self.inside.take_if(|inside| inside.entry.id.index < end.index);
             // Skipped entries that were read already go; the rest of the chunk is still good.
-            while self.read.as_slice().first().is_some_and(|entry| entry.id.index < end) {
+            while self.read.as_slice().first().is_some_and(|entry| entry.id.index < end.index) {
                 self.read.next();
             }
         }
@@ -119,7 +132,7 @@ impl Walk {
 
     /// Reads on; false when that takes the disk.
     fn load(&mut self, source: Source) -> Result<bool, WalkError> {
-        let (from, to) = (self.at.index, self.end.index);
+        let (from, to) = (self.at.place.index, self.end.place.index);
         let entries = match source {
             Source::Disk => self.log.read(from, to, self.chunk_bytes)?,
             Source::Memory => match self.log.read_cached(from, to, self.chunk_bytes) {
@@ -134,26 +147,44 @@ impl Walk {
         Ok(true)
     }
 
-    /// Moves past the next entry that was read; returns the batch it holds, if it holds one.
+    /// Takes the next entry that was read; false when it holds no batches and is passed.
+    fn enter(&mut self) -> Result<bool, WalkError> {
+        let Some(entry) = self.read.next() else { return Ok(false) };
+        debug_assert_eq!(entry.id.index, self.at.place.index, "entries come in order");
+        let is_command = entry.kind == EntryKind::Normal;
+        let frames = if is_command { Frames::of(&entry.payload)? } else { None };
+        match frames {
+            Some(frames) => self.inside = Some(Inside { entry, frames }),
+            None => self.at.place = Place::of_entry(entry.id.index + 1),
+        }
+        Ok(self.inside.is_some())
+    }
+
+    /// Moves past the next batch of the entry; none when it is one before the place to begin at.
     fn pass(&mut self) -> Result<Option<Located>, WalkError> {
-        let Some(entry) = self.read.next() else { return Ok(None) };
-        debug_assert_eq!(entry.id.index, self.at.index, "entries come in order");
-        let at = Position { index: entry.id.index, ..self.at };
-        self.at.index = entry.id.index + 1;
-        if entry.kind != EntryKind::Normal {
+        let Some(Inside { entry, frames }) = &mut self.inside else { return Ok(None) };
+        let Some(frame) = frames.pass(&entry.payload)? else {
+            return Err(CodecError::Range("a place in an entry").into());
+        };
+        let at = self.at;
+        if frame.sub < at.place.sub {
             return Ok(None);
         }
-        let Some(bytes) = Command::batch_of(&entry.payload) else { return Ok(None) };
-        let batch = Batch::of(&bytes)?;
-        self.at.offset += batch.offsets();
-        self.at.bytes += batch.bytes;
+        let (batch, bytes) = (frame.batch()?, entry.payload.slice_ref(frame.bytes));
         let epoch = epochs::of_term(entry.id.term);
+        self.at = Position {
+            offset: at.offset + batch.offsets(),
+            place: at.place.next(frames.count()),
+            bytes: at.bytes + batch.size,
+        };
+        let left = self.at.place.index > at.place.index;
+        self.inside.take_if(|_| left);
         Ok(Some(Located { at, end_offset: self.at.offset, epoch, batch, bytes }))
     }
 
     fn finish(&self) -> Result<Step, WalkError> {
         // The machine counted the same entries. If they disagree, offsets served from here are wrong.
-        if self.at.index == self.end.index && self.at.offset != self.end.offset {
+        if self.at.place == self.end.place && self.at.offset != self.end.offset {
             let (found, expected) = (self.at.offset, self.end.offset);
             return Err(WalkError::Miscounted { found, expected });
         }

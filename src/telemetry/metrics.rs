@@ -108,6 +108,9 @@ metrics! {
     /// Time to answer an HTTP request, by path pattern.
     http_request_seconds: Latencies<HttpRoute> = Family::new_with_constructor(latencies);
 
+    /// Batches in one Raft entry, of the entries that this broker has proposed: their count is entries, their sum batches.
+    partition_entry_batches: Histogram = Histogram::new((0..11).map(|step| f64::from(1 << step)));
+
     /// How far this broker's wall clock is ahead of a majority's; 0 while that is not known.
     clock_ahead_seconds: Fraction = Fraction::default();
     /// Whether this broker's wall clock is trusted, 1 or 0; while it is not, nothing is deleted for its age.

@@ -8,9 +8,9 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use crate::db::Shared;
 use crate::group::Cell;
 use crate::queue::Op;
+use crate::shared::Shared;
 
 /// Marks the group as damaged at `index`, unless its log changed since it had `version`: then another entry may be
 /// there by now, and whoever read has to read again. False in that case.

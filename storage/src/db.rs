@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -16,43 +16,22 @@ use crate::activity::{Activity, Operations};
 use crate::cell::Cells;
 use crate::counters::{Counters, load};
 use crate::flow::Flow;
-use crate::generations::Generations;
 use crate::inventory::{Found, Inventory};
-use crate::log::Log;
 use crate::queue::{Op, Queue};
-use crate::retire::{self, Retire};
-use crate::rocks::Rocks;
+use crate::retire::Retire;
+use crate::rocks::{Rocks, read_error};
+use crate::shared::Shared;
 use crate::space::Space;
-use crate::sync::{self, Sync};
+use crate::sync::Sync;
 use crate::synced::{Begun, Synced};
-use crate::watch::{self, Watch};
+use crate::watch::Watch;
 use crate::writer::Writer;
 use crate::{
-    Durable, Error, GroupId, Options, Stats, ballast, failpoint, fatal, keys, recover, space, wal,
+    Durable, Error, GroupId, Options, Stats, ballast, failpoint, fatal, keys, measure, recover,
+    retire_thread, sync_thread, wal, watch_thread,
 };
 
 const LOCK_FILE: &str = "quorate.lock";
-
-/// What the handles and the three threads share.
-pub(crate) struct Shared {
-    pub options: Options,
-    pub queue: Queue,
-    pub sync: Sync,
-    pub retire: Retire,
-    pub flow: Flow,
-    pub watch: Watch,
-    pub space: Space,
-    pub activity: Activity,
-    pub cells: Cells,
-    pub generations: Mutex<Generations>,
-    pub counters: Counters,
-    pub inventory: Mutex<Inventory>,
-    /// The newest write-ahead log.
-    pub begun: Mutex<Begun>,
-    /// A group was found to have a damaged entry.
-    pub corruption: Notify,
-    pub dir: PathBuf,
-}
 
 /// One broker's storage. Opened once per directory; the directory is locked until it is closed or
 /// dropped.
@@ -109,7 +88,7 @@ impl Db {
             corruption: Notify::new(),
             options,
         });
-        space::measure(&shared);
+        measure::measure(&shared);
         let threads =
             start_threads(&shared, &rocks, synced).map_err(|error| open_error(dir, &error))?;
         Ok(Arc::new(Db {
@@ -118,13 +97,6 @@ impl Db {
             threads: Mutex::new(threads),
             lock: Mutex::new(Some(lock)),
         }))
-    }
-
-    /// The log of a group. Handles of one group share their state; a group comes into being with
-    /// its first write.
-    pub fn log(self: &Arc<Self>, group: GroupId) -> Log {
-        assert!(group.0 != u64::MAX, "the greatest group id is reserved as a key bound");
-        Log::new(Arc::clone(self), self.shared.cells.get(group))
     }
 
     /// Groups that hold anything, in order.
@@ -234,7 +206,7 @@ impl Db {
         }
         stop(&self.shared, threads);
         if let Some(rocks) = self.rocks.write().take() {
-            retire::delete_unneeded(&self.shared, &rocks);
+            retire_thread::delete_unneeded(&self.shared, &rocks);
         }
         unlock(self.lock.lock().take());
         tracing::info!(dir = %self.shared.dir.display(), "storage closed");
@@ -262,7 +234,7 @@ impl Drop for Db {
         drop(spawn("log-close", move || {
             stop(&shared, threads);
             if let Some(rocks) = rocks {
-                retire::delete_unneeded(&shared, &rocks);
+                retire_thread::delete_unneeded(&shared, &rocks);
             }
             unlock(lock);
         }));
@@ -282,14 +254,6 @@ fn stop(shared: &Shared, threads: Vec<JoinHandle<()>>) {
     threads.for_each(|thread| join(Some(thread)));
 }
 
-/// A checksum mismatch ends the process; anything else may be worth a retry.
-pub(crate) fn read_error(error: &rocksdb::Error) -> Error {
-    if error.kind() == rocksdb::ErrorKind::Corruption {
-        fatal("checksum mismatch", error);
-    }
-    Error::Read(error.to_string())
-}
-
 /// Threads in the order in which `close` joins them: background, watch, writer, sync.
 fn start_threads(
     shared: &Arc<Shared>,
@@ -298,7 +262,7 @@ fn start_threads(
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
     let background = {
         let (shared, rocks) = (Arc::clone(shared), Arc::clone(rocks));
-        spawn("log-retire", move || retire::run(&shared, &rocks))?
+        spawn("log-retire", move || retire_thread::run(&shared, &rocks))?
     };
     let writer = {
         let writer = Writer::new(Arc::clone(shared), Arc::clone(rocks));
@@ -306,11 +270,11 @@ fn start_threads(
     };
     let sync = {
         let (shared, rocks) = (Arc::clone(shared), Arc::clone(rocks));
-        spawn("log-sync", move || sync::run(&shared, &rocks, &synced))?
+        spawn("log-sync", move || sync_thread::run(&shared, &rocks, &synced))?
     };
     let watch = {
         let (shared, rocks) = (Arc::clone(shared), Arc::clone(rocks));
-        spawn("log-watch", move || watch::run(&shared, &rocks))?
+        spawn("log-watch", move || watch_thread::run(&shared, &rocks))?
     };
     Ok(vec![background, watch, writer, sync])
 }

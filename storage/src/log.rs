@@ -29,11 +29,16 @@ impl fmt::Debug for Log {
     }
 }
 
-impl Log {
-    pub(crate) fn new(db: Arc<Db>, cell: Arc<Cell>) -> Log {
-        Log { db, cell }
+impl Db {
+    /// The log of a group. Handles of one group share their state; a group comes into being with
+    /// its first write.
+    pub fn log(self: &Arc<Self>, group: GroupId) -> Log {
+        assert!(group.0 != u64::MAX, "the greatest group id is reserved as a key bound");
+        Log { db: Arc::clone(self), cell: self.shared.cells.get(group) }
     }
+}
 
+impl Log {
     /// The group this is the log of.
     pub fn group(&self) -> GroupId {
         self.cell.id

@@ -8,10 +8,11 @@
 compile_error!("the feature `mutants` breaks the broker on purpose; `make mutants` builds it");
 
 /// Every defect, with what it breaks.
-pub const NAMES: [(&str, &str); 20] = [
+pub const NAMES: [(&str, &str); 21] = [
     ("ack-before-fsync", "a write is reported durable without a sync"),
     ("ack-before-commit", "a produce is acknowledged without a majority if that takes too long"),
     ("vote-not-persisted", "a vote is answered without being stored"),
+    ("neighbour-answered", "a batch is answered with what came of another one of its entry"),
     ("dedup-off", "a repeated batch of an idempotent producer is appended again"),
     ("clock-expiry", "idempotent producers are forgotten by their leader's wall clock"),
     ("clock-trusted", "records are deleted by whatever the leader's wall clock says"),

@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::group::{Cell, Cut};
-use crate::rewrite::Move;
+use crate::moves::Move;
 use crate::runs::Run;
 use crate::{Durable, Entry, EntryId, Error, StateDelete, StatePut};
 

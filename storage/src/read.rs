@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use crate::db::Shared;
 use crate::group::{Cell, Group};
 use crate::rocks::Rocks;
+use crate::shared::Shared;
 use crate::{Entry, Error, corrupt, entry, keys};
 
 const MISSING: &str = "it is not where it was written";

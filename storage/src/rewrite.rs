@@ -6,38 +6,17 @@
 //! bound the copies add at most a third to what is written.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, SyncSender};
-
-use rocksdb::WriteBatch;
+use std::sync::mpsc;
 
 use crate::counters::add;
-use crate::db::Shared;
 use crate::group::Cell;
-use crate::keys::{self, Kind};
+use crate::moves::{Move, Piece};
 use crate::rocks::Rocks;
-use crate::segments::Relocation;
-use crate::writer::Writer;
-use crate::{corrupt, entry, fatal};
+use crate::shared::Shared;
+use crate::{corrupt, entry, fatal, keys};
 
 /// A move carries about this much, so that appends wait for no more.
 const MOVE_BYTES: u64 = 512 << 10;
-
-/// Pieces of several groups on their way to the current generation, at most one of each group.
-pub(crate) struct Move {
-    from: u32,
-    pieces: Vec<Piece>,
-    /// Tells the background thread that the writer is done with it.
-    done: SyncSender<()>,
-}
-
-/// Entries `[first, end)` of a group, as they are stored.
-struct Piece {
-    cell: Arc<Cell>,
-    first: u64,
-    end: u64,
-    values: Vec<Vec<u8>>,
-    bytes: u64,
-}
 
 /// Where the map says that entries `[first, end)` of a group are, as long as the group has this version.
 struct Place {
@@ -45,12 +24,6 @@ struct Place {
     first: u64,
     end: u64,
     version: u64,
-}
-
-/// A move whose batch is about to be written.
-pub(crate) struct Moved {
-    pieces: Vec<(Piece, Relocation)>,
-    done: SyncSender<()>,
 }
 
 /// Moves some of what is live in `generation`; gives its bytes, 0 if nothing could be moved.
@@ -139,53 +112,4 @@ fn read_piece(
     drop(entries);
     let end = first + values.len() as u64;
     (end > first).then_some(Piece { cell, first, end, values, bytes })
-}
-
-impl Writer {
-    /// Adds to the batch what the map still says is live where it was read.
-    pub fn stage_move(&mut self, request: Move, batch: &mut WriteBatch) -> Moved {
-        let current = self.shared.generations.lock().current();
-        let mut moved = Moved { pieces: Vec::new(), done: request.done };
-        let (log, meta) = (self.rocks.log(), self.rocks.meta());
-        for piece in request.pieces {
-            let Piece { cell, first, end, values, bytes } = &piece;
-            let relocation =
-                cell.lock().segments.plan_move(request.from, current, *first, *end, *bytes);
-            let Some(relocation) = relocation else { continue };
-            for (index, value) in (*first..).zip(values) {
-                batch.put_cf(log, keys::entry(current, cell.id, index), value);
-            }
-            for gone in &relocation.gone {
-                batch.delete_cf(meta, keys::group(cell.id, Kind::Segment, gone.first));
-            }
-            for put in &relocation.put {
-                batch.put_cf(meta, keys::group(cell.id, Kind::Segment, put.first), put.encode());
-            }
-            moved.pieces.push((piece, relocation));
-        }
-        moved
-    }
-
-    /// The pieces are in their new home: readers may go there.
-    pub fn finish_move(&mut self, moved: Moved) {
-        for (piece, relocation) in &moved.pieces {
-            let mut group = piece.cell.lock();
-            group.version += 1;
-            let mut generations = self.shared.generations.lock();
-            generations.wrote(piece.bytes);
-            // First what comes, then what goes: a generation that keeps a part must not look dead.
-            for put in &relocation.put {
-                generations.begin(put.generation, piece.cell.id);
-                generations.add(put.generation, group.segments.live_of(put));
-            }
-            for gone in &relocation.gone {
-                generations.remove(gone.generation, 1, group.segments.live_of(gone));
-            }
-            drop(generations);
-            group.segments.apply_move(relocation);
-            add(&self.shared.counters.bytes_rewritten, piece.bytes);
-        }
-        // The other side may be closing, then nobody waits.
-        let _ = moved.done.send(());
-    }
 }

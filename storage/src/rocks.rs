@@ -14,7 +14,7 @@ use rocksdb::{
     WriteOptions,
 };
 
-use crate::{Error, Options, hold, keys};
+use crate::{Error, Options, fatal, hold, keys};
 
 pub(crate) struct Rocks {
     db: DB,
@@ -169,6 +169,14 @@ impl Rocks {
         let (low, high) = keys::generations(first, last);
         self.db.compact_range_cf(self.log(), Some(low), Some(high));
     }
+}
+
+/// A checksum mismatch ends the process; anything else may be worth a retry.
+pub(crate) fn read_error(error: &rocksdb::Error) -> Error {
+    if error.kind() == rocksdb::ErrorKind::Corruption {
+        fatal("checksum mismatch", error);
+    }
+    Error::Read(error.to_string())
 }
 
 /// The three column families and how each is set up.

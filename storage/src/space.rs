@@ -9,9 +9,6 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::activity::Operation;
-use crate::ballast;
-use crate::db::Shared;
 use crate::mutant;
 
 /// Room on a file system, in bytes.
@@ -73,7 +70,12 @@ impl Space {
         self.ballast.load(Ordering::Relaxed)
     }
 
-    fn take(&self, measured: DiskSpace, marks: Watermarks) {
+    pub fn set_ballast(&self, bytes: u64) {
+        self.ballast.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes what was measured.
+    pub fn take(&self, measured: DiskSpace, marks: Watermarks) {
         self.free.store(measured.free, Ordering::Relaxed);
         self.total.store(measured.total, Ordering::Relaxed);
         let was_low = self.is_low();
@@ -90,34 +92,6 @@ impl Space {
             (true, false) => tracing::info!(free, total, "disk space is sufficient again"),
             _ => {}
         }
-    }
-}
-
-/// Measures the disk. An answer that does not come counts as an operation under way.
-pub(crate) fn measure(shared: &Shared) {
-    let asked = shared.activity.run(Operation::Space, || DiskSpace::of(&shared.dir));
-    match asked {
-        Ok(measured) => shared.space.take(measured, shared.options.watermarks()),
-        Err(error) => tracing::debug!(%error, "cannot ask for the free space"),
-    }
-}
-
-/// Makes the ballast again when there is room for it above the upper watermark.
-pub(crate) fn restore_ballast(shared: &Shared) {
-    let wanted = shared.options.ballast_bytes;
-    let marks = shared.options.watermarks();
-    let kept = ballast::size(&shared.dir);
-    shared.space.ballast.store(kept, Ordering::Relaxed);
-    let room = shared.space.disk().free >= marks.resume.saturating_add(wanted);
-    if kept >= wanted || !room {
-        return;
-    }
-    match ballast::make(&shared.dir, wanted) {
-        Ok(()) => {
-            tracing::debug!(bytes = wanted, "ballast made");
-            shared.space.ballast.store(wanted, Ordering::Relaxed);
-        }
-        Err(error) => tracing::info!(bytes = wanted, %error, "no room for the ballast yet"),
     }
 }
 

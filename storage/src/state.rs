@@ -6,8 +6,9 @@
 
 use bytes::Bytes;
 
-use crate::db::{Db, read_error};
+use crate::db::Db;
 use crate::group::Cell;
+use crate::rocks::read_error;
 use crate::{Error, keys};
 
 fn wait_for_queued(db: &Db, cell: &Cell) {

@@ -1,21 +1,13 @@
-//! The sync thread: makes what the writer wrote durable, then says so.
+//! What the writer wrote and the sync thread has not made durable yet, and who waits for that.
 //!
-//! While one fsync runs, the writer goes on and fills the next batches; the following fsync covers
-//! them all. Measured against a writer that syncs each batch itself this is as fast for one waiting
-//! request and up to 1.7 times as fast for many. The number of batches between the two threads is
-//! bounded, so that a slow disk slows the callers down rather than piling up unsynced data.
+//! The number of batches between the two threads is bounded, so that a slow disk slows the callers down rather than
+//! piling up unsynced data.
 
 use std::collections::HashSet;
-use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::activity::Operation;
-use crate::db::Shared;
-use crate::failpoint::{self, WalImage};
-use crate::rocks::Rocks;
-use crate::synced::Synced;
-use crate::{Durable, GroupId, fatal, mutant};
+use crate::{Durable, GroupId};
 
 /// Who waits for a sync.
 pub(crate) enum Callback {
@@ -70,7 +62,8 @@ impl Sync {
         self.inner.lock().outstanding
     }
 
-    fn take(&self) -> Option<Vec<Vec<Callback>>> {
+    /// Waits for batches and takes all there are; `None` once closed and empty.
+    pub fn take(&self) -> Option<Vec<Vec<Callback>>> {
         let mut inner = self.inner.lock();
         while inner.pending.is_empty() {
             if inner.closed {
@@ -81,42 +74,10 @@ impl Sync {
         Some(std::mem::take(&mut inner.pending))
     }
 
-    fn done(&self, batches: usize) {
+    /// These are synced.
+    pub fn done(&self, batches: usize) {
         self.inner.lock().outstanding -= batches;
         self.room.notify_one();
-    }
-}
-
-/// Body of the sync thread.
-pub(crate) fn run(shared: &Shared, rocks: &Rocks, synced: &Synced) {
-    let sync = &shared.sync;
-    while let Some(batches) = sync.take() {
-        failpoint::hit("sync.before");
-        let (started, covered) = (Instant::now(), rocks.latest_write());
-        let image = WalImage::take(&shared.dir);
-        if !mutant::on("ack-before-fsync")
-            && let Err(error) = shared.activity.run(Operation::Sync, || rocks.sync_wal())
-        {
-            fatal("cannot sync the write-ahead log", &error);
-        }
-        if failpoint::reached("sync.fail") {
-            fatal("cannot sync the write-ahead log", &"injected by a test");
-        }
-        // Before the note, which must never say more than the image.
-        image.publish();
-        let begun = *shared.begun.lock();
-        let noted = shared.activity.run(Operation::Sync, || synced.note(covered, begun));
-        if let Err(error) = noted {
-            fatal("cannot note what was synced", &error);
-        }
-        shared.counters.synced(started.elapsed());
-        failpoint::hit("sync.after");
-        sync.done(batches.len());
-        fire(batches.into_iter().flatten().collect());
-    }
-    // The writer has ended and left everything in tables.
-    if let Err(error) = synced.note_closed(rocks.latest_write()) {
-        fatal("cannot note what was synced", &error);
     }
 }
 

@@ -3,6 +3,10 @@
 //! It is the only thread that writes to RocksDB, so it alone decides where a generation ends, and a
 //! memtable holds exactly one generation. It does not sync: see `sync`.
 
+mod relocate;
+mod stage;
+mod switch;
+
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -11,13 +15,14 @@ use rocksdb::WriteBatch;
 
 use crate::activity::Operation;
 use crate::counters::{add, load};
-use crate::db::Shared;
 use crate::group::Cell;
 use crate::queue::{Charge, Taken};
 use crate::rocks::Rocks;
-use crate::stage::Staged;
+use crate::shared::Shared;
 use crate::sync::Callback;
 use crate::{failpoint, fatal};
+
+use stage::Staged;
 
 /// Below this many appended bytes per remembered append, the eviction queue would cost more than
 /// what it guards.

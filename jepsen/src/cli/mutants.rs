@@ -15,11 +15,12 @@ use crate::run::say;
 use crate::summary::Summary;
 
 /// A defect, the scenario that finds it, and within how many seconds.
-const TABLE: [(&str, &str, u64); 19] = [
+const TABLE: [(&str, &str, u64); 20] = [
     ("ack-before-fsync", "power-cut", 240),
     ("ack-before-commit", "isolate-leader", 240),
     ("vote-not-persisted", "pause-kill", 240),
     ("dedup-off", "answers-lost", 240),
+    ("neighbour-answered", "answers-lost", 240),
     ("fetch-past-high-watermark", "isolate-leader", 240),
     ("apply-twice-after-restart", "restart-storm", 240),
     ("truncate-on-checksum-error", "bit-rot-single", 240),

@@ -11,14 +11,14 @@ use tokio::sync::oneshot;
 
 use super::{StateMachine, invalid};
 use crate::checkpoint::{self, Checkpoint};
-use crate::compare;
 use crate::error::storage_failed;
 use crate::frozen::{self, Frozen};
 use crate::keyed;
 use crate::platform::spawn_blocking;
 use crate::snapshot::SnapshotData;
+use crate::staging;
+use crate::states;
 use crate::store::signal;
-use crate::transport::staging;
 use crate::types::{Snapshot, SnapshotMeta, TypeConfig, entry_id, log_id};
 
 impl StateMachine {
@@ -86,7 +86,7 @@ impl StateMachine {
             // The log already contains the boundary: what follows it is valid and stays, the core
             // purges what precedes it.
             let mut old = checkpoint::deletes(&self.kept);
-            old.push(compare::forget());
+            old.push(states::forget());
             if let Some(slot) = own.slot {
                 old.extend([keyed::all(keyed::other(slot)), frozen::beside_all()]);
                 old.push(staging::forget());

@@ -1,5 +1,7 @@
 //! Who campaigns when, decided from views alone.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::types::{LogId, Vote};
 use quorate_storage::EntryId;

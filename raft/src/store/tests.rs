@@ -15,7 +15,7 @@ use super::LogStore;
 use crate::apply::StateMachine;
 use crate::error::DecodeError;
 use crate::machine::{Committed, Effects, Machine};
-use crate::replica::Shared;
+use crate::shared::Shared;
 use crate::types::{Entry, TypeConfig, log_id};
 
 /// Counts, which is all the suite needs.

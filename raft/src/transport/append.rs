@@ -20,7 +20,7 @@ use super::link::{Appended, Link};
 use super::message;
 use super::peer::Peer;
 use crate::catch_up::CatchUp;
-use crate::replica::Shared;
+use crate::shared::Shared;
 use crate::types::{AppendRequest, AppendResult};
 
 /// Unanswered requests of a stream; the follower's core takes as many.

@@ -14,9 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::peer::Peer;
-use crate::METADATA_GROUP;
 use crate::catch_up::CatchUp;
-use crate::replica::Shared;
+use crate::shared::Shared;
 use crate::types::Entry;
 
 /// Unanswered bytes of a stream.
@@ -133,9 +132,9 @@ impl StreamRoom {
         if self.accepted.load(Ordering::Relaxed) { most } else { 1 }
     }
 
-    /// Catching up is paced and shares a part of the room; the cluster's metadata is small and comes first.
+    /// Catching up is paced and shares a part of the room, unless the group comes first.
     fn catches_up(&self) -> bool {
-        self.shared.group != METADATA_GROUP && !self.shared.is_voter(self.peer.id)
+        !self.shared.options.catch_up_first && !self.shared.is_voter(self.peer.id)
     }
 
     /// Room for entries that are in memory anyway, if there is some at once. False for a replica
@@ -160,7 +159,7 @@ impl StreamRoom {
         }
         let credits = &self.peer.credits;
         let stream = self.stream.take(bytes).await;
-        let shared_part = learner || (from_disk && self.shared.group != METADATA_GROUP);
+        let shared_part = learner || (from_disk && !self.shared.options.catch_up_first);
         let catch_up = if shared_part { Some(credits.catch_up.take(bytes).await) } else { None };
         Taken { stream, catch_up, all: credits.all.take(bytes).await }
     }

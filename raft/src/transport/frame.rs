@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::wire::Put;
+use crate::codec::Put;
 
 /// The form of frames and of the handshake, which stays; what else is said is of the version that the handshake
 /// agrees on (`hello.rs`).

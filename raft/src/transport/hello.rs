@@ -26,7 +26,7 @@ use tokio::time::timeout;
 
 use super::frame::{self, Frame};
 use super::message::{HELLO, REFUSE, WELCOME};
-use super::wire::{Get, Put};
+use crate::codec::{Get, Put};
 use crate::error::DecodeError;
 use crate::platform::TcpStream;
 

@@ -10,7 +10,7 @@ use openraft::raft::{
 use quorate_storage::{EntryId, EntryKind};
 
 use super::frame::{self, Frame};
-use super::wire::{Get, Put};
+use crate::codec::{Get, Put};
 use crate::condition::Condition;
 use crate::error::DecodeError;
 use crate::types::{AppendRequest, AppendResult, Entry, TypeConfig, from_stored, to_stored};

@@ -26,15 +26,15 @@ use super::heartbeat::{Heartbeat, plausible};
 use super::link::RequestError;
 use super::message::{self, request};
 use super::peer::Peer;
-use super::wire::{Get, Put};
+use super::peers::Peers;
 use crate::catch_up::CatchUp;
 use crate::checkpoint::Checkpoint;
+use crate::codec::{Get, Put};
 use crate::config::TransportLimits;
 use crate::error::DecodeError;
 use crate::frozen::Frozen;
-use crate::peers::Peers;
 use crate::platform::spawn_blocking;
-use crate::replica::Shared;
+use crate::shared::Shared;
 use crate::snapshot::{Pairs, SnapshotData, get_key, put_key};
 use crate::types::{AppendResult, Snapshot, TypeConfig, Vote};
 

@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::hello::{Hello, HelloError, Versions, introduce};
-use super::wire::Put;
 use super::{frame, message};
+use crate::codec::Put;
 use crate::config::{FailureConfig, NodeConfig, TransportLimits};
 use crate::error::DecodeError;
 use crate::machine::{Committed, Effects, Machine};

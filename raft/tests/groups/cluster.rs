@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quorate_raft::{Error, FailureConfig, Group, Node, NodeConfig, Outcome, TransportLimits};
+use quorate_raft::{
+    Error, FailureConfig, Group, GroupOptions, Node, NodeConfig, Outcome, TransportLimits,
+};
 use quorate_storage::{Db, GroupId, Options};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -144,9 +146,18 @@ impl Cluster {
     }
 
     pub async fn try_open(&mut self, id: u64, group: u64, preferred: &[u64]) -> Result<(), Error> {
+        self.open_with(id, group, preferred.to_vec().into()).await
+    }
+
+    pub async fn open_with(
+        &mut self,
+        id: u64,
+        group: u64,
+        options: GroupOptions,
+    ) -> Result<(), Error> {
         let one = self.nodes.get_mut(&id).expect("the node runs");
-        let (node, preferred) = (Arc::clone(&one.node), preferred.to_vec());
-        let open = async move { node.open(GroupId(group), Ledger::default(), preferred).await };
+        let node = Arc::clone(&one.node);
+        let open = async move { node.open(GroupId(group), Ledger::default(), options).await };
         let runtime = one.runtime.as_ref().expect("the node runs");
         let opened = runtime.spawn(open).await.expect("no panic")?;
         one.groups.insert(group, opened);

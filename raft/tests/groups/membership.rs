@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_raft::{Error, Role, TransportLimits};
+use quorate_raft::{Error, GroupOptions, Role, TransportLimits};
 use quorate_storage::GroupId;
 
 use super::cluster::{Cluster, until};
@@ -95,13 +95,16 @@ async fn a_change_that_was_cut_off_by_a_restart_is_finished_by_asking_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn learners_follow_without_a_vote_and_the_metadata_group_keeps_them() {
+async fn learners_follow_without_a_vote_and_a_group_that_keeps_them_does() {
     let mut cluster = Cluster::start(3).await;
-    for group in [0, 5] {
-        cluster.create(group, &[1]).await;
+    for (group, keep_learners) in [(4, true), (5, false)] {
+        for id in 1..=3 {
+            let options =
+                GroupOptions { preferred: vec![1], keep_learners, ..GroupOptions::default() };
+            cluster.open_with(id, group, options).await.unwrap();
+        }
+        cluster.group(1, group).initialize([1].into()).await.unwrap();
         cluster.leader(group).await;
-        cluster.open(2, group, &[1]).await;
-        cluster.open(3, group, &[1]).await;
         let replica = cluster.group(1, group).clone();
         replica.add_learner(2).await.unwrap();
         replica.add_learner(3).await.unwrap();
@@ -110,11 +113,11 @@ async fn learners_follow_without_a_vote_and_the_metadata_group_keeps_them() {
         cluster.agree(group, &[1, 2, 3], last).await;
         replica.change_voters(BTreeSet::from([1])).await.unwrap();
     }
-    assert_eq!(cluster.group(1, 0).status().learners, [2, 3]);
+    assert_eq!(cluster.group(1, 4).status().learners, [2, 3]);
     assert_eq!(cluster.group(1, 5).status().learners, Vec::<u64>::new());
-    cluster.group(1, 0).remove_learner(3).await.unwrap();
-    assert_eq!(cluster.group(1, 0).status().learners, [2]);
-    let refused = cluster.group(1, 0).remove_learner(1).await;
+    cluster.group(1, 4).remove_learner(3).await.unwrap();
+    assert_eq!(cluster.group(1, 4).status().learners, [2]);
+    let refused = cluster.group(1, 4).remove_learner(1).await;
     assert!(matches!(refused, Err(Error::Refused(_))));
 }
 

@@ -2,7 +2,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use futures::future::join_all;
-use quorate_raft::{FailureConfig, METADATA_GROUP, Node, NodeConfig, StallConfig, TransportLimits};
+use quorate_raft::{FailureConfig, Node, NodeConfig, StallConfig, TransportLimits};
 use quorate_storage::{Db, Options};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -10,8 +10,10 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::config::Config;
 use crate::controller::BrokerClock;
-use crate::metadata::{AdminError, BrokerSpec, HostPort, Levels, Metadata, NewTopic};
-use crate::partition::{Clock, Partitions};
+use crate::metadata::{
+    AdminError, BrokerSpec, HostPort, Image, Levels, METADATA_GROUP, Metadata, NewTopic,
+};
+use crate::replica::Replicas;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -38,14 +40,12 @@ impl Alone {
             limits: TransportLimits::default(),
         };
         let node = Node::start(config, Arc::clone(&db)).await.unwrap();
-        let machine = MetadataMachine::default();
-        let group = node.open(METADATA_GROUP, machine, Vec::new()).await.unwrap();
-        group.initialize([1].into()).await.unwrap();
-        let metadata = Metadata::new(group.machine().image().as_ref().clone());
-        let clock = BrokerClock::new();
-        let partitions = Partitions::new(Arc::clone(&node), Arc::clone(&clock) as Clock);
-        let topics = Config::default().topics;
-        let controller = Controller::new(node, group.clone(), metadata, partitions, topics, clock);
+        let metadata = Metadata::new(Image::default());
+        let replicas = Replicas::new(Arc::clone(&node), vec![Arc::clone(&metadata) as _]);
+        let group = replicas.open(&metadata, METADATA_GROUP, Vec::new(), ()).await.unwrap();
+        replicas.bootstrap(METADATA_GROUP, &[1]).await.unwrap();
+        let (topics, clock) = (Config::default().topics, BrokerClock::new());
+        let controller = Controller::new(node, group.clone(), metadata, replicas, topics, clock);
         let mut driver = JoinSet::new();
         driver.spawn(Arc::clone(controller.metadata()).follow(group));
         let alone = Self { controller, db, _dir: dir, _driver: driver };
@@ -119,4 +119,47 @@ async fn a_decision_on_an_image_that_was_overtaken_is_made_again() {
         assert!(image.topic(&name).is_some());
         assert_eq!(image.groups.len(), image.topics.len() * 2);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_level_is_not_anticipated_and_must_be_known_to_who_decides() {
+    let alone = Alone::start().await;
+    let controller = &alone.controller;
+    let image = controller.metadata().image();
+    let known = image.brokers[&1].clone();
+    let levels = Levels { lowest: 1, highest: 3 };
+    let broker = BrokerSpec {
+        id: Some(1),
+        directory_id: known.directory_id,
+        rack: known.rack,
+        kafka: known.kafka,
+        http: known.http,
+        peer: known.peer,
+        levels,
+    };
+    alone.submit(Request::RegisterBroker(broker)).await.unwrap();
+    // Every registered broker supports it by what the image says, and this release supports no more than 2.
+    let refused = alone.submit(Request::Finalize { level: 3 }).await;
+    assert!(matches!(refused, Err(AdminError::LevelNotSupported { level: 3, .. })), "{refused:?}");
+
+    let (finalize, deadline) = (Request::Finalize { level: 2 }, Instant::now() + PATIENCE);
+    let proposed = controller.propose(Uuid::new_v4(), &finalize, deadline).await.unwrap();
+    assert!(
+        controller.decider.anticipation.lock().await.machine.is_none(),
+        "the next is decided on what is applied"
+    );
+    assert!(matches!(proposed.pending.await, Outcome::Applied { .. }));
+    alone.submit(create("behind", 9)).await.unwrap();
+    assert_eq!(controller.metadata().image().level, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_turn_did_not_come_is_not_in_the_log() {
+    let alone = Alone::start().await;
+    let turn = alone.controller.decider.anticipation.lock().await;
+    let patience = Duration::from_millis(50);
+    let verdict = alone.controller.decide(Uuid::new_v4(), &create("a", 1), patience).await;
+    assert_eq!(verdict, Verdict::NotInLog);
+    drop(turn);
+    alone.submit(create("a", 1)).await.unwrap();
 }

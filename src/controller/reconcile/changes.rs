@@ -1,6 +1,7 @@
 //! Which groups a new image says something new about; pure.
 //!
-//! Images share the topics that did not change, so comparing two costs one pointer per topic. Looking at
+//! Images share the topics that did not change, so comparing two costs one pointer per topic (and one for all internal
+//! groups). Looking at
 //! every partition after every command would make creating many topics quadratic.
 
 use std::cmp::Ordering;
@@ -11,7 +12,7 @@ use quorate_storage::GroupId;
 
 use crate::metadata::{Image, Topic};
 
-/// Returns the groups of every topic that is in one image and not, or differently, in the other.
+/// Returns the internal groups, and the groups of topics, that are in one image and not, or differently, in the other.
 pub(super) fn changed_groups(before: &Image, after: &Image) -> BTreeSet<GroupId> {
     let mut changed = BTreeSet::new();
     let mut add = |topic: &Topic| changed.extend(topic.partitions.iter().map(|it| it.group));
@@ -23,7 +24,7 @@ pub(super) fn changed_groups(before: &Image, after: &Image) -> BTreeSet<GroupId>
             (Some(old), Some(new)) => Some(old.name.cmp(&new.name)),
             (Some(_), None) => Some(Ordering::Less),
             (None, Some(_)) => Some(Ordering::Greater),
-            (None, None) => return changed,
+            (None, None) => break,
         };
         if order.is_none_or(Ordering::is_le) {
             let gone = old.next();
@@ -38,6 +39,10 @@ pub(super) fn changed_groups(before: &Image, after: &Image) -> BTreeSet<GroupId>
             }
         }
     }
+    if !Arc::ptr_eq(&before.internal, &after.internal) {
+        changed.extend(after.internal.changed(&before.internal));
+    }
+    changed
 }
 
 #[cfg(test)]

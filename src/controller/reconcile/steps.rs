@@ -1,20 +1,12 @@
 //! The next step for one group (pure), and taking it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use quorate_storage::GroupId;
-use tokio::time::timeout;
 
-use super::settings;
 use crate::controller::Controller;
-use crate::metadata::{Image, PartitionInfo};
-use crate::partition::Replica;
-
-/// How long each less preferred replica waits longer for the group to be bootstrapped by another. Bootstrapping it
-/// together is safe, but their elections would compete.
-const TURN: Duration = Duration::from_secs(1);
+use crate::metadata::Image;
+use crate::replica::{OpenError, Replicas};
 
 /// What this broker has of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +44,7 @@ pub(super) fn next_step(
     held: ReplicaState,
     current: bool,
 ) -> Option<Step> {
-    let Some((_, _, info)) = image.partition_of(group) else {
+    let Some((_, info)) = image.placed(group) else {
         let gone = image.deleted(group) && held != ReplicaState::Nothing;
         return (gone && current).then_some(Step::Delete);
     };
@@ -71,52 +63,52 @@ pub(super) fn next_step(
 
 /// Takes a step and returns what the broker then has of the group; the same as before means it failed.
 pub(super) fn take(
-    controller: Arc<Controller>,
+    controller: &Controller,
     image: &Image,
     group: GroupId,
     held: ReplicaState,
     step: Step,
 ) -> impl Future<Output = (GroupId, ReplicaState)> + Send + use<> {
-    let me = controller.node().id();
-    let wanted = image.partition_of(group).map(|(topic, number, info)| {
-        let replica = Replica {
-            group,
-            topic: topic.name.clone(),
-            number,
-            preferred: info.replicas.clone(),
-            settings: settings(topic),
-        };
-        (replica, info.clone())
-    });
+    let replicas = Arc::clone(controller.replicas());
+    let opening = match step {
+        Step::Open { .. } => replicas.open_placed(image, group),
+        Step::Bootstrap | Step::Delete | Step::Close => None,
+    };
+    let voters = image.placed(group).map(|(_, info)| info.initial.clone()).unwrap_or_default();
     async move {
-        let after = match (step, wanted) {
-            (Step::Delete, _) => delete(&controller, group).await.then_some(ReplicaState::Nothing),
-            (Step::Close, _) => {
-                controller.partitions().close(group).await;
+        let after = match step {
+            Step::Delete => delete(&replicas, group).await.then_some(ReplicaState::Nothing),
+            Step::Close => {
+                replicas.close(group).await;
                 Some(ReplicaState::OnDisk)
             }
-            (Step::Open { bootstrap }, Some((replica, info))) => {
-                open(&controller, replica, &info, me, bootstrap).await
-            }
-            (Step::Bootstrap, Some((_, info))) => bootstrap_group(&controller, &info, me).await,
-            (Step::Open { .. } | Step::Bootstrap, None) => None,
+            Step::Open { bootstrap } => match opening {
+                Some(opening) => {
+                    let voters = bootstrap.then_some(&voters[..]);
+                    open(&replicas, opening, group, voters).await
+                }
+                None => None,
+            },
+            Step::Bootstrap => bootstrap_group(&replicas, group, &voters).await,
         };
         (group, after.unwrap_or(held))
     }
 }
 
+/// Opens a replica, and with `voters` bootstraps the group.
 async fn open(
-    controller: &Controller,
-    replica: Replica,
-    info: &PartitionInfo,
-    me: u64,
-    bootstrap: bool,
+    replicas: &Replicas,
+    opening: impl Future<Output = Result<(), OpenError>>,
+    group: GroupId,
+    voters: Option<&[u64]>,
 ) -> Option<ReplicaState> {
-    if let Err(error) = controller.partitions().open(replica).await {
-        tracing::error!(group = info.group.0, %error, "replica does not open, trying again");
+    if let Err(error) = opening.await {
+        tracing::error!(group = group.0, %error, "replica does not open, trying again");
         return None;
     }
-    if bootstrap && let Some(held) = bootstrap_group(controller, info, me).await {
+    if let Some(voters) = voters
+        && let Some(held) = bootstrap_group(replicas, group, voters).await
+    {
         return Some(held);
     }
     Some(ReplicaState::Open { bootstrapped: false })
@@ -124,30 +116,21 @@ async fn open(
 
 /// Bootstraps the group, or sees that another replica did.
 async fn bootstrap_group(
-    controller: &Controller,
-    info: &PartitionInfo,
-    me: u64,
+    replicas: &Replicas,
+    group: GroupId,
+    voters: &[u64],
 ) -> Option<ReplicaState> {
-    let partition = controller.partitions().get(info.group)?;
-    let turn = info.initial.iter().position(|broker| *broker == me)?;
-    let patience = TURN * u32::try_from(turn).unwrap_or(u32::MAX);
-    let mut leadership = partition.group().leadership();
-    let led = timeout(patience, leadership.wait_for(|it| it.leader.is_some())).await;
-    if led.is_ok_and(|led| led.is_ok()) {
-        return Some(ReplicaState::Open { bootstrapped: true });
-    }
-    let voters: BTreeSet<u64> = info.initial.iter().copied().collect();
-    match partition.group().initialize(voters).await {
+    match replicas.bootstrap(group, voters).await {
         Ok(()) => Some(ReplicaState::Open { bootstrapped: true }),
         Err(error) => {
-            tracing::info!(group = info.group.0, %error, "group not bootstrapped, trying again");
+            tracing::info!(group = group.0, %error, "group not bootstrapped, trying again");
             None
         }
     }
 }
 
-async fn delete(controller: &Controller, group: GroupId) -> bool {
-    match controller.partitions().delete(group).await {
+async fn delete(replicas: &Replicas, group: GroupId) -> bool {
+    match replicas.delete(group).await {
         Ok(()) => {
             tracing::info!(group = group.0, "replica deleted");
             true

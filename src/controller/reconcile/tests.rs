@@ -1,6 +1,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
-use quorate_raft::{FailureConfig, METADATA_GROUP, Node, NodeConfig, TransportLimits};
+use quorate_raft::{FailureConfig, Node, NodeConfig, TransportLimits};
 use quorate_storage::Options;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -8,15 +8,18 @@ use uuid::Uuid;
 use super::*;
 use crate::config::Config;
 use crate::controller::BrokerClock;
-use crate::metadata::{BrokerSpec, HostPort, Levels, Metadata, MetadataMachine, NewTopic, Request};
-use crate::partition::{Clock, Partition, Partitions};
+use crate::metadata::{BrokerSpec, HostPort, Levels, METADATA_GROUP, Metadata, NewTopic, Request};
+use crate::partition::{Partition, Partitions, RetentionPace};
 use crate::record::{BatchBuilder, Limits, TimestampRule, check};
+use crate::replica::Replicas;
+use crate::wall_clock::Clock;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A broker of one, without its interfaces: what the driver works with is real.
 struct Alone {
     controller: Arc<Controller>,
+    partitions: Arc<Partitions>,
     db: Arc<Db>,
     _dir: TempDir,
     _driver: JoinSet<()>,
@@ -27,14 +30,15 @@ impl Alone {
         let dir = TempDir::new().unwrap();
         let db = Db::open(dir.path(), Options::default()).unwrap();
         let node = Node::start(node_config(), Arc::clone(&db)).await.unwrap();
-        let group =
-            node.open(METADATA_GROUP, MetadataMachine::default(), Vec::new()).await.unwrap();
-        group.initialize([1].into()).await.unwrap();
-        let metadata = Metadata::new(group.machine().image().as_ref().clone());
-        let clock = BrokerClock::new();
-        let partitions = Partitions::new(Arc::clone(&node), Arc::clone(&clock) as Clock);
+        let (metadata, clock) = (Metadata::new(Image::default()), BrokerClock::new());
+        let pace = RetentionPace { interval: PATIENCE };
+        let partitions = Partitions::new(Arc::clone(&clock) as Clock, pace);
+        let kinds = vec![Arc::clone(&partitions) as _, Arc::clone(&metadata) as _];
+        let replicas = Replicas::new(Arc::clone(&node), kinds);
+        let group = replicas.open(&metadata, METADATA_GROUP, Vec::new(), ()).await.unwrap();
+        replicas.bootstrap(METADATA_GROUP, &[1]).await.unwrap();
         let topics = Config::default().topics;
-        let controller = Controller::new(node, group.clone(), metadata, partitions, topics, clock);
+        let controller = Controller::new(node, group.clone(), metadata, replicas, topics, clock);
         let mut driver = JoinSet::new();
         driver.spawn(Arc::clone(controller.metadata()).follow(group));
         let reconciler = Reconciler::new(Arc::clone(&controller), &db, Arc::default());
@@ -43,7 +47,7 @@ impl Alone {
             reconciler.run(stopped).await;
             drop(stop);
         });
-        let alone = Self { controller, db, _dir: dir, _driver: driver };
+        let alone = Self { controller, partitions, db, _dir: dir, _driver: driver };
         alone.submit(Request::FormCluster { cluster_id: 1, level: 1 }).await;
         let at = HostPort::new("127.0.0.1", 1);
         let (kafka, http, peer) = (at.clone(), at.clone(), at);
@@ -69,7 +73,7 @@ impl Alone {
     async fn ready(&self, group: GroupId, not: Option<&Arc<Partition>>) -> Arc<Partition> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let open = self.controller.partitions().get(group);
+            let open = self.partitions.get(group);
             if let Some(partition) = open
                 && not.is_none_or(|not| !Arc::ptr_eq(not, &partition))
                 && partition.leader_epoch_if_ready().is_ok()
@@ -133,7 +137,7 @@ async fn a_partition_whose_core_panicked_is_open_again_with_what_it_had() {
     let mut failed = alone.controller.node().failed_groups();
     failed.wait_for(|failed| failed.contains_key(&group)).await.unwrap();
     let deadline = Instant::now() + PATIENCE;
-    while alone.controller.partitions().get(group).is_some() {
+    while alone.partitions.get(group).is_some() {
         assert!(Instant::now() < deadline, "it is still open");
         sleep(Duration::from_millis(5)).await;
     }

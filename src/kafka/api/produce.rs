@@ -41,8 +41,9 @@ use crate::kafka::pipeline::Ticket;
 use crate::kafka::route::{self, Refused};
 use crate::kafka::server::{KafkaServer, now_ms};
 use crate::metadata::{self, Image, Leader, PartitionInfo};
-use crate::partition::{AppendError, Appended, PendingAppend, WallClock};
+use crate::partition::{AppendError, Appended, PendingAppend};
 use crate::record::Header;
+use crate::wall_clock::WallClock;
 
 mod answer;
 mod check;

@@ -1,6 +1,6 @@
 //! Requests about the cluster and its brokers.
 
-use super::{Decision, changed, unchanged};
+use super::{Decision, changed, internal, unchanged};
 use crate::metadata::command::Change;
 use crate::metadata::{AdminError, Broker, BrokerSpec, Done, Image, Levels, quote};
 #[cfg(feature = "mutants")]
@@ -129,7 +129,8 @@ pub(super) fn set_fenced(image: &Image, broker: u64, fenced: bool) -> Decision {
 }
 
 /// Removes a broker that nothing counts on: it is out of service and no partition has it, had it in a
-/// change under way, or wants it. Its vote on the metadata log is taken from it afterwards, by whoever leads.
+/// change under way, or wants it; and every internal group has a majority without it. Afterwards whoever leads takes
+/// its vote on the metadata log from it and gives its internal groups to others.
 pub(super) fn remove(image: &Image, broker: u64) -> Decision {
     if image.removed.contains(&broker) {
         return Err(AdminError::BrokerRemoved(broker));
@@ -150,6 +151,7 @@ pub(super) fn remove(image: &Image, broker: u64) -> Decision {
         let named = named.join(", ") + dots;
         return Err(AdminError::BrokerHasReplicas { broker, partitions, named });
     }
+    internal::check_removal(image, broker)?;
     changed(Change::RemoveBroker { broker })
 }
 

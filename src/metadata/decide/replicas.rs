@@ -2,7 +2,7 @@
 //!
 //! A change is wanted (`target`), carried out by the partition's leader in Raft, and then stated complete.
 //! In between, every broker that was ever part of it keeps its replica, because Raft's membership may
-//! still count on it.
+//! still count on it. A change is numbered by the version of the image that it makes: none has it twice.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Decision, changed, unchanged};
 use crate::metadata::command::Change;
-use crate::metadata::{AdminError, Image, PartitionInfo, Topic, TopicConfigs};
+use crate::metadata::{AdminError, Image, InternalChange, PartitionInfo, Topic, TopicConfigs};
 
 const REPLICAS_MAX: usize = 15;
 
@@ -31,7 +31,7 @@ pub(super) fn set(image: &Image, topic: Uuid, partition: i32, wanted: &[u64]) ->
     if info.target.as_deref() == Some(wanted) {
         return unchanged();
     }
-    put(topic, partition, begin(image, info, wanted.to_vec()))
+    put(topic, partition, info.begin(wanted.to_vec(), image.version + 1))
 }
 
 /// Puts `broker` first among the replicas. Those of a change under way say themselves who is to lead.
@@ -55,24 +55,24 @@ pub(super) fn cancel(image: &Image, topic: Uuid, partition: i32) -> Decision {
     match &info.target {
         None => Err(AdminError::NoChangeUnderWay),
         Some(target) if *target == info.replicas => unchanged(),
-        Some(_) => put(topic, partition, begin(image, info, info.replicas.clone())),
+        Some(_) => put(topic, partition, info.begin(info.replicas.clone(), image.version + 1)),
     }
 }
 
 pub(super) fn complete(image: &Image, group: u64, completed: u64) -> Decision {
-    let found = image.partition_of(GroupId(group));
-    let (topic, partition, info) = found.ok_or(AdminError::ChangeSuperseded)?;
+    let group = GroupId(group);
+    let (_, info) = image.placed(group).ok_or(AdminError::ChangeSuperseded)?;
     if info.change != completed {
         return Err(AdminError::ChangeSuperseded);
     }
-    let Some(target) = info.target.clone() else { return unchanged() };
-    let info = PartitionInfo {
-        replicas: target,
-        target: None,
-        leaving: Vec::new(),
-        initial: Vec::new(),
-        ..info.clone()
-    };
+    if info.target.is_none() {
+        return unchanged();
+    }
+    let info = info.completed();
+    if let Some((id, _)) = image.internal.of(group) {
+        return changed(Change::Internal(InternalChange::Put { id, info }));
+    }
+    let (topic, partition, _) = image.partition_of(group).ok_or(AdminError::ChangeSuperseded)?;
     put(topic.id, partition, info)
 }
 
@@ -93,19 +93,6 @@ pub(super) fn check_replicas(image: &Image, replicas: &[u64]) -> Result<(), Admi
         return refuse(format!("a broker is named twice in {replicas:?}"));
     }
     Ok(())
-}
-
-/// Begins a change. Its number is the version that this change of the image makes: none has it twice.
-fn begin(image: &Image, info: &PartitionInfo, wanted: Vec<u64>) -> PartitionInfo {
-    let mut info = info.clone();
-    let former = info.target.take().unwrap_or_default();
-    info.leaving.extend(former);
-    info.leaving.sort_unstable();
-    info.leaving.dedup();
-    info.leaving.retain(|broker| !wanted.contains(broker) && !info.replicas.contains(broker));
-    info.target = Some(wanted);
-    info.change = image.version + 1;
-    info
 }
 
 fn find(

@@ -189,16 +189,8 @@ fn placed(
             "{replication} is more than {REPLICATION_MAX}"
         )));
     }
-    let candidates: Vec<_> = image
-        .brokers
-        .values()
-        .map(|broker| Candidate {
-            id: broker.id,
-            rack: broker.rack.clone(),
-            fenced: broker.fenced,
-            load: image.load.get(&broker.id).copied().unwrap_or_default(),
-        })
-        .collect();
+    let candidates: Vec<_> =
+        image.brokers.values().map(|broker| Candidate::of(image, broker)).collect();
     let live = image.live_brokers().count();
     if candidates.len() < replication || live < replication / 2 + 1 {
         return Err(AdminError::NotEnoughBrokers {

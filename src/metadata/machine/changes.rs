@@ -38,6 +38,7 @@ pub(super) fn apply(image: &mut Image, change: Change) {
         }
         Change::TakeProducerIds { next } => image.next_producer_id = next,
         Change::Finalize { level } => image.level = level,
+        Change::Internal(change) => image.apply_internal(change),
         #[cfg(feature = "mutants")]
         Change::SetFenced { broker, fenced } => {
             if let Some(known) = image.brokers.get_mut(&broker) {

@@ -13,6 +13,7 @@ use crate::metadata::{
 
 mod contract;
 mod decisions;
+mod internal;
 mod levels;
 mod removal;
 

@@ -2,7 +2,7 @@ use super::*;
 
 fn point(offset: i64) -> Point {
     Point {
-        at: Position { offset, index: 3, bytes: 4 },
+        at: Position { offset, place: Place { index: 3, sub: 9 }, bytes: 4 },
         span: Span { timestamp_max: 5, age_max: 6, appended_max: -7 },
     }
 }
@@ -11,8 +11,9 @@ fn point(offset: i64) -> Point {
 fn the_bytes_of_a_point_are_frozen() {
     let put = point(258).put();
     assert_eq!(put.key, [b'o', 0, 0, 0, 0, 0, 0, 1, 2]);
-    let mut expected = vec![2];
-    for field in [3_i64, 4, 5, 6, -7] {
+    let mut expected = vec![3];
+    expected.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 9]);
+    for field in [4_i64, 5, 6, -7] {
         expected.extend_from_slice(&field.to_be_bytes());
     }
     assert_eq!(put.value, expected);
@@ -63,7 +64,11 @@ impl Points {
             Self { db, log, points: Vec::new(), blocks: OpenBlocks::default(), _dir: dir };
         let mut puts = Vec::new();
         for (n, time) in (1..).zip(times) {
-            let at = Position { offset: n * 10, index: 0, bytes: n.unsigned_abs() * SPAN_BYTES };
+            let at = Position {
+                offset: n * 10,
+                place: Place::default(),
+                bytes: n.unsigned_abs() * SPAN_BYTES,
+            };
             let span = Span { timestamp_max: *time, ..Span::EMPTY };
             let point = Point { at, span };
             puts.push(point.put());
@@ -129,7 +134,7 @@ async fn blocks_tell_what_the_points_would() {
 fn a_trim_deletes_blocks_once_it_has_passed_one() {
     let at = |spans: u64| Position {
         offset: i64::try_from(spans).unwrap(),
-        index: spans,
+        place: Place::of_entry(spans),
         bytes: spans * SPAN_BYTES,
     };
     assert_eq!(deletes(at(1), at(63)).len(), 1);

@@ -11,18 +11,18 @@ use crate::partition::position::Position;
 use crate::partition::producers::Producers;
 use crate::partition::rejected::Rejected;
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 pub(super) fn encode(machine: &PartitionMachine) -> Vec<u8> {
     let mut writer = Writer::with_capacity(256 + machine.producers.encoded_bytes());
     writer.u8(VERSION);
     writer.u32(machine.level.into());
     writer.i64(machine.log_start);
-    put_position(&mut writer, machine.start);
-    put_position(&mut writer, machine.end);
-    put_position(&mut writer, machine.open.start);
+    machine.start.encode(&mut writer);
+    machine.end.encode(&mut writer);
+    machine.open.start.encode(&mut writer);
     writer.i64(machine.open.opened_ms);
-    writer.u32(machine.open.entries);
+    writer.u32(machine.open.passed);
     writer.i64(machine.open.span.timestamp_max);
     writer.i64(machine.open.span.age_max);
     writer.i64(machine.open.span.appended_max);
@@ -32,7 +32,7 @@ pub(super) fn encode(machine: &PartitionMachine) -> Vec<u8> {
     if let Some(newest) = machine.newest {
         writer.i64(newest.timestamp);
         writer.i64(newest.end_offset);
-        put_position(&mut writer, newest.at);
+        newest.at.encode(&mut writer);
     }
     machine.epochs.encode(&mut writer);
     machine.rejected.encode(&mut writer);
@@ -48,8 +48,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<PartitionMachine, CodecError> {
     }
     let level = u16::try_from(reader.u32()?).map_err(|_| CodecError::Range("a level"))?;
     let log_start = reader.i64()?;
-    let start = take_position(&mut reader)?;
-    let end = take_position(&mut reader)?;
+    let start = Position::decode(&mut reader)?;
+    let end = Position::decode(&mut reader)?;
     let open = take_open(&mut reader)?;
     let blocks = OpenBlocks::decode(&mut reader)?;
     let log_ms = reader.i64()?;
@@ -58,7 +58,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<PartitionMachine, CodecError> {
         1 => Some(Newest {
             timestamp: reader.i64()?,
             end_offset: reader.i64()?,
-            at: take_position(&mut reader)?,
+            at: Position::decode(&mut reader)?,
         }),
         _ => return Err(CodecError::Range("whether there is a newest batch")),
     };
@@ -89,33 +89,25 @@ fn is_ordered(machine: &PartitionMachine) -> bool {
     let before_end = |at: Position| {
         0 <= at.offset
             && at.offset <= machine.end.offset
-            && at.index <= machine.end.index
+            && at.place <= machine.end.place
             && at.bytes <= machine.end.bytes
     };
-    before_end(machine.start)
+    // A checkpoint is of whole entries.
+    machine.end.place.sub == 0
+        && before_end(machine.start)
         && before_end(machine.open.start)
         && (machine.start.offset..=machine.end.offset).contains(&machine.log_start)
 }
 
 fn take_open(reader: &mut Reader<'_>) -> Result<OpenSpan, CodecError> {
     Ok(OpenSpan {
-        start: take_position(reader)?,
+        start: Position::decode(reader)?,
         opened_ms: reader.i64()?,
-        entries: reader.u32()?,
+        passed: reader.u32()?,
         span: Span {
             timestamp_max: reader.i64()?,
             age_max: reader.i64()?,
             appended_max: reader.i64()?,
         },
     })
-}
-
-fn put_position(writer: &mut Writer, position: Position) {
-    writer.i64(position.offset);
-    writer.u64(position.index);
-    writer.u64(position.bytes);
-}
-
-fn take_position(reader: &mut Reader<'_>) -> Result<Position, CodecError> {
-    Ok(Position { offset: reader.i64()?, index: reader.u64()?, bytes: reader.u64()? })
 }

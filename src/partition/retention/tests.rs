@@ -1,8 +1,9 @@
 use super::*;
 use crate::partition::PartitionMachine;
+use crate::partition::position::Place;
 
 fn at(offset: i64, index: u64, bytes: u64) -> Position {
-    Position { offset, index, bytes }
+    Position { offset, place: Place::of_entry(index), bytes }
 }
 
 fn aged(age_max: i64, appended_max: i64) -> Span {

@@ -1,8 +1,10 @@
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use super::broker::{Broker, GROUP, checked, records};
-use crate::partition::WallClock;
-use crate::partition::{AppendError, Refusal};
+use super::broker::{Broker, GROUP, checked, records, until};
+use crate::partition::{AppendError, Partition, Refusal};
+use crate::record::Header;
+use crate::wall_clock::WallClock;
 
 #[tokio::test]
 async fn batches_get_offsets_in_the_order_they_were_handed_over() {
@@ -77,7 +79,7 @@ async fn a_closed_replica_takes_nothing_and_says_that_nothing_happened() {
     let broker = Broker::start().await;
     broker.append(&records(1, 5, 10)).await;
     let mut changes = broker.partition.changed();
-    broker.partitions.close(GROUP).await;
+    broker.replicas.close(GROUP).await;
     assert!(broker.partitions.get(GROUP).is_none());
     let appended = broker.partition.append(checked(&records(1, 5, 10), 0), 0, 1).await;
     let refused = appended.err().unwrap();
@@ -134,5 +136,124 @@ async fn a_wrong_clock_makes_nothing_be_stored_twice() {
         broker.append(&records(1, 5, 10)).await;
         broker.clock.set(now_ms);
         assert_eq!(broker.append(&batch).await.base_offset, 0, "{days} days off");
+    }
+}
+
+/// Keeps a partition from applying anything until it is dropped.
+struct Stalled {
+    go_on: Option<mpsc::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Stalled {
+    fn new(partition: &Arc<Partition>) -> Self {
+        let (go_on, told) = mpsc::channel::<()>();
+        let (held, holds) = mpsc::channel();
+        let partition = Arc::clone(partition);
+        let thread = std::thread::spawn(move || {
+            let machine = partition.group().machine();
+            held.send(()).unwrap();
+            let _ = told.recv();
+            drop(machine);
+        });
+        holds.recv().unwrap();
+        Self { go_on: Some(go_on), thread: Some(thread) }
+    }
+}
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        self.go_on.take();
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn batches_that_wait_share_an_entry_and_each_has_its_own_answer() {
+    let broker = Broker::start().await;
+    broker.append(&records(1, 5, 10)).await;
+    let before = *broker.partition.group().applied().borrow();
+    let stalled = Stalled::new(&broker.partition);
+    let mut pending = Vec::new();
+    for count in 1..=100 {
+        pending.push((count, broker.propose(&records(count, 5, 10)).await));
+    }
+    drop(stalled);
+    let mut expected = 1;
+    for (count, pending) in pending {
+        assert_eq!(pending.await.unwrap().base_offset, expected);
+        expected += i64::try_from(count).unwrap();
+    }
+    let entries = *broker.partition.group().applied().borrow() - before;
+    assert_eq!(entries, 6, "five under way, and one of all that waited");
+    let read = broker.read_all(0, 1 << 20).await;
+    assert_eq!(read.last().unwrap().next_offset, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_waits_when_a_replica_is_closed_is_answered_truly() {
+    let mut broker = Broker::start().await;
+    broker.append(&records(1, 5, 10)).await;
+    let stalled = Stalled::new(&broker.partition);
+    let mut pending = Vec::new();
+    for count in 1..=100 {
+        pending.push((count, broker.propose(&records(count, 5, 10)).await));
+    }
+    let (replicas, partition) = (Arc::clone(&broker.replicas), Arc::clone(&broker.partition));
+    let closing = tokio::spawn(async move { replicas.close(GROUP).await });
+    until("the replica is closing", || partition.is_closed()).await;
+    drop(stalled);
+    closing.await.unwrap();
+    let (mut stored, mut refused) = (Vec::new(), Vec::new());
+    for (count, pending) in pending {
+        let outcome = tokio::time::timeout(Duration::from_secs(20), pending).await.unwrap();
+        match outcome {
+            Ok(appended) => stored.push((appended.base_offset, count)),
+            Err(AppendError::Closed | AppendError::NotLeader { .. }) => refused.push(count),
+            Err(AppendError::Indeterminate) => {}
+            Err(_) => panic!("{outcome:?}"),
+        }
+    }
+    drop(partition);
+    broker = broker.restart().await;
+    let mut found = Vec::new();
+    for read in broker.read_all(0, 1 << 20).await {
+        let mut bytes = &read.bytes[..];
+        while let Some(header) = Header::parse(bytes) {
+            found.push((header.base_offset, usize::try_from(header.last_offset_delta).unwrap() + 1));
+            bytes = &bytes[header.total_bytes().unwrap()..];
+        }
+    }
+    // Each batch has another number of records; the first one of a single record was there before.
+    assert!(stored.iter().all(|it| found.contains(it)), "{stored:?} in {found:?}");
+    let there = |count: &usize| found[1..].iter().any(|(_, records)| records == count);
+    assert!(!refused.iter().any(there), "{refused:?} are not in the log, but {found:?} are");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_waits_takes_room_and_gives_it_back() {
+    let broker = Broker::start().await;
+    broker.append(&records(1, 5, 10)).await;
+    let stalled = Stalled::new(&broker.partition);
+    let (mut pending, mut now) = (Vec::new(), Vec::new());
+    // A group may have 16 MiB under way; small batches beside the large ones wait and count as well.
+    let refused = loop {
+        let batch = records(1, 5, if pending.len() % 2 == 0 { 200_000 } else { 50_000 });
+        let epoch = broker.partition.leader_epoch_if_ready().unwrap();
+        match broker.partition.append(checked(&batch, 0), 0, epoch).await {
+            Ok(append) => pending.push(append),
+            Err(error) => break error,
+        }
+        assert!(pending.len() < 200, "nothing holds back what waits");
+    };
+    assert_eq!(refused, AppendError::Busy);
+    assert!(pending.len() > 120, "{} batches of 125 kB on average", pending.len());
+    drop(stalled);
+    for append in pending {
+        now.push(append.await.unwrap().base_offset);
+    }
+    assert!(now.is_sorted());
+    for _ in 0..10 {
+        broker.append(&records(1, 5, 1_000_000)).await;
     }
 }

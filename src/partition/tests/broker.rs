@@ -1,6 +1,5 @@
 //! One broker with one partition, which can be stopped and started again on its directory.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,16 +11,21 @@ use quorate_storage::{Db, GroupId, Options};
 use tempfile::TempDir;
 
 use crate::partition::{
-    Appended, Clock, Partition, PartitionSettings, Partitions, PendingAppend, Records, Replica,
-    WallClock,
+    Appended, Partition, PartitionSettings, PartitionSpec, Partitions, PendingAppend, Records,
+    RetentionPace,
 };
 use crate::record::{BatchBuilder, CheckedBatch, Limits, TimestampRule, check};
+use crate::replica::Replicas;
+use crate::wall_clock::{Clock, WallClock};
 
 pub(super) const GROUP: GroupId = GroupId(7);
+/// Between two looks of retention, where it runs.
+const RETENTION: Duration = Duration::from_millis(10);
 
 /// See the file's header.
 pub(super) struct Broker {
     node: Arc<Node>,
+    pub(super) replicas: Arc<Replicas>,
     pub(super) partitions: Arc<Partitions>,
     pub(super) partition: Arc<Partition>,
     /// What the partition takes for the time.
@@ -79,22 +83,27 @@ impl Broker {
             now_ms: AtomicI64::new(now_ms),
             doubted: AtomicBool::new(false),
         });
-        let partitions = Partitions::new(Arc::clone(&node), Arc::clone(&clock) as Clock);
-        let partition = partitions.open(replica(settings)).await.unwrap();
-        partition.group().initialize(BTreeSet::from([1])).await.unwrap();
+        let pace = RetentionPace { interval: RETENTION };
+        let partitions = Partitions::new(Arc::clone(&clock) as Clock, pace);
+        let kinds = vec![Arc::clone(&partitions) as _];
+        let replicas = Replicas::new(Arc::clone(&node), kinds);
+        let spec = PartitionSpec { topic: "orders".to_owned(), number: 3, settings };
+        replicas.open(&partitions, GROUP, vec![1], spec).await.unwrap();
+        replicas.bootstrap(GROUP, &[1]).await.unwrap();
+        let partition = partitions.get(GROUP).unwrap();
         ready(&partition).await;
         let disk = Disk { db, dir: Some(dir) };
-        Self { node, partitions, partition, clock, disk }
+        Self { node, replicas, partitions, partition, clock, disk }
     }
 
     /// Stops and starts again; what was in memory only is gone.
     pub(super) async fn restart(self) -> Self {
         let settings = self.partition.settings();
         let now_ms = self.clock.now_ms();
-        let Self { node, partitions, partition, mut disk, .. } = self;
+        let Self { node, replicas, partitions, partition, mut disk, .. } = self;
         node.shutdown().await;
         let dir = disk.dir.take().unwrap();
-        drop((partition, partitions, node, disk));
+        drop((partition, partitions, replicas, node, disk));
         Self::start_in(dir, settings, now_ms).await
     }
 
@@ -157,10 +166,6 @@ async fn ready(partition: &Partition) {
     let mut leadership = partition.group().leadership();
     let ready = leadership.wait_for(|leadership| leadership.ready);
     tokio::time::timeout(Duration::from_secs(30), ready).await.unwrap().unwrap();
-}
-
-fn replica(settings: PartitionSettings) -> Replica {
-    Replica { group: GROUP, topic: "orders".to_owned(), number: 3, preferred: vec![1], settings }
 }
 
 fn open_db(dir: &Path) -> Arc<Db> {

@@ -6,7 +6,9 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 use super::broker::{Broker, GROUP, records};
-use crate::partition::{Partition, ReadError};
+use crate::partition::command::{Times, append_payload};
+use crate::partition::position::Place;
+use crate::partition::{BatchReply, Partition, ReadError, Reply};
 use crate::record::{BatchBuilder, Batches, HEADER_BYTES, stamp};
 
 /// What a log should hold: base offset, offset after, and the batch as sent.
@@ -141,6 +143,49 @@ async fn reading_at_the_end_is_empty_and_beyond_it_an_error() {
 }
 
 #[tokio::test]
+async fn readers_and_the_log_start_may_stand_inside_an_entry() {
+    let mut broker = Broker::start().await;
+    let batch = |sequence| records(2, 5, 100).producer(9, 0, sequence);
+    broker.append(&batch(0)).await;
+    // Refused ones in the middle and at the end, and a duplicate.
+    let entry = [2, 90, 4, 4, 6, 91].map(|sequence| batch(sequence).build());
+    let payload = append_payload(Times::default(), entry.iter().map(AsRef::as_ref));
+    let term = broker.partition.fence().unwrap();
+    let Ok(Reply::Appended(replies)) = broker.partition.propose(payload, term).await.unwrap().await
+    else {
+        panic!("an append is answered as one");
+    };
+    let taken = |reply: &BatchReply| matches!(reply, BatchReply::Appended { duplicate: false, .. });
+    assert_eq!(
+        replies.iter().map(taken).collect::<Vec<_>>(),
+        [true, false, true, false, true, false]
+    );
+    broker.append(&batch(8)).await;
+    for _ in 0..2 {
+        for offset in 0..10 {
+            let read = broker.partition.read(offset, 1, true).await.unwrap();
+            let (header, _) = Batches::new(&read.bytes).next().unwrap();
+            let sequence = i64::from(header.base_sequence);
+            assert_eq!((header.base_offset, sequence), (offset / 2 * 2, offset / 2 * 2));
+            assert_eq!(read.next_offset, header.base_offset + 2);
+        }
+        broker = broker.restart().await;
+    }
+    assert_eq!(broker.partition.delete_records(5).await.unwrap(), 5);
+    let start = broker.partition.group().machine().view().start;
+    assert_eq!((start.offset, start.place.sub), (4, 2));
+    for sequence in [10, 12] {
+        broker = broker.restart().await;
+        let below = broker.partition.read(4, 1, true).await;
+        assert!(matches!(below, Err(ReadError::OutOfRange { log_start: 5, .. })), "{below:?}");
+        let all = broker.read_all(5, 1).await;
+        assert_eq!(all.iter().map(|read| read.next_offset).next(), Some(6));
+        assert_eq!(all.last().unwrap().next_offset, i64::from(sequence));
+        assert_eq!(broker.append(&batch(sequence)).await.base_offset, i64::from(sequence));
+    }
+}
+
+#[tokio::test]
 async fn a_sequential_reader_goes_on_where_it_stopped() {
     let broker = Broker::start().await;
     for _ in 0..400 {
@@ -148,7 +193,7 @@ async fn a_sequential_reader_goes_on_where_it_stopped() {
     }
     let first = broker.partition.read(0, 20_000, true).await.unwrap();
     let hint = broker.partition.hints.take(first.next_offset).unwrap();
-    assert!(hint.index > 0);
+    assert!(hint.place > Place::default());
     broker.partition.hints.put(hint);
     let second = broker.partition.read(first.next_offset, 20_000, true).await.unwrap();
     assert!(second.next_offset > first.next_offset);
@@ -158,7 +203,8 @@ async fn a_sequential_reader_goes_on_where_it_stopped() {
 #[tokio::test]
 async fn refused_batches_beyond_what_memory_holds_do_not_shift_offsets() {
     let broker = Broker::start().await;
-    let accepted = |sequence: i32| records(1, i64::from(sequence), 1).producer(1, 0, sequence);
+    // Large enough that checkpoints are written after a block of them has moved out.
+    let accepted = |sequence: i32| records(1, i64::from(sequence), 2000).producer(1, 0, sequence);
     let mut pending = Vec::new();
     for sequence in 0..2600 {
         pending.push(broker.propose(&accepted(sequence)).await);
@@ -167,10 +213,11 @@ async fn refused_batches_beyond_what_memory_holds_do_not_shift_offsets() {
     for pending in pending {
         let _ = pending.await;
     }
-    assert!(broker.partition.group().machine().view().rejected.needs_disk(0), "some moved out");
     let broker = broker.restart().await;
+    let rejected = broker.partition.group().machine().view().rejected;
+    assert!(rejected.needs_disk(Place::default()), "some moved out");
     let mut expected = 0;
-    for read in broker.read_all(0, 3000).await {
+    for read in broker.read_all(0, 30_000).await {
         for (header, _) in Batches::new(&read.bytes) {
             assert_eq!(header.base_offset, expected);
             assert_eq!(i64::from(header.base_sequence), expected);
@@ -258,7 +305,7 @@ async fn a_deleted_replica_answers_that_it_is_closed() {
     for _ in 0..300 {
         broker.append(&records(2, 5, 2000)).await;
     }
-    broker.partitions.delete(GROUP).await.unwrap();
+    broker.replicas.delete(GROUP).await.unwrap();
     for offset in [0, 299, 599] {
         // Entries that are still in memory may be served; what is gone is no damage.
         match broker.partition.read(offset, 1 << 20, true).await {

@@ -5,7 +5,7 @@
 //! everything, and the input is but a recipe for records. The second byte says what the topic allows.
 
 use bytes::Bytes;
-use quorate::partition::{Reply, logged};
+use quorate::partition::{BatchReply, logged};
 use quorate::record::{
     BatchBuilder, BatchError, Batches, CheckedBatch, Codec, HEADER_BYTES, Header,
     INFLATED_BYTES_MAX, Limits, Projection, Record, Records, TimestampRule, check, stamp,
@@ -159,21 +159,26 @@ fn size(blob: Option<&Bytes>) -> i32 {
     blob.map_or(-1, |blob| i32::try_from(blob.len()).expect("a batch is small"))
 }
 
-/// The machine and every walk count as many offsets as there are records.
+/// The machine and every walk count as many offsets as there are records, in one entry as in two.
 fn judge_log(checked: &CheckedBatch) {
-    let logged = logged(checked, NOW_MS).expect("an accepted batch is readable in the log");
     let count = i64::from(checked.record_count());
-    assert_eq!((logged.offsets, logged.next_offsets[0]), (count, count));
-    assert_eq!(&logged.bytes, checked.bytes());
-    let Reply::Appended { base_offset: 0, duplicate: false, .. } = logged.replies[0] else {
-        panic!("the first batch of an empty log: {:?}", logged.replies[0]);
-    };
     let repeated = checked.header().is_idempotent();
-    let second = if repeated { (0, true, count) } else { (count, false, 2 * count) };
-    let Reply::Appended { base_offset, duplicate, .. } = logged.replies[1] else {
-        panic!("the same batch again: {:?}", logged.replies[1]);
-    };
-    assert_eq!((base_offset, duplicate, logged.next_offsets[1]), second);
+    let (base, end) = if repeated { (0, count) } else { (count, 2 * count) };
+    for together in [false, true] {
+        let logged = logged(checked, NOW_MS, together).expect("an accepted batch is readable");
+        let each = (checked.bytes().clone(), count);
+        assert_eq!(logged.found, [each.clone(), each], "together: {together}");
+        let [first, second] = logged.replies[..] else {
+            panic!("two answers to two batches: {:?}", logged.replies);
+        };
+        let BatchReply::Appended { base_offset: 0, duplicate: false, .. } = first else {
+            panic!("the first batch of an empty log: {first:?}");
+        };
+        let BatchReply::Appended { base_offset, duplicate, .. } = second else {
+            panic!("the same batch again: {second:?}");
+        };
+        assert_eq!((base_offset, duplicate, logged.next_offset), (base, repeated, end));
+    }
 }
 
 /// With offset and epoch stamped in, a consumer finds whole batches with valid checksums.

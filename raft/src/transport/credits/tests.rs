@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use super::*;
 use crate::config::{FailureConfig, TransportLimits};
 use crate::failure::Liveness;
-use crate::replica::View;
+use crate::options::GroupOptions;
+use crate::shared::View;
 use crate::store::LogStore;
 use crate::transport::hello::{Hello, Versions};
 use crate::transport::peer::Common;
@@ -73,11 +74,10 @@ async fn setting(tail_bytes: usize) -> Setting {
 }
 
 impl Setting {
-    /// What the pump of a group's stream does for one request: the room, which holds what the
-    /// request takes, and the bytes read.
-    async fn request(&self, group: u64, voter: bool) -> (Arc<StreamRoom>, usize) {
+    /// The room of a group's stream to the peer.
+    fn room(&self, group: u64, options: GroupOptions, voter: bool) -> Arc<StreamRoom> {
         let log = self.db.log(GroupId(group));
-        let shared = Shared::new(GroupId(group), 1, vec![1], log.clone(), 1, None);
+        let shared = Shared::new(GroupId(group), 1, options, log, 1, None);
         let voters = BTreeSet::from(if voter { [1, 2] } else { [1, 3] });
         shared.update(View {
             state: ServerState::Leader,
@@ -86,14 +86,16 @@ impl Setting {
             learners: BTreeSet::new(),
         });
         let pace = Arc::new(CatchUp::new(u64::MAX));
-        let room = StreamRoom::new(
-            Arc::clone(&self.peer),
-            Arc::new(shared),
-            pace,
-            Arc::new(AtomicBool::new(true)),
-        );
+        let accepted = Arc::new(AtomicBool::new(true));
+        StreamRoom::new(Arc::clone(&self.peer), Arc::new(shared), pace, accepted)
+    }
+
+    /// What the pump of a group's stream does for one request: the room, which holds what the
+    /// request takes, and the bytes read.
+    async fn request(&self, group: u64, voter: bool) -> (Arc<StreamRoom>, usize) {
+        let room = self.room(group, vec![1].into(), voter);
         let places = Arc::new(Semaphore::new(1));
-        let mut store = LogStore::new(log, APPEND_BYTES, places);
+        let mut store = LogStore::new(self.db.log(GroupId(group)), APPEND_BYTES, places);
         let mut reader = store.get_log_reader().await;
         let reads = Reads::Stream(Arc::clone(&room));
         let entries = reads.run(reader.limited_get_log_entries(1, 9)).await.unwrap();
@@ -166,5 +168,18 @@ async fn an_entry_larger_than_a_request_waits_for_room_of_its_size() {
     assert!(bytes > PEER_BYTES / 8);
     let held = setting.peer.credits.all.most - setting.peer.credits.all.room.available_permits();
     assert_eq!(held, bytes);
+    setting.db.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_caught_up_first_takes_no_part_of_what_others_catch_up_with() {
+    let setting = setting(0).await;
+    for catch_up_first in [false, true] {
+        for voter in [false, true] {
+            let options = GroupOptions { catch_up_first, ..GroupOptions::default() };
+            let taken = setting.room(1, options, voter).take(ENTRY, true).await;
+            assert_eq!(taken.catch_up.is_none(), catch_up_first);
+        }
+    }
     setting.db.close();
 }

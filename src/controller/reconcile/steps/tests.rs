@@ -3,7 +3,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::*;
-use crate::metadata::{Topic, TopicConfigs};
+use crate::metadata::{PartitionInfo, Topic, TopicConfigs};
 
 const GROUP: GroupId = GroupId(1);
 const ME: u64 = 3;

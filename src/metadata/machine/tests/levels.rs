@@ -1,6 +1,7 @@
 //! Which brokers may be part of a cluster, and when its feature level is raised.
 
 use super::*;
+use crate::metadata::levels::tests::SUPPORTED;
 
 fn register(log: &mut Log, id: u64, lowest: u16, highest: u16) -> Reply {
     let levels = Levels { lowest, highest };
@@ -64,4 +65,27 @@ fn no_release_supports_such_levels() {
         let request = Request::RegisterBroker(BrokerSpec { levels, ..spec(None, 9) });
         assert!(check_form(&request).is_err(), "{levels:?}");
     }
+}
+
+#[test]
+fn a_checkpoint_of_a_level_that_this_release_does_not_know_is_refused_in_words() {
+    let mut log = Log::with_brokers(1);
+    register(&mut log, 1, 1, 3).unwrap();
+    finalize(&mut log, 3).unwrap();
+    let words = MetadataMachine::decode(&log.machine.encode()).unwrap_err().to_string();
+    assert!(words.contains("finalized at feature level 3"), "{words}");
+    assert!(words.contains("this release supports 1 to 2"), "{words}");
+}
+
+#[test]
+fn a_release_that_gave_up_old_levels_still_replays_a_log_that_began_with_them() {
+    SUPPORTED.set(Some(Levels { lowest: 3, highest: 4 }));
+    let mut log = Log::with_brokers(1);
+    register(&mut log, 1, 1, 4).unwrap();
+    for level in 1..=3 {
+        assert_eq!(log.apply(Request::Finalize { level }), Ok(Done::Changed));
+        assert_eq!(log.image().level, level);
+    }
+    register(&mut log, 1, 3, 4).unwrap();
+    assert!(matches!(register(&mut log, 2, 4, 5), Err(AdminError::ReleaseUnfit { .. })));
 }

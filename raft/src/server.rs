@@ -5,6 +5,11 @@
 //! ends the connection. Answers share one queue to the socket; if the peer does not read them, the
 //! connection ends instead of the queue growing.
 
+mod places;
+mod receive;
+mod serve_append;
+mod serve_request;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,17 +18,18 @@ use bytes::Bytes;
 use tokio::io::BufReader;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::frame::{self, Frame};
-use super::hello::{self, GUEST, Hello};
-use super::message::{self, Failed, Failure};
-use super::peer::Peer;
-use super::places::{Place, Places};
-use super::serve_append::Streams;
-use super::serve_request;
 use crate::calls::Caller;
+use crate::core::Core;
 use crate::error::DecodeError;
-use crate::node::Core;
 use crate::platform::{OwnedReadHalf, TcpListener, TcpStream, wall_ms};
+use crate::transport::frame::{self, Frame};
+use crate::transport::hello::{self, GUEST, Hello};
+use crate::transport::message::{self, Failed, Failure};
+use crate::transport::peer::Peer;
+
+use places::{Place, Places};
+use receive::Arriving;
+use serve_append::Streams;
 
 /// Answers that may wait for the socket.
 const OUT_FRAMES: usize = 4096;
@@ -39,6 +45,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Accepts peers until the node stops.
 pub(crate) async fn run(core: Arc<Core>, listener: TcpListener) {
     let places = Arc::new(Places::new(core.config.limits.connections));
+    let arriving = Arc::new(Arriving::default());
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -49,11 +56,11 @@ pub(crate) async fn run(core: Arc<Core>, listener: TcpListener) {
             }
         };
         let (place, gives_way) = Places::take(&places);
-        let core = Arc::clone(&core);
+        let (core, arriving) = (Arc::clone(&core), Arc::clone(&arriving));
         tokio::spawn(async move {
             let mut stop = core.stop.subscribe();
             tokio::select! {
-                ended = connection(&core, stream, from, place) => {
+                ended = connection(&core, arriving, stream, from, place) => {
                     let error = ended.err().map(|error| error.to_string());
                     tracing::debug!(%from, error, "connection from a peer ended");
                 }
@@ -67,6 +74,7 @@ pub(crate) async fn run(core: Arc<Core>, listener: TcpListener) {
 /// Who is at the other end, and the way back.
 pub(crate) struct Session {
     pub core: Arc<Core>,
+    pub arriving: Arc<Arriving>,
     pub caller: Caller,
     pub out: mpsc::Sender<Frame>,
     /// Requests executed at the same time.
@@ -78,6 +86,7 @@ pub(crate) struct Session {
 
 async fn connection(
     core: &Arc<Core>,
+    arriving: Arc<Arriving>,
     mut stream: TcpStream,
     from: SocketAddr,
     mut place: Place,
@@ -120,6 +129,7 @@ async fn connection(
     let (out, frames) = mpsc::channel(OUT_FRAMES);
     let session = Session {
         core: Arc::clone(core),
+        arriving,
         caller: if guest { Caller::Guest } else { Caller::Member(theirs.node) },
         out,
         requests: Arc::new(Semaphore::new(if guest { GUEST_REQUESTS } else { limits.requests })),

@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering;
 
 use rocksdb::WriteBatch;
 
+use super::Writer;
 use crate::activity::Operation;
 use crate::keys::{self, Kind};
 use crate::synced::Begun;
-use crate::writer::Writer;
 use crate::{failpoint, fatal};
 
 impl Writer {

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use quorate_storage::{Log, StateDelete, StatePut};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::message::{Failed, Failure};
 use crate::checkpoint::Checkpoint;
 use crate::digest;
 use crate::keyed;
@@ -56,6 +55,17 @@ pub(crate) enum Staged {
     Complete(Bytes, u8, OwnedMutexGuard<Inner>),
 }
 
+/// Why nothing more of a snapshot is taken.
+#[derive(Debug)]
+pub(crate) enum StageError {
+    /// The group is being closed.
+    Closed,
+    /// The keyed state is not the one of its checkpoint.
+    Differs,
+    /// The disk.
+    Failed(String),
+}
+
 impl Staging {
     /// Says which slot is free.
     pub fn set_slot(&self, slot: u8) {
@@ -83,10 +93,10 @@ impl Staging {
         from: u64,
         checkpoint: &Checkpoint,
         bytes: Bytes,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), StageError> {
         let mut inner = self.inner.lock().await;
         if inner.closed {
-            return Err(Failed::new(Failure::NoGroup, "the group is being closed"));
+            return Err(StageError::Closed);
         }
         let (slot, total) = (self.slot.load(Ordering::Relaxed), bytes.len() as u64);
         let put = StatePut { key: CHECKPOINT.to_vec(), value: bytes };
@@ -104,7 +114,7 @@ impl Staging {
         from: u64,
         last: LogId,
         pairs: Pairs,
-    ) -> Result<Staged, Failed> {
+    ) -> Result<Staged, StageError> {
         let mut inner = Arc::clone(&self.inner).lock_owned().await;
         let Some(arriving) = inner.arriving.as_mut().filter(|it| it.is(from, last)) else {
             return Ok(Staged::Unknown);
@@ -127,8 +137,7 @@ impl Staging {
         let (slot, whole) = (arriving.slot, arriving.hash == arriving.wanted);
         inner.arriving = None;
         if !whole {
-            let text = "the keyed state is not the one of its checkpoint";
-            return Err(Failed::new(Failure::Refused, text));
+            return Err(StageError::Differs);
         }
         let reader = log.clone();
         let checkpoint = spawn_blocking(move || reader.state_get(&CHECKPOINT)).await;
@@ -149,6 +158,6 @@ pub(crate) fn forget() -> StateDelete {
     StateDelete::key(CHECKPOINT.to_vec())
 }
 
-fn failed(error: impl std::fmt::Display) -> Failed {
-    Failed::new(Failure::Failed, error.to_string())
+fn failed(error: impl std::fmt::Display) -> StageError {
+    StageError::Failed(error.to_string())
 }

@@ -10,23 +10,26 @@ use futures::StreamExt;
 use futures::stream;
 use tokio::time::{sleep, timeout};
 
-use super::{Controller, STEP};
-use crate::partition::Partition;
+use crate::metadata::Metadata;
+use crate::partition::{Partition, Partitions};
 
 /// Between two looks when nothing changed: a group may be led here since, or again.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long one partition may take before it is looked at again.
+const STEP: Duration = Duration::from_secs(5);
 /// Groups whose level is raised at a time.
 const CONCURRENT: usize = 64;
 
 /// The driver.
-pub(crate) struct GroupLevels {
-    pub(crate) controller: Arc<Controller>,
+pub(super) struct GroupLevels {
+    pub(super) metadata: Arc<Metadata>,
+    pub(super) partitions: Arc<Partitions>,
 }
 
 impl GroupLevels {
     /// Runs until dropped.
-    pub(crate) async fn run(self) {
-        let mut images = self.controller.metadata().watch();
+    pub(super) async fn run(self) {
+        let mut images = self.metadata.watch();
         loop {
             let level = images.borrow_and_update().level;
             stream::iter(self.below(level))
@@ -41,7 +44,7 @@ impl GroupLevels {
 
     /// The partitions led here whose logs have not reached the level.
     fn below(&self, level: u16) -> Vec<Arc<Partition>> {
-        let mut partitions = self.controller.partitions().all();
+        let mut partitions = self.partitions.all();
         partitions.retain(|it| it.level() < level && it.leader_epoch_if_ready().is_ok());
         partitions
     }
@@ -53,7 +56,7 @@ async fn raise(partition: Arc<Partition>, level: u16) {
         Ok(Ok(())) => tracing::debug!(partition = name, level, "feature level raised"),
         Ok(Err(error)) => tracing::debug!(partition = name, level, %error, "level not raised yet"),
         Err(_) => {
-            tracing::debug!(partition = name, level, "level not raised in time, looking again")
+            tracing::debug!(partition = name, level, "level not raised in time, looking again");
         }
     }
 }

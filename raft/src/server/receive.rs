@@ -11,15 +11,14 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::message::{Failed, Failure};
-use super::network::{SnapshotAnswer, snapshot_answer};
-use super::staging::Staged;
-use super::wire::Get;
 use crate::checkpoint::Checkpoint;
+use crate::codec::Get;
 use crate::error::DecodeError;
-use crate::node::Core;
 use crate::replica::Replica;
 use crate::snapshot::{Pairs, SnapshotData};
+use crate::staging::{StageError, Staged};
+use crate::transport::message::{Failed, Failure};
+use crate::transport::network::{SnapshotAnswer, snapshot_answer};
 use crate::types::{LogId, Snapshot, SnapshotMeta, Vote};
 
 /// A partial snapshot nobody continued for this long is dropped.
@@ -73,17 +72,17 @@ fn read(body: Bytes, snapshot_max: usize) -> Result<Piece, DecodeError> {
 
 /// Takes a piece; installs the snapshot when it is complete.
 pub(crate) async fn piece(
-    core: &Core,
+    arriving: &Arriving,
+    limit: usize,
     from: u64,
     replica: &Replica,
     body: Bytes,
 ) -> Result<Bytes, Failed> {
-    let limit = core.config.limits.snapshot_bytes;
     let mut piece = read(body, limit).map_err(refused)?;
     let (staging, log) = (&replica.shared.staging, &replica.shared.log);
     let (key, vote, last) = ((from, replica.shared.group.0), piece.vote, piece.last);
     if let Some(pairs) = piece.pairs.take() {
-        return match staging.page(log, from, last, pairs).await? {
+        return match staging.page(log, from, last, pairs).await.map_err(not_staged)? {
             Staged::Unknown => Ok(go_on(0, None)),
             Staged::Have(bytes, after) => Ok(go_on(bytes, after)),
             Staged::Complete(checkpoint, slot, _staged) => {
@@ -97,7 +96,7 @@ pub(crate) async fn piece(
         return Ok(go_on(bytes, after));
     }
     let total = piece.total as u64;
-    let complete = match core.arriving.take(key, piece, limit)? {
+    let complete = match arriving.take(key, piece, limit)? {
         Progress::Have(bytes) => return Ok(go_on(bytes, None)),
         Progress::Complete(data) => data,
     };
@@ -107,7 +106,7 @@ pub(crate) async fn piece(
         return Err(refused(DecodeError("snapshot of another index than it says".into())));
     }
     if checkpoint.slot.is_some() {
-        staging.begin(log, from, &checkpoint, complete).await?;
+        staging.begin(log, from, &checkpoint, complete).await.map_err(not_staged)?;
         return Ok(go_on(total, None));
     }
     install(replica, from, vote, SnapshotData::Whole(complete)).await
@@ -132,6 +131,16 @@ async fn install(
 
 fn go_on(bytes: u64, after: Option<Bytes>) -> Bytes {
     snapshot_answer(&SnapshotAnswer::Continue(bytes, after))
+}
+
+fn not_staged(error: StageError) -> Failed {
+    match error {
+        StageError::Closed => Failed::new(Failure::NoGroup, "the group is being closed"),
+        StageError::Differs => {
+            Failed::new(Failure::Refused, "the keyed state is not the one of its checkpoint")
+        }
+        StageError::Failed(error) => Failed::new(Failure::Failed, error),
+    }
 }
 
 fn refused(error: DecodeError) -> Failed {

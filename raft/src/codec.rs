@@ -1,11 +1,11 @@
-//! Values in a frame, big endian, and reading them from bytes nobody vouches for.
+//! Values as bytes, big endian, and reading them from bytes nobody vouches for.
 //!
 //! Reading never panics and never allocates for a count it has not compared with a bound.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::error::DecodeError;
-use crate::types::{CommittedLeaderId, LeaderId, LogId, Vote};
+use crate::ids::{CommittedLeaderId, LeaderId, LogId, Vote};
 
 /// Appends values.
 pub(crate) trait Put {
@@ -151,4 +151,17 @@ impl Get {
             Err(DecodeError(format!("{} trailing bytes", self.0.len())))
         }
     }
+}
+
+pub(crate) fn encode_vote(vote: &Vote) -> Bytes {
+    let mut out = BytesMut::with_capacity(17);
+    out.vote(vote);
+    out.freeze()
+}
+
+pub(crate) fn decode_vote(bytes: Bytes) -> Result<Vote, DecodeError> {
+    let mut input = Get::new(bytes);
+    let vote = input.vote()?;
+    input.end()?;
+    Ok(vote)
 }

@@ -7,16 +7,16 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use openraft::raft::VoteResponse;
 
-use super::frame;
-use super::message::{self, Failed, Failure, request};
-use super::receive;
-use super::server::{Session, invalid};
-use super::wire::Get;
+use super::receive::{self, Arriving};
+use super::{Session, invalid};
 use crate::calls::Caller;
+use crate::codec::Get;
 use crate::compare;
+use crate::core::Core;
 use crate::error::{CallError, DecodeError};
-use crate::node::Core;
 use crate::replica::Replica;
+use crate::transport::frame;
+use crate::transport::message::{self, Failed, Failure, request};
 use crate::types::{AppendRequest, AppendResult};
 
 /// Serves a batch of heartbeats: every group answers for itself, and those that answer at the same
@@ -89,9 +89,10 @@ pub(crate) fn serve(session: &Session, body: Bytes) -> std::io::Result<()> {
         Err(failed) => return session.answer(message::reply(id, Err(failed))),
     };
     let (core, out, caller) = (Arc::clone(&session.core), session.out.clone(), session.caller);
+    let arriving = Arc::clone(&session.arriving);
     tokio::spawn(async move {
         let _place = place;
-        let mut answer = execute(&core, caller, what, group, body).await;
+        let mut answer = execute(&core, &arriving, caller, what, group, body).await;
         let limit = core.config.limits.frame_bytes / 2;
         if let Ok(body) = &answer
             && body.len() > limit
@@ -106,6 +107,7 @@ pub(crate) fn serve(session: &Session, body: Bytes) -> std::io::Result<()> {
 
 async fn execute(
     core: &Arc<Core>,
+    arriving: &Arriving,
     caller: Caller,
     what: u8,
     group: u64,
@@ -116,7 +118,8 @@ async fn execute(
         request::VIEWS => core.answer_views(body).map_err(refused),
         request::SNAPSHOT => {
             let Caller::Member(from) = caller else { return Err(stranger()) };
-            receive::piece(core, from, &*find(core, group)?, body).await
+            let limit = core.config.limits.snapshot_bytes;
+            receive::piece(arriving, limit, from, &*find(core, group)?, body).await
         }
         request::STATE_HASHES => compare::answer(&*find(core, group)?, body).await.map_err(refused),
         request::DIVERGED => {

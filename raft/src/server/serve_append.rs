@@ -12,10 +12,10 @@ use futures::{StreamExt, stream};
 use openraft::errors::Fatal;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::append::DEPTH;
-use super::frame::{self, Frame};
-use super::message::{self, Failed, Failure};
-use super::server::{Session, invalid};
+use super::{Session, invalid};
+use crate::transport::append::DEPTH;
+use crate::transport::frame::{self, Frame};
+use crate::transport::message::{self, Failed, Failure};
 use crate::types::{AppendRequest, AppendResult, TypeConfig};
 
 /// Append bytes of a connection that are not answered yet, as a multiple of what an honest leader

@@ -17,10 +17,10 @@ use quorate_storage::Db;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use super::peer::{Address, Common, Peer};
+use crate::codec::{Get, Put};
 use crate::error::{DecodeError, Error};
 use crate::platform::spawn_blocking;
-use crate::transport::peer::{Address, Common, Peer};
-use crate::transport::wire::{Get, Put};
 
 const KEY: &str = "raft.peers";
 /// Most peers of a node.
@@ -135,7 +135,7 @@ impl Peers {
     }
 
     /// Writes the book whenever it changed.
-    pub async fn keep_book(&self) {
+    pub async fn keep_book(self: Arc<Self>) {
         loop {
             self.changed.notified().await;
             let bytes = encode(&self.book());

@@ -9,18 +9,18 @@ use std::sync::Arc;
 
 use rocksdb::WriteBatch;
 
+use super::Writer;
 use crate::counters::add;
 use crate::entry;
 use crate::failpoint;
 use crate::group::{Cell, Cut};
 use crate::keys::{self, Kind};
+use crate::moves::Moved;
 use crate::queue::{Charge, Op};
 use crate::recover::encode_id;
-use crate::rewrite::Moved;
 use crate::runs::Run;
 use crate::segments::Change;
 use crate::sync::Callback;
-use crate::writer::Writer;
 use crate::{Entry, EntryId, GroupId, StateDelete, StatePut};
 
 /// A cut up to this many entries is deleted key by key: range deletions slow down later seeks.

@@ -1,0 +1,123 @@
+//! The partitions this broker holds a replica of, as a kind of group.
+//!
+//! Which replicas are open is decided elsewhere; this has what a partition is beside its Raft group, and gives
+//! handlers the open ones by group.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parking_lot::RwLock;
+use quorate_raft::Group;
+use quorate_storage::GroupId;
+use tokio::sync::Semaphore;
+
+use super::disk::DISK_READS_MAX;
+use super::hints::Hints;
+use super::proposer::Proposer;
+use super::retention::{self, RetentionPace};
+use super::{Partition, PartitionMachine, PartitionSettings};
+use crate::metadata::{GroupKind, Image, Topic};
+use crate::replica::Kind;
+use crate::wall_clock::Clock;
+
+/// All partitions of one broker.
+pub struct Partitions {
+    /// Read by every request and written when a replica comes or goes; never held across an await.
+    open: RwLock<HashMap<GroupId, Arc<Partition>>>,
+    disk_reads: Arc<Semaphore>,
+    clock: Clock,
+    retention: RetentionPace,
+}
+
+/// What the image says of a partition.
+#[derive(Debug, Clone)]
+pub struct PartitionSpec {
+    pub topic: String,
+    /// Its number within the topic.
+    pub number: i32,
+    pub settings: PartitionSettings,
+}
+
+impl Partitions {
+    /// Returns the kind, with nothing open.
+    pub fn new(clock: Clock, retention: RetentionPace) -> Arc<Self> {
+        let disk_reads = Arc::new(Semaphore::new(DISK_READS_MAX));
+        Arc::new(Self { open: RwLock::default(), disk_reads, clock, retention })
+    }
+
+    /// Returns the replica of `group` if it is open.
+    pub fn get(&self, group: GroupId) -> Option<Arc<Partition>> {
+        self.open.read().get(&group).map(Arc::clone)
+    }
+
+    /// Returns all open replicas, in no order.
+    pub fn all(&self) -> Vec<Arc<Partition>> {
+        self.open.read().values().map(Arc::clone).collect()
+    }
+}
+
+impl Kind for Partitions {
+    const KIND: GroupKind = GroupKind::Partition;
+    type Machine = PartitionMachine;
+    type Spec = PartitionSpec;
+
+    fn name(spec: &PartitionSpec) -> String {
+        format!("{}-{}", spec.topic, spec.number)
+    }
+
+    fn spec(image: &Image, group: GroupId) -> Option<PartitionSpec> {
+        let (topic, number, _) = image.partition_of(group)?;
+        Some(PartitionSpec { topic: topic.name.clone(), number, settings: settings(topic) })
+    }
+
+    fn machine(&self) -> PartitionMachine {
+        PartitionMachine::default()
+    }
+
+    fn opened(&self, group: Group<PartitionMachine>, spec: PartitionSpec) {
+        let id = group.id();
+        let proposer = Proposer::new(group.clone());
+        let partition = Arc::new(Partition {
+            leadership: group.leadership(),
+            group,
+            topic: spec.topic,
+            number: spec.number,
+            settings: RwLock::new(spec.settings),
+            disk_reads: Arc::clone(&self.disk_reads),
+            hints: Hints::default(),
+            proposer,
+            closing: Arc::default(),
+            clock: Arc::clone(&self.clock),
+        });
+        self.open.write().insert(id, partition);
+    }
+
+    fn changed(&self, group: GroupId, spec: PartitionSpec) {
+        if let Some(partition) = self.get(group) {
+            partition.set_settings(spec.settings);
+        }
+    }
+
+    fn closing(&self, group: GroupId) {
+        let closed = self.open.write().remove(&group);
+        if let Some(partition) = closed {
+            // Before its log goes away, so that nobody takes that for damage.
+            partition.closing.close();
+        }
+    }
+
+    fn beside(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        let pace = self.retention;
+        retention::run(self, pace).boxed()
+    }
+}
+
+/// Returns what the partitions of `topic` have to obey.
+fn settings(topic: &Topic) -> PartitionSettings {
+    PartitionSettings {
+        retention_ms: topic.configs.retention_ms(),
+        retention_bytes: topic.configs.retention_bytes(),
+    }
+}
