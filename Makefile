@@ -26,12 +26,12 @@ run: build ## build, then run three brokers on this machine until Ctrl-C (flags:
 	@bin/quorate demo $(ARGS)
 
 build: tools ## compile bin/quorate
-	@echo "==> building (the first build on a machine compiles RocksDB: about 13 minutes on two cores)"
+	@echo "==> building (the first build on a machine compiles RocksDB: about 17 minutes on two cores)"
 	$(CARGO) build --release
 	@install -D -m 755 $(CARGO_TARGET_DIR)/release/quorate bin/quorate
 
 test: clients lint build harness ## everything a change must pass: format, lints, all tests with real clients, crashes, faults
-	@echo "==> tests (three-broker clusters, kcat, Python, Java and Rust clients; a quarter of an hour on two cores, most of it compiling)"
+	@echo "==> tests (three-broker clusters, kcat, Python, Java and Rust clients; about three quarters of an hour on two cores, most of it compiling)"
 	@$(MAKE) --no-print-directory --keep-going test-install test-storage test-broker test-simulation test-fuzz test-faults
 
 test-install: tools root-tools

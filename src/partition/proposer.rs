@@ -43,7 +43,7 @@ pub(super) struct Proposer {
 /// Apart from the group, which holds it while entries are under way.
 #[derive(Default)]
 struct Queue {
-    /// Held for a copy of one small batch at most.
+    /// Held for a copy of one batch that may share an entry, so of less than 256 KiB.
     accumulator: Mutex<Accumulator<Waiter>>,
     woken: Notify,
     /// Entries that were refused though they had been handed to the core, as when its lease had run out.
