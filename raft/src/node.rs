@@ -114,10 +114,10 @@ impl Node {
         self.core.peers.turn_away()
     }
 
-    /// How far a peer's wall clock is ahead of this node's, in milliseconds, as its last answer to a ping
-    /// tells; `None` while there is no connection.
-    pub fn clock_ahead_ms(&self, id: u64) -> Option<i64> {
-        self.core.peers.get(id)?.link()?.clock_ahead_ms()
+    /// What a peer's wall clock shows now, in milliseconds since 1970, as its last answer to a ping and this
+    /// node's monotonic clock since then tell; `None` while there is no connection.
+    pub fn peer_wall_ms(&self, id: u64) -> Option<i64> {
+        self.core.peers.get(id)?.link()?.peer_wall_ms()
     }
 
     /// The failure detector's verdict on a node; this one is alive.

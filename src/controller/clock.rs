@@ -6,7 +6,8 @@
 //! known to be wrong leads it hands over. Nothing else here goes by wall clocks.
 //!
 //! Invariant: a time that is trusted is checked when it is read, not when the driver looked last: a clock may
-//! be set at any moment.
+//! be set at any moment. So what the others' clocks show is known by the monotonic clock, and a look compares
+//! all of them with one reading of this broker's own.
 
 mod judge;
 
@@ -83,9 +84,17 @@ impl BrokerClock {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
-    fn look(&self, me: u64, brokers: usize, others: Vec<(u64, i64)>) -> LastObservation {
+    /// Judges `wall_ms`, which this broker's clock shows now. `others`: what those of others show now.
+    fn look(
+        &self,
+        (me, wall_ms): (u64, i64),
+        brokers: usize,
+        others: &[(u64, i64)],
+    ) -> LastObservation {
+        let others: Vec<(u64, i64)> =
+            others.iter().map(|(id, theirs)| (*id, theirs.saturating_sub(wall_ms))).collect();
         let mut state = self.state.lock();
-        let (at_ms, wall_ms) = (self.monotonic_ms(), wall_ms());
+        let at_ms = self.monotonic_ms();
         let look = Observation { at_ms, wall_ms, brokers, others: &others };
         let (judgement, majority_ms) = state.judge.look(&look);
         let ahead = |(id, ahead): (u64, i64)| majority_ms.map(|it| (id, ahead.saturating_sub(it)));
@@ -144,11 +153,11 @@ impl Clocks {
         let node = self.controller.node();
         let image = self.controller.metadata().image();
         let members = image.brokers.keys().copied().filter(|id| *id != node.id());
-        let others = members.filter_map(|id| Some((id, node.clock_ahead_ms(id)?))).collect();
+        let others: Vec<_> = members.filter_map(|id| Some((id, node.peer_wall_ms(id)?))).collect();
         // Not on the list yet it knows too little of the others to be judged.
         let listed = image.brokers.contains_key(&node.id());
         let brokers = if listed { image.brokers.len() } else { 0 };
-        let judgement = self.clock.look(node.id(), brokers, others).judgement;
+        let judgement = self.clock.look((node.id(), wall_ms()), brokers, &others).judgement;
         let ahead = self.clock.ahead_ms(node.id()).unwrap_or_default();
         metrics().clock_ahead_seconds.set(ahead as f64 / 1000.0);
         metrics().clock_trusted.set(i64::from(judgement == Judgement::Right));
@@ -164,5 +173,22 @@ fn tell(judgement: &Judgement) {
         Judgement::Wrong { .. } | Judgement::Jumped { .. } => {
             tracing::warn!(reason = %judgement, "the clock is not trusted");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_is_wrong_at_the_next_look_whenever_the_others_answered_last() {
+        let (clock, now) = (BrokerClock::new(), wall_ms());
+        let others = [(2, now), (3, now)];
+        assert_eq!(clock.look((1, now), 3, &others).judgement, Judgement::Right);
+        let day_ms = 86_400_000;
+        let looked = clock.look((1, now + day_ms), 3, &others);
+        assert!(matches!(looked.judgement, Judgement::Wrong { ahead_ms } if ahead_ms == day_ms));
+        assert_eq!(clock.trusted_ms(), None);
+        assert_eq!((clock.ahead_ms(1), clock.ahead_ms(2)), (Some(day_ms), Some(0)));
     }
 }

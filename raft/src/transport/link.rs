@@ -4,10 +4,11 @@
 //! whoever waits for its number and waits for nobody itself. When the connection ends, everything
 //! waiting learns it at once, because what it waits on is dropped.
 
+mod peer_clock;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -18,8 +19,9 @@ use tokio::time::Instant;
 use super::frame::{self, Frame};
 use super::message::{self, Failed, Failure, HeartbeatReplies};
 use crate::error::DecodeError;
-use crate::platform::{OwnedReadHalf, TcpStream, wall_ms};
+use crate::platform::{OwnedReadHalf, TcpStream};
 use crate::types::AppendResult;
+use peer_clock::PeerClock;
 
 /// Frames that may wait for the socket. Appends are bounded by credits in bytes besides.
 const OUT_FRAMES: usize = 1024;
@@ -27,9 +29,6 @@ const OUT_FRAMES: usize = 1024;
 const PENDING_MAX: usize = 16_384;
 /// Batches of heartbeats after which those that nobody waits for any more are looked for.
 const BATCHES_SWEPT: usize = 256;
-
-/// An answer to a ping that took longer says nothing about the other clock: it, or this process, stood still.
-const CLOCK_READ_MAX: Duration = Duration::from_secs(2);
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -58,19 +57,10 @@ pub(crate) struct Link {
     condition: Arc<AtomicU8>,
     closed: watch::Sender<bool>,
     waiting: Mutex<Waiting>,
-    clock: Mutex<Clock>,
+    clock: Mutex<PeerClock>,
     /// Streams that have ended and whose follower could not be told yet. Each was open once, so
     /// they are as bounded as streams are.
     ended: Mutex<Vec<u64>>,
-}
-
-/// What is known of the peer's wall clock.
-#[derive(Default)]
-struct Clock {
-    /// Nonce and time of the last ping.
-    pinged: Option<(u64, Instant)>,
-    /// How far the peer's clock is ahead of this node's, in milliseconds.
-    ahead_ms: Option<i64>,
 }
 
 /// Who waits for what. Emptied when the connection ends.
@@ -145,7 +135,7 @@ impl Link {
             message::PONG => {
                 let (nonce, wall, condition) = message::read_pong(body)?;
                 self.condition.store(condition.to_bits(), Ordering::Relaxed);
-                self.compare_clock(nonce, wall);
+                self.clock.lock().answered(nonce, wall, Instant::now());
             }
             message::REPLY => {
                 let (id, answer) = message::read_reply(body)?;
@@ -209,22 +199,15 @@ impl Link {
     /// A ping that does not wait: if the socket is stuck, silence is the answer anyway.
     pub fn ping(&self) {
         let nonce = self.next.fetch_add(1, Ordering::Relaxed);
-        self.clock.lock().pinged = Some((nonce, Instant::now()));
+        self.clock.lock().pinged(nonce, Instant::now());
         drop(self.out.try_send(message::number(message::PING, nonce)));
         self.tell_ended();
     }
 
-    fn compare_clock(&self, nonce: u64, theirs: i64) {
-        let mut clock = self.clock.lock();
-        if clock.pinged.is_some_and(|(sent, at)| sent == nonce && at.elapsed() < CLOCK_READ_MAX) {
-            clock.ahead_ms = Some(theirs.saturating_sub(wall_ms()));
-        }
-    }
-
-    /// How far the peer's wall clock was ahead of this node's at the last ping, in milliseconds, give or
-    /// take the way there and back; `None` before the first answer.
-    pub fn clock_ahead_ms(&self) -> Option<i64> {
-        self.clock.lock().ahead_ms
+    /// What the peer's wall clock shows now, in milliseconds since 1970, give or take the way there and back;
+    /// `None` before the first answer to a ping.
+    pub fn peer_wall_ms(&self) -> Option<i64> {
+        self.clock.lock().wall_ms(Instant::now())
     }
 
     /// Queues a frame, waiting for room. False if the connection is over.
