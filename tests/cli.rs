@@ -4,10 +4,11 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::cluster::{Cluster, SOON, fresh_dir, quorate};
@@ -203,7 +204,7 @@ impl Demo {
     }
 
     fn interrupt(mut self) {
-        self.process.signal("INT");
+        self.process.signal(Signal::INT);
         let status = self.process.wait_exit("the demo ends on Ctrl-C", SOON);
         assert!(status.success(), "{status}: {}", self.said());
     }
@@ -214,7 +215,7 @@ impl Drop for Demo {
         let alive = |pid: &String| Path::new("/proc").join(pid).exists();
         let left: Vec<String> = (1..=3).filter_map(|n| self.pid(n)).filter(alive).collect();
         for pid in &left {
-            let _ = Command::new("kill").args(["-9", pid]).status();
+            let _ = process::send(pid.parse().unwrap(), Signal::KILL);
         }
         if !thread::panicking() {
             assert_eq!(left, Vec::<String>::new(), "brokers outlive the demo");
@@ -239,7 +240,7 @@ fn the_demo_starts_three_brokers_that_can_be_killed_and_pasted_back_and_keeps_it
 
     // As it says: kill a broker, then paste its line into another terminal.
     let victim = demo.pid(2).unwrap();
-    assert!(Command::new("kill").args(["-9", &victim]).status().unwrap().success());
+    process::send(victim.parse().unwrap(), Signal::KILL).unwrap();
     let line =
         said.lines().find(|line| line.contains("serve") && line.contains("broker-2")).unwrap();
     let mut shell = process::command("sh");
@@ -248,7 +249,7 @@ fn the_demo_starts_three_brokers_that_can_be_killed_and_pasted_back_and_keeps_it
     let mut pasted = Process::spawn(shell);
     let status = quorate(&["cluster", "status", "--wait", "--http", &http]);
     process::run(status, 2 * SOON).ok("healthy again");
-    pasted.signal("INT");
+    pasted.signal(Signal::INT);
     assert!(pasted.wait_exit("the pasted broker stops", SOON).success());
     demo.interrupt();
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use quorate_jepsen::admin::wait;
 use quorate_jepsen::net::{Counters, Rule};
 use quorate_jepsen::sandbox::{self, Disk, DiskKind, Hosts, Shim, within};
+use rustix::process::{Pid, Signal, kill_process};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -117,8 +118,8 @@ fn a_killed_sandbox_leaves_no_process_mount_loop_device_or_network() {
     };
     assert_eq!(seen(), (true, true), "the host's process and the loop device are there");
     let unshare = child_of(outer.id()).expect("unshare runs");
-    let killed = Command::new("kill").args(["-9", &unshare.to_string()]).status().unwrap();
-    assert!(killed.success(), "kill -9 {unshare}");
+    let unshare = Pid::from_raw(i32::try_from(unshare).unwrap()).unwrap();
+    kill_process(unshare, Signal::KILL).unwrap();
     let gone = wait(SOON, || (seen() == (false, false)).then_some(()));
     assert!(gone.is_some(), "left behind: {:?} (network, loop device)", seen());
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();

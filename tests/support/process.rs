@@ -8,6 +8,8 @@ use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::wait;
 
 type Job = (Command, SyncSender<Result<Child>>);
@@ -17,6 +19,12 @@ pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(program);
     command
+}
+
+/// Sends a signal. Not by `kill`, which a small system has in its shells only.
+pub fn send(pid: u32, signal: Signal) -> rustix::io::Result<()> {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, signal)
 }
 
 /// A running child, killed and reaped when dropped.
@@ -68,15 +76,13 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// Sends a signal by name: `TERM`, `INT`, `STOP`, `CONT`.
-    pub fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    pub fn signal(&self, signal: Signal) {
+        send(self.pid(), signal).unwrap();
     }
 
     /// Stops it, and waits until no thread of it runs: a signal is only asked for when `kill` returns.
     pub fn pause(&self) {
-        self.signal("STOP");
+        self.signal(Signal::STOP);
         let tasks = format!("/proc/{}/task", self.pid());
         let stopped = |task: Result<std::fs::DirEntry>| {
             let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
