@@ -7,6 +7,10 @@
 //! they are never durable ahead of the entries they come from. Proposers are answered after the
 //! effects are readable. And a snapshot replaces log, checkpoint and all state in one atomic write.
 
+mod checkpoints;
+mod holder;
+mod snapshots;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,80 +19,30 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
-use parking_lot::RwLock;
-use quorate_storage::{Log, StateDelete, StatePut, mutant};
-use tokio::sync::{oneshot, watch};
+use quorate_storage::{Log, mutant};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub(crate) use self::holder::Holder;
+use self::holder::{Applied, Item, hash};
+use self::snapshots::Builder;
 use crate::checkpoint::{self, Checkpoint, Uncovered};
 use crate::due_groups::DueGroups;
 use crate::error::{DecodeError, Error, is_corrupt, storage_failed};
-use crate::machine::{Committed, Effects, Machine};
+use crate::frozen::Frozen;
+use crate::keyed::{self, Keyed};
+use crate::machine::{Committed, Effects};
 use crate::platform::spawn_blocking;
 use crate::shared::Shared;
-use crate::store::signal;
-use crate::types::{
-    LogId, Reply, Snapshot, SnapshotMeta, StoredMembers, TypeConfig, entry_id, log_id,
-};
+use crate::snapshot::SnapshotData;
+use crate::types::{LogId, Snapshot, SnapshotMeta, StoredMembers, TypeConfig, log_id};
 
 /// Entries applied under one lock of the machine.
 const BATCH_ENTRIES: usize = 256;
 /// Payload bytes applied under one lock of the machine.
 const BATCH_BYTES: usize = 256 * 1024;
-
-/// A machine with its type erased.
-pub(crate) trait Holder: Send + Sync + 'static {
-    /// Applies a batch under one lock and pairs every responder with its reply.
-    fn apply(
-        &self,
-        batch: Vec<Item>,
-        effects: &mut Effects,
-        replies: &mut Vec<(ApplyResponder<TypeConfig>, Reply)>,
-    );
-    fn encode(&self) -> Vec<u8>;
-    fn install(&self, bytes: &[u8]) -> Result<(), DecodeError>;
-    fn needed_from(&self) -> u64;
-}
-
-/// One committed entry on its way into a machine.
-pub(crate) struct Item {
-    pub id: LogId,
-    pub payload: Option<Bytes>,
-    pub responder: Option<ApplyResponder<TypeConfig>>,
-}
-
-impl<M: Machine> Holder for RwLock<M> {
-    fn apply(
-        &self,
-        batch: Vec<Item>,
-        effects: &mut Effects,
-        replies: &mut Vec<(ApplyResponder<TypeConfig>, Reply)>,
-    ) {
-        let mut machine = self.write();
-        for item in batch {
-            let (index, term) = (item.id.index, item.id.leader_id.term);
-            let entry = Committed { index, term, payload: item.payload.as_ref() };
-            let reply = machine.apply(entry, effects);
-            if let Some(responder) = item.responder {
-                replies.push((responder, Reply(Some(Box::new(reply)))));
-            }
-        }
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        self.read().encode()
-    }
-
-    fn install(&self, bytes: &[u8]) -> Result<(), DecodeError> {
-        let machine = M::decode(bytes)?;
-        *self.write() = machine;
-        Ok(())
-    }
-
-    fn needed_from(&self) -> u64 {
-        self.read().needed_from()
-    }
-}
+/// Keys read ahead for the entries that are applied under one lock; one entry may name more.
+const BATCH_KEYS: usize = 1024;
 
 /// State machine of one group.
 pub(crate) struct StateMachine {
@@ -98,9 +52,19 @@ pub(crate) struct StateMachine {
     log: Log,
     applied: Option<LogId>,
     members: StoredMembers,
+    /// As of the newest checkpoint.
+    covered_members: StoredMembers,
+    keyed: Keyed,
+    /// Where the keyed state is on disk.
+    slot: u8,
+    /// What is being sent of it.
+    frozen: Option<Arc<Frozen>>,
+    /// There may be something beside it that was kept for a snapshot.
+    beside: bool,
     /// Indexes of the checkpoints on disk, ascending.
     kept: Vec<u64>,
-    /// The checkpoint that is the group's snapshot.
+    /// The log may go up to here: the checkpoint that is the group's snapshot, or with keyed state an index that the
+    /// newest covers.
     boundary: Option<u64>,
     /// Size of the newest checkpoint.
     newest_size: u64,
@@ -129,6 +93,11 @@ impl StateMachine {
             wanted,
             applied: None,
             members: StoredMembers::default(),
+            covered_members: StoredMembers::default(),
+            keyed: Keyed::default(),
+            slot: 0,
+            frozen: None,
+            beside: true,
             kept: Vec::new(),
             boundary: None,
             newest_size: 0,
@@ -138,6 +107,9 @@ impl StateMachine {
             _running: running,
             log,
         };
+        machine.shared.states.format.store(machine.holder.format(), Ordering::Relaxed);
+        // Also where no checkpoint says which: what arrives must never be where the state is.
+        machine.shared.staging.set_slot(keyed::other(machine.slot));
         if let Some((checkpoint, size)) = checkpoint::load_newest(&machine.log)? {
             machine
                 .holder
@@ -148,8 +120,9 @@ impl StateMachine {
                 machine.step_back()?;
             }
             if let Some(purged) = machine.log.state().purged {
+                let first = machine.kept.iter().copied().find(|index| *index >= purged.index);
                 machine.boundary =
-                    machine.kept.iter().copied().find(|index| *index >= purged.index);
+                    if machine.holder.is_keyed() { Some(purged.index) } else { first };
             }
         }
         Ok(machine)
@@ -169,128 +142,106 @@ impl StateMachine {
 
     fn adopt(&mut self, checkpoint: Checkpoint, size: u64) {
         self.applied = Some(checkpoint.last);
+        self.covered_members = checkpoint.members.clone();
         self.members = checkpoint.members;
+        self.keyed = Keyed::restored(checkpoint.keyed);
+        self.slot = checkpoint.slot.unwrap_or(0);
+        self.shared.staging.set_slot(keyed::other(self.slot));
         self.kept = checkpoint.kept;
         self.covered(size);
         self.shared.set_applied(checkpoint.last);
     }
 
-    /// Applies a batch, makes its effects readable, then answers its proposers.
-    async fn apply_batch(&mut self, batch: Vec<Item>, bytes: usize) -> io::Result<()> {
-        let Some(last) = batch.last().map(|item| item.id) else { return Ok(()) };
-        let (mut effects, mut replies) = (Effects::default(), Vec::new());
+    /// Applies a batch, in as many parts as the keyed state that it needs fills memory.
+    async fn apply_batch(&mut self, mut batch: Vec<Item>, bytes: usize) -> io::Result<()> {
+        self.differ(&mut batch);
         self.uncovered.bytes += bytes as u64;
+        while !batch.is_empty() {
+            let mut read = batch.len();
+            if self.holder.is_keyed() {
+                let missing = batch.iter().map(|item| self.keyed.missing(&item.keys)).collect();
+                read = self.read_ahead(missing).await?;
+            }
+            let rest = batch.split_off(read);
+            self.apply_part(std::mem::replace(&mut batch, rest)).await?;
+        }
+        Ok(())
+    }
+
+    /// Applies some entries, makes their effects readable, then answers their proposers.
+    async fn apply_part(&mut self, batch: Vec<Item>) -> io::Result<()> {
+        let Some(last) = batch.last().map(|item| item.id) else { return Ok(()) };
+        let (mut effects, mut outcome) = (Effects::default(), Applied::default());
         self.uncovered.entries += batch.len() as u64;
         self.uncovered_since.get_or_insert_with(Instant::now);
-        self.holder.apply(batch, &mut effects, &mut replies);
+        if self.holder.is_keyed() {
+            effects.keyed = std::mem::take(&mut self.keyed);
+        }
+        self.holder.apply(batch, self.shared.group.0, &mut effects, &mut outcome);
+        if self.holder.is_keyed() {
+            self.keyed = std::mem::take(&mut effects.keyed);
+            self.keyed.end();
+        }
         debug_assert!(effects.puts.iter().all(|put| put.key.first() != Some(&0)), "reserved key");
         self.applied = Some(last);
         if !effects.is_empty() {
             self.log.write_state(effects.puts, effects.deletes).await.map_err(storage_failed)?;
         }
+        self.shared.states.hashes.lock().note(outcome.hashes);
         self.shared.set_applied(last);
-        for (responder, reply) in replies {
-            responder.send(reply);
+        // What follows from a state that nobody else has is no answer; whoever waits learns that it is not known.
+        if self.shared.states.divergence().is_none() {
+            for (responder, reply) in outcome.replies {
+                responder.send(reply);
+            }
         }
         self.checkpoint_if_due().await
     }
 
-    async fn checkpoint_if_due(&mut self) -> io::Result<()> {
-        self.wanted.dirty(&self.shared);
-        if self.uncovered.is_due(self.newest_size) {
-            return self.write_checkpoint().await;
-        }
-        self.advance_boundary();
-        Ok(())
-    }
-
-    /// Writes a checkpoint if it is time for one, or asks to be looked at again.
-    pub async fn look(&mut self) {
-        match self.checkpoint_if_old(Instant::now()).await {
-            Ok(true) => {}
-            Ok(false) => self.wanted.look_later(self.shared.group),
-            Err(error) => tracing::debug!(%error, "checkpoint of a stopping group not written"),
+    /// Decides otherwise than the other replicas; see [`mutant`].
+    fn differ(&self, batch: &mut [Item]) {
+        if mutant::on("machine-differs") && self.shared.me == 1 && self.shared.group.0 != 0 {
+            let ignored = batch.iter_mut().filter(|item| item.id.index % 50 == 49);
+            ignored.for_each(|item| item.payload = None);
         }
     }
 
-    /// Writes a checkpoint if it is worth one by `now`. True: everything applied is covered, and
-    /// the group need not be looked at again.
-    async fn checkpoint_if_old(&mut self, now: Instant) -> io::Result<bool> {
-        if let Some(since) = self.uncovered_since {
-            let applied = self.applied_index();
-            let is_behind = |index| self.kept.last().is_none_or(|newest| *newest < index);
-            let frees = is_behind(applied) && applied < self.holder.needed_from();
-            // After a restart it could not be applied again, nor anything behind it.
-            let damaged =
-                self.log.corrupt().is_some_and(|index| index <= applied && is_behind(index));
-            let age = now.saturating_duration_since(since);
-            if !self.uncovered.is_old(self.newest_size, age, frees || damaged) {
-                return Ok(false);
-            }
-            self.write_checkpoint().await?;
+    /// The hash of the state now, and the index it is of.
+    pub fn state_hash(&self) -> Option<(u64, u64)> {
+        Some((self.applied?.index, hash(&self.holder.encode(), &self.keyed)))
+    }
+
+    /// Reads, off the async workers, what is `missing` in memory of the keys of entries. Returns for how many of the
+    /// entries, one at least, it is there then.
+    async fn read_ahead(&mut self, missing: Vec<Vec<Bytes>>) -> io::Result<usize> {
+        if missing.iter().all(Vec::is_empty) {
+            return Ok(missing.len());
         }
-        self.shared.dirty.store(false, Ordering::Relaxed);
-        Ok(true)
+        let (log, slot) = (self.log.clone(), self.slot);
+        let read = spawn_blocking(move || keyed::read(&log, slot, missing)).await;
+        let (values, entries) = read.map_err(storage_failed)?;
+        self.keyed.read_ahead(values);
+        Ok(entries)
     }
 
-    fn applied_index(&self) -> u64 {
-        self.applied.map_or(0, |applied| applied.index)
-    }
-
-    /// A checkpoint of this size covers everything applied.
-    fn covered(&mut self, size: u64) {
-        self.newest_size = size;
-        self.uncovered = Uncovered::default();
-        self.uncovered_since = None;
-    }
-
-    /// Writes a checkpoint if anything was applied since the last one.
-    pub async fn write_checkpoint(&mut self) -> io::Result<()> {
-        let Some(last) = self.applied.filter(|last| self.kept.last() != Some(&last.index)) else {
-            self.covered(self.newest_size);
-            self.advance_boundary();
-            return Ok(());
+    fn item(
+        &self,
+        id: LogId,
+        payload: Option<Bytes>,
+        responder: Option<ApplyResponder<TypeConfig>>,
+    ) -> Item {
+        let keys = if self.holder.is_keyed() {
+            let (index, term) = (id.index, id.leader_id.term);
+            self.holder.needs(Committed { index, term, payload: payload.as_ref() })
+        } else {
+            Vec::new()
         };
-        let boundary = self.boundary.unwrap_or(0);
-        let below = self.kept.partition_point(|index| *index < boundary);
-        let mut gone: Vec<u64> = self.kept.drain(..below).collect();
-        self.kept.push(last.index);
-        gone.extend(checkpoint::thin(&mut self.kept));
-        let deletes = gone.iter().map(|&index| StateDelete::key(checkpoint::key(index))).collect();
-        let value = Checkpoint {
-            last,
-            members: self.members.clone(),
-            kept: self.kept.clone(),
-            machine: self.holder.encode().into(),
-        }
-        .encode();
-        self.covered(value.len() as u64);
-        let put = StatePut { key: checkpoint::key(last.index), value };
-        self.log.write_state(vec![put], deletes).await.map_err(storage_failed)?;
-        self.advance_boundary();
-        Ok(())
-    }
-
-    /// Asks for a snapshot, and with it for purging, when a checkpoint fell below what is needed.
-    fn advance_boundary(&self) {
-        if self.next_boundary() > self.boundary {
-            self.wanted.snapshot(self.shared.group);
-        }
-    }
-
-    /// The greatest checkpoint below the first index that is still needed.
-    fn next_boundary(&self) -> Option<u64> {
-        let needed = self.holder.needed_from();
-        self.kept.iter().copied().rfind(|index| *index < needed).max(self.boundary)
-    }
-
-    fn builder(&self) -> Builder {
-        Builder { log: self.log.clone(), boundary: self.boundary }
+        Item { id, payload, keys, responder }
     }
 }
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
-    type SnapshotData = Bytes;
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembers), io::Error> {
@@ -304,7 +255,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         if self.stuck {
             return Ok(());
         }
-        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let (mut batch, mut bytes, mut named) = (Vec::new(), 0, 0);
         while let Some(next) = entries.next().await {
             let (entry, responder) = match next {
                 // From here on the machine is told nothing, until a snapshot takes it over the damage.
@@ -320,6 +271,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 EntryPayload::Membership(members) => {
                     // A checkpoint must carry the membership as of its index, so none may be
                     // written for the entries before once this one is taken over.
+                    named = 0;
                     self.apply_batch(std::mem::take(&mut batch), std::mem::take(&mut bytes))
                         .await?;
                     self.members = StoredMembers::new(Some(entry.log_id), members);
@@ -327,8 +279,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 }
             };
             bytes += payload.as_ref().map_or(0, Bytes::len);
-            batch.push(Item { id: entry.log_id, payload, responder });
-            if batch.len() >= BATCH_ENTRIES || bytes >= BATCH_BYTES {
+            let item = self.item(entry.log_id, payload, responder);
+            named += item.keys.len();
+            batch.push(item);
+            if batch.len() >= BATCH_ENTRIES || bytes >= BATCH_BYTES || named >= BATCH_KEYS {
+                named = 0;
                 self.apply_batch(std::mem::take(&mut batch), std::mem::take(&mut bytes)).await?;
             }
         }
@@ -353,71 +308,45 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(
         &mut self,
         meta: &SnapshotMeta,
-        data: Bytes,
+        data: SnapshotData,
     ) -> Result<(), io::Error> {
-        let size = data.len() as u64;
-        let received = Checkpoint::decode(data).map_err(invalid)?;
+        let size = data.checkpoint().len() as u64;
+        let received = Checkpoint::decode(data.checkpoint().clone()).map_err(invalid)?;
         if Some(received.last) != meta.last_log_id {
             return Err(invalid(DecodeError("snapshot of another index".into())));
         }
         self.holder.install(&received.machine).map_err(invalid)?;
         let index = received.last.index;
-        let own =
-            Checkpoint { kept: vec![index], members: meta.last_membership.clone(), ..received };
-        let put = StatePut { key: checkpoint::key(index), value: own.encode() };
-        let last = entry_id(&own.last);
-        if self.log.id_at(index).map_err(storage_failed)? == Some(last) {
-            // The log already contains the boundary: what follows it is valid and stays, the core
-            // purges what precedes it.
-            let old = vec![checkpoint::delete_below(index)];
-            self.log.write_state(vec![put], old).await.map_err(storage_failed)?;
-        } else {
-            let (durable, done) = oneshot::channel();
-            let durable = Box::new(move || signal(durable));
-            self.log.reset_to(last, vec![put], durable).await.map_err(storage_failed)?;
-            done.await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        }
+        let slot = match data {
+            SnapshotData::Staged(_, slot) => Some(slot),
+            SnapshotData::Whole(_) | SnapshotData::Frozen(_) => None,
+        };
+        let members = meta.last_membership.clone();
+        let own = Checkpoint { kept: vec![index], members, slot, ..received };
+        self.put_in_place(&own).await?;
+        self.frozen = None;
+        self.beside = false;
         self.boundary = Some(index);
+        self.shared.states.replaced();
+        // Whoever was kept from campaigning is looked at again.
+        self.shared.unfit.store(true, Ordering::Relaxed);
         self.adopt(own, size);
         self.stuck = false;
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        match self.boundary {
-            None => Ok(None),
-            Some(_) => self.builder().build_snapshot().await.map(Some),
+        if self.boundary.is_none() {
+            return Ok(None);
         }
-    }
-}
-
-/// Reads the boundary checkpoint, off the async workers.
-pub(crate) struct Builder {
-    log: Log,
-    boundary: Option<u64>,
-}
-
-impl RaftSnapshotBuilder<TypeConfig> for Builder {
-    type SnapshotData = Bytes;
-
-    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let Some(index) = self.boundary else {
-            // Asked for at the start of a log without any checkpoint: nothing is covered.
-            return Ok(Snapshot { meta: SnapshotMeta::default(), snapshot: Bytes::new() });
-        };
-        let log = self.log.clone();
-        // Installing a snapshot deletes the checkpoints before it, also while this one is read.
-        let (from, to) = (checkpoint::key(index), checkpoint::key(u64::MAX));
-        let found = spawn_blocking(move || log.state_range(&from, &to, 1)).await;
-        let found = found.map_err(storage_failed)?.pop();
-        let (_, value) =
-            found.ok_or_else(|| io::Error::other(format!("checkpoint {index} is gone")))?;
-        let checkpoint = Checkpoint::decode(value.clone()).map_err(invalid)?;
-        let meta = SnapshotMeta {
-            last_log_id: Some(checkpoint.last),
-            last_membership: checkpoint.members,
-        };
-        Ok(Snapshot { meta, snapshot: value })
+        let mut builder = self.builder();
+        match builder.named().await? {
+            Some(meta) => {
+                let snapshot = SnapshotData::Frozen(self.freeze().await?);
+                Ok(Some(Snapshot { meta, snapshot }))
+            }
+            None => builder.build_snapshot().await.map(Some),
+        }
     }
 }
 

@@ -25,9 +25,10 @@ use crate::failure::Liveness;
 use crate::options::GroupOptions;
 use crate::platform::{process_id, spawn_blocking};
 use crate::promise;
-use crate::replica::{Raft, Replica};
+use crate::replica::{End, Raft, Replica};
 use crate::shared::Shared;
 use crate::stall::DiskState;
+use crate::states;
 use crate::store::LogStore;
 use crate::suspects::Suspects;
 use crate::transport::hello::{Hello, Versions};
@@ -179,10 +180,12 @@ impl Core {
         }
         let _slot = self.opening.acquire().await.map_err(|_| Error::Stopped)?;
         let limits = &self.config.limits;
-        let log = self.db.log(group);
         if self.ran.lock().contains(&group.0) {
-            promise::settle(&log).await?;
+            promise::settle(&self.db.log(group)).await?;
         }
+        let log = self.db.log(group);
+        let own = log.clone();
+        let divergence = spawn_blocking(move || states::noted(&own)).await?;
         let room = limits.group_inflight_bytes;
         let db = Arc::clone(&self.db);
         let promise = spawn_blocking(move || promise::load(&db, group)).await;
@@ -192,6 +195,7 @@ impl Core {
         };
         let (me, own) = (self.id(), log.clone());
         let shared = Arc::new(Shared::new(group, me, options, own, room, promised));
+        shared.states.set(divergence);
         let (machine_shared, wanted) = (Arc::clone(&shared), Arc::clone(&self.wanted));
         let (running, machine_runs) = watch::channel(());
         let load = move || StateMachine::load(machine_shared, holder, wanted, running);
@@ -218,8 +222,12 @@ impl Core {
         }
         self.ran.lock().insert(group.0);
         self.failed.remove(group);
-        let (suspects, failed) = (Arc::clone(&self.suspects), Arc::clone(&self.failed));
-        tokio::spawn(Arc::clone(&replica).follow(suspects, failed));
+        let end = End {
+            failed: Arc::clone(&self.failed),
+            peers: Arc::clone(&self.peers),
+            db: Arc::clone(&self.db),
+        };
+        tokio::spawn(Arc::clone(&replica).follow(Arc::clone(&self.suspects), end));
         Ok(replica)
     }
 

@@ -8,16 +8,27 @@ use std::sync::Arc;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::{LogIdOptionExt, ServerState};
+use quorate_storage::Db;
 use tokio::sync::watch;
 
 use crate::apply::StateMachine;
+use crate::divergence::Divergence;
+use crate::erase::erase;
 use crate::failed_groups::FailedGroups;
 use crate::shared::{Shared, View};
 use crate::status::{FollowerStatus, GroupStatus, Role};
 use crate::suspects::Suspects;
+use crate::transport::peers::Peers;
 use crate::types::TypeConfig;
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
+
+/// What is needed where a group has ended by itself.
+pub(crate) struct End {
+    pub failed: Arc<FailedGroups>,
+    pub peers: Arc<Peers>,
+    pub db: Arc<Db>,
+}
 
 /// A running group.
 pub(crate) struct Replica {
@@ -29,7 +40,7 @@ pub(crate) struct Replica {
 
 impl Replica {
     /// Follows the core until it, or the machine, stops.
-    pub async fn follow(self: Arc<Self>, suspects: Arc<Suspects>, failed: Arc<FailedGroups>) {
+    pub async fn follow(self: Arc<Self>, suspects: Arc<Suspects>, end: End) {
         let mut server = self.raft.server_metrics();
         let mut machine_runs = self.machine_runs.clone();
         loop {
@@ -58,11 +69,11 @@ impl Replica {
                 break;
             }
         }
-        self.stopped(&failed).await;
+        self.stopped(&end).await;
     }
 
     /// The core or the machine has ended: by request, or because it cannot go on. The other one is ended too.
-    async fn stopped(&self, failed: &FailedGroups) {
+    async fn stopped(&self, end: &End) {
         let group = self.shared.group.0;
         self.shared.update(View { state: ServerState::Shutdown, ..self.shared.view() });
         // A store is closed by whoever stops the node; that a group met it first is no failure.
@@ -77,10 +88,14 @@ impl Replica {
         drop(self.raft.shutdown().await);
         // A core that panicked says so to whoever asks; one that did not was stopped just now.
         let reason = match self.raft.with_raft_state(|_| ()).await {
+            _ if matches!(self.shared.states.divergence(), Some((Divergence::Rebuilt, _))) => {
+                self.writes_ended().await;
+                erase(&end.peers, &end.db, &self.shared).await
+            }
             Err(Fatal::Panicked) => "its consensus core panicked",
             _ => "its state machine panicked",
         };
-        failed.add(self.shared.group, reason.to_owned());
+        end.failed.add(self.shared.group, reason.to_owned());
     }
 
     /// Stops the core and the state machine and waits until they have. The core does not wait for the machine, which
@@ -90,8 +105,14 @@ impl Replica {
         if let Err(error) = self.raft.shutdown().await {
             tracing::debug!(group = self.shared.group.0, %error, "raft group did not stop cleanly");
         }
+        self.writes_ended().await;
+    }
+
+    /// Waits until nothing of a core that was stopped writes any more.
+    async fn writes_ended(&self) {
         let mut machine = self.machine_runs.clone();
         while machine.changed().await.is_ok() {}
+        self.shared.staging.close().await;
     }
 
     pub fn metrics(&self) -> openraft::RaftMetrics<TypeConfig> {
@@ -124,6 +145,8 @@ impl Replica {
             purged_index: self.shared.log.state().purged.map(|id| id.index),
             log_bytes: self.shared.log.bytes(),
             corrupt_index: self.shared.log.corrupt(),
+            divergence: self.shared.states.divergence(),
+            compared_index: self.shared.states.compared(),
             followers: followers
                 .map(|(id, matched)| FollowerStatus {
                     id: *id,

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use super::disk::Disk;
 use super::http::{self, Answer};
 use super::process::{self, Output, Process};
@@ -90,6 +92,10 @@ impl Broker {
             }
             None => process::command(binary),
         };
+        // So that replicas are compared within a test: that two differ is an error in the log, which no test allows.
+        command.env("QUORATE_RAFT_COMPARE_MS", "500");
+        // Records of long ago, of which tests have many, stay unless the test is about that.
+        command.env("QUORATE_TOPICS_RETENTION_CHECK_MS", "3600000");
         command.args(self.args()).envs(self.env.iter().cloned()).stdin(Stdio::null());
         command.envs(env.iter().copied());
         if self.env.iter().any(|(name, _)| name == clock::PRELOAD) {
@@ -121,7 +127,7 @@ impl Broker {
     /// Asks the broker to stop, as an operator does, and checks that it did so cleanly.
     pub fn stop(&self) {
         let mut process = self.process().take().expect("a running broker");
-        process.signal("TERM");
+        process.signal(Signal::TERM);
         let status = process.wait_exit("a stopped broker has ended", SOON);
         assert_eq!(status.code(), Some(0), "broker {} on SIGTERM", self.id);
     }
@@ -138,7 +144,7 @@ impl Broker {
     }
 
     pub fn unpause(&self) {
-        self.process().as_ref().expect("a running broker").signal("CONT");
+        self.process().as_ref().expect("a running broker").signal(Signal::CONT);
     }
 
     /// Removes everything the broker knows.

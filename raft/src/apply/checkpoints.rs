@@ -1,0 +1,136 @@
+//! When the machine's task writes a checkpoint, which it keeps, and how far the log may go.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use quorate_storage::StatePut;
+use tokio::time::Instant;
+
+use super::StateMachine;
+use crate::checkpoint::{self, Checkpoint, Uncovered};
+use crate::error::storage_failed;
+use crate::keyed;
+
+impl StateMachine {
+    pub(super) async fn checkpoint_if_due(&mut self) -> io::Result<()> {
+        self.wanted.dirty(&self.shared);
+        if self.uncovered.is_due(self.newest_size) || self.keyed.is_full() {
+            return self.write_checkpoint().await;
+        }
+        // With keyed state it moves by single entries otherwise.
+        if !self.holder.is_keyed() {
+            self.advance_boundary();
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint if it is time for one, or asks to be looked at again.
+    pub async fn look(&mut self) {
+        self.frozen.take_if(|frozen| Arc::strong_count(frozen) == 1 && frozen.is_forgotten());
+        match self.checkpoint_if_old(Instant::now()).await {
+            Ok(true) if self.frozen.is_none() => {}
+            Ok(true) => self.wanted.look_later(self.shared.group),
+            Ok(false) => self.wanted.look_later(self.shared.group),
+            Err(error) => tracing::debug!(%error, "checkpoint of a stopping group not written"),
+        }
+    }
+
+    /// Writes a checkpoint if it is worth one by `now`. True: everything applied is covered, and
+    /// the group need not be looked at again.
+    pub(super) async fn checkpoint_if_old(&mut self, now: Instant) -> io::Result<bool> {
+        if let Some(since) = self.uncovered_since {
+            let applied = self.applied_index();
+            let is_behind = |index| self.kept.last().is_none_or(|newest| *newest < index);
+            let frees = is_behind(applied) && applied < self.holder.needed_from();
+            // After a restart it could not be applied again, nor anything behind it.
+            let damaged =
+                self.log.corrupt().is_some_and(|index| index <= applied && is_behind(index));
+            let age = now.saturating_duration_since(since);
+            if !self.uncovered.is_old(self.newest_size, age, frees || damaged) {
+                return Ok(false);
+            }
+            self.write_checkpoint().await?;
+        }
+        self.shared.dirty.store(false, Ordering::Relaxed);
+        self.advance_boundary();
+        Ok(true)
+    }
+
+    pub(super) fn applied_index(&self) -> u64 {
+        self.applied.map_or(0, |applied| applied.index)
+    }
+
+    /// A checkpoint of this size covers everything applied.
+    pub(super) fn covered(&mut self, size: u64) {
+        self.newest_size = size;
+        self.uncovered = Uncovered::default();
+        self.uncovered_since = None;
+    }
+
+    /// Writes a checkpoint if anything was applied since the last one.
+    pub async fn write_checkpoint(&mut self) -> io::Result<()> {
+        let Some(last) = self.applied.filter(|last| self.kept.last() != Some(&last.index)) else {
+            self.covered(self.newest_size);
+            self.advance_boundary();
+            return Ok(());
+        };
+        let mut deletes = checkpoint::deletes(&self.make_room(last.index));
+        let value = Checkpoint {
+            last,
+            members: self.members.clone(),
+            kept: self.kept.clone(),
+            keyed: self.keyed.hash(),
+            slot: self.holder.is_keyed().then_some(self.slot),
+            machine: self.holder.encode().into(),
+        }
+        .encode();
+        self.covered(value.len() as u64);
+        self.covered_members = self.members.clone();
+        let mut puts = vec![StatePut { key: checkpoint::key(last.index), value }];
+        if self.holder.is_keyed() {
+            let changes = self.keyed.take_changes();
+            self.keep_frozen(&changes, &mut puts, &mut deletes).await?;
+            keyed::stage(self.slot, changes, &mut puts, &mut deletes);
+        }
+        self.log.write_state(puts, deletes).await.map_err(storage_failed)?;
+        self.advance_boundary();
+        Ok(())
+    }
+
+    /// Notes a checkpoint among those that are kept, and gives those that are not any more.
+    fn make_room(&mut self, index: u64) -> Vec<u64> {
+        if self.holder.is_keyed() {
+            // Of the others the keyed state is gone.
+            return std::mem::replace(&mut self.kept, vec![index]);
+        }
+        let boundary = self.boundary.unwrap_or(0);
+        let below = self.kept.partition_point(|index| *index < boundary);
+        let mut gone: Vec<u64> = self.kept.drain(..below).collect();
+        self.kept.push(index);
+        gone.extend(checkpoint::thin(&mut self.kept));
+        gone
+    }
+
+    /// Asks for a snapshot, and with it for purging, when a checkpoint fell below what is needed.
+    fn advance_boundary(&self) {
+        if self.next_boundary() > self.boundary {
+            self.wanted.snapshot(self.shared.group);
+        }
+    }
+
+    /// The greatest checkpoint below the first index that is still needed; with keyed state any index there that a
+    /// checkpoint covers.
+    pub(super) fn next_boundary(&self) -> Option<u64> {
+        let needed = self.holder.needed_from();
+        if self.holder.is_keyed() {
+            // Whoever is being sent a snapshot goes on from the index that its sender's core was told, see `snapshot.rs`.
+            if self.frozen.as_ref().is_some_and(|frozen| frozen.holds_the_log()) {
+                return self.boundary;
+            }
+            let covered = self.kept.last().copied();
+            return covered.min(needed.checked_sub(1)).max(self.boundary);
+        }
+        self.kept.iter().copied().rfind(|index| *index < needed).max(self.boundary)
+    }
+}
