@@ -10,7 +10,7 @@ use quorate_storage::simulation::{Crash, Disk, Fault, Random, SyncDelay};
 use turmoil::Sim;
 
 use crate::host::{self, Answer, Desk, Home, Order, Running, What, name};
-use crate::plan::{Control, Plan};
+use crate::plan::{Control, Plan, WRONG};
 
 /// One machine.
 pub struct Machine {
@@ -54,11 +54,13 @@ impl Cluster<'_> {
                 Some(Control::ForgetVote) => disk.set_fault(Fault::ForgetVote),
                 Some(Control::LeaderRestore) | None => {}
             }
+            let wrong = plan.wrong.then_some(WRONG.1);
             let home = Home {
                 id,
                 nodes: plan.nodes,
                 path,
                 restore: plan.control == Some(Control::LeaderRestore),
+                wrong: Arc::new(Mutex::new(wrong.filter(|_| id == WRONG.0))),
                 dead_after,
                 desk: Arc::new(Desk::default()),
                 assigned: Arc::new(Mutex::default()),

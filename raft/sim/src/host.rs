@@ -99,6 +99,8 @@ pub struct Home {
     pub path: PathBuf,
     /// The control that resumes old leaderships.
     pub restore: bool,
+    /// The group whose first machine here decides otherwise.
+    pub wrong: Arc<Mutex<Option<u64>>>,
     /// The failure detector's patience, which differs from run to run.
     pub dead_after: Duration,
     pub desk: Arc<Desk>,
@@ -123,7 +125,11 @@ fn config(home: &Home) -> NodeConfig {
         listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)),
         advertised: format!("{}:{PORT}", name(home.id)),
         stall: quorate_raft::StallConfig::default(),
-        failure: FailureConfig { dead_after: home.dead_after, ..FailureConfig::default() },
+        failure: FailureConfig {
+            dead_after: home.dead_after,
+            compare_every: Duration::from_secs(1),
+            ..FailureConfig::default()
+        },
         limits: TransportLimits::default(),
     }
 }
@@ -141,10 +147,14 @@ pub async fn run(home: Home) -> turmoil::Result {
     for (group, preferred) in assigned {
         open(&home, group, preferred).await?;
     }
+    let mut failed = node.failed_groups();
     loop {
         let order = home.desk.orders.lock().pop_front();
         match order {
-            None => home.desk.wake.notified().await,
+            None => tokio::select! {
+                () = home.desk.wake.notified() => {}
+                _ = failed.changed() => reopen(&home, &node, failed.borrow_and_update().keys()),
+            },
             Some(Order { what: What::Stop, id, .. }) => {
                 node.shutdown().await;
                 db.close();
@@ -163,10 +173,31 @@ pub async fn run(home: Home) -> turmoil::Result {
     }
 }
 
+/// Opens groups again that ended by themselves, as a broker does.
+fn reopen<'a>(home: &Home, node: &Arc<Node>, failed: impl Iterator<Item = &'a GroupId>) {
+    for group in failed.copied() {
+        if let Some(running) = &mut *home.desk.running.lock() {
+            running.groups.remove(&group.0);
+        }
+        let preferred = home.assigned.lock().get(&group.0).cloned();
+        let (home, node) = (home.clone(), Arc::clone(node));
+        tokio::spawn(async move {
+            node.close(group).await;
+            // A replica that is not assigned any more is deleted by whoever took it away.
+            if let Some(preferred) = preferred {
+                tokio::time::sleep(OPEN_AGAIN).await;
+                drop(open_again(&home, group.0, preferred).await);
+            }
+        });
+    }
+}
+
 async fn open(home: &Home, group: u64, preferred: Vec<u64>) -> Result<(), Error> {
     let node = home.desk.running.lock().as_ref().map(|running| Arc::clone(&running.node));
     let node = node.ok_or(Error::Stopped)?;
-    let opened = node.open_with(GroupId(group), Ledger::default(), preferred, home.restore).await?;
+    let wrong = home.wrong.lock().take_if(|wrong| *wrong == group).is_some();
+    let machine = Ledger { wrong, ..Ledger::default() };
+    let opened = node.open_with(GroupId(group), machine, preferred, home.restore).await?;
     if let Some(running) = &mut *home.desk.running.lock() {
         running.groups.insert(group, opened);
     }

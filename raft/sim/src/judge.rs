@@ -36,6 +36,8 @@ pub struct Counts {
     pub votes: u64,
     pub snapshots: u64,
     pub deleted: u64,
+    /// Replicas that were wrong and began anew.
+    pub rebuilt: u64,
 }
 
 /// The judge of all groups.
@@ -43,6 +45,9 @@ pub struct Counts {
 pub struct Judge {
     pub facts: BTreeMap<u64, Facts>,
     pub counts: Counts,
+    wrong: Option<(u64, u64)>,
+    /// The same for ever: it may be seen stopped, to be opened again.
+    began_wrong: Option<(u64, u64)>,
     seen: BTreeMap<(u64, u64), Seen>,
     /// Newest vote of a node in a group.
     votes: BTreeMap<(u64, u64), Vote>,
@@ -53,6 +58,11 @@ pub struct Judge {
 type Disks = BTreeMap<u64, Arc<Disk>>;
 
 impl Judge {
+    /// `wrong`: node and group of a replica whose state may differ, until it is deleted.
+    pub fn new(wrong: Option<(u64, u64)>) -> Judge {
+        Judge { wrong, began_wrong: wrong, ..Judge::default() }
+    }
+
     /// Judges the state after a tick.
     pub fn look(
         &mut self,
@@ -78,7 +88,8 @@ impl Judge {
             self.seen.retain(|(n, group), _| n != node || running.groups.contains_key(group));
             for (id, group) in &running.groups {
                 let look = touched.contains(&(*node, *id)) || tick.is_multiple_of(QUIET);
-                if stopping.contains(node) && group.status().role == Role::Stopped {
+                let may_stop = stopping.contains(node) || self.began_wrong == Some((*node, *id));
+                if may_stop && group.status().role == Role::Stopped {
                     continue;
                 }
                 self.replica(*node, *id, group, look, &disks, trace)
@@ -144,6 +155,8 @@ impl Judge {
             }
             Observed::Dropped { .. } => {
                 self.counts.deleted += 1;
+                self.counts.rebuilt +=
+                    u64::from(self.wrong.take_if(|it| *it == (node, id)).is_some());
                 trace.line(format_args!("node {node} group {id} is deleted"));
                 self.votes.remove(&(node, id));
             }
@@ -193,6 +206,10 @@ impl Judge {
             // A snapshot is being installed: log and machine have it, the core does not know yet.
             return Ok(());
         }
+        let may_differ = self.wrong == Some((node, id));
+        if let Some((what, index)) = status.divergence.filter(|_| !may_differ) {
+            return Err(format!("{what:?} at index {index} says who compared the states"));
+        }
         let committed = committed(&status).max(applied);
         order(seen, applied, committed, &status)?;
         for index in next(seen.committed)..next(committed) {
@@ -202,7 +219,9 @@ impl Judge {
         if moved {
             let index = applied.ok_or("the machine forgot that it applied anything")?;
             trace.line(format_args!("node {node} group {id} applied {index} {digest:016x}"));
-            facts.applied(index, digest)?;
+            if !may_differ {
+                facts.applied(index, digest)?;
+            }
         }
         seen.applied = applied;
         if let Some(purged) = disks[&node].log_state(GroupId(id), false).purged {
