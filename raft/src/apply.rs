@@ -7,6 +7,9 @@
 //! they are never durable ahead of the entries they come from. Proposers are answered after the
 //! effects are readable. And a snapshot replaces log, checkpoint and all state in one atomic write.
 
+mod holder;
+mod snapshots;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,80 +18,30 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
-use parking_lot::RwLock;
-use quorate_storage::{Log, StateDelete, StatePut, mutant};
-use tokio::sync::{oneshot, watch};
+use quorate_storage::{Log, StatePut, mutant};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub(crate) use self::holder::Holder;
+use self::holder::{Applied, Item, hash};
+use self::snapshots::Builder;
 use crate::checkpoint::{self, Checkpoint, Uncovered};
 use crate::due_groups::DueGroups;
 use crate::error::{DecodeError, Error, is_corrupt, storage_failed};
-use crate::machine::{Committed, Effects, Machine};
+use crate::frozen::Frozen;
+use crate::keyed::{self, Keyed};
+use crate::machine::{Committed, Effects};
 use crate::platform::spawn_blocking;
 use crate::shared::Shared;
-use crate::store::signal;
-use crate::types::{
-    LogId, Reply, Snapshot, SnapshotMeta, StoredMembers, TypeConfig, entry_id, log_id,
-};
+use crate::snapshot::SnapshotData;
+use crate::types::{LogId, Snapshot, SnapshotMeta, StoredMembers, TypeConfig, log_id};
 
 /// Entries applied under one lock of the machine.
 const BATCH_ENTRIES: usize = 256;
 /// Payload bytes applied under one lock of the machine.
 const BATCH_BYTES: usize = 256 * 1024;
-
-/// A machine with its type erased.
-pub(crate) trait Holder: Send + Sync + 'static {
-    /// Applies a batch under one lock and pairs every responder with its reply.
-    fn apply(
-        &self,
-        batch: Vec<Item>,
-        effects: &mut Effects,
-        replies: &mut Vec<(ApplyResponder<TypeConfig>, Reply)>,
-    );
-    fn encode(&self) -> Vec<u8>;
-    fn install(&self, bytes: &[u8]) -> Result<(), DecodeError>;
-    fn needed_from(&self) -> u64;
-}
-
-/// One committed entry on its way into a machine.
-pub(crate) struct Item {
-    pub id: LogId,
-    pub payload: Option<Bytes>,
-    pub responder: Option<ApplyResponder<TypeConfig>>,
-}
-
-impl<M: Machine> Holder for RwLock<M> {
-    fn apply(
-        &self,
-        batch: Vec<Item>,
-        effects: &mut Effects,
-        replies: &mut Vec<(ApplyResponder<TypeConfig>, Reply)>,
-    ) {
-        let mut machine = self.write();
-        for item in batch {
-            let (index, term) = (item.id.index, item.id.leader_id.term);
-            let entry = Committed { index, term, payload: item.payload.as_ref() };
-            let reply = machine.apply(entry, effects);
-            if let Some(responder) = item.responder {
-                replies.push((responder, Reply(Some(Box::new(reply)))));
-            }
-        }
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        self.read().encode()
-    }
-
-    fn install(&self, bytes: &[u8]) -> Result<(), DecodeError> {
-        let machine = M::decode(bytes)?;
-        *self.write() = machine;
-        Ok(())
-    }
-
-    fn needed_from(&self) -> u64 {
-        self.read().needed_from()
-    }
-}
+/// Keys read ahead for the entries that are applied under one lock; one entry may name more.
+const BATCH_KEYS: usize = 1024;
 
 /// State machine of one group.
 pub(crate) struct StateMachine {
@@ -98,9 +51,19 @@ pub(crate) struct StateMachine {
     log: Log,
     applied: Option<LogId>,
     members: StoredMembers,
+    /// As of the newest checkpoint.
+    covered_members: StoredMembers,
+    keyed: Keyed,
+    /// Where the keyed state is on disk.
+    slot: u8,
+    /// What is being sent of it.
+    frozen: Option<Arc<Frozen>>,
+    /// There may be something beside it that was kept for a snapshot.
+    beside: bool,
     /// Indexes of the checkpoints on disk, ascending.
     kept: Vec<u64>,
-    /// The checkpoint that is the group's snapshot.
+    /// The log may go up to here: the checkpoint that is the group's snapshot, or with keyed state an index that the
+    /// newest covers.
     boundary: Option<u64>,
     /// Size of the newest checkpoint.
     newest_size: u64,
@@ -129,6 +92,11 @@ impl StateMachine {
             wanted,
             applied: None,
             members: StoredMembers::default(),
+            covered_members: StoredMembers::default(),
+            keyed: Keyed::default(),
+            slot: 0,
+            frozen: None,
+            beside: true,
             kept: Vec::new(),
             boundary: None,
             newest_size: 0,
@@ -148,8 +116,9 @@ impl StateMachine {
                 machine.step_back()?;
             }
             if let Some(purged) = machine.log.state().purged {
+                let first = machine.kept.iter().copied().find(|index| *index >= purged.index);
                 machine.boundary =
-                    machine.kept.iter().copied().find(|index| *index >= purged.index);
+                    if machine.holder.is_keyed() { Some(purged.index) } else { first };
             }
         }
         Ok(machine)
@@ -169,38 +138,80 @@ impl StateMachine {
 
     fn adopt(&mut self, checkpoint: Checkpoint, size: u64) {
         self.applied = Some(checkpoint.last);
+        self.covered_members = checkpoint.members.clone();
         self.members = checkpoint.members;
+        self.keyed = Keyed::restored(checkpoint.keyed);
+        self.slot = checkpoint.slot.unwrap_or(0);
+        self.shared.staging.set_slot(keyed::other(self.slot));
         self.kept = checkpoint.kept;
         self.covered(size);
         self.shared.set_applied(checkpoint.last);
     }
 
     /// Applies a batch, makes its effects readable, then answers its proposers.
-    async fn apply_batch(&mut self, batch: Vec<Item>, bytes: usize) -> io::Result<()> {
+    async fn apply_batch(&mut self, mut batch: Vec<Item>, bytes: usize) -> io::Result<()> {
         let Some(last) = batch.last().map(|item| item.id) else { return Ok(()) };
-        let (mut effects, mut replies) = (Effects::default(), Vec::new());
+        let (mut effects, mut outcome) = (Effects::default(), Applied::default());
+        self.differ(&mut batch);
         self.uncovered.bytes += bytes as u64;
         self.uncovered.entries += batch.len() as u64;
         self.uncovered_since.get_or_insert_with(Instant::now);
-        self.holder.apply(batch, &mut effects, &mut replies);
+        if self.holder.is_keyed() {
+            let missing = self.keyed.missing(batch.iter().flat_map(|item| &item.keys));
+            self.read_ahead(missing).await?;
+            effects.keyed = std::mem::take(&mut self.keyed);
+        }
+        self.holder.apply(batch, self.shared.group.0, &mut effects, &mut outcome);
+        if self.holder.is_keyed() {
+            self.keyed = std::mem::take(&mut effects.keyed);
+            self.keyed.end();
+        }
         debug_assert!(effects.puts.iter().all(|put| put.key.first() != Some(&0)), "reserved key");
         self.applied = Some(last);
         if !effects.is_empty() {
             self.log.write_state(effects.puts, effects.deletes).await.map_err(storage_failed)?;
         }
+        self.shared.states.hashes.lock().note(outcome.hashes);
         self.shared.set_applied(last);
-        for (responder, reply) in replies {
+        for (responder, reply) in outcome.replies {
             responder.send(reply);
         }
         self.checkpoint_if_due().await
     }
 
+    /// Decides otherwise than the other replicas; see [`mutant`].
+    fn differ(&self, batch: &mut [Item]) {
+        if mutant::on("machine-differs") && self.shared.me == 1 && self.shared.group.0 != 0 {
+            let ignored = batch.iter_mut().filter(|item| item.id.index % 50 == 49);
+            ignored.for_each(|item| item.payload = None);
+        }
+    }
+
+    /// The hash of the state now, and the index it is of.
+    pub fn state_hash(&self) -> Option<(u64, u64)> {
+        Some((self.applied?.index, hash(&self.holder.encode(), &self.keyed)))
+    }
+
+    /// Reads what is missing of the keyed state, off the async workers.
+    async fn read_ahead(&mut self, missing: Vec<Bytes>) -> io::Result<()> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let (log, slot) = (self.log.clone(), self.slot);
+        let read = spawn_blocking(move || keyed::read(&log, slot, missing)).await;
+        self.keyed.read_ahead(read.map_err(storage_failed)?);
+        Ok(())
+    }
+
     async fn checkpoint_if_due(&mut self) -> io::Result<()> {
         self.wanted.dirty(&self.shared);
-        if self.uncovered.is_due(self.newest_size) {
+        if self.uncovered.is_due(self.newest_size) || self.keyed.is_full() {
             return self.write_checkpoint().await;
         }
-        self.advance_boundary();
+        // With keyed state it moves by single entries otherwise.
+        if !self.holder.is_keyed() {
+            self.advance_boundary();
+        }
         Ok(())
     }
 
@@ -230,7 +241,23 @@ impl StateMachine {
             self.write_checkpoint().await?;
         }
         self.shared.dirty.store(false, Ordering::Relaxed);
+        self.advance_boundary();
         Ok(true)
+    }
+
+    fn item(
+        &self,
+        id: LogId,
+        payload: Option<Bytes>,
+        responder: Option<ApplyResponder<TypeConfig>>,
+    ) -> Item {
+        let keys = if self.holder.is_keyed() {
+            let (index, term) = (id.index, id.leader_id.term);
+            self.holder.needs(Committed { index, term, payload: payload.as_ref() })
+        } else {
+            Vec::new()
+        };
+        Item { id, payload, keys, responder }
     }
 
     fn applied_index(&self) -> u64 {
@@ -251,24 +278,41 @@ impl StateMachine {
             self.advance_boundary();
             return Ok(());
         };
-        let boundary = self.boundary.unwrap_or(0);
-        let below = self.kept.partition_point(|index| *index < boundary);
-        let mut gone: Vec<u64> = self.kept.drain(..below).collect();
-        self.kept.push(last.index);
-        gone.extend(checkpoint::thin(&mut self.kept));
-        let deletes = gone.iter().map(|&index| StateDelete::key(checkpoint::key(index))).collect();
+        let mut deletes = checkpoint::deletes(&self.make_room(last.index));
         let value = Checkpoint {
             last,
             members: self.members.clone(),
             kept: self.kept.clone(),
+            keyed: self.keyed.hash(),
+            slot: self.holder.is_keyed().then_some(self.slot),
             machine: self.holder.encode().into(),
         }
         .encode();
         self.covered(value.len() as u64);
-        let put = StatePut { key: checkpoint::key(last.index), value };
-        self.log.write_state(vec![put], deletes).await.map_err(storage_failed)?;
+        self.covered_members = self.members.clone();
+        let mut puts = vec![StatePut { key: checkpoint::key(last.index), value }];
+        if self.holder.is_keyed() {
+            let changes = self.keyed.take_changes();
+            self.keep_frozen(&changes, &mut puts, &mut deletes).await?;
+            keyed::stage(self.slot, changes, &mut puts, &mut deletes);
+        }
+        self.log.write_state(puts, deletes).await.map_err(storage_failed)?;
         self.advance_boundary();
         Ok(())
+    }
+
+    /// Notes a checkpoint among those that are kept, and gives those that are not any more.
+    fn make_room(&mut self, index: u64) -> Vec<u64> {
+        if self.holder.is_keyed() {
+            // Of the others the keyed state is gone.
+            return std::mem::replace(&mut self.kept, vec![index]);
+        }
+        let boundary = self.boundary.unwrap_or(0);
+        let below = self.kept.partition_point(|index| *index < boundary);
+        let mut gone: Vec<u64> = self.kept.drain(..below).collect();
+        self.kept.push(index);
+        gone.extend(checkpoint::thin(&mut self.kept));
+        gone
     }
 
     /// Asks for a snapshot, and with it for purging, when a checkpoint fell below what is needed.
@@ -278,19 +322,20 @@ impl StateMachine {
         }
     }
 
-    /// The greatest checkpoint below the first index that is still needed.
+    /// The greatest checkpoint below the first index that is still needed; with keyed state any index there that a
+    /// checkpoint covers.
     fn next_boundary(&self) -> Option<u64> {
         let needed = self.holder.needed_from();
+        if self.holder.is_keyed() {
+            let covered = self.kept.last().copied();
+            return covered.min(needed.checked_sub(1)).max(self.boundary);
+        }
         self.kept.iter().copied().rfind(|index| *index < needed).max(self.boundary)
-    }
-
-    fn builder(&self) -> Builder {
-        Builder { log: self.log.clone(), boundary: self.boundary }
     }
 }
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
-    type SnapshotData = Bytes;
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembers), io::Error> {
@@ -304,7 +349,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         if self.stuck {
             return Ok(());
         }
-        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let (mut batch, mut bytes, mut named) = (Vec::new(), 0, 0);
         while let Some(next) = entries.next().await {
             let (entry, responder) = match next {
                 // From here on the machine is told nothing, until a snapshot takes it over the damage.
@@ -327,8 +372,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 }
             };
             bytes += payload.as_ref().map_or(0, Bytes::len);
-            batch.push(Item { id: entry.log_id, payload, responder });
-            if batch.len() >= BATCH_ENTRIES || bytes >= BATCH_BYTES {
+            let item = self.item(entry.log_id, payload, responder);
+            named += item.keys.len();
+            batch.push(item);
+            if batch.len() >= BATCH_ENTRIES || bytes >= BATCH_BYTES || named >= BATCH_KEYS {
+                named = 0;
                 self.apply_batch(std::mem::take(&mut batch), std::mem::take(&mut bytes)).await?;
             }
         }
@@ -353,71 +401,43 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(
         &mut self,
         meta: &SnapshotMeta,
-        data: Bytes,
+        data: SnapshotData,
     ) -> Result<(), io::Error> {
-        let size = data.len() as u64;
-        let received = Checkpoint::decode(data).map_err(invalid)?;
+        let size = data.checkpoint().len() as u64;
+        let received = Checkpoint::decode(data.checkpoint().clone()).map_err(invalid)?;
         if Some(received.last) != meta.last_log_id {
             return Err(invalid(DecodeError("snapshot of another index".into())));
         }
         self.holder.install(&received.machine).map_err(invalid)?;
         let index = received.last.index;
-        let own =
-            Checkpoint { kept: vec![index], members: meta.last_membership.clone(), ..received };
-        let put = StatePut { key: checkpoint::key(index), value: own.encode() };
-        let last = entry_id(&own.last);
-        if self.log.id_at(index).map_err(storage_failed)? == Some(last) {
-            // The log already contains the boundary: what follows it is valid and stays, the core
-            // purges what precedes it.
-            let old = vec![checkpoint::delete_below(index)];
-            self.log.write_state(vec![put], old).await.map_err(storage_failed)?;
-        } else {
-            let (durable, done) = oneshot::channel();
-            let durable = Box::new(move || signal(durable));
-            self.log.reset_to(last, vec![put], durable).await.map_err(storage_failed)?;
-            done.await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        }
+        let slot = match data {
+            SnapshotData::Staged(_, slot) => Some(slot),
+            SnapshotData::Whole(_) | SnapshotData::Frozen(_) => None,
+        };
+        let members = meta.last_membership.clone();
+        let own = Checkpoint { kept: vec![index], members, slot, ..received };
+        self.put_in_place(&own).await?;
+        self.frozen = None;
+        self.beside = false;
         self.boundary = Some(index);
+        self.shared.states.begin_anew();
         self.adopt(own, size);
         self.stuck = false;
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        match self.boundary {
-            None => Ok(None),
-            Some(_) => self.builder().build_snapshot().await.map(Some),
+        if self.boundary.is_none() {
+            return Ok(None);
         }
-    }
-}
-
-/// Reads the boundary checkpoint, off the async workers.
-pub(crate) struct Builder {
-    log: Log,
-    boundary: Option<u64>,
-}
-
-impl RaftSnapshotBuilder<TypeConfig> for Builder {
-    type SnapshotData = Bytes;
-
-    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let Some(index) = self.boundary else {
-            // Asked for at the start of a log without any checkpoint: nothing is covered.
-            return Ok(Snapshot { meta: SnapshotMeta::default(), snapshot: Bytes::new() });
-        };
-        let log = self.log.clone();
-        // Installing a snapshot deletes the checkpoints before it, also while this one is read.
-        let (from, to) = (checkpoint::key(index), checkpoint::key(u64::MAX));
-        let found = spawn_blocking(move || log.state_range(&from, &to, 1)).await;
-        let found = found.map_err(storage_failed)?.pop();
-        let (_, value) =
-            found.ok_or_else(|| io::Error::other(format!("checkpoint {index} is gone")))?;
-        let checkpoint = Checkpoint::decode(value.clone()).map_err(invalid)?;
-        let meta = SnapshotMeta {
-            last_log_id: Some(checkpoint.last),
-            last_membership: checkpoint.members,
-        };
-        Ok(Snapshot { meta, snapshot: value })
+        let mut builder = self.builder();
+        match builder.named.take() {
+            Some(meta) => {
+                let snapshot = SnapshotData::Frozen(self.freeze().await?);
+                Ok(Some(Snapshot { meta, snapshot }))
+            }
+            None => builder.build_snapshot().await.map(Some),
+        }
     }
 }
 

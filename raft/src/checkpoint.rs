@@ -19,7 +19,7 @@ use crate::error::{DecodeError, Error};
 use crate::types::{LogId, StoredMembers, get_stored_members, put_stored_members};
 
 /// First byte of a checkpoint value; raised when the layout changes.
-const VERSION: u8 = 1;
+const VERSION: u8 = 3;
 /// Most checkpoints kept of a group.
 const KEPT_MAX: usize = 64;
 /// A checkpoint is written after this many payload bytes, or sixteen times the size of the last
@@ -62,6 +62,10 @@ pub(crate) struct Checkpoint {
     pub members: StoredMembers,
     /// Indexes of the checkpoints that existed when this one was written, itself included.
     pub kept: Vec<u64>,
+    /// Hash of all pairs of the keyed state.
+    pub keyed: u64,
+    /// Where the keyed state is on this disk, if the machine has any; see `keyed.rs`.
+    pub slot: Option<u8>,
     pub machine: Bytes,
 }
 
@@ -71,9 +75,9 @@ pub(crate) fn key(index: u64) -> Vec<u8> {
     key
 }
 
-/// Deletes all checkpoints below an index.
-pub(crate) fn delete_below(index: u64) -> StateDelete {
-    StateDelete { from: key(0), to: key(index) }
+/// Deletes checkpoints, each as a point: a range would stay in the way of every read that looks for the newest.
+pub(crate) fn deletes(indexes: &[u64]) -> Vec<StateDelete> {
+    indexes.iter().map(|index| StateDelete::key(key(*index))).collect()
 }
 
 impl Checkpoint {
@@ -84,6 +88,9 @@ impl Checkpoint {
         put_stored_members(&mut out, &self.members);
         out.u32(self.kept.len() as u32);
         self.kept.iter().for_each(|index| out.u64(*index));
+        out.u64(self.keyed);
+        out.u8(u8::from(self.slot.is_some()));
+        out.u8(self.slot.unwrap_or(0));
         out.extend_from_slice(&self.machine);
         out.freeze()
     }
@@ -99,7 +106,10 @@ impl Checkpoint {
         let members = get_stored_members(&mut input)?;
         let count = input.count(KEPT_MAX as u32 * 2)?;
         let kept = (0..count).map(|_| input.u64()).collect::<Result<_, _>>()?;
-        Ok(Self { last, members, kept, machine: input.rest() })
+        let keyed = input.u64()?;
+        let (is_keyed, slot) = (input.flag()?, input.u8()?);
+        let slot = is_keyed.then_some(slot);
+        Ok(Self { last, members, kept, keyed, slot, machine: input.rest() })
     }
 }
 
@@ -168,12 +178,14 @@ mod tests {
             last: log_id(EntryId { term: 3, index: 77 }),
             members: StoredMembers::default(),
             kept: vec![5, 77],
+            keyed: 9,
+            slot: Some(1),
             machine: Bytes::from_static(b"state"),
         };
         let read = Checkpoint::decode(checkpoint.encode()).unwrap();
         assert_eq!(
-            (read.last, read.kept, read.machine),
-            (checkpoint.last, vec![5, 77], checkpoint.machine)
+            (read.last, read.kept, read.keyed, read.slot, read.machine),
+            (checkpoint.last, vec![5, 77], 9, Some(1), checkpoint.machine)
         );
     }
 
@@ -210,6 +222,8 @@ mod tests {
             last: log_id(EntryId { term: 1, index: 10 }),
             members: StoredMembers::default(),
             kept: vec![10],
+            keyed: 0,
+            slot: None,
             machine: Bytes::new(),
         };
         let last = Some(EntryId { term: 1, index: 9 });

@@ -133,6 +133,11 @@ impl Get {
         if self.flag()? { self.log_id().map(Some) } else { Ok(None) }
     }
 
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Everything that is left.
     pub fn rest(self) -> Bytes {
         self.0

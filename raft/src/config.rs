@@ -30,18 +30,24 @@ pub struct NodeConfig {
     pub limits: TransportLimits,
 }
 
-/// Failure detector between two nodes.
+/// How failures are found: of nodes, and of replicas that hold another state than the others.
 #[derive(Debug, Clone)]
 pub struct FailureConfig {
     /// Time between two pings to a peer.
     pub ping_interval: Duration,
     /// Silence after which a peer counts as dead. A refused connection counts at once.
     pub dead_after: Duration,
+    /// How often a leader compares the states of its group's replicas, if entries were applied since.
+    pub compare_every: Duration,
 }
 
 impl Default for FailureConfig {
     fn default() -> Self {
-        Self { ping_interval: Duration::from_millis(100), dead_after: Duration::from_millis(600) }
+        Self {
+            ping_interval: Duration::from_millis(100),
+            dead_after: Duration::from_millis(600),
+            compare_every: Duration::from_secs(60),
+        }
     }
 }
 

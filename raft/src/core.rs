@@ -17,6 +17,7 @@ use crate::calls::CallHandler;
 use crate::catch_up::CatchUp;
 use crate::condition::Condition;
 use crate::config::{NodeConfig, raft_config};
+use crate::divergence::Divergence;
 use crate::drain::Drain;
 use crate::due_groups::DueGroups;
 use crate::error::Error;
@@ -28,6 +29,7 @@ use crate::promise;
 use crate::replica::{Raft, Replica};
 use crate::shared::Shared;
 use crate::stall::DiskState;
+use crate::states;
 use crate::store::LogStore;
 use crate::suspects::Suspects;
 use crate::transport::hello::{Hello, Versions};
@@ -179,10 +181,11 @@ impl Core {
         }
         let _slot = self.opening.acquire().await.map_err(|_| Error::Stopped)?;
         let limits = &self.config.limits;
-        let log = self.db.log(group);
         if self.ran.lock().contains(&group.0) {
-            promise::settle(&log).await?;
+            promise::settle(&self.db.log(group)).await?;
         }
+        let told = resume_state(&self.db, group).await?;
+        let log = self.db.log(group);
         let room = limits.group_inflight_bytes;
         let db = Arc::clone(&self.db);
         let promise = spawn_blocking(move || promise::load(&db, group)).await;
@@ -192,6 +195,7 @@ impl Core {
         };
         let (me, own) = (self.id(), log.clone());
         let shared = Arc::new(Shared::new(group, me, options, own, room, promised));
+        shared.states.set(told);
         let (machine_shared, wanted) = (Arc::clone(&shared), Arc::clone(&self.wanted));
         let (running, machine_runs) = watch::channel(());
         let load = move || StateMachine::load(machine_shared, holder, wanted, running);
@@ -279,6 +283,19 @@ impl Drop for Reserved {
     fn drop(&mut self) {
         self.core.reserved.lock().remove(&self.group);
         self.core.released.notify_waiters();
+    }
+}
+
+/// [`states::told`] when the replica is opened. One that was to begin anew loses what it has, but for what it promised.
+async fn resume_state(db: &Arc<Db>, group: GroupId) -> Result<Option<(Divergence, u64)>, Error> {
+    let log = db.log(group);
+    match spawn_blocking(move || states::told(&log)).await? {
+        Some((Divergence::Rebuilt, index)) => {
+            tracing::warn!(group = group.0, index, "beginning anew with what the others have");
+            promise::erase(db, group).await?;
+            Ok(None)
+        }
+        told => Ok(told),
     }
 }
 

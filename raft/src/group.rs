@@ -139,7 +139,8 @@ impl GroupHandle {
     /// # Errors
     /// [`Error::Refused`] if this node is not among the voters, [`Error::Stopped`].
     pub async fn initialize(&self, voters: BTreeSet<u64>) -> Result<(), Error> {
-        if self.log().state().last.is_some() {
+        // A replica that begins anew is none of a new group: it is empty until the others have sent it the log.
+        if self.log().state().last.is_some() || self.replica.shared.promised().is_some() {
             return Ok(());
         }
         let nodes: BTreeMap<u64, ()> = voters.into_iter().map(|id| (id, ())).collect();

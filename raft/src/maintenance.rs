@@ -58,8 +58,11 @@ async fn snapshots(core: &Core) {
 /// Replicas that have caught up with an earlier one of this node, or whose log is whole again, may ask for votes by
 /// themselves.
 fn voters(core: &Arc<Core>) {
-    let restricted =
-        |shared: &Shared| shared.promised().is_some() || shared.unfit.load(Ordering::Relaxed);
+    let restricted = |shared: &Shared| {
+        shared.promised().is_some()
+            || shared.unfit.load(Ordering::Relaxed)
+            || shared.states.told().is_some()
+    };
     for replica in core.replicas().iter().filter(|replica| restricted(&replica.shared)) {
         let may_lead = replica.shared.may_lead();
         replica.raft.runtime_config().elect(may_lead);

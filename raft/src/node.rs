@@ -13,7 +13,7 @@ use futures::StreamExt;
 use futures::stream;
 use parking_lot::{Mutex, RwLock};
 use quorate_storage::{Db, GroupId};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::apply::Holder;
@@ -23,11 +23,10 @@ use crate::error::Error;
 use crate::group::{Group, GroupHandle};
 use crate::machine::Machine;
 use crate::options::GroupOptions;
-use crate::platform::{TcpListener, spawn_blocking};
+use crate::platform::TcpListener;
 use crate::status::GroupStatus;
-use crate::store::signal;
 use crate::transport::peer::Address;
-use crate::{disk_watch, elections, hand_over, maintenance, promise, server};
+use crate::{compare, disk_watch, elections, hand_over, maintenance, promise, server};
 
 /// Groups stopped at the same time.
 const STOPPING: usize = 64;
@@ -55,6 +54,7 @@ impl Node {
             tokio::spawn(elections::run(Arc::clone(&core))),
             tokio::spawn(maintenance::run(Arc::clone(&core))),
             tokio::spawn(hand_over::run(Arc::clone(&core))),
+            tokio::spawn(compare::run(Arc::clone(&core))),
             tokio::spawn(Arc::clone(&core.peers).keep_book()),
         ];
         // A simulated disk neither hangs nor fills.
@@ -188,11 +188,7 @@ impl Node {
     pub async fn delete(&self, group: GroupId) -> Result<(), Error> {
         let _reserved = self.core.reserve(group).ok_or(Error::AlreadyOpen(group))?;
         self.core.close(group).await;
-        let db = Arc::clone(&self.core.db);
-        spawn_blocking(move || promise::keep(&db, group)).await?;
-        let (durable, done) = oneshot::channel();
-        self.core.db.drop_group(group, Box::new(move || signal(durable)));
-        done.await.map_err(|_| Error::Stopped)?;
+        promise::erase(&self.core.db, group).await?;
         self.core.ran.lock().remove(&group.0);
         self.core.failed.remove(group);
         Ok(())

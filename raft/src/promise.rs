@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use crate::codec::{Get, Put};
 use crate::codec::{decode_vote, encode_vote};
 use crate::error::{DecodeError, Error};
+use crate::platform::spawn_blocking;
 use crate::store::signal;
 use crate::types::{LogId, Vote, log_id};
 
@@ -81,7 +82,7 @@ pub(crate) fn load(db: &Db, group: GroupId) -> Result<Option<Promise>, Error> {
 }
 
 /// Leaves a note for a replica that is about to be deleted; durable when this returns. Blocks.
-pub(crate) fn keep(db: &Arc<Db>, group: GroupId) -> Result<(), Error> {
+fn keep(db: &Arc<Db>, group: GroupId) -> Result<(), Error> {
     let before = load(db, group)?;
     let now = Promise::of(&db.log(group), before)
         .map_err(|error| Error::Corrupt(format!("vote of group {group}: {error}")))?;
@@ -89,6 +90,15 @@ pub(crate) fn keep(db: &Arc<Db>, group: GroupId) -> Result<(), Error> {
         return Ok(());
     }
     Ok(db.node_put(&key(group), &now.encode(group))?)
+}
+
+/// Deletes what a group that is not open has on this node, but what it promised; durable when this returns.
+pub(crate) async fn erase(db: &Arc<Db>, group: GroupId) -> Result<(), Error> {
+    let own = Arc::clone(db);
+    spawn_blocking(move || keep(&own, group)).await?;
+    let (durable, done) = oneshot::channel();
+    db.drop_group(group, Box::new(move || signal(durable)));
+    done.await.map_err(|_| Error::Stopped)
 }
 
 /// Begins a replica with the vote of an earlier one, unless it has its own. Gives the entry it must

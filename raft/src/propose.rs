@@ -224,7 +224,9 @@ fn check_leader(replica: &Replica, term_fence: Option<u64>) -> Result<(), Propos
     if state == openraft::ServerState::Shutdown {
         return Err(ProposeError::Closed);
     }
-    let leads = state == openraft::ServerState::Leader && !replica.shared.is_aside();
+    // The answers of a state that nobody else has would be wrong.
+    let right = replica.shared.states.told().is_none();
+    let leads = state == openraft::ServerState::Leader && right && !replica.shared.is_aside();
     if leads && term_fence.is_none_or(|term| term == vote.leader_id.term) {
         Ok(())
     } else {

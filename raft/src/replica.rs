@@ -11,6 +11,7 @@ use openraft::{LogIdOptionExt, ServerState};
 use tokio::sync::watch;
 
 use crate::apply::StateMachine;
+use crate::divergence::Divergence;
 use crate::failed_groups::FailedGroups;
 use crate::shared::{Shared, View};
 use crate::status::{FollowerStatus, GroupStatus, Role};
@@ -76,7 +77,9 @@ impl Replica {
         }
         drop(self.raft.shutdown().await);
         // A core that panicked says so to whoever asks; one that did not was stopped just now.
+        let rebuilt = matches!(self.shared.states.told(), Some((Divergence::Rebuilt, _)));
         let reason = match self.raft.with_raft_state(|_| ()).await {
+            _ if rebuilt => "its state differed from the majority's and is rebuilt from theirs",
             Err(Fatal::Panicked) => "its consensus core panicked",
             _ => "its state machine panicked",
         };
@@ -92,6 +95,7 @@ impl Replica {
         }
         let mut machine = self.machine_runs.clone();
         while machine.changed().await.is_ok() {}
+        self.shared.staging.close().await;
     }
 
     pub fn metrics(&self) -> openraft::RaftMetrics<TypeConfig> {
@@ -124,6 +128,7 @@ impl Replica {
             purged_index: self.shared.log.state().purged.map(|id| id.index),
             log_bytes: self.shared.log.bytes(),
             corrupt_index: self.shared.log.corrupt(),
+            divergence: self.shared.states.told(),
             followers: followers
                 .map(|(id, matched)| FollowerStatus {
                     id: *id,

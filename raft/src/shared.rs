@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 use crate::codec::decode_vote;
 use crate::options::GroupOptions;
+use crate::staging::Staging;
+use crate::states::States;
 use crate::status::Leadership;
 use crate::types::{LogId, Vote, log_id};
 
@@ -29,6 +31,10 @@ pub(crate) struct Shared {
     pub dirty: AtomicBool,
     /// An entry was found damaged since the process began, so the core is kept from campaigning.
     pub unfit: AtomicBool,
+    /// Whether its state is that of the other replicas.
+    pub states: States,
+    /// Keyed state that arrives.
+    pub staging: Staging,
     closing: AtomicBool,
     /// This node's disk hangs and others can lead: it does not claim to, whatever its core thinks,
     /// which may itself wait for the disk.
@@ -97,6 +103,8 @@ impl Shared {
             order: tokio::sync::Mutex::new(()),
             dirty: AtomicBool::new(false),
             unfit: AtomicBool::new(log.corrupt().is_some()),
+            states: States::default(),
+            staging: Staging::default(),
             closing: AtomicBool::new(false),
             aside: watch::Sender::new(false),
             loaded_vote: log.vote().and_then(|bytes| decode_vote(bytes).ok()),
@@ -137,10 +145,16 @@ impl Shared {
         self.promised.is_none_or(|promised| self.log.state().last.map(log_id) >= Some(promised))
     }
 
-    /// False while an entry of its log is damaged: it could neither apply nor send it. Its promises do not depend on
-    /// that, so it goes on voting and taking entries, and a snapshot behind the damage mends it.
+    /// False also while an entry of its log is damaged, which it could neither apply nor send, or while its state
+    /// differs from the others' (`compare.rs`). Its promises do not depend on that, so it goes on voting and taking
+    /// entries, and a snapshot behind the damage mends it.
     pub fn may_lead(&self) -> bool {
-        self.may_vote() && self.log.corrupt().is_none()
+        self.may_vote() && self.is_whole()
+    }
+
+    /// Neither its log nor its state is known to be damaged.
+    fn is_whole(&self) -> bool {
+        self.log.corrupt().is_none() && self.states.told().is_none()
     }
 
     /// The last entry this node must be taken to have.
@@ -257,7 +271,7 @@ impl Shared {
             let applied_term = self.applied.lock().map(|id| id.leader_id.term);
             let view = self.view.read();
             let term = view.vote.leader_id.term;
-            let fit = !self.is_aside() && self.log.corrupt().is_none();
+            let fit = !self.is_aside() && self.is_whole();
             // Nobody is sent to a leader that cannot serve, or one that is known from the disk alone: after a restart of
             // all brokers that is who led before. Only a voter asks who leads now (`elections.rs`).
             let known = |leader: u64| {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use quorate_storage::GroupId;
 use tokio::time::Instant;
 
+use crate::divergence::Divergence;
+
 /// Who leads a group, as this node knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Leadership {
@@ -62,6 +64,8 @@ pub struct GroupStatus {
     pub log_bytes: u64,
     /// First entry known to be damaged on this node's disk: the replica votes, but does not lead or serve.
     pub corrupt_index: Option<u64>,
+    /// What the group's leader found of this replica's state, and at which index; `None` as long as it is as the others'.
+    pub divergence: Option<(Divergence, u64)>,
     /// On the leader: each other member. Empty elsewhere.
     pub followers: Vec<FollowerStatus>,
     /// On the leader: time since a majority last answered.

@@ -25,7 +25,8 @@ pub(crate) type Members = Membership<u64, ()>;
 pub(crate) type StoredMembers = StoredMembership<CommittedLeaderId, u64, ()>;
 pub(crate) type Entry = openraft::Entry<CommittedLeaderId, EntryPayload<Data, u64, ()>>;
 pub(crate) type SnapshotMeta = openraft::SnapshotMeta<CommittedLeaderId, u64, ()>;
-pub(crate) type Snapshot = openraft::Snapshot<CommittedLeaderId, u64, (), Bytes>;
+pub(crate) type Snapshot =
+    openraft::Snapshot<CommittedLeaderId, u64, (), crate::snapshot::SnapshotData>;
 pub(crate) type AppendRequest = openraft::raft::AppendEntriesRequest<TypeConfig>;
 pub(crate) type AppendResult = openraft::raft::StreamAppendResult<TypeConfig>;
 

@@ -6,12 +6,17 @@
 mod groups {
     mod calls;
     pub mod cluster;
+    mod contract;
     mod corrupt;
+    mod divergence;
     mod failover;
+    mod keyed;
     mod ledger;
     mod membership;
     mod panics;
     mod replication;
     mod restore;
     mod snapshots;
+    mod tallies;
+    mod tally;
 }

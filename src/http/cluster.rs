@@ -218,6 +218,10 @@ async fn behind(context: &Context, image: &Image) -> Vec<String> {
             "{} groups have an entry that is damaged on the disk of broker {broker}, which does not lead or serve them",
             summary.corrupt
         )),
+        Some(summary) if summary.diverged > 0 => Some(format!(
+            "{} groups hold another state on broker {broker} than on a majority of their brokers, and are not led or served there; /v1/raft/groups?broker={broker} names them",
+            summary.diverged
+        )),
         Some(summary) if summary.failed > 0 => Some(format!(
             "{} replicas on broker {broker} have failed and are closed; its log says why",
             summary.failed

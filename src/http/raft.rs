@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use quorate_raft::{FollowerStatus, GroupStatus, Role};
+use quorate_raft::{Divergence, FollowerStatus, GroupStatus, Role};
 use quorate_storage::GroupId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -51,6 +51,12 @@ pub(super) struct Group {
     log_bytes: u64,
     /// The first entry known to be damaged on this broker's disk; with one the replica votes, but does not lead or serve.
     corrupt_index: Option<u64>,
+    /// What the leader found when it compared the replicas' states: `wrong` (this replica's is not that of the majority; it
+    /// neither leads nor serves), `rebuilt` (the same, and it begins anew with what the others have) or `no majority` (no
+    /// majority of the replicas holds the same; the group has stopped). None: nothing is known to be wrong.
+    divergence: Option<String>,
+    /// The index of which the states were compared.
+    diverged_index: Option<u64>,
     /// What the leader knows of the others; empty on any other replica.
     followers: Vec<Follower>,
     /// On the leader: milliseconds since a majority last answered.
@@ -79,6 +85,9 @@ pub(super) struct Summary {
     pub(super) lag_entries_max: u64,
     /// Those with an entry that is damaged on this broker's disk.
     pub(super) corrupt: u64,
+    /// Those whose state on this broker is not that of a majority of the replicas.
+    #[serde(default)]
+    pub(super) diverged: u64,
     /// Replicas that failed by themselves and are not open.
     #[serde(default)]
     pub(super) failed: u64,
@@ -187,6 +196,7 @@ pub(super) fn summarise(context: &Context) -> Summary {
     for status in context.node.statuses() {
         summary.groups += 1;
         summary.corrupt += u64::from(status.corrupt_index.is_some());
+        summary.diverged += u64::from(status.divergence.is_some());
         if status.role != Role::Leader {
             continue;
         }
@@ -270,10 +280,20 @@ fn describe(image: &Image, broker: u64, status: &GroupStatus) -> Group {
         purged_index: status.purged_index,
         log_bytes: status.log_bytes,
         corrupt_index: status.corrupt_index,
+        divergence: status.divergence.map(|(what, _)| divergence_name(what).to_owned()),
+        diverged_index: status.divergence.map(|(_, index)| index),
         followers: status.followers.iter().map(follower).collect(),
         quorum_answered_ms_ago: status
             .since_quorum_ack
             .map(|since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+fn divergence_name(divergence: Divergence) -> &'static str {
+    match divergence {
+        Divergence::Wrong => "wrong",
+        Divergence::Rebuilt => "rebuilt",
+        Divergence::NoMajority => "no majority",
     }
 }
 

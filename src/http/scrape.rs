@@ -47,7 +47,7 @@ fn read_groups(context: &Context) {
     let roles = [Role::Leader, Role::Follower, Role::Learner, Role::Candidate, Role::Stopped];
     let mut count: BTreeMap<&str, i64> =
         roles.iter().map(|role| (super::raft::role_name(*role), 0)).collect();
-    let (mut follower_lag, mut apply_lag, mut corrupt) = (0, 0, 0);
+    let (mut follower_lag, mut apply_lag, mut corrupt, mut diverged) = (0, 0, 0, 0);
     for status in context.node.statuses() {
         *count.entry(super::raft::role_name(status.role)).or_default() += 1;
         let behind = status.followers.iter().map(|follower| follower.lag).max().unwrap_or(0);
@@ -56,6 +56,7 @@ fn read_groups(context: &Context) {
             status.committed_index.unwrap_or(0).saturating_sub(status.applied_index.unwrap_or(0));
         apply_lag = apply_lag.max(unapplied);
         corrupt += i64::from(status.corrupt_index.is_some());
+        diverged += i64::from(status.divergence.is_some());
     }
     for (role, groups) in count {
         metrics().raft_groups.get_or_create_owned(&RaftRole { role: role.to_owned() }).set(groups);
@@ -63,6 +64,7 @@ fn read_groups(context: &Context) {
     metrics().raft_follower_lag_entries_max.set(gauge(follower_lag));
     metrics().raft_apply_lag_entries_max.set(gauge(apply_lag));
     metrics().raft_corrupt_groups.set(corrupt);
+    metrics().raft_diverged_groups.set(diverged);
 }
 
 fn read_storage(context: &Context) {

@@ -131,6 +131,8 @@ metrics! {
     raft_apply_lag_entries_max: Gauge = Gauge::default();
     /// Groups with an entry that is damaged on this broker's disk; they vote, but do not lead or serve here
     raft_corrupt_groups: Gauge = Gauge::default();
+    /// Groups whose state on this broker is not that of a majority of the replicas; they do not lead or serve here.
+    raft_diverged_groups: Gauge = Gauge::default();
     /// Entries appended to the logs of all groups.
     storage_appended_entries: Counter = Counter::default();
     /// Bytes of entries appended to the logs of all groups.

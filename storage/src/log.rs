@@ -134,6 +134,18 @@ impl Log {
         state: Vec<StatePut>,
         durable: Durable,
     ) -> Result<(), Error> {
+        self.reset_keeping(upto, None, state, durable).await
+    }
+
+    /// [`Log::reset_to`], but the state with keys in the range stays: what was written there piece by piece, to take the
+    /// place of the rest at once.
+    pub async fn reset_keeping(
+        &self,
+        upto: EntryId,
+        keep: Option<StateDelete>,
+        state: Vec<StatePut>,
+        durable: Durable,
+    ) -> Result<(), Error> {
         let bytes = state.iter().map(|put| put.key.len() + put.value.len()).sum();
         let permit = self.db.shared.queue.permit(bytes).await?;
         let mut group = self.cell.lock();
@@ -142,7 +154,7 @@ impl Log {
         group.exists = true;
         self.db.shared.counters.tail_changed(before, group.tail.bytes());
         let cell = Arc::clone(&self.cell);
-        let op = Op::Reset { cell, upto, state, durable };
+        let op = Op::Reset { cell, upto, keep, state, durable };
         group.state_sequence = self.db.shared.queue.push(permit, op)?;
         Ok(())
     }

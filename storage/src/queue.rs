@@ -47,6 +47,7 @@ pub(crate) enum Op {
     Reset {
         cell: Arc<Cell>,
         upto: EntryId,
+        keep: Option<StateDelete>,
         state: Vec<StatePut>,
         durable: Durable,
     },

@@ -107,9 +107,10 @@ const MODULES: [(&str, &[Row]); 4] = [
         "raft/src/",
         &[
             ("ids", ""),
+            ("digest", ""),
             ("error", ""),
             ("options", ""),
-            ("status", ""),
+            ("divergence", ""),
             ("condition", ""),
             ("config", ""),
             ("catch_up", ""),
@@ -118,29 +119,44 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("runtime", ""),
             ("drain", ""),
             ("suspects", ""),
-            ("machine", "error"),
+            ("status", "divergence"),
+            ("keyed", "digest"),
+            ("frozen", "keyed"),
+            ("machine", "error keyed"),
             ("calls", "error"),
             ("stall", "config"),
             ("codec", "error ids"),
-            ("types", "codec error ids runtime"),
-            ("shared", "codec options status types"),
+            ("snapshot", "codec error frozen"),
+            ("types", "codec error ids runtime snapshot"),
             ("checkpoint", "codec error types"),
+            ("states", "codec divergence"),
+            ("staging", "checkpoint digest keyed platform snapshot types"),
+            ("shared", "codec options staging states status types"),
             ("due_groups", "checkpoint shared"),
             ("failure", "due_groups suspects"),
-            ("transport", "catch_up codec condition config error failure platform shared types"),
+            (
+                "transport",
+                "catch_up checkpoint codec condition config error failure frozen platform \
+                 shared snapshot types",
+            ),
             ("store", "codec error platform transport types"),
-            ("apply", "checkpoint due_groups error machine platform shared store types"),
-            ("promise", "codec error store types"),
-            ("replica", "apply failed_groups shared status suspects types"),
+            (
+                "apply",
+                "checkpoint digest divergence due_groups error frozen keyed machine platform \
+                 shared snapshot staging states store types",
+            ),
+            ("promise", "codec error platform store types"),
+            ("replica", "apply divergence failed_groups shared status suspects types"),
             (
                 "core",
-                "apply calls catch_up condition config drain due_groups error \
-                 failed_groups failure options platform promise replica shared stall \
+                "apply calls catch_up condition config divergence drain due_groups error \
+                 failed_groups failure options platform promise replica shared stall states \
                  store suspects transport",
             ),
             ("progress", "error replica types"),
             ("views", "codec core error types"),
             ("transfer", "core error progress replica transport types views"),
+            ("compare", "codec core divergence error progress replica states transfer transport"),
             ("membership", "core error progress replica transfer"),
             ("propose", "config core error machine replica types"),
             ("group", "core error machine membership propose replica status transfer"),
@@ -148,11 +164,15 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("hand_over", "core transfer"),
             ("disk_watch", "core stall"),
             ("maintenance", "core replica shared transfer"),
-            ("server", "calls checkpoint codec core error platform replica transport types"),
+            (
+                "server",
+                "calls checkpoint codec compare core error platform replica snapshot staging \
+                 transport types",
+            ),
             (
                 "node",
-                "apply calls codec condition config core disk_watch elections error group \
-                 hand_over machine maintenance options platform promise server stall \
+                "apply calls codec compare condition config core disk_watch elections error \
+                 group hand_over machine maintenance options platform promise server stall \
                  status store transport",
             ),
         ],

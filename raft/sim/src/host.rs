@@ -123,7 +123,11 @@ fn config(home: &Home) -> NodeConfig {
         listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)),
         advertised: format!("{}:{PORT}", name(home.id)),
         stall: quorate_raft::StallConfig::default(),
-        failure: FailureConfig { dead_after: home.dead_after, ..FailureConfig::default() },
+        failure: FailureConfig {
+            dead_after: home.dead_after,
+            compare_every: Duration::from_secs(1),
+            ..FailureConfig::default()
+        },
         limits: TransportLimits::default(),
     }
 }

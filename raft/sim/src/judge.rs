@@ -193,6 +193,9 @@ impl Judge {
             // A snapshot is being installed: log and machine have it, the core does not know yet.
             return Ok(());
         }
+        if let Some((what, index)) = status.divergence {
+            return Err(format!("{what:?} at index {index} says who compared the states"));
+        }
         let committed = committed(&status).max(applied);
         order(seen, applied, committed, &status)?;
         for index in next(seen.committed)..next(committed) {

@@ -1,6 +1,9 @@
 //! The machine under test: remembers of every client which request it has applied, and a digest of
 //! everything in order.
 //!
+//! With the feature `keyed` it also counts every client's notes in keyed state, so that a replica which sees another
+//! number anywhere has another digest.
+//!
 //! Requests carry a client and a serial number, and one that is proposed again is applied once, as
 //! a real machine does it. The digest makes two replicas comparable at any index.
 
@@ -95,9 +98,35 @@ pub fn mix(digest: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(start, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
+/// Bytes kept with the number of a client's notes, so that few of them make a checkpoint.
+const BESIDE: usize = 500;
+
+impl Ledger {
+    /// Counts all notes of a client in the keyed state; what was read there is part of the digest.
+    fn count(&mut self, client: u64, effects: &mut Effects) {
+        let key = client.to_be_bytes();
+        let known = effects.keyed.get(&key).map_or(0, |value| (&value[..]).get_u64());
+        self.digest = mix(self.digest, &known.to_be_bytes());
+        let mut value = (known + 1).to_be_bytes().to_vec();
+        value.resize(8 + BESIDE, b'.');
+        effects.keyed.put(&key, value.into());
+    }
+}
+
 impl Machine for Ledger {
     /// What the client has had applied now.
     type Reply = Done;
+
+    const KEYED: bool = cfg!(feature = "keyed");
+
+    fn needs(entry: Committed<'_>) -> Vec<Bytes> {
+        match entry.payload.map(|payload| Request::decode(payload)) {
+            Some(Some(Request::Note { client, .. })) if Self::KEYED => {
+                vec![Bytes::copy_from_slice(&client.to_be_bytes())]
+            }
+            _ => Vec::new(),
+        }
+    }
 
     fn apply(&mut self, entry: Committed<'_>, effects: &mut Effects) -> Done {
         let next = self.applied.map_or(entry.index, |applied| applied + 1);
@@ -109,6 +138,9 @@ impl Machine for Ledger {
         self.digest = mix(self.digest, &crc32c::crc32c(payload).to_be_bytes());
         match Request::decode(payload) {
             Some(Request::Note { client, serial, .. }) => {
+                if Self::KEYED {
+                    self.count(client, effects);
+                }
                 let done = self.clients.entry(client).or_default();
                 if serial > done.serial {
                     assert!(serial == done.serial + 1, "client {client} skipped to {serial}");
@@ -132,6 +164,7 @@ impl Machine for Ledger {
         out.put_u64(self.applied.unwrap_or(0));
         out.put_u64(self.trimmed_to);
         out.put_u64(self.digest);
+        out.put_u64(self.clients.len() as u64);
         for (client, done) in &self.clients {
             out.put_u64(*client);
             out.put_u64(done.serial);
@@ -141,12 +174,16 @@ impl Machine for Ledger {
     }
 
     fn decode(mut bytes: &[u8]) -> Result<Self, DecodeError> {
-        if bytes.len() < 25 || !(bytes.len() - 25).is_multiple_of(24) {
-            return Err(DecodeError(format!("{} bytes are no ledger", bytes.len())));
+        let nonsense = || DecodeError(format!("{} bytes are no ledger", bytes.len()));
+        let (head, rest) = bytes.split_at_checked(33).ok_or_else(nonsense)?;
+        let mut head = head;
+        let some = head.get_u8() == 1;
+        let applied = Some(head.get_u64()).filter(|_| some);
+        let (trimmed_to, digest) = (head.get_u64(), head.get_u64());
+        if head.get_u64().checked_mul(24) != Some(rest.len() as u64) {
+            return Err(nonsense());
         }
-        let some = bytes.get_u8() == 1;
-        let applied = Some(bytes.get_u64()).filter(|_| some);
-        let (trimmed_to, digest) = (bytes.get_u64(), bytes.get_u64());
+        bytes = rest;
         let mut clients = BTreeMap::new();
         while !bytes.is_empty() {
             let client = bytes.get_u64();
@@ -157,5 +194,42 @@ impl Machine for Ledger {
 
     fn needed_from(&self) -> u64 {
         self.trimmed_to
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_raft::conformance::{self, LogEntry};
+
+    use super::*;
+
+    #[test]
+    fn the_ledger_keeps_the_contract_of_a_machine() {
+        let request = |n: u64| match n % 10 {
+            0 => None,
+            1 => Some(Request::Trim { below: n / 2, attempt: n }),
+            // Every third request comes twice.
+            kind => {
+                let serial = n / 10 + u64::from(kind > 4);
+                Some(Request::Note { client: kind % 3, serial: serial.max(1), attempt: n })
+            }
+        };
+        let mut ledger = Ledger::default();
+        let mut log = Vec::new();
+        for n in 0..200 {
+            let fits = |request: &Request| match request {
+                Request::Note { client, serial, .. } => {
+                    *serial <= ledger.clients.get(client).map_or(0, |done| done.serial) + 1
+                }
+                Request::Trim { .. } => true,
+            };
+            let payload = request(n).filter(fits).map(|request| request.encode(n as usize % 9));
+            let index = log.len() as u64;
+            let entry = Committed { index, term: n / 30, payload: payload.as_ref() };
+            ledger.apply(entry, &mut Effects::default());
+            log.push(LogEntry { term: n / 30, payload });
+        }
+        assert!(ledger.clients.values().any(|done| done.serial > 3), "{:?}", ledger.clients);
+        conformance::check(Ledger::default, &log);
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::entry::RaftEntry;
+use parking_lot::RwLock;
 use quorate_storage::{Db, EntryId, GroupId, Options};
 use tempfile::TempDir;
 
 use super::*;
 use crate::checkpoint::QUIET;
-use crate::machine::Committed;
+use crate::machine::{Committed, Machine};
 use crate::types::{Data, Entry};
 
 /// A state that is large beside what changes it, and counts how often it is written down.

@@ -15,9 +15,11 @@ use crate::checkpoint::Checkpoint;
 use crate::codec::Get;
 use crate::error::DecodeError;
 use crate::replica::Replica;
+use crate::snapshot::{Pairs, SnapshotData};
+use crate::staging::{StageError, Staged};
 use crate::transport::message::{Failed, Failure};
 use crate::transport::network::{SnapshotAnswer, snapshot_answer};
-use crate::types::{LogId, Snapshot, SnapshotMeta, Vote, get_stored_members};
+use crate::types::{LogId, Snapshot, SnapshotMeta, Vote};
 
 /// A partial snapshot nobody continued for this long is dropped.
 const FORGET: Duration = Duration::from_secs(60);
@@ -39,29 +41,33 @@ struct Part {
 
 struct Piece {
     vote: Vote,
-    meta: SnapshotMeta,
+    /// The index it is of.
     last: LogId,
+    /// Bytes of the checkpoint.
     total: usize,
     offset: usize,
     data: Bytes,
+    /// A page of the keyed state, in place of a part of the checkpoint.
+    pairs: Option<Pairs>,
 }
 
 fn read(body: Bytes, snapshot_max: usize) -> Result<Piece, DecodeError> {
     let mut input = Get::new(body);
     let vote = input.vote()?;
-    let last_log_id = input.opt_log_id()?;
-    let last = last_log_id.ok_or_else(|| DecodeError("a snapshot of nothing".into()))?;
-    let last_membership = get_stored_members(&mut input)?;
+    let last = input.opt_log_id()?;
+    let last = last.ok_or_else(|| DecodeError("a snapshot of nothing".into()))?;
     let (total, offset) = (input.u64()?, input.u64()?);
-    let data = input.rest();
+    let length = input.u32()? as usize;
+    let data = input.bytes(length)?;
+    let pairs = if input.flag()? { Some(Pairs::decode(input.rest())?) } else { None };
     let end = offset.checked_add(data.len() as u64);
     if total == 0 || total > snapshot_max as u64 || end.is_none_or(|end| end > total) {
         return Err(DecodeError(format!(
             "piece at {offset} of a snapshot of {total} bytes, at most {snapshot_max} are allowed"
         )));
     }
-    let meta = SnapshotMeta { last_log_id, last_membership };
-    Ok(Piece { vote, meta, last, total: total as usize, offset: offset as usize, data })
+    let (total, offset) = (total as usize, offset as usize);
+    Ok(Piece { vote, last, total, offset, data, pairs })
 }
 
 /// Takes a piece; installs the snapshot when it is complete.
@@ -72,24 +78,73 @@ pub(crate) async fn piece(
     replica: &Replica,
     body: Bytes,
 ) -> Result<Bytes, Failed> {
-    let refused = |error: DecodeError| Failed::new(Failure::Refused, error.0);
-    let piece = read(body, limit).map_err(refused)?;
-    let key = (from, replica.shared.group.0);
-    let (vote, meta) = (piece.vote, piece.meta.clone());
+    let mut piece = read(body, limit).map_err(refused)?;
+    let (staging, log) = (&replica.shared.staging, &replica.shared.log);
+    let (key, vote, last) = ((from, replica.shared.group.0), piece.vote, piece.last);
+    if let Some(pairs) = piece.pairs.take() {
+        return match staging.page(log, from, last, pairs).await.map_err(not_staged)? {
+            Staged::Unknown => Ok(go_on(0, None)),
+            Staged::Have(bytes, after) => Ok(go_on(bytes, after)),
+            Staged::Complete(checkpoint, slot, _staged) => {
+                install(replica, from, vote, SnapshotData::Staged(checkpoint, slot)).await
+            }
+        };
+    }
+    if piece.data.is_empty()
+        && let Some((bytes, after)) = staging.have(from, last).await
+    {
+        return Ok(go_on(bytes, after));
+    }
+    let total = piece.total as u64;
     let complete = match arriving.take(key, piece, limit)? {
-        Progress::Have(bytes) => return Ok(snapshot_answer(&SnapshotAnswer::Continue(bytes))),
+        Progress::Have(bytes) => return Ok(go_on(bytes, None)),
         Progress::Complete(data) => data,
     };
     // What cannot be read must not reach the core, which would stop the group.
     let checkpoint = Checkpoint::decode(complete.clone()).map_err(refused)?;
-    if Some(checkpoint.last) != meta.last_log_id {
+    if checkpoint.last != last {
         return Err(refused(DecodeError("snapshot of another index than it says".into())));
     }
-    let snapshot = Snapshot { meta, snapshot: complete };
-    tracing::debug!(group = key.1, from, index = checkpoint.last.index, "installing a snapshot");
-    let installed = replica.raft.install_full_snapshot(vote, snapshot).await;
+    if checkpoint.slot.is_some() {
+        staging.begin(log, from, &checkpoint, complete).await.map_err(not_staged)?;
+        return Ok(go_on(total, None));
+    }
+    install(replica, from, vote, SnapshotData::Whole(complete)).await
+}
+
+async fn install(
+    replica: &Replica,
+    from: u64,
+    vote: Vote,
+    snapshot: SnapshotData,
+) -> Result<Bytes, Failed> {
+    let checkpoint = Checkpoint::decode(snapshot.checkpoint().clone()).map_err(refused)?;
+    let (group, index) = (replica.shared.group.0, checkpoint.last.index);
+    tracing::debug!(group, from, index, "installing a snapshot");
+    // It may be of a later index than the sender's core goes by, see `snapshot.rs`.
+    let meta =
+        SnapshotMeta { last_log_id: Some(checkpoint.last), last_membership: checkpoint.members };
+    let installed = replica.raft.install_full_snapshot(vote, Snapshot { meta, snapshot }).await;
     let response = installed.map_err(|error| Failed::new(Failure::Failed, error.to_string()))?;
     Ok(snapshot_answer(&SnapshotAnswer::Installed(response.vote)))
+}
+
+fn go_on(bytes: u64, after: Option<Bytes>) -> Bytes {
+    snapshot_answer(&SnapshotAnswer::Continue(bytes, after))
+}
+
+fn not_staged(error: StageError) -> Failed {
+    match error {
+        StageError::Closed => Failed::new(Failure::NoGroup, "the group is being closed"),
+        StageError::Differs => {
+            Failed::new(Failure::Refused, "the keyed state is not the one of its checkpoint")
+        }
+        StageError::Failed(error) => Failed::new(Failure::Failed, error),
+    }
+}
+
+fn refused(error: DecodeError) -> Failed {
+    Failed::new(Failure::Refused, error.0)
 }
 
 enum Progress {

@@ -11,6 +11,7 @@ use super::receive::{self, Arriving};
 use super::{Session, invalid};
 use crate::calls::Caller;
 use crate::codec::Get;
+use crate::compare;
 use crate::core::Core;
 use crate::error::{CallError, DecodeError};
 use crate::replica::Replica;
@@ -119,6 +120,13 @@ async fn execute(
             let Caller::Member(from) = caller else { return Err(stranger()) };
             let limit = core.config.limits.snapshot_bytes;
             receive::piece(arriving, limit, from, &*find(core, group)?, body).await
+        }
+        request::STATE_HASHES => compare::answer(&*find(core, group)?, body).await.map_err(refused),
+        request::DIVERGED => {
+            let Caller::Member(from) = caller else { return Err(stranger()) };
+            let replica = find(core, group)?;
+            compare::hear(core, &replica, from, body).await.map_err(refused)?;
+            Ok(Bytes::new())
         }
         request::VOTE => {
             let vote = message::read_vote_request(body).map_err(refused)?;

@@ -36,6 +36,8 @@ pub(crate) mod request {
     pub const SNAPSHOT: u8 = 4;
     pub const VIEWS: u8 = 5;
     pub const CALL: u8 = 6;
+    pub const STATE_HASHES: u8 = 7;
+    pub const DIVERGED: u8 = 8;
 }
 
 /// Why the other side did not do what it was asked for.

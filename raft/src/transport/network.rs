@@ -28,11 +28,15 @@ use super::message::{self, request};
 use super::peer::Peer;
 use super::peers::Peers;
 use crate::catch_up::CatchUp;
+use crate::checkpoint::Checkpoint;
 use crate::codec::{Get, Put};
 use crate::config::TransportLimits;
 use crate::error::DecodeError;
+use crate::frozen::Frozen;
+use crate::platform::spawn_blocking;
 use crate::shared::Shared;
-use crate::types::{AppendResult, Snapshot, TypeConfig, Vote, put_stored_members};
+use crate::snapshot::{Pairs, SnapshotData, get_key, put_key};
+use crate::types::{AppendResult, Snapshot, TypeConfig, Vote};
 
 type RpcError = RPCError<TypeConfig>;
 
@@ -142,7 +146,7 @@ async fn heartbeat(
 }
 
 impl RaftNetworkV2<TypeConfig> for Client {
-    type SnapshotData = Bytes;
+    type SnapshotData = SnapshotData;
 
     /// Only `stream_append` is used by the core; this keeps the trait whole.
     async fn append_entries(
@@ -227,35 +231,60 @@ impl Client {
         vote: Vote,
         snapshot: Snapshot,
     ) -> Result<SnapshotResponse<TypeConfig>, RpcError> {
-        let data = snapshot.snapshot;
-        let chunk = self.factory.limits.snapshot_chunk_bytes;
+        let checkpoint = snapshot.snapshot.checkpoint().clone();
+        let last = Checkpoint::decode(checkpoint.clone()).map_err(nonsense)?.last;
+        let chunk = self.factory.limits.snapshot_chunk_bytes.max(1);
+        let (mut from, mut data, mut pairs, mut stalls) = (0, Bytes::new(), None, 0);
         // An empty piece asks what is there already.
-        let (mut from, mut to) = (0, 0);
-        for _ in 0..2 * (data.len() / chunk.max(1) + 2) {
+        let mut had: Option<(u64, Option<Bytes>)> = None;
+        while stalls <= STALLS_MAX {
             let mut head = BytesMut::new();
             head.vote(&vote);
-            head.opt_log_id(snapshot.meta.last_log_id.as_ref());
-            put_stored_members(&mut head, &snapshot.meta.last_membership);
-            head.u64(data.len() as u64);
+            head.opt_log_id(Some(&last));
+            head.u64(checkpoint.len() as u64);
             head.u64(from as u64);
-            let body = vec![head.freeze(), data.slice(from..to)];
+            head.u32(u32::try_from(data.len()).unwrap_or(u32::MAX));
+            let flag = Bytes::from_static(if pairs.is_some() { &[1] } else { &[0] });
+            let body = vec![head.freeze(), data, flag, pairs.unwrap_or_default()];
             let answer = self.peer.request(request::SNAPSHOT, self.group(), body).await;
-            match read_snapshot_answer(answer.map_err(rpc_error)?).map_err(nonsense)? {
-                SnapshotAnswer::Installed(vote) => return Ok(SnapshotResponse::new(vote)),
-                SnapshotAnswer::Continue(have) => {
-                    from = usize::try_from(have).unwrap_or(usize::MAX).min(data.len());
-                    to = data.len().min(from.saturating_add(chunk));
-                }
+            let (have, after) =
+                match read_snapshot_answer(answer.map_err(rpc_error)?).map_err(nonsense)? {
+                    SnapshotAnswer::Installed(vote) => return Ok(SnapshotResponse::new(vote)),
+                    SnapshotAnswer::Continue(have, after) => (have, after),
+                };
+            let has = Some((have, after.clone()));
+            stalls += u32::from(has <= had);
+            had = has;
+            from = usize::try_from(have).unwrap_or(usize::MAX).min(checkpoint.len());
+            let to = checkpoint.len().min(from.saturating_add(chunk));
+            (data, pairs) = (checkpoint.slice(from..to), None);
+            if data.is_empty()
+                && let SnapshotData::Frozen(frozen) = &snapshot.snapshot
+            {
+                pairs = Some(page(frozen, after, chunk).await?);
             }
         }
         Err(nonsense(DecodeError("the receiver of a snapshot makes no progress".into())))
     }
 }
 
+/// Answers of a receiver by which it has no more than before, until the sender gives up.
+const STALLS_MAX: u32 = 4;
+
+/// The page of keyed state behind a key, read off the async workers.
+async fn page(frozen: &Arc<Frozen>, after: Option<Bytes>, bytes: usize) -> Result<Bytes, RpcError> {
+    let frozen = Arc::clone(frozen);
+    let read = spawn_blocking(move || {
+        let page = frozen.page(after.as_deref(), bytes)?;
+        Ok(Pairs { after, page }.encode())
+    });
+    read.await.map_err(|error: quorate_storage::Error| nonsense(DecodeError(error.to_string())))
+}
+
 /// What the receiver of a piece of a snapshot says.
 pub(crate) enum SnapshotAnswer {
-    /// This many bytes have arrived.
-    Continue(u64),
+    /// This many bytes of the checkpoint have arrived, and of the keyed state all up to a key.
+    Continue(u64, Option<Bytes>),
     /// The snapshot is installed, or was refused in favour of this vote.
     Installed(Vote),
 }
@@ -263,9 +292,10 @@ pub(crate) enum SnapshotAnswer {
 pub(crate) fn snapshot_answer(answer: &SnapshotAnswer) -> Bytes {
     let mut out = BytesMut::new();
     match answer {
-        SnapshotAnswer::Continue(have) => {
+        SnapshotAnswer::Continue(have, after) => {
             out.u8(0);
             out.u64(*have);
+            put_key(&mut out, after.as_ref());
         }
         SnapshotAnswer::Installed(vote) => {
             out.u8(1);
@@ -278,7 +308,7 @@ pub(crate) fn snapshot_answer(answer: &SnapshotAnswer) -> Bytes {
 fn read_snapshot_answer(body: Bytes) -> Result<SnapshotAnswer, DecodeError> {
     let mut input = Get::new(body);
     let answer = match input.u8()? {
-        0 => SnapshotAnswer::Continue(input.u64()?),
+        0 => SnapshotAnswer::Continue(input.u64()?, get_key(&mut input)?),
         1 => SnapshotAnswer::Installed(input.vote()?),
         other => return Err(DecodeError(format!("snapshot answer {other} is unknown"))),
     };

@@ -407,10 +407,11 @@ async fn a_snapshot_that_claims_too_much_or_means_nothing_is_refused() {
         head.vote(&Vote::new_committed(9, 2));
         let last = log_id(quorate_storage::EntryId { term: 9, index: 50 });
         head.opt_log_id(Some(&last));
-        crate::types::put_stored_members(&mut head, &crate::types::StoredMembers::default());
         head.u64(total);
         head.u64(offset);
+        head.u32(data.len() as u32);
         head.extend_from_slice(data);
+        head.u8(0);
         head.freeze()
     };
     for body in [

@@ -58,7 +58,10 @@ pub fn config(id: u64, listen: SocketAddr, limits: TransportLimits) -> NodeConfi
         listen,
         advertised: String::new(),
         stall: quorate_raft::StallConfig::default(),
-        failure: FailureConfig::default(),
+        failure: FailureConfig {
+            compare_every: Duration::from_millis(200),
+            ..FailureConfig::default()
+        },
         limits,
     }
 }

@@ -79,6 +79,7 @@ impl Machine for Ledger {
         out.put_u64(self.applied);
         out.put_u64(self.count);
         out.put_u64(self.trimmed_to);
+        out.put_u64(self.entries.len() as u64);
         for (index, payload) in &self.entries {
             out.put_u64(*index);
             out.put_u32(payload.len() as u32);
@@ -88,24 +89,32 @@ impl Machine for Ledger {
     }
 
     fn decode(mut bytes: &[u8]) -> Result<Self, DecodeError> {
-        if bytes.len() < 24 {
-            return Err(DecodeError("too short".into()));
-        }
+        let bytes = &mut bytes;
         let mut ledger = Self {
-            applied: bytes.get_u64(),
-            count: bytes.get_u64(),
-            trimmed_to: bytes.get_u64(),
+            applied: number(bytes)?,
+            count: number(bytes)?,
+            trimmed_to: number(bytes)?,
             entries: Vec::new(),
         };
-        while !bytes.is_empty() {
-            let index = bytes.get_u64();
-            let length = bytes.get_u32() as usize;
-            ledger.entries.push((index, bytes.copy_to_bytes(length)));
+        for _ in 0..number(bytes)? {
+            let index = number(bytes)?;
+            let length = bytes.try_get_u32().map_err(|_| too_short())? as usize;
+            let (payload, rest) = bytes.split_at_checked(length).ok_or_else(too_short)?;
+            *bytes = rest;
+            ledger.entries.push((index, Bytes::copy_from_slice(payload)));
         }
-        Ok(ledger)
+        if bytes.is_empty() { Ok(ledger) } else { Err(DecodeError("too long".into())) }
     }
 
     fn needed_from(&self) -> u64 {
         self.trimmed_to
     }
+}
+
+fn number(bytes: &mut &[u8]) -> Result<u64, DecodeError> {
+    bytes.try_get_u64().map_err(|_| too_short())
+}
+
+fn too_short() -> DecodeError {
+    DecodeError("too short".into())
 }

@@ -1,6 +1,7 @@
 //! Histories of commands and the images they leave.
 
 use bytes::Bytes;
+use quorate_raft::conformance::LogEntry;
 use quorate_storage::GroupId;
 use uuid::Uuid;
 
@@ -10,6 +11,7 @@ use crate::metadata::{
     Request, check_form, decide,
 };
 
+mod contract;
 mod decisions;
 mod internal;
 mod levels;
@@ -20,6 +22,8 @@ mod removal;
 struct Log {
     machine: MetadataMachine,
     index: u64,
+    /// Everything from index 1 on.
+    entries: Vec<LogEntry>,
 }
 
 impl Log {
@@ -60,6 +64,7 @@ impl Log {
 
     fn apply_bytes(&mut self, payload: Option<Bytes>) -> Applied {
         self.index += 1;
+        self.entries.push(LogEntry { term: 1, payload: payload.clone() });
         let entry = Committed { index: self.index, term: 1, payload: payload.as_ref() };
         self.machine.apply(entry, &mut Effects::default())
     }

@@ -17,7 +17,7 @@ pub(crate) enum Record {
     Vote { group: GroupId, vote: Bytes },
     Truncate { group: GroupId, last_kept: Option<u64> },
     Purge { group: GroupId, upto: EntryId },
-    Reset { group: GroupId, upto: EntryId, state: Vec<StatePut> },
+    Reset { group: GroupId, upto: EntryId, keep: Option<StateDelete>, state: Vec<StatePut> },
     State { group: GroupId, puts: Vec<StatePut>, deletes: Vec<StateDelete> },
     Drop { group: GroupId },
     Node { key: String, value: Bytes },
@@ -60,10 +60,13 @@ impl Image {
                 stored.exists |= changed;
                 return Ok(changed);
             }
-            Record::Reset { group, upto, state } => {
+            Record::Reset { group, upto, keep, state } => {
                 self.group(*group).reset(Some(*upto));
                 let stored = self.groups.entry(*group).or_default();
-                stored.state.clear();
+                let kept = |key: &Vec<u8>| {
+                    keep.as_ref().is_some_and(|keep| keep.from <= *key && *key < keep.to)
+                };
+                stored.state.retain(|key, _| kept(key));
                 stored.put(state);
             }
             Record::State { group, puts, deletes } => {

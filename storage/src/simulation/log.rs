@@ -86,8 +86,19 @@ impl Log {
         state: Vec<StatePut>,
         durable: Durable,
     ) -> Result<(), Error> {
+        self.reset_keeping(upto, None, state, durable).await
+    }
+
+    /// [`Log::reset_to`], but the state with keys in the range stays.
+    pub async fn reset_keeping(
+        &self,
+        upto: EntryId,
+        keep: Option<StateDelete>,
+        state: Vec<StatePut>,
+        durable: Durable,
+    ) -> Result<(), Error> {
         let wait = Callback::Always(durable);
-        self.db.write(Record::Reset { group: self.group, upto, state }, Some(wait))
+        self.db.write(Record::Reset { group: self.group, upto, keep, state }, Some(wait))
     }
 
     /// Entries `[from, to)` in order, at least one if it exists.

@@ -91,9 +91,9 @@ impl Writer {
                 self.finish_cut(cell.id, &cut, staged);
                 self.put_purged(cell.id, upto, staged);
             }
-            Op::Reset { cell, upto, state, durable } => {
+            Op::Reset { cell, upto, keep, state, durable } => {
                 staged.points.push(("reset.before", "reset.after"));
-                self.reset(&cell, upto, state, staged);
+                self.reset(&cell, upto, state, keep, staged);
                 staged.callbacks.push(Callback::Always(durable));
             }
             Op::State { cell, create, puts, deletes } => {
@@ -232,7 +232,14 @@ impl Writer {
         staged.batch.put_cf(self.rocks.meta(), key, encode_id(upto));
     }
 
-    fn reset(&self, cell: &Cell, upto: EntryId, state: Vec<StatePut>, staged: &mut Staged) {
+    fn reset(
+        &self,
+        cell: &Cell,
+        upto: EntryId,
+        state: Vec<StatePut>,
+        keep: Option<StateDelete>,
+        staged: &mut Staged,
+    ) {
         let id = cell.id;
         self.create(id, true, staged);
         self.clear(cell, upto.index + 1, staged);
@@ -241,7 +248,15 @@ impl Writer {
         let segments = keys::group(id, Kind::Segment, 0);
         staged.batch.delete_range_cf(self.rocks.meta(), segments, end);
         self.put_purged(id, upto, staged);
-        self.delete_state(id, staged);
+        match keep {
+            None => self.delete_state(id, staged),
+            Some(keep) => {
+                let (low, high) = keys::state_bounds(id);
+                let (from, to) = (keys::state(id, &keep.from), keys::state(id, &keep.to));
+                staged.batch.delete_range_cf(self.rocks.state(), &low[..], &from[..]);
+                staged.batch.delete_range_cf(self.rocks.state(), &to[..], &high[..]);
+            }
+        }
         self.write_state(id, state, Vec::new(), staged);
     }
 

@@ -1,5 +1,7 @@
 //! A machine that is restored at any point of any log, against one that never stopped.
 
+use quorate_raft::conformance::{self, LogEntry};
+
 use super::*;
 
 /// What a log may contain, chosen by `rng`.
@@ -10,7 +12,8 @@ fn any_command(rng: &mut StdRng, places: &[(i64, Position)]) -> Option<Bytes> {
     };
     match rng.random_range(0..100) {
         0..5 => None,
-        5..8 if !places.is_empty() => {
+        5 => Some(level_payload(times, rng.random_range(1..3)).into()),
+        6..9 if !places.is_empty() => {
             let (log_start, start) = places[rng.random_range(0..places.len())];
             Some(trim_payload(times, &Trim { log_start, start }).into())
         }
@@ -85,4 +88,35 @@ fn batches_of(payload: Option<&Bytes>) -> Vec<Batch> {
 fn a_machine_restored_anywhere_equals_one_that_never_stopped() {
     let inside = (0..200).filter(|seed| restored_equals_straight(*seed)).count();
     assert!(inside > 50, "{inside} logs were trimmed inside an entry");
+}
+
+/// A log with everything in it that may be.
+fn any_log(seed: u64) -> Vec<LogEntry> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut replica = Replica::default();
+    let (mut log, mut places) = (Vec::new(), Vec::new());
+    for _ in 0..400 {
+        replica.term += u64::from(rng.random_range(0..50) == 0);
+        let (mut end, index) = (replica.machine.end, replica.index);
+        let payload = any_command(&mut rng, &places);
+        let reply = replica.apply(payload.as_ref());
+        log.push(LogEntry { term: replica.term, payload: payload.clone() });
+        let Reply::Appended(replies) = reply else { continue };
+        for ((sub, reply), batch) in (0..).zip(replies).zip(batches_of(payload.as_ref())) {
+            if let BatchReply::Appended { duplicate: false, .. } = reply {
+                let inside = rng.random_range(end.offset..end.offset + batch.offsets());
+                places.push((inside, Position { place: at(index, sub), ..end }));
+                end.offset += batch.offsets();
+                end.bytes += batch.size;
+            }
+        }
+    }
+    log
+}
+
+#[test]
+fn the_machine_keeps_its_contract_whatever_is_in_the_log() {
+    for seed in 0..40 {
+        conformance::check(PartitionMachine::default, &any_log(seed));
+    }
 }

@@ -1,0 +1,140 @@
+//! Snapshots as the machine's task sees them: what is built, what is frozen while it is sent, and what was received.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use openraft::RaftSnapshotBuilder;
+use quorate_storage::{Log, StateDelete, StatePut};
+use tokio::sync::oneshot;
+
+use super::{StateMachine, invalid};
+use crate::checkpoint::{self, Checkpoint};
+use crate::error::storage_failed;
+use crate::frozen::{self, Frozen};
+use crate::keyed;
+use crate::platform::spawn_blocking;
+use crate::snapshot::SnapshotData;
+use crate::staging;
+use crate::states;
+use crate::store::signal;
+use crate::types::{Snapshot, SnapshotMeta, TypeConfig, entry_id, log_id};
+
+impl StateMachine {
+    pub(super) fn builder(&self) -> Builder {
+        let named = if self.holder.is_keyed() { self.named_boundary() } else { None };
+        Builder { log: self.log.clone(), boundary: self.boundary, named }
+    }
+
+    /// What the core is told of a snapshot with keyed state.
+    fn named_boundary(&self) -> Option<SnapshotMeta> {
+        let id = self.log.id_at(self.boundary?).ok().flatten()?;
+        let last_membership = self.covered_members.clone();
+        Some(SnapshotMeta { last_log_id: Some(log_id(id)), last_membership })
+    }
+
+    /// The newest checkpoint and a view of its keyed state: the one that is being sent, if there is one, so that a transfer
+    /// that was cut off goes on.
+    pub(super) async fn freeze(&mut self) -> io::Result<Arc<Frozen>> {
+        // One that the log was purged beyond is of no use to anybody. Who still reads it notices by the hash.
+        self.frozen.take_if(|frozen| Some(frozen.index) < self.boundary);
+        if let Some(frozen) = &self.frozen {
+            return Ok(Arc::clone(frozen));
+        }
+        if std::mem::take(&mut self.beside) {
+            let old = vec![frozen::beside_all()];
+            self.log.write_state(Vec::new(), old).await.map_err(storage_failed)?;
+        }
+        let (log, newest) = (self.log.clone(), self.kept.last().copied().unwrap_or(0));
+        let read = move || log.state_get(&checkpoint::key(newest));
+        let checkpoint = spawn_blocking(read).await.map_err(storage_failed)?;
+        let checkpoint =
+            checkpoint.ok_or_else(|| io::Error::other(format!("checkpoint {newest} is gone")))?;
+        let frozen = Arc::new(Frozen::new(self.log.clone(), self.slot, newest, checkpoint));
+        self.frozen = Some(Arc::clone(&frozen));
+        Ok(frozen)
+    }
+
+    /// Adds what a checkpoint has to put beside for a snapshot that is being sent, or gives up what is not needed.
+    pub(super) async fn keep_frozen(
+        &mut self,
+        changes: &BTreeMap<Bytes, Option<Bytes>>,
+        puts: &mut Vec<StatePut>,
+        deletes: &mut Vec<StateDelete>,
+    ) -> io::Result<()> {
+        self.frozen.take_if(|it| Arc::strong_count(it) == 1 && it.is_forgotten());
+        if self.frozen.is_none() {
+            if std::mem::take(&mut self.beside) {
+                deletes.push(frozen::beside_all());
+            }
+            return Ok(());
+        }
+        self.beside = true;
+        let (log, slot, keys) = (self.log.clone(), self.slot, changes.keys().cloned().collect());
+        let beside = spawn_blocking(move || frozen::beside(&log, slot, keys)).await;
+        puts.extend(beside.map_err(storage_failed)?);
+        Ok(())
+    }
+
+    /// Writes a received snapshot's checkpoint, and lets go what was there before.
+    pub(super) async fn put_in_place(&mut self, own: &Checkpoint) -> io::Result<()> {
+        let index = own.last.index;
+        let puts = vec![StatePut { key: checkpoint::key(index), value: own.encode() }];
+        let last = entry_id(&own.last);
+        if self.log.id_at(index).map_err(storage_failed)? == Some(last) {
+            // The log already contains the boundary: what follows it is valid and stays, the core
+            // purges what precedes it.
+            let mut old = checkpoint::deletes(&self.kept);
+            old.push(states::forget());
+            if let Some(slot) = own.slot {
+                old.extend([keyed::all(keyed::other(slot)), frozen::beside_all()]);
+                old.push(staging::forget());
+            }
+            return self.log.write_state(puts, old).await.map_err(storage_failed);
+        }
+        let (durable, done) = oneshot::channel();
+        let durable = Box::new(move || signal(durable));
+        let keep = own.slot.map(keyed::all);
+        self.log.reset_keeping(last, keep, puts, durable).await.map_err(storage_failed)?;
+        done.await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+    }
+}
+
+/// Reads the boundary checkpoint, off the async workers.
+pub(crate) struct Builder {
+    log: Log,
+    boundary: Option<u64>,
+    /// With keyed state: all that the core keeps of what is built. Contents are read by the machine's own task.
+    pub(super) named: Option<SnapshotMeta>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        if let Some(meta) = self.named.take() {
+            return Ok(Snapshot { meta, snapshot: SnapshotData::Whole(Bytes::new()) });
+        }
+        let Some(index) = self.boundary else {
+            // Asked for at the start of a log without any checkpoint: nothing is covered.
+            return Ok(Snapshot {
+                meta: SnapshotMeta::default(),
+                snapshot: SnapshotData::Whole(Bytes::new()),
+            });
+        };
+        let log = self.log.clone();
+        // Installing a snapshot deletes the checkpoints before it, also while this one is read.
+        let (from, to) = (checkpoint::key(index), checkpoint::key(u64::MAX));
+        let found = spawn_blocking(move || log.state_range(&from, &to, 1)).await;
+        let found = found.map_err(storage_failed)?.pop();
+        let (_, value) =
+            found.ok_or_else(|| io::Error::other(format!("checkpoint {index} is gone")))?;
+        let checkpoint = Checkpoint::decode(value.clone()).map_err(invalid)?;
+        let meta = SnapshotMeta {
+            last_log_id: Some(checkpoint.last),
+            last_membership: checkpoint.members,
+        };
+        Ok(Snapshot { meta, snapshot: SnapshotData::Whole(value) })
+    }
+}

@@ -1,0 +1,200 @@
+//! Keyed state as of one checkpoint, for as long as a snapshot of it is sent.
+//!
+//! ```text
+//!   keyed state on disk:   a=1  b=2       d=4      as of the newest checkpoint
+//!   kept beside:                b=7  c=5  d=-      what checkpoints since have overwritten, once a key
+//!   as of the snapshot:    a=1  b=7  c=5
+//! ```
+//!
+//! Checkpoints go on meanwhile: none is waited for, and none takes a piece that was not sent yet. What one overwrites goes
+//! beside in its own write, and only while somebody may still read it. So a snapshot costs the disk what changes while it
+//! is sent, and memory a page.
+//!
+//! A page is read in two steps, the state and then what is beside. A checkpoint in between changes both at once, and what
+//! is beside wins: so each pair is as of the snapshot, whether or not the first step saw it overwritten.
+//!
+//! Key: `0x00 'u' key`, value: a byte that says whether there was one, and the old value.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use quorate_storage::{Error, Log, StateDelete, StatePut};
+use tokio::time::Instant;
+
+use crate::keyed;
+
+/// A view that nobody used for so long is given up: the transfer it was for is not resumed.
+const FORGET: Duration = Duration::from_secs(60);
+/// Pairs read from the disk at a time.
+const READ_PAIRS: usize = 16;
+
+/// A view of the keyed state. Reads of it block.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    log: Log,
+    slot: u8,
+    /// The checkpoint it is as of, and its index.
+    pub checkpoint: Bytes,
+    pub index: u64,
+    used: Mutex<Instant>,
+}
+
+/// Some pairs, in order.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub pairs: Vec<(Bytes, Bytes)>,
+    /// It holds all pairs up to this key; `None`: to the end.
+    pub upto: Option<Bytes>,
+}
+
+impl Frozen {
+    pub fn new(log: Log, slot: u8, index: u64, checkpoint: Bytes) -> Self {
+        Self { log, slot, checkpoint, index, used: Mutex::new(Instant::now()) }
+    }
+
+    /// Whether nobody has read it for long.
+    pub fn is_forgotten(&self) -> bool {
+        self.used.lock().elapsed() >= FORGET
+    }
+
+    /// The pairs behind a key, as many as take about so many bytes.
+    pub fn page(&self, after: Option<&[u8]>, bytes: usize) -> Result<Page, Error> {
+        *self.used.lock() = Instant::now();
+        let (mut pairs, end) = read(&self.log, &keyed::all(self.slot), after, bytes)?;
+        let (mut old, old_end) = read(&self.log, &beside_all(), after, bytes)?;
+        // Both are known up to the lesser end.
+        let upto = [end, old_end].into_iter().flatten().min();
+        let known = |key: &Bytes| upto.as_ref().is_none_or(|upto| key <= upto);
+        pairs.retain(|key, _| known(key));
+        old.retain(|key, _| known(key));
+        for (key, value) in old {
+            match value.first() {
+                Some(1) => drop(pairs.insert(key, value.slice(1..))),
+                _ => drop(pairs.remove(&key)),
+            }
+        }
+        Ok(Page { pairs: pairs.into_iter().collect(), upto })
+    }
+}
+
+type Pairs = BTreeMap<Bytes, Bytes>;
+
+/// Pairs of a range behind a key, and the last of them if there may be more.
+fn read(
+    log: &Log,
+    range: &StateDelete,
+    after: Option<&[u8]>,
+    bytes_max: usize,
+) -> Result<(Pairs, Option<Bytes>), Error> {
+    let prefix = range.from.len();
+    let mut from = range.from.clone();
+    if let Some(after) = after {
+        from.extend_from_slice(after);
+        from.push(0);
+    }
+    let (mut pairs, mut bytes) = (Pairs::new(), 0);
+    while bytes < bytes_max.max(1) {
+        let part = log.state_range(&from, &range.to, READ_PAIRS)?;
+        let Some((last, _)) = part.last() else { return Ok((pairs, None)) };
+        from = [last, &[0][..]].concat();
+        for (key, value) in part {
+            bytes += key.len() + value.len();
+            pairs.insert(Bytes::from(key).slice(prefix..), value);
+        }
+    }
+    let last = pairs.last_key_value().map(|(key, _)| key.clone());
+    Ok((pairs, last))
+}
+
+/// What a checkpoint that changes these keys has to put beside. Blocks.
+pub(crate) fn beside(log: &Log, slot: u8, keys: Vec<Bytes>) -> Result<Vec<StatePut>, Error> {
+    let mut puts = Vec::new();
+    for key in keys {
+        let beside = [&[0x00, b'u'], &key[..]].concat();
+        if log.state_get(&beside)?.is_some() {
+            continue;
+        }
+        let old = log.state_get(&keyed::disk_key(slot, &key))?;
+        let value = match old {
+            Some(old) => [&[1][..], &old].concat(),
+            None => vec![0],
+        };
+        puts.push(StatePut { key: beside, value: value.into() });
+    }
+    Ok(puts)
+}
+
+/// All that is beside.
+pub(crate) fn beside_all() -> StateDelete {
+    StateDelete { from: vec![0x00, b'u'], to: vec![0x00, b'u' + 1] }
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "simulation"))]
+mod tests {
+    use quorate_storage::{Db, GroupId, Options};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A number that follows from another one.
+    fn next(random: &mut u64) -> u64 {
+        *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        *random >> 33
+    }
+
+    async fn checkpoint(log: &Log, changes: BTreeMap<Bytes, Option<Bytes>>, kept: bool) {
+        let (mut puts, mut deletes) = (Vec::new(), Vec::new());
+        if kept {
+            puts = beside(log, 0, changes.keys().cloned().collect()).unwrap();
+        }
+        keyed::stage(0, changes, &mut puts, &mut deletes);
+        log.write_state(puts, deletes).await.unwrap();
+    }
+
+    fn changes(random: &mut u64) -> BTreeMap<Bytes, Option<Bytes>> {
+        let change = |_| {
+            let key = Bytes::from((next(random) % 60).to_string());
+            let value = vec![next(random) as u8; next(random) as usize % 90];
+            (key, (next(random) % 3 > 0).then(|| value.into()))
+        };
+        (0..20).map(change).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn pages_are_as_of_the_snapshot_whatever_checkpoints_come_between_them() {
+        let dir = TempDir::new().unwrap();
+        let db = Db::open(dir.path(), Options::default()).unwrap();
+        let mut random = 1;
+        for round in 0..20 {
+            let log = db.log(GroupId(round + 1));
+            let mut expected = BTreeMap::new();
+            for _ in 0..4 {
+                let changes = changes(&mut random);
+                for (key, value) in &changes {
+                    match value {
+                        Some(value) => drop(expected.insert(key.clone(), value.clone())),
+                        None => drop(expected.remove(key)),
+                    }
+                }
+                checkpoint(&log, changes, false).await;
+            }
+            let frozen = Frozen::new(log.clone(), 0, 7, Bytes::new());
+            let (mut found, mut after, mut pages) = (Vec::new(), None, 0);
+            loop {
+                checkpoint(&log, changes(&mut random), true).await;
+                let page = frozen.page(after.as_deref(), 300).unwrap();
+                found.extend(page.pairs);
+                pages += 1;
+                let Some(upto) = page.upto else { break };
+                assert!(after.as_ref().is_none_or(|after| *after < upto), "it goes on");
+                after = Some(upto);
+            }
+            assert!(pages > 1, "round {round}");
+            assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "round {round}");
+        }
+        db.close();
+    }
+}
