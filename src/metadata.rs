@@ -107,7 +107,10 @@ impl Metadata {
         loop {
             applied.borrow_and_update();
             let image = group.machine().image();
-            self.publish(image);
+            // What differs from the images of the others is shown to nobody; the last one shown before it was found stays.
+            if group.divergence().is_none() {
+                self.publish(image);
+            }
             if applied.changed().await.is_err() {
                 return;
             }

@@ -106,6 +106,9 @@ impl StateMachine {
             _running: running,
             log,
         };
+        machine.shared.states.format.store(machine.holder.format(), Ordering::Relaxed);
+        // Also where no checkpoint says which: what arrives must never be where the state is.
+        machine.shared.staging.set_slot(keyed::other(machine.slot));
         if let Some((checkpoint, size)) = checkpoint::load_newest(&machine.log)? {
             machine
                 .holder
@@ -148,17 +151,29 @@ impl StateMachine {
         self.shared.set_applied(checkpoint.last);
     }
 
-    /// Applies a batch, makes its effects readable, then answers its proposers.
+    /// Applies a batch, in as many parts as the keyed state that it needs fills memory.
     async fn apply_batch(&mut self, mut batch: Vec<Item>, bytes: usize) -> io::Result<()> {
-        let Some(last) = batch.last().map(|item| item.id) else { return Ok(()) };
-        let (mut effects, mut outcome) = (Effects::default(), Applied::default());
         self.differ(&mut batch);
         self.uncovered.bytes += bytes as u64;
+        while !batch.is_empty() {
+            let mut read = batch.len();
+            if self.holder.is_keyed() {
+                let missing = batch.iter().map(|item| self.keyed.missing(&item.keys)).collect();
+                read = self.read_ahead(missing).await?;
+            }
+            let rest = batch.split_off(read);
+            self.apply_part(std::mem::replace(&mut batch, rest)).await?;
+        }
+        Ok(())
+    }
+
+    /// Applies some entries, makes their effects readable, then answers their proposers.
+    async fn apply_part(&mut self, batch: Vec<Item>) -> io::Result<()> {
+        let Some(last) = batch.last().map(|item| item.id) else { return Ok(()) };
+        let (mut effects, mut outcome) = (Effects::default(), Applied::default());
         self.uncovered.entries += batch.len() as u64;
         self.uncovered_since.get_or_insert_with(Instant::now);
         if self.holder.is_keyed() {
-            let missing = self.keyed.missing(batch.iter().flat_map(|item| &item.keys));
-            self.read_ahead(missing).await?;
             effects.keyed = std::mem::take(&mut self.keyed);
         }
         self.holder.apply(batch, self.shared.group.0, &mut effects, &mut outcome);
@@ -173,8 +188,11 @@ impl StateMachine {
         }
         self.shared.states.hashes.lock().note(outcome.hashes);
         self.shared.set_applied(last);
-        for (responder, reply) in outcome.replies {
-            responder.send(reply);
+        // What follows from a state that nobody else has is no answer; whoever waits learns that it is not known.
+        if self.shared.states.divergence().is_none() {
+            for (responder, reply) in outcome.replies {
+                responder.send(reply);
+            }
         }
         self.checkpoint_if_due().await
     }
@@ -192,15 +210,17 @@ impl StateMachine {
         Some((self.applied?.index, hash(&self.holder.encode(), &self.keyed)))
     }
 
-    /// Reads what is missing of the keyed state, off the async workers.
-    async fn read_ahead(&mut self, missing: Vec<Bytes>) -> io::Result<()> {
-        if missing.is_empty() {
-            return Ok(());
+    /// Reads, off the async workers, what is `missing` in memory of the keys of entries. Returns for how many of the
+    /// entries, one at least, it is there then.
+    async fn read_ahead(&mut self, missing: Vec<Vec<Bytes>>) -> io::Result<usize> {
+        if missing.iter().all(Vec::is_empty) {
+            return Ok(missing.len());
         }
         let (log, slot) = (self.log.clone(), self.slot);
         let read = spawn_blocking(move || keyed::read(&log, slot, missing)).await;
-        self.keyed.read_ahead(read.map_err(storage_failed)?);
-        Ok(())
+        let (values, entries) = read.map_err(storage_failed)?;
+        self.keyed.read_ahead(values);
+        Ok(entries)
     }
 
     async fn checkpoint_if_due(&mut self) -> io::Result<()> {
@@ -217,8 +237,10 @@ impl StateMachine {
 
     /// Writes a checkpoint if it is time for one, or asks to be looked at again.
     pub async fn look(&mut self) {
+        self.frozen.take_if(|frozen| Arc::strong_count(frozen) == 1 && frozen.is_forgotten());
         match self.checkpoint_if_old(Instant::now()).await {
-            Ok(true) => {}
+            Ok(true) if self.frozen.is_none() => {}
+            Ok(true) => self.wanted.look_later(self.shared.group),
             Ok(false) => self.wanted.look_later(self.shared.group),
             Err(error) => tracing::debug!(%error, "checkpoint of a stopping group not written"),
         }
@@ -327,6 +349,10 @@ impl StateMachine {
     fn next_boundary(&self) -> Option<u64> {
         let needed = self.holder.needed_from();
         if self.holder.is_keyed() {
+            // Whoever is being sent a snapshot goes on from the index that its sender's core was told, see `snapshot.rs`.
+            if self.frozen.as_ref().is_some_and(|frozen| frozen.holds_the_log()) {
+                return self.boundary;
+            }
             let covered = self.kept.last().copied();
             return covered.min(needed.checked_sub(1)).max(self.boundary);
         }
@@ -365,6 +391,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 EntryPayload::Membership(members) => {
                     // A checkpoint must carry the membership as of its index, so none may be
                     // written for the entries before once this one is taken over.
+                    named = 0;
                     self.apply_batch(std::mem::take(&mut batch), std::mem::take(&mut bytes))
                         .await?;
                     self.members = StoredMembers::new(Some(entry.log_id), members);
@@ -420,7 +447,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.frozen = None;
         self.beside = false;
         self.boundary = Some(index);
-        self.shared.states.begin_anew();
+        self.shared.states.replaced();
+        // Whoever was kept from campaigning is looked at again.
+        self.shared.unfit.store(true, Ordering::Relaxed);
         self.adopt(own, size);
         self.stuck = false;
         Ok(())
@@ -431,7 +460,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             return Ok(None);
         }
         let mut builder = self.builder();
-        match builder.named.take() {
+        match builder.named().await? {
             Some(meta) => {
                 let snapshot = SnapshotData::Frozen(self.freeze().await?);
                 Ok(Some(Snapshot { meta, snapshot }))

@@ -1,12 +1,11 @@
-//! The leader has its replicas' states compared, and whoever is wrong stops serving and is rebuilt.
+//! The leader has its replicas' states compared.
 //!
 //! Replicas note hashes of their state at the same indexes (`divergence.rs`), so a comparison is one small question to
-//! each member. What a quiet group wrote since the last such index is compared less often, at the index where all have stopped.
+//! each member. What a quiet group wrote since the last such index is compared less often, at the index where all have
+//! stopped. What comes of it is in `rebuild.rs`.
 //!
-//! A wrong replica keeps its log, which is right, votes and takes entries, and neither leads nor serves; a leader that
-//! finds itself wrong hands over, and its successor finds the same. The leader then has one at a time rebuilt, while all
-//! others that vote are current: the replica ends, and whoever opens it again finds that it is to begin with nothing
-//! but its promises (`promise.rs`). It is sent a snapshot and the log behind it, as any new replica.
+//! Only hashes of machines that write the same format are compared: the bytes of another release may differ, and what
+//! they say be the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,10 +21,9 @@ use crate::codec::{Get, Put};
 use crate::core::Core;
 use crate::divergence::{Divergence, Verdict, judge};
 use crate::error::DecodeError;
-use crate::progress::{CLOSE_ENTRIES, lag};
+use crate::rebuild::{self, Findings};
 use crate::replica::Replica;
-use crate::states::{self, LOOKS};
-use crate::transfer;
+use crate::states::LOOKS;
 use crate::transport::message::request;
 
 /// Groups compared at the same time.
@@ -34,6 +32,8 @@ const AT_ONCE: usize = 8;
 const ASK: Duration = Duration::from_secs(2);
 /// Most hashes in an answer.
 const HASHES_MAX: u32 = 64;
+/// Time for one group. Its own machine may be busy, or wait for the disk.
+const COMPARE: Duration = Duration::from_secs(10);
 
 /// Compares the groups that this node leads until it stops.
 pub(crate) async fn run(core: Arc<Core>) {
@@ -45,7 +45,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         let now = Instant::now();
         let mut due = Vec::new();
         for replica in core.replicas() {
-            let leads = replica.shared.leads() && replica.shared.states.told().is_none();
+            let leads = replica.shared.leads() && replica.shared.states.divergence().is_none();
             if leads
                 && let Some(quiet) =
                     replica.shared.states.is_due(replica.shared.group.0, now, every)
@@ -53,7 +53,11 @@ pub(crate) async fn run(core: Arc<Core>) {
                 due.push((replica, quiet));
             }
         }
-        let compare = |(replica, quiet)| compare(&core, replica, quiet);
+        let compare = |(replica, quiet)| {
+            let compared = timeout(COMPARE, compare(&core, replica, quiet));
+            // One that took too long is due again.
+            async { drop(compared.await) }
+        };
         stream::iter(due).for_each_concurrent(AT_ONCE, compare).await;
     }
 }
@@ -70,7 +74,7 @@ async fn compare(core: &Arc<Core>, replica: Arc<Replica>, quiet: bool) {
     let mut own: BTreeMap<u64, u64> = states.hashes.lock().all().collect();
     own.retain(|index, _| *index > compared);
     let mut at = None;
-    if own.is_empty() && quiet && *replica.shared.applied().borrow() > compared {
+    if quiet && *replica.shared.applied().borrow() > compared {
         let now = state_hash(&replica).await;
         at = now.map(|(index, _)| index);
         own.extend(now);
@@ -79,59 +83,55 @@ async fn compare(core: &Arc<Core>, replica: Arc<Replica>, quiet: bool) {
         return;
     }
     let view = replica.shared.view();
-    let answers = others.into_iter().map(|id| ask(core, &replica, id, at));
+    let answers = others.iter().map(|id| ask(core, &replica, *id, at));
     let answers: Vec<(u64, Answer)> = futures::future::join_all(answers).await;
-    let told: BTreeSet<u64> =
-        answers.iter().filter(|(_, answer)| answer.told).map(|(id, _)| *id).collect();
+    let format = states.format.load(Ordering::Relaxed);
+    let diverged: BTreeSet<u64> =
+        answers.iter().filter(|(_, answer)| answer.diverged).map(|(id, _)| *id).collect();
     for (index, hash) in own.into_iter().rev() {
         let mut hashes = BTreeMap::from([(replica.shared.me, hash)]);
-        let of_index = |(id, answer): &(u64, Answer)| Some((*id, *answer.hashes.get(&index)?));
-        hashes.extend(answers.iter().filter_map(of_index));
-        match judge(&view.configs, &hashes) {
+        hashes.extend(at_index(&answers, index, format));
+        let (mut wrong, right) = match judge(&view.configs, &hashes) {
             Verdict::Unknown => continue,
-            // One that agrees again, say because it has restarted, serves no sooner than it is rebuilt.
-            Verdict::Agreed if !told.is_empty() => accuse(core, &replica, index, &told).await,
-            Verdict::Agreed => drop(states.compared.fetch_max(index, Ordering::Relaxed)),
-            Verdict::Wrong(mut wrong) => {
-                wrong.extend(told);
-                accuse(core, &replica, index, &wrong).await;
-            }
             Verdict::NoMajority => {
-                for id in hashes.into_keys().filter(|id| *id != replica.shared.me) {
-                    tell(core, &replica, id, Divergence::NoMajority, index).await;
-                }
-                mark(core, &replica, Divergence::NoMajority, index).await;
+                let others = hashes.into_keys().filter(|id| *id != replica.shared.me).collect();
+                return rebuild::stop_group(core, &replica, index, others).await;
             }
+            Verdict::Agreed => (BTreeSet::new(), hashes.keys().copied().collect()),
+            Verdict::Wrong(wrong) => {
+                let right = hashes.keys().copied().filter(|id| !wrong.contains(id)).collect();
+                (wrong, right)
+            }
+        };
+        wrong.extend(&diverged);
+        if wrong.is_empty() {
+            // Whoever is behind is asked again; who is away may come back with anything, and replays.
+            if others.iter().all(|id| hashes.contains_key(id) || !core.alive(*id)) {
+                states.compared.fetch_max(index, Ordering::Relaxed);
+            }
+            return;
         }
-        return;
+        return rebuild::act(core, &replica, Findings { index, wrong, right }).await;
     }
 }
 
-/// Tells wrong replicas that they are; one of them to begin anew, if all others are current.
-async fn accuse(core: &Arc<Core>, replica: &Arc<Replica>, index: u64, wrong: &BTreeSet<u64>) {
-    if wrong.contains(&replica.shared.me) {
-        // Somebody else has to say that it may begin anew.
-        return mark(core, replica, Divergence::Wrong, index).await;
-    }
-    let metrics = replica.metrics();
-    let current = |id: &u64| {
-        *id == replica.shared.me || (core.alive(*id) && lag(&metrics, *id) <= CLOSE_ENTRIES)
+/// The hashes that count: of one index and one format, and of replicas that were not found wrong before. What such a one
+/// holds now, say after a restart, proves nothing of what it served.
+fn at_index(answers: &[(u64, Answer)], index: u64, format: u32) -> BTreeMap<u64, u64> {
+    let counts = |answer: &Answer| answer.format == format && !answer.diverged;
+    let hash = |(id, answer): &(u64, Answer)| {
+        Some((*id, *answer.hashes.get(&index).filter(|_| counts(answer))?))
     };
-    let rest = replica.shared.view().voters();
-    let calm = rest.difference(wrong).all(current);
-    let majority = replica.shared.is_quorum(|id| !wrong.contains(&id) && current(&id));
-    for (place, id) in wrong.iter().enumerate() {
-        let rebuilt = place == 0 && calm && majority;
-        let what = if rebuilt { Divergence::Rebuilt } else { Divergence::Wrong };
-        tell(core, replica, *id, what, index).await;
-    }
+    answers.iter().filter_map(hash).collect()
 }
 
 /// What a member answers; nothing, if it does not.
 #[derive(Default)]
 struct Answer {
-    /// It was told that it is wrong, and not rebuilt since.
-    told: bool,
+    /// It was found wrong, and not rebuilt since.
+    diverged: bool,
+    /// See [`crate::Machine::FORMAT`].
+    format: u32,
     hashes: BTreeMap<u64, u64>,
 }
 
@@ -148,11 +148,11 @@ async fn ask(core: &Core, replica: &Replica, id: u64, at: Option<u64>) -> (u64, 
 
 fn read_answer(body: Bytes) -> Result<Answer, DecodeError> {
     let mut input = Get::new(body);
-    let told = input.flag()?;
+    let (diverged, format) = (input.flag()?, input.u32()?);
     let count = input.count(HASHES_MAX)?;
     let hashes = (0..count).map(|_| Ok((input.u64()?, input.u64()?))).collect::<Result<_, _>>()?;
     input.end()?;
-    Ok(Answer { told, hashes })
+    Ok(Answer { diverged, format, hashes })
 }
 
 /// Answers with the hashes this replica noted, and that of its present state if it is the one asked for.
@@ -168,8 +168,9 @@ pub(crate) async fn answer(replica: &Replica, body: Bytes) -> Result<Bytes, Deco
         hashes.insert(index, hash);
     }
     let mut out = BytesMut::new();
-    let told = replica.shared.states.told();
-    out.u8(u8::from(matches!(told, Some((Divergence::Wrong, _)))));
+    let states = &replica.shared.states;
+    out.u8(u8::from(matches!(states.divergence(), Some((Divergence::Wrong, _)))));
+    out.u32(states.format.load(Ordering::Relaxed));
     out.u32(hashes.len() as u32);
     for (index, hash) in hashes {
         out.u64(index);
@@ -192,66 +193,20 @@ async fn state_hash(replica: &Replica) -> Option<(u64, u64)> {
     told.await.ok()?
 }
 
-async fn tell(core: &Core, replica: &Replica, id: u64, what: Divergence, index: u64) {
-    let mut body = BytesMut::new();
-    body.u8(what.code());
-    body.u64(index);
-    let group = replica.shared.group.0;
-    let Some(peer) = core.peers.get(id) else { return };
-    let told = timeout(ASK, peer.request(request::DIVERGED, group, vec![body.freeze()])).await;
-    tracing::warn!(
-        group,
-        node = id,
-        index,
-        ?what,
-        heard = matches!(told, Ok(Ok(_))),
-        "states differ"
-    );
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Takes the word of the leader that this replica's state is not the others'.
-pub(crate) async fn hear(
-    core: &Arc<Core>,
-    replica: &Arc<Replica>,
-    from: u64,
-    body: Bytes,
-) -> Result<(), DecodeError> {
-    let mut input = Get::new(body);
-    let what = Divergence::from_code(input.u8()?);
-    let what = what.ok_or_else(|| DecodeError("no divergence".into()))?;
-    let index = input.u64()?;
-    input.end()?;
-    if replica.shared.leader() != Some(from) || replica.shared.leads() {
-        return Err(DecodeError("only the leader says who is wrong".into()));
-    }
-    mark(core, replica, what, index).await;
-    Ok(())
-}
-
-/// Ends what a replica may not do with a state that differs.
-async fn mark(core: &Arc<Core>, replica: &Arc<Replica>, what: Divergence, index: u64) {
-    let shared = &replica.shared;
-    let before = shared.states.told();
-    if before.is_some_and(|(known, _)| known == what || known == Divergence::Rebuilt) {
-        return;
-    }
-    let group = shared.group.0;
-    tracing::error!(group, index, ?what, "the state of this replica is not that of the others");
-    shared.states.set(Some((what, index)));
-    if what != Divergence::NoMajority {
-        let put = states::note(what, index);
-        // A store that is closed has nobody to serve either.
-        drop(shared.log.write_state(vec![put], Vec::new()).await);
-    }
-    replica.raft.runtime_config().elect(false);
-    shared.refresh_ready();
-    match what {
-        // `Replica::follow` reports the group as failed, and its owner opens it again.
-        Divergence::Rebuilt => drop(replica.raft.shutdown().await),
-        Divergence::Wrong if shared.leads() => {
-            let (core, replica) = (Arc::clone(core), Arc::clone(replica));
-            tokio::spawn(async move { transfer::hand_over(&core, &replica).await });
-        }
-        _ => {}
+    #[test]
+    fn only_states_of_one_format_and_of_replicas_in_service_are_compared() {
+        let answer = |diverged, format| Answer {
+            diverged,
+            format,
+            hashes: BTreeMap::from([(8, 80), (9, 90)]),
+        };
+        let answers = [(2, answer(false, 1)), (3, answer(false, 2)), (4, answer(true, 1))];
+        assert_eq!(at_index(&answers, 9, 1), BTreeMap::from([(2, 90)]));
+        assert_eq!(at_index(&answers, 9, 2), BTreeMap::from([(3, 90)]));
+        assert_eq!(at_index(&answers, 7, 1), BTreeMap::new());
     }
 }

@@ -17,7 +17,6 @@ use crate::calls::CallHandler;
 use crate::catch_up::CatchUp;
 use crate::condition::Condition;
 use crate::config::{NodeConfig, raft_config};
-use crate::divergence::Divergence;
 use crate::drain::Drain;
 use crate::due_groups::DueGroups;
 use crate::error::Error;
@@ -184,8 +183,9 @@ impl Core {
         if self.ran.lock().contains(&group.0) {
             promise::settle(&self.db.log(group)).await?;
         }
-        let told = resume_state(&self.db, group).await?;
         let log = self.db.log(group);
+        let own = log.clone();
+        let divergence = spawn_blocking(move || states::noted(&own)).await?;
         let room = limits.group_inflight_bytes;
         let db = Arc::clone(&self.db);
         let promise = spawn_blocking(move || promise::load(&db, group)).await;
@@ -195,7 +195,7 @@ impl Core {
         };
         let (me, own) = (self.id(), log.clone());
         let shared = Arc::new(Shared::new(group, me, options, own, room, promised));
-        shared.states.set(told);
+        shared.states.set(divergence);
         let (machine_shared, wanted) = (Arc::clone(&shared), Arc::clone(&self.wanted));
         let (running, machine_runs) = watch::channel(());
         let load = move || StateMachine::load(machine_shared, holder, wanted, running);
@@ -222,8 +222,7 @@ impl Core {
         }
         self.ran.lock().insert(group.0);
         self.failed.remove(group);
-        let (suspects, failed) = (Arc::clone(&self.suspects), Arc::clone(&self.failed));
-        tokio::spawn(Arc::clone(&replica).follow(suspects, failed));
+        tokio::spawn(Arc::clone(&replica).follow(Arc::clone(self)));
         Ok(replica)
     }
 
@@ -283,19 +282,6 @@ impl Drop for Reserved {
     fn drop(&mut self) {
         self.core.reserved.lock().remove(&self.group);
         self.core.released.notify_waiters();
-    }
-}
-
-/// [`states::told`] when the replica is opened. One that was to begin anew loses what it has, but for what it promised.
-async fn resume_state(db: &Arc<Db>, group: GroupId) -> Result<Option<(Divergence, u64)>, Error> {
-    let log = db.log(group);
-    match spawn_blocking(move || states::told(&log)).await? {
-        Some((Divergence::Rebuilt, index)) => {
-            tracing::warn!(group = group.0, index, "beginning anew with what the others have");
-            promise::erase(db, group).await?;
-            Ok(None)
-        }
-        told => Ok(told),
     }
 }
 

@@ -75,7 +75,15 @@ pub(crate) fn judge(configs: &[BTreeSet<u64>], hashes: &BTreeMap<u64, u64>) -> V
     if let Some(right) = right {
         let others = hashes.iter().filter(|(_, hash)| *hash != right);
         let wrong: BTreeSet<u64> = others.map(|(id, _)| *id).collect();
-        return if wrong.is_empty() { Verdict::Agreed } else { Verdict::Wrong(wrong) };
+        // A voter alone agrees with itself.
+        let alone = configs.iter().any(|voters| voters.len() == 1);
+        return if wrong.is_empty() {
+            Verdict::Agreed
+        } else if alone {
+            Verdict::NoMajority
+        } else {
+            Verdict::Wrong(wrong)
+        };
     }
     let possible = |hash: &u64| is_majority(&|id| hashes.get(&id).is_none_or(|held| held == hash));
     // Those who did not answer may also hold yet another state.
@@ -142,6 +150,7 @@ mod tests {
         let three: &[&[u64]] = &[&[1, 2, 3]];
         assert_eq!(judged(three, &[(1, 7), (2, 7), (9, 8)]), wrong(&[9]));
         assert_eq!(judged(three, &[(1, 7), (8, 8), (9, 8)]), Verdict::Unknown);
+        assert_eq!(judged(&[&[1]], &[(1, 7), (8, 8)]), Verdict::NoMajority, "1 may be wrong");
     }
 
     #[test]

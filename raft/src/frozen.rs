@@ -27,6 +27,8 @@ use crate::keyed;
 
 /// A view that nobody used for so long is given up: the transfer it was for is not resumed.
 const FORGET: Duration = Duration::from_secs(60);
+/// The log is not purged for a view for longer than this, however slowly it is read.
+const HOLD_MAX: Duration = Duration::from_secs(3600);
 /// Pairs read from the disk at a time.
 const READ_PAIRS: usize = 16;
 
@@ -38,6 +40,7 @@ pub(crate) struct Frozen {
     /// The checkpoint it is as of, and its index.
     pub checkpoint: Bytes,
     pub index: u64,
+    since: Instant,
     used: Mutex<Instant>,
 }
 
@@ -51,12 +54,18 @@ pub(crate) struct Page {
 
 impl Frozen {
     pub fn new(log: Log, slot: u8, index: u64, checkpoint: Bytes) -> Self {
-        Self { log, slot, checkpoint, index, used: Mutex::new(Instant::now()) }
+        let since = Instant::now();
+        Self { log, slot, checkpoint, index, since, used: Mutex::new(since) }
     }
 
     /// Whether nobody has read it for long.
     pub fn is_forgotten(&self) -> bool {
         self.used.lock().elapsed() >= FORGET
+    }
+
+    /// Whether the log must not be purged, so that whoever is sent this can go on with the log.
+    pub fn holds_the_log(&self) -> bool {
+        !self.is_forgotten() && self.since.elapsed() < HOLD_MAX
     }
 
     /// The pairs behind a key, as many as take about so many bytes.
@@ -95,13 +104,16 @@ fn read(
         from.push(0);
     }
     let (mut pairs, mut bytes) = (Pairs::new(), 0);
-    while bytes < bytes_max.max(1) {
+    'full: loop {
         let part = log.state_range(&from, &range.to, READ_PAIRS)?;
         let Some((last, _)) = part.last() else { return Ok((pairs, None)) };
         from = [last, &[0][..]].concat();
         for (key, value) in part {
             bytes += key.len() + value.len();
             pairs.insert(Bytes::from(key).slice(prefix..), value);
+            if bytes >= bytes_max {
+                break 'full;
+            }
         }
     }
     let last = pairs.last_key_value().map(|(key, _)| key.clone());

@@ -15,6 +15,7 @@ use quorate_storage::{GroupId, Log};
 use tokio::sync::watch;
 
 use crate::core::Core;
+use crate::divergence::Divergence;
 use crate::error::{Error, ProposeError};
 use crate::machine::Machine;
 use crate::membership;
@@ -140,7 +141,9 @@ impl GroupHandle {
     /// [`Error::Refused`] if this node is not among the voters, [`Error::Stopped`].
     pub async fn initialize(&self, voters: BTreeSet<u64>) -> Result<(), Error> {
         // A replica that begins anew is none of a new group: it is empty until the others have sent it the log.
-        if self.log().state().last.is_some() || self.replica.shared.promised().is_some() {
+        let log = self.log();
+        let voted = log.vote().is_some() || self.replica.shared.promised().is_some();
+        if log.state().last.is_some() || voted {
             return Ok(());
         }
         let nodes: BTreeMap<u64, ()> = voters.into_iter().map(|id| (id, ())).collect();
@@ -194,6 +197,11 @@ impl GroupHandle {
             }
             Err(RaftError::Fatal(_)) => Err(Error::Stopped),
         }
+    }
+
+    /// What a comparison of the replicas' states found wrong with this one, and at which index.
+    pub fn divergence(&self) -> Option<(Divergence, u64)> {
+        self.replica.shared.states.divergence()
     }
 
     /// Everything about this replica that an operator may want to know.

@@ -18,6 +18,7 @@
 //! a snapshot is written piece by piece, which then takes its place with a checkpoint that names that slot.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use bytes::Bytes;
 use quorate_storage::{Log, StateDelete, StatePut};
@@ -26,6 +27,8 @@ use crate::digest;
 
 /// An overlay of so many bytes makes a checkpoint.
 const OVERLAY_BYTES: usize = if cfg!(feature = "simulation") { 1 << 12 } else { 1 << 20 };
+/// Values are read ahead for so many entries as need about this much.
+const READ_BYTES: usize = if cfg!(feature = "simulation") { 1 << 10 } else { 4 << 20 };
 /// What a changed key takes in memory besides its bytes, about.
 const CHANGE_BYTES: usize = 128;
 /// Longest key, bytes.
@@ -76,7 +79,7 @@ impl Keyed {
 
     /// Which keys happen to be in memory differs between replicas, so one that was not named must not be seen.
     fn check(&self, key: &[u8]) {
-        let named = self.named.iter().any(|named| named == key);
+        let named = self.named.binary_search_by(|named| named[..].cmp(key)).is_ok();
         assert!(named, "the entry uses a key that it did not name: {key:?}");
     }
 
@@ -102,17 +105,14 @@ impl Keyed {
     }
 
     /// Begins an entry that named these keys.
-    pub(crate) fn begin(&mut self, named: Vec<Bytes>) {
+    pub(crate) fn begin(&mut self, mut named: Vec<Bytes>) {
+        named.sort_unstable();
         self.named = named;
     }
 
-    /// Of some keys those that have to be read before they can be used.
-    pub(crate) fn missing<'a>(&self, keys: impl Iterator<Item = &'a Bytes>) -> Vec<Bytes> {
-        let mut missing: Vec<Bytes> =
-            keys.filter(|key| !self.changed.contains_key(*key)).cloned().collect();
-        missing.sort_unstable();
-        missing.dedup();
-        missing
+    /// Of the keys of an entry those that have to be read before it is applied.
+    pub(crate) fn missing(&self, keys: &[Bytes]) -> Vec<Bytes> {
+        keys.iter().filter(|key| !self.changed.contains_key(*key)).cloned().collect()
     }
 
     /// Takes over what was read ahead for a batch.
@@ -184,14 +184,31 @@ pub(crate) fn stage(
     }
 }
 
-/// Values of keys as of the newest checkpoint. Blocks.
+/// Values by key, as of the newest checkpoint.
+pub(crate) type Values = BTreeMap<Bytes, Option<Bytes>>;
+
+/// Reads the keys of entries, of so many of them as fill [`READ_BYTES`], but of one at least. Returns the values and
+/// for how many entries that is all. Blocks.
 pub(crate) fn read(
     log: &Log,
     slot: u8,
-    keys: Vec<Bytes>,
-) -> Result<Vec<(Bytes, Option<Bytes>)>, quorate_storage::Error> {
-    let value = |key: &Bytes| log.state_get(&disk_key(slot, key));
-    keys.into_iter().map(|key| value(&key).map(|value| (key, value))).collect()
+    entries: Vec<Vec<Bytes>>,
+) -> Result<(Values, usize), quorate_storage::Error> {
+    let (mut values, mut bytes, mut read) = (Values::new(), 0, 0);
+    for keys in entries {
+        if bytes >= READ_BYTES {
+            break;
+        }
+        for key in keys {
+            if let Entry::Vacant(place) = values.entry(key) {
+                let value = log.state_get(&disk_key(slot, place.key()))?;
+                bytes += place.key().len() + value.as_ref().map_or(0, Bytes::len);
+                place.insert(value);
+            }
+        }
+        read += 1;
+    }
+    Ok((values, read))
 }
 
 #[cfg(test)]

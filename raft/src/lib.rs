@@ -46,6 +46,7 @@ mod platform;
 mod progress;
 mod promise;
 mod propose;
+mod rebuild;
 mod replica;
 mod runtime;
 mod server;

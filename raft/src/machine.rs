@@ -55,6 +55,10 @@ pub trait Machine: Send + Sync + Sized + 'static {
     /// The machine has keyed state.
     const KEYED: bool = false;
 
+    /// Number of the format that [`Machine::encode`] writes. Two releases that write the same state as different bytes
+    /// must differ here: only states of one format are compared.
+    const FORMAT: u32 = 1;
+
     /// The keys of the keyed state that applying the entry gets or changes, told from the entry alone: they are read
     /// while entries before it are still to be applied. What sweeps over keys names them in its command.
     fn needs(_entry: Committed<'_>) -> Vec<Bytes> {

@@ -61,7 +61,7 @@ fn voters(core: &Arc<Core>) {
     let restricted = |shared: &Shared| {
         shared.promised().is_some()
             || shared.unfit.load(Ordering::Relaxed)
-            || shared.states.told().is_some()
+            || shared.states.divergence().is_some()
     };
     for replica in core.replicas().iter().filter(|replica| restricted(&replica.shared)) {
         let may_lead = replica.shared.may_lead();

@@ -6,7 +6,7 @@ use openraft::RaftMetrics;
 
 use crate::error::Error;
 use crate::replica::Replica;
-use crate::types::TypeConfig;
+use crate::types::{LogId, TypeConfig};
 
 /// A replica this many entries behind has caught up: the rest arrives while the change commits.
 pub(crate) const CLOSE_ENTRIES: u64 = 64;
@@ -36,8 +36,12 @@ pub(crate) fn lag(metrics: &Metrics, id: u64) -> u64 {
     matched(metrics, id).map_or(u64::MAX, |matched| last.saturating_sub(matched))
 }
 
-/// The last entry a follower is known to have.
+/// The index of the last entry a follower is known to have.
 pub(crate) fn matched(metrics: &Metrics, id: u64) -> Option<u64> {
-    let known = metrics.replication.as_ref().and_then(|all| *all.get(&id)?);
-    known.map(|known| known.index)
+    matched_id(metrics, id).map(|known| known.index)
+}
+
+/// The last entry a follower is known to have.
+pub(crate) fn matched_id(metrics: &Metrics, id: u64) -> Option<LogId> {
+    metrics.replication.as_ref().and_then(|all| *all.get(&id)?)
 }

@@ -225,7 +225,7 @@ fn check_leader(replica: &Replica, term_fence: Option<u64>) -> Result<(), Propos
         return Err(ProposeError::Closed);
     }
     // The answers of a state that nobody else has would be wrong.
-    let right = replica.shared.states.told().is_none();
+    let right = replica.shared.states.divergence().is_none();
     let leads = state == openraft::ServerState::Leader && right && !replica.shared.is_aside();
     if leads && term_fence.is_none_or(|term| term == vote.leader_id.term) {
         Ok(())

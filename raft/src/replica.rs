@@ -11,11 +11,11 @@ use openraft::{LogIdOptionExt, ServerState};
 use tokio::sync::watch;
 
 use crate::apply::StateMachine;
+use crate::core::Core;
 use crate::divergence::Divergence;
-use crate::failed_groups::FailedGroups;
+use crate::rebuild;
 use crate::shared::{Shared, View};
 use crate::status::{FollowerStatus, GroupStatus, Role};
-use crate::suspects::Suspects;
 use crate::types::TypeConfig;
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
@@ -30,7 +30,7 @@ pub(crate) struct Replica {
 
 impl Replica {
     /// Follows the core until it, or the machine, stops.
-    pub async fn follow(self: Arc<Self>, suspects: Arc<Suspects>, failed: Arc<FailedGroups>) {
+    pub async fn follow(self: Arc<Self>, core: Arc<Core>) {
         let mut server = self.raft.server_metrics();
         let mut machine_runs = self.machine_runs.clone();
         loop {
@@ -48,7 +48,7 @@ impl Replica {
             match leader {
                 Some(leader) if heard && changed => self.shared.confirm(leader, term),
                 Some(_) if heard => {}
-                _ => suspects.add(self.shared.group),
+                _ => core.suspects.add(self.shared.group),
             }
             // Nothing is sent on the second: it changes when the machine is dropped.
             let ended = tokio::select! {
@@ -59,11 +59,11 @@ impl Replica {
                 break;
             }
         }
-        self.stopped(&failed).await;
+        self.stopped(&core).await;
     }
 
     /// The core or the machine has ended: by request, or because it cannot go on. The other one is ended too.
-    async fn stopped(&self, failed: &FailedGroups) {
+    async fn stopped(&self, core: &Core) {
         let group = self.shared.group.0;
         self.shared.update(View { state: ServerState::Shutdown, ..self.shared.view() });
         // A store is closed by whoever stops the node; that a group met it first is no failure.
@@ -77,13 +77,15 @@ impl Replica {
         }
         drop(self.raft.shutdown().await);
         // A core that panicked says so to whoever asks; one that did not was stopped just now.
-        let rebuilt = matches!(self.shared.states.told(), Some((Divergence::Rebuilt, _)));
         let reason = match self.raft.with_raft_state(|_| ()).await {
-            _ if rebuilt => "its state differed from the majority's and is rebuilt from theirs",
+            _ if matches!(self.shared.states.divergence(), Some((Divergence::Rebuilt, _))) => {
+                self.writes_ended().await;
+                rebuild::erase(core, self).await
+            }
             Err(Fatal::Panicked) => "its consensus core panicked",
             _ => "its state machine panicked",
         };
-        failed.add(self.shared.group, reason.to_owned());
+        core.failed.add(self.shared.group, reason.to_owned());
     }
 
     /// Stops the core and the state machine and waits until they have. The core does not wait for the machine, which
@@ -93,6 +95,11 @@ impl Replica {
         if let Err(error) = self.raft.shutdown().await {
             tracing::debug!(group = self.shared.group.0, %error, "raft group did not stop cleanly");
         }
+        self.writes_ended().await;
+    }
+
+    /// Waits until nothing of a core that was stopped writes any more.
+    async fn writes_ended(&self) {
         let mut machine = self.machine_runs.clone();
         while machine.changed().await.is_ok() {}
         self.shared.staging.close().await;
@@ -128,7 +135,7 @@ impl Replica {
             purged_index: self.shared.log.state().purged.map(|id| id.index),
             log_bytes: self.shared.log.bytes(),
             corrupt_index: self.shared.log.corrupt(),
-            divergence: self.shared.states.told(),
+            divergence: self.shared.states.divergence(),
             followers: followers
                 .map(|(id, matched)| FollowerStatus {
                     id: *id,

@@ -154,7 +154,7 @@ impl Shared {
 
     /// Neither its log nor its state is known to be damaged.
     fn is_whole(&self) -> bool {
-        self.log.corrupt().is_none() && self.states.told().is_none()
+        self.log.corrupt().is_none() && self.states.divergence().is_none()
     }
 
     /// The last entry this node must be taken to have.

@@ -1,6 +1,6 @@
 //! What a replica knows about the rightness of its state, in memory and on disk.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -10,38 +10,46 @@ use tokio::time::Instant;
 
 use crate::codec::{Get, Put};
 use crate::divergence::{Divergence, Hashes};
+use crate::error::Error;
 
 /// Looks for groups whose time has come, in one interval.
 pub(crate) const LOOKS: u32 = 4;
 /// A quiet group is compared so much less often: its replicas hash their states for it alone.
 const QUIET: u32 = 10;
-/// Key of what a replica was told of its state.
-const TOLD: [u8; 2] = [0x00, b'd'];
+/// Key of what was found about a replica's state.
+const NOTE: [u8; 2] = [0x00, b'd'];
 
 /// What a replica knows about the rightness of its state.
 #[derive(Debug, Default)]
 pub(crate) struct States {
     pub hashes: Mutex<Hashes>,
-    told: Mutex<Option<(Divergence, u64)>>,
-    /// On the leader: all replicas were found to agree up to here.
+    /// See [`crate::Machine::FORMAT`].
+    pub format: AtomicU32,
+    divergence: Mutex<Option<(Divergence, u64)>>,
+    /// Serialises what is made of it.
+    pub order: tokio::sync::Mutex<()>,
+    /// On the leader: all replicas that are alive were found to agree up to here.
     pub compared: AtomicU64,
+    /// On the leader: the replica that was asked to begin anew.
+    pub rebuilding: Mutex<Option<u64>>,
     /// On the leader: when to compare again, and when at the latest also a quiet group.
     due: Mutex<Option<(Instant, Instant)>>,
 }
 
 impl States {
-    /// What it was told, and of which index.
-    pub fn told(&self) -> Option<(Divergence, u64)> {
-        *self.told.lock()
+    /// What was found, and of which index.
+    pub fn divergence(&self) -> Option<(Divergence, u64)> {
+        *self.divergence.lock()
     }
 
-    pub fn set(&self, told: Option<(Divergence, u64)>) {
-        *self.told.lock() = told;
+    pub fn set(&self, divergence: Option<(Divergence, u64)>) {
+        *self.divergence.lock() = divergence;
     }
 
-    /// The state is that of a snapshot now: nothing that was said or noted of the one before concerns it.
-    pub fn begin_anew(&self) {
-        self.set(None);
+    /// The state is that of a snapshot now: nothing that was said or noted of the one before concerns it. That there is no
+    /// majority is said of the group.
+    pub fn replaced(&self) {
+        self.divergence.lock().take_if(|(what, _)| *what != Divergence::NoMajority);
         *self.hashes.lock() = Hashes::default();
     }
 
@@ -63,23 +71,25 @@ impl States {
     }
 }
 
-/// What a replica was told before its process ended. Reads the disk.
-pub(crate) fn told(log: &Log) -> Result<Option<(Divergence, u64)>, quorate_storage::Error> {
-    let Some(value) = log.state_get(&TOLD)? else { return Ok(None) };
+/// What was found before the process began: only that a replica is wrong outlives one. Reads the disk.
+pub(crate) fn noted(log: &Log) -> Result<Option<(Divergence, u64)>, Error> {
+    let Some(value) = log.state_get(&NOTE)? else { return Ok(None) };
     let mut input = Get::new(value);
-    let read = input.u8().and_then(|code| Ok((Divergence::from_code(code), input.u64()?)));
-    Ok(read.ok().and_then(|(what, index)| Some((what?, index))))
+    let read = input.u64().and_then(|index| input.end().map(|()| index));
+    let index = read.map_err(|error| {
+        Error::Corrupt(format!("note of group {} on its state: {error}", log.group()))
+    })?;
+    Ok(Some((Divergence::Wrong, index)))
 }
 
-/// Forgets what a replica was told of a state that it has no longer.
+/// Forgets what was noted of a state that the replica has no longer.
 pub(crate) fn forget() -> StateDelete {
-    StateDelete::key(TOLD.to_vec())
+    StateDelete::key(NOTE.to_vec())
 }
 
-/// Notes what a replica is told.
-pub(crate) fn note(what: Divergence, index: u64) -> StatePut {
+/// Notes that the state is wrong, and since which index at the latest.
+pub(crate) fn note(index: u64) -> StatePut {
     let mut value = BytesMut::new();
-    value.u8(what.code());
     value.u64(index);
-    StatePut { key: TOLD.to_vec(), value: value.freeze() }
+    StatePut { key: NOTE.to_vec(), value: value.freeze() }
 }

@@ -233,6 +233,10 @@ impl Reconciler {
         if mutant::on("deleted-by-old-image") {
             return true;
         }
+        // An image that differs from the others' is no reason to delete anything.
+        if self.controller.group().divergence().is_some() {
+            return false;
+        }
         let newest = self.controller.metadata().image();
         let me = self.controller.node().id();
         next_step(&newest, me, group, held, true) == Some(Step::Delete)

@@ -8,7 +8,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 2;
 
 /// The bytes are not a value of the expected type in a version this broker reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -71,6 +71,8 @@ impl MetadataMachine {
 }
 
 impl Machine for MetadataMachine {
+    const FORMAT: u32 = super::codec::VERSION as u32;
+
     type Reply = Applied;
 
     fn apply(&mut self, entry: Committed<'_>, _: &mut Effects) -> Applied {

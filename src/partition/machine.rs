@@ -319,6 +319,8 @@ impl PartitionMachine {
 }
 
 impl Machine for PartitionMachine {
+    const FORMAT: u32 = checkpoint::VERSION as u32;
+
     type Reply = Reply;
 
     fn apply(&mut self, entry: Committed<'_>, effects: &mut Effects) -> Reply {

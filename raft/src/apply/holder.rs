@@ -16,6 +16,7 @@ pub(crate) trait Holder: Send + Sync + 'static {
     /// Applies a batch under one lock.
     fn apply(&self, batch: Vec<Item>, group: u64, effects: &mut Effects, outcome: &mut Applied);
     fn is_keyed(&self) -> bool;
+    fn format(&self) -> u32;
     fn needs(&self, entry: Committed<'_>) -> Vec<Bytes>;
     fn encode(&self) -> Vec<u8>;
     fn install(&self, bytes: &[u8]) -> Result<(), DecodeError>;
@@ -64,6 +65,10 @@ impl<M: Machine> Holder for RwLock<M> {
 
     fn is_keyed(&self) -> bool {
         M::KEYED
+    }
+
+    fn format(&self) -> u32 {
+        M::FORMAT
     }
 
     fn needs(&self, entry: Committed<'_>) -> Vec<Bytes> {

@@ -19,19 +19,12 @@ use crate::snapshot::SnapshotData;
 use crate::staging;
 use crate::states;
 use crate::store::signal;
-use crate::types::{Snapshot, SnapshotMeta, TypeConfig, entry_id, log_id};
+use crate::types::{Snapshot, SnapshotMeta, StoredMembers, TypeConfig, entry_id, log_id};
 
 impl StateMachine {
     pub(super) fn builder(&self) -> Builder {
-        let named = if self.holder.is_keyed() { self.named_boundary() } else { None };
-        Builder { log: self.log.clone(), boundary: self.boundary, named }
-    }
-
-    /// What the core is told of a snapshot with keyed state.
-    fn named_boundary(&self) -> Option<SnapshotMeta> {
-        let id = self.log.id_at(self.boundary?).ok().flatten()?;
-        let last_membership = self.covered_members.clone();
-        Some(SnapshotMeta { last_log_id: Some(log_id(id)), last_membership })
+        let keyed = self.holder.is_keyed().then(|| self.covered_members.clone());
+        Builder { log: self.log.clone(), boundary: self.boundary, keyed }
     }
 
     /// The newest checkpoint and a view of its keyed state: the one that is being sent, if there is one, so that a transfer
@@ -53,6 +46,7 @@ impl StateMachine {
             checkpoint.ok_or_else(|| io::Error::other(format!("checkpoint {newest} is gone")))?;
         let frozen = Arc::new(Frozen::new(self.log.clone(), self.slot, newest, checkpoint));
         self.frozen = Some(Arc::clone(&frozen));
+        self.wanted.look_later(self.shared.group);
         Ok(frozen)
     }
 
@@ -105,15 +99,28 @@ impl StateMachine {
 pub(crate) struct Builder {
     log: Log,
     boundary: Option<u64>,
-    /// With keyed state: all that the core keeps of what is built. Contents are read by the machine's own task.
-    pub(super) named: Option<SnapshotMeta>,
+    /// With keyed state: the members as of the newest checkpoint.
+    keyed: Option<StoredMembers>,
+}
+
+impl Builder {
+    /// With keyed state: what the core is told, and all that it keeps of what is built. Contents are read by the
+    /// machine's own task.
+    pub(super) async fn named(&self) -> io::Result<Option<SnapshotMeta>> {
+        let (Some(members), Some(boundary)) = (&self.keyed, self.boundary) else { return Ok(None) };
+        let log = self.log.clone();
+        let id = spawn_blocking(move || log.id_at(boundary)).await.map_err(storage_failed)?;
+        let id = id.ok_or_else(|| io::Error::other(format!("entry {boundary} is gone")))?;
+        let last_membership = members.clone();
+        Ok(Some(SnapshotMeta { last_log_id: Some(log_id(id)), last_membership }))
+    }
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        if let Some(meta) = self.named.take() {
+        if let Some(meta) = self.named().await? {
             return Ok(Snapshot { meta, snapshot: SnapshotData::Whole(Bytes::new()) });
         }
         let Some(index) = self.boundary else {

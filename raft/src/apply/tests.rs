@@ -1,4 +1,4 @@
-//! What checkpoints cost a group that is written to slowly.
+//! What checkpoints cost a group that is written to slowly, and where keyed state arrives.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +9,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::checkpoint::QUIET;
+use crate::frozen::Page;
 use crate::machine::{Committed, Machine};
+use crate::snapshot::Pairs;
 use crate::types::{Data, Entry};
 
 /// A state that is large beside what changes it, and counts how often it is written down.
@@ -100,5 +102,26 @@ async fn a_trickle_is_not_written_down_again_and_again() {
     assert_eq!(it.written(), 4);
     assert!(it.machine.checkpoint_if_old(Instant::now() + QUIET * 99).await.unwrap());
     assert_eq!(it.written(), 4, "nothing is left to write down");
+    it.db.close();
+}
+
+/// A snapshot of another index, of which a part arrived, must change nothing of what is replayed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_arrives_is_not_where_the_state_is_also_before_the_first_checkpoint() {
+    let it = Setting::new();
+    let (log, staging) = (&it.machine.log, &it.shared.staging);
+    let last = log_id(EntryId { term: 1, index: 9 });
+    let members = StoredMembers::default();
+    let (kept, machine) = (vec![9], Bytes::new());
+    let arriving = Checkpoint { last, members, kept, keyed: 7, slot: Some(0), machine };
+    staging.begin(log, 2, &arriving, arriving.encode()).await.unwrap();
+    let key = Bytes::from_static(b"key");
+    let page = Page { pairs: vec![(key.clone(), Bytes::new())], upto: Some(key.clone()) };
+    staging.page(log, 2, last, Pairs { after: None, page }).await.unwrap();
+    let keys = vec![vec![key.clone()]];
+    let (values, _) = keyed::read(log, it.machine.slot, keys.clone()).unwrap();
+    assert_eq!(values[&key], None, "seen in the state");
+    let (values, _) = keyed::read(log, keyed::other(it.machine.slot), keys).unwrap();
+    assert!(values[&key].is_some(), "it is where nothing is looked for");
     it.db.close();
 }

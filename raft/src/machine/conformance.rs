@@ -79,7 +79,7 @@ where
 
     /// Begins an entry as the applying task does: what it needs is read ahead.
     fn begin(&mut self, needs: &[Bytes]) -> Effects {
-        let missing = self.keyed.missing(needs.iter());
+        let missing = self.keyed.missing(needs);
         let read = missing.into_iter().map(|key| (key.clone(), self.disk.get(&key).cloned()));
         self.keyed.read_ahead(read);
         self.keyed.begin(needs.to_vec());

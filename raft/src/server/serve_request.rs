@@ -14,6 +14,7 @@ use crate::codec::Get;
 use crate::compare;
 use crate::core::Core;
 use crate::error::{CallError, DecodeError};
+use crate::rebuild;
 use crate::replica::Replica;
 use crate::transport::frame;
 use crate::transport::message::{self, Failed, Failure, request};
@@ -125,8 +126,12 @@ async fn execute(
         request::DIVERGED => {
             let Caller::Member(from) = caller else { return Err(stranger()) };
             let replica = find(core, group)?;
-            compare::hear(core, &replica, from, body).await.map_err(refused)?;
+            rebuild::notified(core, &replica, from, body).await.map_err(refused)?;
             Ok(Bytes::new())
+        }
+        request::MAY_ERASE => {
+            let Caller::Member(from) = caller else { return Err(stranger()) };
+            rebuild::may_erase(core, &*find(core, group)?, from, body).map_err(refused)
         }
         request::VOTE => {
             let vote = message::read_vote_request(body).map_err(refused)?;

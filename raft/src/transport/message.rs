@@ -38,6 +38,7 @@ pub(crate) mod request {
     pub const CALL: u8 = 6;
     pub const STATE_HASHES: u8 = 7;
     pub const DIVERGED: u8 = 8;
+    pub const MAY_ERASE: u8 = 9;
 }
 
 /// Why the other side did not do what it was asked for.

@@ -211,6 +211,11 @@ impl RaftNetworkV2<TypeConfig> for Client {
         cancel: impl Future<Output = ReplicationClosed> + openraft::OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        if self.factory.shared.states.divergence().is_some() {
+            // It would make another replica as wrong as this one.
+            let error = io::Error::other("the state of this replica is not that of the others");
+            return Err(StreamingError::Unreachable(Unreachable::new(&error)));
+        }
         tokio::select! {
             closed = cancel => Err(closed.into()),
             sent = self.send_snapshot(vote, snapshot) => sent.map_err(StreamingError::from),

@@ -54,8 +54,8 @@ impl Tallies {
         self.groups.insert(id, self.cluster.node(id).spawn(open).await.unwrap());
     }
 
-    /// What a replica was told of its state.
-    pub fn told(&self, id: u64) -> Option<Divergence> {
+    /// What was found wrong with a replica.
+    pub fn divergence(&self, id: u64) -> Option<Divergence> {
         self.groups[&id].status().divergence.map(|(what, _)| what)
     }
 

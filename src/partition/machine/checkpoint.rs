@@ -11,7 +11,7 @@ use crate::partition::position::Position;
 use crate::partition::producers::Producers;
 use crate::partition::rejected::Rejected;
 
-const VERSION: u8 = 4;
+pub(super) const VERSION: u8 = 4;
 
 pub(super) fn encode(machine: &PartitionMachine) -> Vec<u8> {
     let mut writer = Writer::with_capacity(256 + machine.producers.encoded_bytes());
