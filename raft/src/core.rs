@@ -25,7 +25,7 @@ use crate::failure::Liveness;
 use crate::options::GroupOptions;
 use crate::platform::{process_id, spawn_blocking};
 use crate::promise;
-use crate::replica::{Raft, Replica};
+use crate::replica::{End, Raft, Replica};
 use crate::shared::Shared;
 use crate::stall::DiskState;
 use crate::states;
@@ -222,7 +222,12 @@ impl Core {
         }
         self.ran.lock().insert(group.0);
         self.failed.remove(group);
-        tokio::spawn(Arc::clone(&replica).follow(Arc::clone(self)));
+        let end = End {
+            failed: Arc::clone(&self.failed),
+            peers: Arc::clone(&self.peers),
+            db: Arc::clone(&self.db),
+        };
+        tokio::spawn(Arc::clone(&replica).follow(Arc::clone(&self.suspects), end));
         Ok(replica)
     }
 

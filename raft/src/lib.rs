@@ -29,6 +29,7 @@ mod divergence;
 mod drain;
 mod due_groups;
 mod elections;
+mod erase;
 mod error;
 mod failed_groups;
 mod failure;

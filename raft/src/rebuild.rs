@@ -6,7 +6,7 @@
 //!    │                                │  (on disk, so a restart does not forget it)
 //!    │── begin anew ─────────────────▶│  stops: what it has grows no more
 //!    │◀──────── may I erase up to n? ─│
-//!    │── yes: all others have n ─────▶│  is erased but for its promises (`promise.rs`), in the same run, and opened
+//!    │── yes: all others have n ─────▶│  is erased (`erase.rs`) in the same run, but for its promises, and opened
 //!    │                                │  again by its owner: a snapshot and the log behind it, as any new replica
 //! ```
 //!
@@ -27,7 +27,6 @@ use crate::core::Core;
 use crate::divergence::Divergence;
 use crate::error::DecodeError;
 use crate::progress::matched_id;
-use crate::promise;
 use crate::replica::Replica;
 use crate::states;
 use crate::transfer;
@@ -148,30 +147,6 @@ async fn quarantine(core: &Arc<Core>, replica: &Arc<Replica>, what: Divergence, 
             tokio::spawn(async move { transfer::hand_over(&core, &replica).await });
         }
         _ => {}
-    }
-}
-
-/// Erases a replica that has stopped to be rebuilt, if the leader finds that the others have all it has. Returns what
-/// came of it.
-pub(crate) async fn erase(core: &Core, replica: &Replica) -> &'static str {
-    let shared = &replica.shared;
-    let erased = async {
-        promise::settle(&shared.log).await.ok()?;
-        let last = shared.log.state().last.map(log_id);
-        let mut body = BytesMut::new();
-        body.opt_log_id(last.as_ref());
-        let peer = core.peers.get(shared.leader()?)?;
-        let group = shared.group.0;
-        let asked = peer.request(request::MAY_ERASE, group, vec![body.freeze()]);
-        let answer = timeout(ASK, asked).await.ok()?.ok()?;
-        if !Get::new(answer).flag().ok()? {
-            return None;
-        }
-        promise::erase(&core.db, shared.group).await.ok()
-    };
-    match erased.await {
-        Some(()) => "its state differed from the majority's and is rebuilt from theirs",
-        None => "its state differs from the majority's, and it could not be rebuilt now",
     }
 }
 

@@ -8,17 +8,27 @@ use std::sync::Arc;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::{LogIdOptionExt, ServerState};
+use quorate_storage::Db;
 use tokio::sync::watch;
 
 use crate::apply::StateMachine;
-use crate::core::Core;
 use crate::divergence::Divergence;
-use crate::rebuild;
+use crate::erase::erase;
+use crate::failed_groups::FailedGroups;
 use crate::shared::{Shared, View};
 use crate::status::{FollowerStatus, GroupStatus, Role};
+use crate::suspects::Suspects;
+use crate::transport::peers::Peers;
 use crate::types::TypeConfig;
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
+
+/// What is needed where a group has ended by itself.
+pub(crate) struct End {
+    pub failed: Arc<FailedGroups>,
+    pub peers: Arc<Peers>,
+    pub db: Arc<Db>,
+}
 
 /// A running group.
 pub(crate) struct Replica {
@@ -30,7 +40,7 @@ pub(crate) struct Replica {
 
 impl Replica {
     /// Follows the core until it, or the machine, stops.
-    pub async fn follow(self: Arc<Self>, core: Arc<Core>) {
+    pub async fn follow(self: Arc<Self>, suspects: Arc<Suspects>, end: End) {
         let mut server = self.raft.server_metrics();
         let mut machine_runs = self.machine_runs.clone();
         loop {
@@ -48,7 +58,7 @@ impl Replica {
             match leader {
                 Some(leader) if heard && changed => self.shared.confirm(leader, term),
                 Some(_) if heard => {}
-                _ => core.suspects.add(self.shared.group),
+                _ => suspects.add(self.shared.group),
             }
             // Nothing is sent on the second: it changes when the machine is dropped.
             let ended = tokio::select! {
@@ -59,11 +69,11 @@ impl Replica {
                 break;
             }
         }
-        self.stopped(&core).await;
+        self.stopped(&end).await;
     }
 
     /// The core or the machine has ended: by request, or because it cannot go on. The other one is ended too.
-    async fn stopped(&self, core: &Core) {
+    async fn stopped(&self, end: &End) {
         let group = self.shared.group.0;
         self.shared.update(View { state: ServerState::Shutdown, ..self.shared.view() });
         // A store is closed by whoever stops the node; that a group met it first is no failure.
@@ -80,12 +90,12 @@ impl Replica {
         let reason = match self.raft.with_raft_state(|_| ()).await {
             _ if matches!(self.shared.states.divergence(), Some((Divergence::Rebuilt, _))) => {
                 self.writes_ended().await;
-                rebuild::erase(core, self).await
+                erase(&end.peers, &end.db, &self.shared).await
             }
             Err(Fatal::Panicked) => "its consensus core panicked",
             _ => "its state machine panicked",
         };
-        core.failed.add(self.shared.group, reason.to_owned());
+        end.failed.add(self.shared.group, reason.to_owned());
     }
 
     /// Stops the core and the state machine and waits until they have. The core does not wait for the machine, which

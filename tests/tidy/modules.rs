@@ -129,7 +129,7 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("snapshot", "codec error frozen"),
             ("types", "codec error ids runtime snapshot"),
             ("checkpoint", "codec error types"),
-            ("states", "codec divergence"),
+            ("states", "codec divergence error"),
             ("staging", "checkpoint digest keyed platform snapshot types"),
             ("shared", "codec options staging states status types"),
             ("due_groups", "checkpoint shared"),
@@ -146,7 +146,11 @@ const MODULES: [(&str, &[Row]); 4] = [
                  shared snapshot staging states store types",
             ),
             ("promise", "codec error platform store types"),
-            ("replica", "apply divergence failed_groups shared status suspects types"),
+            ("erase", "codec promise shared transport types"),
+            (
+                "replica",
+                "apply divergence erase failed_groups shared status suspects transport types",
+            ),
             (
                 "core",
                 "apply calls catch_up condition config divergence drain due_groups error \
@@ -156,17 +160,21 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("progress", "error replica types"),
             ("views", "codec core error types"),
             ("transfer", "core error progress replica transport types views"),
-            ("compare", "codec core divergence error progress replica states transfer transport"),
+            (
+                "rebuild",
+                "codec core divergence error progress replica states transfer transport types",
+            ),
+            ("compare", "codec core divergence error rebuild replica states transport"),
             ("membership", "core error progress replica transfer"),
             ("propose", "config core error machine replica types"),
-            ("group", "core error machine membership propose replica status transfer"),
+            ("group", "core divergence error machine membership propose replica status transfer"),
             ("elections", "core replica shared suspects transfer transport types views"),
             ("hand_over", "core transfer"),
             ("disk_watch", "core stall"),
             ("maintenance", "core replica shared transfer"),
             (
                 "server",
-                "calls checkpoint codec compare core error platform replica snapshot staging \
+                "calls checkpoint codec compare core error platform rebuild replica snapshot staging \
                  transport types",
             ),
             (

@@ -52,6 +52,8 @@ pub struct Clients {
     random: Random,
     think: u64,
     filler: u64,
+    /// Logs may be purged.
+    purge: bool,
     next_attempt: u64,
     pub counts: Counts,
     /// Clients begin nothing new.
@@ -75,6 +77,7 @@ impl Clients {
             random,
             think: plan.think,
             filler: plan.filler,
+            purge: !plan.wrong,
             next_attempt: 0,
             counts: Counts::default(),
             quiet: false,
@@ -130,6 +133,7 @@ impl Clients {
             }
             kind => {
                 let below = floor.unwrap_or(0).saturating_sub(self.random.below(80));
+                let below = if self.purge { below } else { 0 };
                 let request = match kind {
                     12..18 => Request::Trim { below, attempt },
                     _ => Request::Note { client: id, serial, attempt },

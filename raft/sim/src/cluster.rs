@@ -10,7 +10,7 @@ use quorate_storage::simulation::{Crash, Disk, Fault, Random, SyncDelay};
 use turmoil::Sim;
 
 use crate::host::{self, Answer, Desk, Home, Order, Running, What, name};
-use crate::plan::{Control, Plan};
+use crate::plan::{Control, Plan, WRONG};
 
 /// One machine.
 pub struct Machine {
@@ -59,6 +59,7 @@ impl Cluster<'_> {
                 nodes: plan.nodes,
                 path,
                 restore: plan.control == Some(Control::LeaderRestore),
+                wrong: plan.wrong.then_some(WRONG.1).filter(|_| id == WRONG.0),
                 dead_after,
                 desk: Arc::new(Desk::default()),
                 assigned: Arc::new(Mutex::default()),

@@ -55,6 +55,7 @@ const STACK: usize = 64 << 20;
     after_help = "Examples:\n  \
         quorate-sim sweep --from 1 --count 1000\n  \
         quorate-sim run --seed 7\n  \
+        quorate-sim sweep --count 200 --wrong\n  \
         quorate-sim trace --seed 7 --log quorate_raft=debug\n\n\
         Exit codes: 0 nothing found, 1 a violation, 2 wrong usage, 3 a node gave up its storage"
 )]
@@ -92,11 +93,15 @@ struct Seed {
 }
 
 /// What is the same for all seeds of a sweep.
-#[derive(Args, Clone)]
+#[derive(Args, Clone, Copy)]
 struct Shape {
     /// Milliseconds of simulated time with faults.
     #[arg(long, default_value_t = plan::TICKS)]
     ticks: u64,
+    /// The machine of one replica decides otherwise: it must be found and rebuilt, whatever else happens. No log is purged
+    /// then, because a snapshot of the wrong state would make others as wrong.
+    #[arg(long)]
+    wrong: bool,
     /// Plant a defect.
     #[arg(long, value_enum)]
     control: Option<Control>,
@@ -121,7 +126,7 @@ fn simulate(seed: Seed, print: bool) -> ExitCode {
     let Seed { seed, shape, .. } = seed;
     let body = move || {
         let mut trace = Trace::new(print);
-        let result = run::run(seed, shape.ticks, shape.control, &mut trace);
+        let result = run::run(seed, &shape, &mut trace);
         if result.is_err() && !print {
             trace.last().for_each(|line| eprintln!("{line}"));
         }

@@ -7,6 +7,9 @@ pub const TICKS: u64 = 20_000;
 /// Ticks a healed cluster may take to settle: elections by timeout alone take up to half of it.
 pub const PATIENCE: u64 = 90_000;
 
+/// Node and group of the replica whose machine may decide otherwise.
+pub const WRONG: (u64, u64) = (1, 1);
+
 /// A deliberate defect the run must find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Control {
@@ -41,6 +44,8 @@ pub struct Plan {
     /// How often each kind of fault is drawn.
     pub weights: Weights,
     pub control: Option<Control>,
+    /// The machine of [`WRONG`] decides otherwise.
+    pub wrong: bool,
 }
 
 /// Relative frequencies.
@@ -89,6 +94,7 @@ impl Plan {
                 stop: random.below(2),
             },
             control,
+            wrong: false,
         }
     }
 }

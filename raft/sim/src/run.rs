@@ -6,6 +6,7 @@ use std::fmt;
 use parking_lot::Mutex;
 use quorate_storage::simulation::Random;
 
+use crate::Shape;
 use crate::chaos::{self, Chaos, World};
 use crate::clients::{self, Clients};
 use crate::cluster::Cluster;
@@ -14,7 +15,7 @@ use crate::facts::{Facts, Violation};
 use crate::judge::{self, Judge};
 use crate::ledger::effect_key;
 use crate::members::Members;
-use crate::plan::{Control, PATIENCE, Plan};
+use crate::plan::{PATIENCE, Plan, WRONG};
 use crate::trace::Trace;
 
 /// Ticks during which clients of a healed cluster go on.
@@ -50,7 +51,7 @@ impl fmt::Display for Summary {
             f,
             "nodes={} groups={} ticks={} terms={} committed={} acked={} reads={} refused={} \
              unknown={} crashes={} lost_records={} network_faults={} transfers={} \
-             voter_changes={} stops={} snapshots={} deleted={} chance={}",
+             voter_changes={} stops={} snapshots={} deleted={} rebuilt={} chance={}",
             plan.nodes,
             plan.groups,
             self.ticks,
@@ -68,6 +69,7 @@ impl fmt::Display for Summary {
             chaos.stops,
             self.judged.snapshots,
             self.judged.deleted,
+            self.judged.rebuilt,
             self.chance,
         )
     }
@@ -84,30 +86,25 @@ struct Run<'a> {
     tick: u64,
 }
 
-/// Runs a seed; `ticks` of faults. The trace is left behind in any case.
-pub fn run(
-    seed: u64,
-    ticks: u64,
-    control: Option<Control>,
-    trace: &mut Trace,
-) -> Result<Summary, Violation> {
+/// Runs a seed. The trace is left behind in any case.
+pub fn run(seed: u64, shape: &Shape, trace: &mut Trace) -> Result<Summary, Violation> {
     entropy::begin(seed);
     std::panic::set_hook(Box::new(|panic| PANICS.lock().push(panic.to_string())));
     let mut random = Random::new(seed);
-    let plan = Plan::new(&mut random.fork(), control);
+    let plan = Plan { wrong: shape.wrong, ..Plan::new(&mut random.fork(), shape.control) };
     trace.line(format_args!("{plan:?}"));
     let mut cluster = Cluster::new(&plan, &mut random.fork());
     let members = Members::new(&plan, random.fork(), &mut cluster);
     let mut run = Run {
         chaos: Chaos::new(&plan, random.fork()),
         clients: Clients::new(&plan, random.fork()),
-        judge: Judge::default(),
+        judge: Judge::new(plan.wrong.then_some(WRONG)),
         cluster,
         members,
         plan,
         tick: 0,
     };
-    while run.tick < ticks {
+    while run.tick < shape.ticks {
         run.step(false, trace)?;
     }
     trace.line(format_args!("everything heals"));

@@ -113,6 +113,9 @@ impl Sweep {
     /// The options that make a seed the same run again.
     fn options(&self) -> String {
         let mut options = format!(" --ticks {}", self.shape.ticks);
+        if self.shape.wrong {
+            options += " --wrong";
+        }
         let name = self.shape.control.and_then(|control| control.to_possible_value());
         if let Some(name) = name {
             options += &format!(" --control {}", name.get_name());

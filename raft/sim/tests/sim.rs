@@ -12,6 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const FIXED: [u64; 8] = [1, 2, 7, 248, 558, 568, 804, 1062];
 /// Seeds nobody has run before.
 const FRESH: u64 = 12;
+/// Seeds that are run with a replica that is wrong.
+const WRONG: std::ops::RangeInclusive<u64> = 1..=12;
 
 fn sim(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_quorate-sim")).args(args).output().unwrap()
@@ -19,7 +21,11 @@ fn sim(args: &[&str]) -> Output {
 
 /// Runs a seed that must pass; what it did.
 fn run(seed: u64) -> BTreeMap<String, String> {
-    let output = sim(&["run", "--seed", &seed.to_string()]);
+    run_with(seed, &[])
+}
+
+fn run_with(seed: u64, args: &[&str]) -> BTreeMap<String, String> {
+    let output = sim(&[&["run", "--seed", &seed.to_string()], args].concat());
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let trace = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{trace}\n{said}\n{:?}", output.status);
@@ -63,6 +69,16 @@ fn fresh_seeds_pass() {
     for seed in first..first + FRESH {
         run(seed);
     }
+}
+
+/// Erasing a replica and filling it again, in the middle of everything else that may happen.
+#[test]
+fn a_replica_that_is_wrong_is_rebuilt_and_nothing_is_lost_by_it() {
+    let mut rebuilt = 0;
+    for seed in WRONG {
+        rebuilt += run_with(seed, &["--wrong"])["rebuilt"].parse::<u64>().unwrap();
+    }
+    assert!(rebuilt >= WRONG.count() as u64 / 3, "{rebuilt} replicas were rebuilt");
 }
 
 #[test]
