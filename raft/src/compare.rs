@@ -105,6 +105,7 @@ async fn compare(core: &Arc<Core>, replica: Arc<Replica>, quiet: bool) {
         };
         wrong.extend(&diverged);
         if wrong.is_empty() {
+            states.wrong.lock().clear();
             // Whoever is behind is asked again; who is away may come back with anything, and replays.
             if others.iter().all(|id| hashes.contains_key(id) || !core.alive(*id)) {
                 states.compared.fetch_max(index, Ordering::Relaxed);

@@ -61,22 +61,30 @@ pub(crate) enum Verdict {
 
 /// Judges the hashes of one index. `configs`: one set of voters, or two during a change; who is in none may be wrong
 /// but is not asked who is right.
+///
+/// During a change a majority of one set is enough as long as no majority of the other can hold anything else: with two
+/// voters there is no majority as soon as they differ.
 pub(crate) fn judge(configs: &[BTreeSet<u64>], hashes: &BTreeMap<u64, u64>) -> Verdict {
-    let is_majority = |holds: &dyn Fn(u64) -> bool| {
-        configs
-            .iter()
-            .all(|voters| voters.iter().filter(|id| holds(**id)).count() > voters.len() / 2)
+    let count = |voters: &BTreeSet<u64>, held: &dyn Fn(Option<&u64>) -> bool| {
+        voters.iter().filter(|id| held(hashes.get(id))).count() > voters.len() / 2
     };
-    if configs.is_empty() {
-        return Verdict::Unknown;
-    }
+    let holds = |voters, hash: &u64| count(voters, &|held| held == Some(hash));
+    let may_hold = |voters, hash: &u64| count(voters, &|held| held.is_none_or(|it| it == hash));
+    // Those who did not answer may also hold yet another state.
+    let silent = |voters| count(voters, &|held| held.is_none());
     let different: BTreeSet<u64> = hashes.values().copied().collect();
-    let right = different.iter().find(|hash| is_majority(&|id| hashes.get(&id) == Some(hash)));
-    if let Some(right) = right {
+    let contested = |voters, hash: &u64| {
+        silent(voters) || different.iter().any(|other| other != hash && may_hold(voters, other))
+    };
+    let is_right = |hash: &&u64| {
+        configs.iter().any(|voters| holds(voters, hash))
+            && configs.iter().all(|voters| holds(voters, hash) || !contested(voters, hash))
+    };
+    if let Some(right) = different.iter().find(is_right) {
         let others = hashes.iter().filter(|(_, hash)| *hash != right);
         let wrong: BTreeSet<u64> = others.map(|(id, _)| *id).collect();
         // A voter alone agrees with itself.
-        let alone = configs.iter().any(|voters| voters.len() == 1);
+        let alone = configs.iter().all(|voters| voters.len() == 1);
         return if wrong.is_empty() {
             Verdict::Agreed
         } else if alone {
@@ -85,10 +93,15 @@ pub(crate) fn judge(configs: &[BTreeSet<u64>], hashes: &BTreeMap<u64, u64>) -> V
             Verdict::Wrong(wrong)
         };
     }
-    let possible = |hash: &u64| is_majority(&|id| hashes.get(&id).is_none_or(|held| held == hash));
-    // Those who did not answer may also hold yet another state.
-    let silent = is_majority(&|id| !hashes.contains_key(&id));
-    if silent || different.iter().any(possible) { Verdict::Unknown } else { Verdict::NoMajority }
+    let may_be_right = |hash: &u64| {
+        let lost = |voters| different.iter().any(|other| other != hash && holds(voters, other));
+        configs.iter().any(|voters| may_hold(voters, hash)) && !configs.iter().any(lost)
+    };
+    if configs.iter().all(|voters| !silent(voters)) && !different.iter().any(may_be_right) {
+        Verdict::NoMajority
+    } else {
+        Verdict::Unknown
+    }
 }
 
 /// What a replica was told of its state.
@@ -174,6 +187,11 @@ mod tests {
         assert_eq!(judged(change, &[(1, 7), (2, 7), (3, 7), (4, 8)]), Verdict::Unknown);
         assert_eq!(judged(change, &[(1, 7), (2, 7), (3, 7), (4, 8), (5, 7)]), wrong(&[4]));
         assert_eq!(judged(change, &[(1, 7), (2, 7), (3, 7), (4, 8), (5, 8)]), Verdict::NoMajority);
+        let with_two: &[&[u64]] = &[&[1, 2, 3], &[1, 3]];
+        assert_eq!(judged(with_two, &[(1, 8), (2, 7), (3, 7)]), wrong(&[1]));
+        assert_eq!(judged(with_two, &[(1, 8), (3, 7)]), Verdict::Unknown);
+        let to_one: &[&[u64]] = &[&[1, 2, 3], &[3]];
+        assert_eq!(judged(to_one, &[(1, 8), (2, 7), (3, 7)]), wrong(&[1]));
     }
 
     #[test]

@@ -142,14 +142,19 @@ async fn hand_on(core: &Core, replica: &Arc<Replica>, to: &BTreeSet<u64>) -> Res
     Err(Error::NotLeader { leader: Some(heir) })
 }
 
-async fn caught_up(core: &Core, replica: &Replica, nodes: &BTreeSet<u64>) -> Result<(), Error> {
+/// Waits until the new voters have the log, and a majority of all that are to stay: from the first phase on nobody is
+/// elected without them.
+async fn caught_up(core: &Core, replica: &Replica, target: &BTreeSet<u64>) -> Result<(), Error> {
     let mut changes = replica.raft.metrics();
     let (mut seen, mut since) = (Vec::new(), Instant::now());
     loop {
         let metrics = leading(replica)?;
         let voters: BTreeSet<u64> = metrics.membership_config.membership().voter_ids().collect();
-        let close = |id: u64| core.alive(id) && lag(&metrics, id) <= CLOSE_ENTRIES;
-        let behind = nodes.difference(&voters).copied().filter(|id| !close(*id));
+        let close =
+            |id: &u64| *id == core.id() || (core.alive(*id) && lag(&metrics, *id) <= CLOSE_ENTRIES);
+        let majority = target.iter().filter(|id| close(id)).count() > target.len() / 2;
+        let has_to = |id: &u64| !(majority && voters.contains(id));
+        let behind = target.iter().copied().filter(|id| has_to(id) && !close(id));
         let behind: Vec<_> = behind.map(|id| (id, matched(&metrics, id))).collect();
         if behind.is_empty() {
             return Ok(());
@@ -157,7 +162,7 @@ async fn caught_up(core: &Core, replica: &Replica, nodes: &BTreeSet<u64>) -> Res
         if behind != seen {
             (seen, since) = (behind, Instant::now());
         } else if since.elapsed() >= STALLED {
-            return Err(Error::Timeout("the new voters to receive the log"));
+            return Err(Error::Timeout("a majority of the new voters to receive the log"));
         }
         // Progress of followers is reported with other changes of the leader, if there are any.
         drop(timeout(LOOK, changes.changed()).await);

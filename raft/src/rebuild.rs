@@ -51,6 +51,7 @@ pub(crate) async fn act(core: &Arc<Core>, replica: &Arc<Replica>, found: Finding
         // Somebody else has to say that it may begin anew.
         return quarantine(core, replica, Divergence::Wrong, found.index).await;
     }
+    replica.shared.states.wrong.lock().clone_from(&found.wrong);
     let voters = replica.shared.view().voters();
     let calm = voters.difference(&found.wrong).all(|id| found.right.contains(id));
     let majority = replica.shared.is_quorum(|id| found.right.contains(&id));

@@ -1,5 +1,6 @@
 //! What a replica knows about the rightness of its state, in memory and on disk.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(crate) struct States {
     pub order: tokio::sync::Mutex<()>,
     /// On the leader: all replicas that are alive were found to agree up to here.
     pub compared: AtomicU64,
+    /// On the leader: who was found wrong and not right since.
+    pub wrong: Mutex<BTreeSet<u64>>,
     /// On the leader: the replica that was asked to begin anew.
     pub rebuilding: Mutex<Option<u64>>,
     /// On the leader: when to compare again, and when at the latest also a quiet group.

@@ -54,12 +54,13 @@ impl Cluster<'_> {
                 Some(Control::ForgetVote) => disk.set_fault(Fault::ForgetVote),
                 Some(Control::LeaderRestore) | None => {}
             }
+            let wrong = plan.wrong.then_some(WRONG.1);
             let home = Home {
                 id,
                 nodes: plan.nodes,
                 path,
                 restore: plan.control == Some(Control::LeaderRestore),
-                wrong: plan.wrong.then_some(WRONG.1).filter(|_| id == WRONG.0),
+                wrong: Arc::new(Mutex::new(wrong.filter(|_| id == WRONG.0))),
                 dead_after,
                 desk: Arc::new(Desk::default()),
                 assigned: Arc::new(Mutex::default()),

@@ -99,8 +99,8 @@ pub struct Home {
     pub path: PathBuf,
     /// The control that resumes old leaderships.
     pub restore: bool,
-    /// The group whose machine decides otherwise here, until it is rebuilt.
-    pub wrong: Option<u64>,
+    /// The group whose first machine here decides otherwise.
+    pub wrong: Arc<Mutex<Option<u64>>>,
     /// The failure detector's patience, which differs from run to run.
     pub dead_after: Duration,
     pub desk: Arc<Desk>,
@@ -145,7 +145,7 @@ pub async fn run(home: Home) -> turmoil::Result {
     *home.desk.running.lock() = Some(running);
     let assigned = home.assigned.lock().clone();
     for (group, preferred) in assigned {
-        open(&home, group, preferred, false).await?;
+        open(&home, group, preferred).await?;
     }
     let mut failed = node.failed_groups();
     loop {
@@ -186,16 +186,16 @@ fn reopen<'a>(home: &Home, node: &Arc<Node>, failed: impl Iterator<Item = &'a Gr
             // A replica that is not assigned any more is deleted by whoever took it away.
             if let Some(preferred) = preferred {
                 tokio::time::sleep(OPEN_AGAIN).await;
-                drop(open_again(&home, group.0, preferred, false).await);
+                drop(open_again(&home, group.0, preferred).await);
             }
         });
     }
 }
 
-async fn open(home: &Home, group: u64, preferred: Vec<u64>, new: bool) -> Result<(), Error> {
+async fn open(home: &Home, group: u64, preferred: Vec<u64>) -> Result<(), Error> {
     let node = home.desk.running.lock().as_ref().map(|running| Arc::clone(&running.node));
     let node = node.ok_or(Error::Stopped)?;
-    let wrong = new && home.wrong == Some(group);
+    let wrong = home.wrong.lock().take_if(|wrong| *wrong == group).is_some();
     let machine = Ledger { wrong, ..Ledger::default() };
     let opened = node.open_with(GroupId(group), machine, preferred, home.restore).await?;
     if let Some(running) = &mut *home.desk.running.lock() {
@@ -205,9 +205,9 @@ async fn open(home: &Home, group: u64, preferred: Vec<u64>, new: bool) -> Result
 }
 
 /// Opens a group that may still be on its way to be deleted.
-async fn open_again(home: &Home, group: u64, preferred: Vec<u64>, new: bool) -> Result<(), Error> {
+async fn open_again(home: &Home, group: u64, preferred: Vec<u64>) -> Result<(), Error> {
     loop {
-        let opened = open(home, group, preferred.clone(), new).await;
+        let opened = open(home, group, preferred.clone()).await;
         let open = |running: &Running| running.groups.contains_key(&group);
         match opened {
             Err(Error::AlreadyOpen(_)) if home.desk.running.lock().as_ref().is_none_or(open) => {
@@ -221,7 +221,7 @@ async fn open_again(home: &Home, group: u64, preferred: Vec<u64>, new: bool) -> 
 
 async fn carry_out(home: &Home, id: u64, what: What) -> Answer {
     if let What::Open { preferred } = what {
-        return open_again(home, id, preferred, true).await.map_or_else(failed, |()| Answer::Ok);
+        return open_again(home, id, preferred).await.map_or_else(failed, |()| Answer::Ok);
     }
     let Some(running) = home.desk.running.lock().clone() else { return failed(Error::Stopped) };
     let Some(group) = running.groups.get(&id) else {

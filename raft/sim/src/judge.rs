@@ -46,6 +46,8 @@ pub struct Judge {
     pub facts: BTreeMap<u64, Facts>,
     pub counts: Counts,
     wrong: Option<(u64, u64)>,
+    /// The same for ever: it may be seen stopped, to be opened again.
+    began_wrong: Option<(u64, u64)>,
     seen: BTreeMap<(u64, u64), Seen>,
     /// Newest vote of a node in a group.
     votes: BTreeMap<(u64, u64), Vote>,
@@ -58,7 +60,7 @@ type Disks = BTreeMap<u64, Arc<Disk>>;
 impl Judge {
     /// `wrong`: node and group of a replica whose state may differ, until it is deleted.
     pub fn new(wrong: Option<(u64, u64)>) -> Judge {
-        Judge { wrong, ..Judge::default() }
+        Judge { wrong, began_wrong: wrong, ..Judge::default() }
     }
 
     /// Judges the state after a tick.
@@ -86,7 +88,8 @@ impl Judge {
             self.seen.retain(|(n, group), _| n != node || running.groups.contains_key(group));
             for (id, group) in &running.groups {
                 let look = touched.contains(&(*node, *id)) || tick.is_multiple_of(QUIET);
-                if stopping.contains(node) && group.status().role == Role::Stopped {
+                let may_stop = stopping.contains(node) || self.began_wrong == Some((*node, *id));
+                if may_stop && group.status().role == Role::Stopped {
                     continue;
                 }
                 self.replica(*node, *id, group, look, &disks, trace)
