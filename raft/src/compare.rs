@@ -91,7 +91,10 @@ async fn compare(core: &Arc<Core>, replica: Arc<Replica>, quiet: bool) {
     for (index, hash) in own.into_iter().rev() {
         let mut hashes = BTreeMap::from([(replica.shared.me, hash)]);
         hashes.extend(at_index(&answers, index, format));
-        let (mut wrong, right) = match judge(&view.configs, &hashes) {
+        let verdict = judge(&view.configs, &hashes);
+        let group = replica.shared.group.0;
+        tracing::debug!(group, index, ?hashes, ?diverged, ?verdict, "states of replicas compared");
+        let (mut wrong, right) = match verdict {
             Verdict::Unknown => continue,
             Verdict::NoMajority => {
                 let others = hashes.into_keys().filter(|id| *id != replica.shared.me).collect();

@@ -150,8 +150,12 @@ async fn caught_up(core: &Core, replica: &Replica, target: &BTreeSet<u64>) -> Re
     loop {
         let metrics = leading(replica)?;
         let voters: BTreeSet<u64> = metrics.membership_config.membership().voter_ids().collect();
-        let close =
-            |id: &u64| *id == core.id() || (core.alive(*id) && lag(&metrics, *id) <= CLOSE_ENTRIES);
+        // What is wrong is rebuilt, for which the voters that there are must be a majority without it.
+        let wrong = replica.shared.states.wrong.lock().clone();
+        let close = |id: &u64| {
+            let near = core.alive(*id) && lag(&metrics, *id) <= CLOSE_ENTRIES;
+            *id == core.id() || (near && !wrong.contains(id))
+        };
         let majority = target.iter().filter(|id| close(id)).count() > target.len() / 2;
         let has_to = |id: &u64| !(majority && voters.contains(id));
         let behind = target.iter().copied().filter(|id| has_to(id) && !close(id));

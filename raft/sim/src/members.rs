@@ -28,6 +28,8 @@ struct Goal {
 pub struct Members {
     random: Random,
     nodes: u64,
+    /// How many voters a group may have.
+    sizes: Vec<u64>,
     goals: BTreeMap<u64, Goal>,
     /// Voters a group was last known to have.
     pub voters: BTreeMap<u64, BTreeSet<u64>>,
@@ -49,7 +51,11 @@ impl Members {
             cluster.order(preferred[0], group, What::Initialize { voters: set.clone() });
             voters.insert(group, set);
         }
-        Members { random, nodes: plan.nodes, goals: BTreeMap::new(), voters, changed: 0 }
+        // Two voters that differ are no majority, and on the way to one there are two.
+        let least = if plan.wrong { 3 } else { 1 };
+        let sizes = [1, 3, 5].into_iter().filter(|size| (least..=plan.nodes).contains(size));
+        let (nodes, sizes) = (plan.nodes, sizes.collect());
+        Members { random, nodes, sizes, goals: BTreeMap::new(), voters, changed: 0 }
     }
 
     /// Draws other members for a group, unless a change is under way.
@@ -57,8 +63,7 @@ impl Members {
         if self.goals.contains_key(&group) {
             return;
         }
-        let sizes = [1, 3, 5].into_iter().filter(|size| *size <= self.nodes);
-        let size = self.random.pick(&sizes.collect::<Vec<u64>>()).copied().unwrap_or(1);
+        let size = self.random.pick(&self.sizes).copied().unwrap_or(1);
         let mut all: Vec<u64> = (1..=self.nodes).collect();
         while all.len() as u64 > size {
             let at = self.random.below(all.len() as u64);

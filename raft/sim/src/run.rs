@@ -91,7 +91,11 @@ pub fn run(seed: u64, shape: &Shape, trace: &mut Trace) -> Result<Summary, Viola
     entropy::begin(seed);
     std::panic::set_hook(Box::new(|panic| PANICS.lock().push(panic.to_string())));
     let mut random = Random::new(seed);
-    let plan = Plan { wrong: shape.wrong, ..Plan::new(&mut random.fork(), shape.control) };
+    let mut plan = Plan::new(&mut random.fork(), shape.control);
+    if shape.wrong {
+        plan.wrong = true;
+        plan.voters = plan.voters.max(3);
+    }
     trace.line(format_args!("{plan:?}"));
     let mut cluster = Cluster::new(&plan, &mut random.fork());
     let members = Members::new(&plan, random.fork(), &mut cluster);
