@@ -170,7 +170,7 @@ mod tests {
         let change = |_| {
             let key = Bytes::from((next(random) % 60).to_string());
             let value = vec![next(random) as u8; next(random) as usize % 90];
-            (key, (next(random) % 3 > 0).then(|| value.into()))
+            (key, (!next(random).is_multiple_of(3)).then(|| value.into()))
         };
         (0..20).map(change).collect()
     }
