@@ -53,6 +53,7 @@ mutant: tools
 test-simulation:
 	@echo "==> simulation: 20 seeds, each a process"
 	$(CARGO) test --release --no-fail-fast -p quorate-sim
+	$(CARGO) test --release --no-fail-fast -p quorate-sim --features keyed
 	$(CARGO) test --release --no-fail-fast -p quorate-raft --features simulation --lib store
 
 test-fuzz:

@@ -108,6 +108,8 @@ settings! {
         dead_after_ms: u64 = 600, Allowed::Between(50, 60_000);
         /// A broker not heard of for so long is fenced: clients are no longer told of it.
         fence_after_ms: u64 = 10_000, Allowed::Between(500, 600_000);
+        /// How often a partition's leader compares what its replicas made of the log; a partition that is quiet is compared ten times less often.
+        compare_ms: u64 = 60_000, Allowed::Between(400, 3_600_000);
     }
     /// The database beneath: one for all partitions of the broker.
     storage: Storage {

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use crate::support::clients::Client;
 use crate::support::cluster::{BINARY, Broker, Cluster};
 use crate::support::http::Answer;
+use crate::support::kafka::{self, NONE, produce};
 use crate::support::load::Load;
+use crate::support::wire::Batch;
 
 /// The documented exit code of a broker its cluster refuses.
 const REFUSED: i32 = 4;
@@ -65,6 +67,23 @@ fn until_level(cluster: &Cluster, topic: &str, partitions: u64, level: u64) {
     }
 }
 
+/// Writes to a partition and waits until its leader has found that all its replicas, whatever their release, made the same
+/// of it.
+fn replicas_agree(cluster: &Cluster, topic: &str) {
+    let batch = Batch::of(&["a record"]).bytes();
+    assert_eq!(produce(&mut kafka::at_leader(cluster, topic, 0), topic, 0, &batch).error, NONE);
+    let group = &cluster.get(&format!("/v1/topics/{topic}/partitions/0"))["group"];
+    cluster.wait(&format!("the replicas of {topic} are compared"), || {
+        let leads = |row: &&Value| row["group"] == *group && row["role"] == "leader";
+        cluster.running().find_map(|broker| {
+            let groups = broker.get("/v1/raft/groups")?.json();
+            let row = groups["groups"].as_array()?.iter().find(leads)?;
+            (row["compared_index"].is_u64() && row["compared_index"] == row["applied_index"])
+                .then_some(())
+        })
+    });
+}
+
 /// Waits until the broker has ended by itself because of the level, and checks that it says what to do.
 fn ends_as_unfit(broker: &Broker) {
     assert_eq!(broker.exit_code(), Some(REFUSED), "{}", broker.log_text());
@@ -80,6 +99,7 @@ fn brokers_are_upgraded_one_by_one_and_back_until_the_level_is_finalized_and_not
     let mut cluster = Cluster::start_with("levels", 3, &[FENCED_SOON]);
     cluster.allow("finalized at feature level 2");
     cluster.create_topic("kept", 3, 3);
+    cluster.create_topic("still", 1, 3);
     let load = Load::start(&cluster, Client::Rust, "kept", 3);
     load.progress(&cluster, 1_000);
     possible(&cluster, 1);
@@ -91,6 +111,7 @@ fn brokers_are_upgraded_one_by_one_and_back_until_the_level_is_finalized_and_not
         load.progress(&cluster, 1_000);
         let early = create_with_next(&cluster, "early");
         assert_eq!(early.problem(422), "invalid_config", "after broker {id}");
+        replicas_agree(&cluster, "still");
         if id < 3 {
             let refused = finalize(&cluster, &json!({"level": 2, "confirm": true}));
             assert_eq!(refused.problem(409), "level_not_supported");
@@ -124,6 +145,7 @@ fn brokers_are_upgraded_one_by_one_and_back_until_the_level_is_finalized_and_not
     until_level(&cluster, "kept", 3, 2);
     create_with_next(&cluster, "late").ok();
     until_level(&cluster, "late", 1, 2);
+    replicas_agree(&cluster, "still");
     // It comes back as the old release, whose directory does not know better, and learns it from the log.
     cluster.broker(3).start();
     ends_as_unfit(cluster.broker(3));

@@ -145,7 +145,8 @@ fn fresh_dir(out: &Path, plan: &Plan) -> anyhow::Result<PathBuf> {
 }
 
 fn spec(plan: &Plan, workload: &Workload, tools: &Tools, dir: &Path) -> Spec {
-    let needed = workload.broker_settings().iter();
+    // Replicas that hold different states are found within a run.
+    let needed = [("raft.compare_ms", "1000")].iter().chain(workload.broker_settings());
     let needed = needed.map(|&(key, value)| (key.to_owned(), value.to_owned()));
     Spec {
         binary: tools.binary.clone(),

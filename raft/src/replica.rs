@@ -146,6 +146,7 @@ impl Replica {
             log_bytes: self.shared.log.bytes(),
             corrupt_index: self.shared.log.corrupt(),
             divergence: self.shared.states.divergence(),
+            compared_index: self.shared.states.compared(),
             followers: followers
                 .map(|(id, matched)| FollowerStatus {
                     id: *id,

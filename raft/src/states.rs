@@ -1,7 +1,7 @@
 //! What a replica knows about the rightness of its state, in memory and on disk.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -54,6 +54,11 @@ impl States {
     pub fn replaced(&self) {
         self.divergence.lock().take_if(|(what, _)| *what != Divergence::NoMajority);
         *self.hashes.lock() = Hashes::default();
+    }
+
+    /// On the leader: up to where all were found to agree; `None` before that.
+    pub fn compared(&self) -> Option<u64> {
+        Some(self.compared.load(Ordering::Relaxed)).filter(|index| *index > 0)
     }
 
     /// Whether the group is due, and whether also if it is quiet.

@@ -66,6 +66,8 @@ pub struct GroupStatus {
     pub corrupt_index: Option<u64>,
     /// What the group's leader found of this replica's state, and at which index; `None` as long as it is as the others'.
     pub divergence: Option<(Divergence, u64)>,
+    /// On the leader: the last index of which it found that all members that are alive hold the same state.
+    pub compared_index: Option<u64>,
     /// On the leader: each other member. Empty elsewhere.
     pub followers: Vec<FollowerStatus>,
     /// On the leader: time since a majority last answered.

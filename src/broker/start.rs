@@ -291,7 +291,7 @@ async fn start_node(
         failure: FailureConfig {
             ping_interval: Duration::from_millis(config.raft.ping_interval_ms),
             dead_after: Duration::from_millis(config.raft.dead_after_ms),
-            ..FailureConfig::default()
+            compare_every: Duration::from_millis(config.raft.compare_ms),
         },
         stall: StallConfig {
             step_aside_after: Duration::from_millis(config.storage.stall_step_aside_ms),

@@ -57,6 +57,8 @@ pub(super) struct Group {
     divergence: Option<String>,
     /// The index of which the states were compared.
     diverged_index: Option<u64>,
+    /// On the leader: the last index of which it found that all replicas that are alive hold the same state.
+    compared_index: Option<u64>,
     /// What the leader knows of the others; empty on any other replica.
     followers: Vec<Follower>,
     /// On the leader: milliseconds since a majority last answered.
@@ -282,6 +284,7 @@ fn describe(image: &Image, broker: u64, status: &GroupStatus) -> Group {
         corrupt_index: status.corrupt_index,
         divergence: status.divergence.map(|(what, _)| divergence_name(what).to_owned()),
         diverged_index: status.divergence.map(|(_, index)| index),
+        compared_index: status.compared_index,
         followers: status.followers.iter().map(follower).collect(),
         quorum_answered_ms_ago: status
             .since_quorum_ack

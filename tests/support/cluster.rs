@@ -90,6 +90,8 @@ impl Broker {
             }
             None => process::command(binary),
         };
+        // So that replicas are compared within a test: that two differ is an error in the log, which no test allows.
+        command.env("QUORATE_RAFT_COMPARE_MS", "500");
         command.args(self.args()).envs(self.env.iter().cloned()).stdin(Stdio::null());
         command.envs(env.iter().copied());
         if self.env.iter().any(|(name, _)| name == clock::PRELOAD) {
