@@ -65,6 +65,9 @@ pub(crate) enum Verdict {
 /// During a change a majority of one set is enough as long as no majority of the other can hold anything else: with two
 /// voters there is no majority as soon as they differ.
 pub(crate) fn judge(configs: &[BTreeSet<u64>], hashes: &BTreeMap<u64, u64>) -> Verdict {
+    if configs.is_empty() {
+        return Verdict::Unknown;
+    }
     let count = |voters: &BTreeSet<u64>, held: &dyn Fn(Option<&u64>) -> bool| {
         voters.iter().filter(|id| held(hashes.get(id))).count() > voters.len() / 2
     };
