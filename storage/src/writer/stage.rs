@@ -10,13 +10,14 @@ use std::sync::Arc;
 use rocksdb::WriteBatch;
 
 use super::Writer;
+use crate::chunks::Chunk;
 use crate::counters::add;
 use crate::entry;
 use crate::failpoint;
 use crate::group::{Cell, Cut};
 use crate::keys::{self, Kind};
 use crate::moves::Moved;
-use crate::queue::{Charge, Op};
+use crate::queue::{Charge, ChunkChange, Op};
 use crate::recover::encode_id;
 use crate::runs::Run;
 use crate::segments::Change;
@@ -91,19 +92,34 @@ impl Writer {
                 self.finish_cut(cell.id, &cut, staged);
                 self.put_purged(cell.id, upto, staged);
             }
-            Op::Reset { cell, upto, keep, state, durable } => {
+            Op::Reset { cell, upto, keep, state, chunks, durable } => {
                 staged.points.push(("reset.before", "reset.after"));
                 self.reset(&cell, upto, state, keep, staged);
+                self.change_chunks(cell.id, chunks, staged);
                 staged.callbacks.push(Callback::Always(durable));
+            }
+            Op::Chunks { cell, create, change, durable } => {
+                staged.points.push(("chunks.before", "chunks.after"));
+                self.create(cell.id, create, staged);
+                self.change_chunks(cell.id, change, staged);
+                staged.callbacks.push(Callback::Always(durable));
+            }
+            Op::ChunkDamaged { cell, number } => {
+                // What is said of it now: it may be gone meanwhile.
+                let damaged = cell.lock().chunks.find(number).cloned();
+                if let Some(chunk) = damaged {
+                    self.put_chunk(cell.id, &chunk, staged);
+                }
             }
             Op::State { cell, create, puts, deletes } => {
                 staged.points.push(("state.before", "state.after"));
                 self.create(cell.id, create, staged);
                 self.write_state(cell.id, puts, deletes, staged);
             }
-            Op::Drop { cell, durable } => {
+            Op::Drop { cell, chunks, durable } => {
                 staged.points.push(("drop.before", "drop.after"));
                 self.drop_group(&cell, staged);
+                self.retire_chunks(chunks, staged);
                 staged.callbacks.push(Callback::Always(durable));
                 staged.dropped.push(cell);
             }
@@ -258,6 +274,34 @@ impl Writer {
             }
         }
         self.write_state(id, state, Vec::new(), staged);
+    }
+
+    fn change_chunks(&self, id: GroupId, change: ChunkChange, staged: &mut Staged) {
+        let meta = self.rocks.meta();
+        for (first, _) in &change.gone {
+            staged.batch.delete_cf(meta, keys::group(id, Kind::Chunk, *first));
+        }
+        change.new.iter().for_each(|chunk| self.put_chunk(id, chunk, staged));
+        if !change.new.is_empty() {
+            let next = self.shared.chunk_numbers.next();
+            staged.batch.put_cf(meta, keys::next_chunk(), next.to_be_bytes());
+        }
+        self.retire_chunks(change.gone.into_iter().map(|(_, number)| number).collect(), staged);
+    }
+
+    fn put_chunk(&self, id: GroupId, chunk: &Chunk, staged: &mut Staged) {
+        let key = keys::group(id, Kind::Chunk, chunk.first);
+        staged.batch.put_cf(self.rocks.meta(), key, chunk.encode());
+    }
+
+    /// Has the files dropped once no row names them for good.
+    fn retire_chunks(&self, numbers: Vec<u64>, staged: &mut Staged) {
+        if numbers.is_empty() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let gone = Box::new(move || shared.retire.add_chunks(numbers));
+        staged.callbacks.push(Callback::Always(gone));
     }
 
     fn drop_group(&self, cell: &Cell, staged: &mut Staged) {
