@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use rocksdb::DBRawIterator;
+
 use crate::chunks::{Chunk, ChunkRecords, Chunks, decode_record};
 use crate::group::Cell;
 use crate::queue::Op;
@@ -47,10 +49,7 @@ fn scan(
     let low = keys::record(chunk.number, 0);
     let high = keys::record(chunk.number, u64::MAX);
     let mut stored = rocks.scan(rocks.chunks(), &low, &high);
-    stored.seek_for_prev(keys::record(chunk.number, from));
-    if !stored.valid() && stored.status().is_ok() {
-        stored.seek_to_first();
-    }
+    seek(&mut stored, chunk, from);
     let (mut records, mut left) = (Vec::new(), bytes_max);
     while let Some((key, value)) = stored.item() {
         let Some((_, offset)) = keys::parse_record(key) else {
@@ -77,6 +76,29 @@ fn scan(
             Ok(Err((from, error.to_string())))
         }
         Err(error) => Err(Error::Read(error.to_string())),
+    }
+}
+
+/// Goes to the last record at or before `from`. Looking back, RocksDB also reads a block of the neighbouring chunk when
+/// that record is the first or `from` is behind the last; if it fails there the way forward does not.
+fn seek(stored: &mut DBRawIterator<'_>, chunk: &Chunk, from: u64) {
+    let key = |offset| keys::record(chunk.number, offset);
+    if from > chunk.first {
+        stored.seek_for_prev(key(from));
+    }
+    if stored.valid() {
+        return;
+    }
+    let mut last = chunk.first;
+    stored.seek(key(last));
+    while let Some((_, offset)) = stored.key().and_then(keys::parse_record)
+        && offset <= from
+    {
+        last = offset;
+        stored.next();
+    }
+    if stored.status().is_ok() {
+        stored.seek(key(last));
     }
 }
 

@@ -18,7 +18,7 @@ const GROUP: GroupId = GroupId(7);
 const RECORDS: u64 = 50;
 
 fn open(dir: &Path) -> Arc<Db> {
-    Db::open(dir, Options { chunk_bytes: 16 << 10, ..small() }).expect("the store opens")
+    Db::open(dir, Options { chunk_bytes: 32 << 10, ..small() }).expect("the store opens")
 }
 
 fn value(offset: u64) -> Vec<u8> {
@@ -224,7 +224,14 @@ fn a_damaged_chunk_is_its_groups_own_trouble_until_it_is_gone() {
     assert!(matches!(found, Error::CorruptChunk { group: GROUP, .. }), "{found}");
     assert_eq!(log.corrupt(), Some(20), "the entry behind it");
     wait(db.corruption());
-    assert_eq!(read_all(&db.log(other), usize::MAX), offsets(0, 100));
+    let neighbour = db.log(other);
+    assert_eq!(read_all(&neighbour, usize::MAX), offsets(0, 100));
+    for (from, at) in [(1, 0), (51, 50), (99, 98)] {
+        let found = neighbour.read_chunk(&neighbour.chunks(), from, 0).expect("whole");
+        assert_eq!(found.records[0].0, at, "the damage beside it is not its own");
+    }
+    let before = log.read_chunk(&log.chunks(), 99, 0).expect("whole");
+    assert_eq!(before.records[0].0, 98);
     sync(&log);
     db.close();
     drop((log, db));
