@@ -17,6 +17,8 @@ const READ_BYTES: usize = 256 * 1024;
 /// See the file's header. Blocks for the disk.
 pub(super) struct StoredRecords {
     walk: Walk,
+    /// Batches that end before it are not wanted.
+    offset: i64,
     /// Entries from this one on are not wanted.
     index_end: u64,
     /// Behind the last batch that was given.
@@ -37,18 +39,19 @@ impl StoredRecords {
             from = from.nearer(boundary, offset);
         }
         let index_end = index_end.min(view.end.place.index);
-        Ok(Self { walk: Walk::new(log, view, from, READ_BYTES), index_end, end: from })
+        let walk = Walk::new(log, view, from, READ_BYTES);
+        Ok(Self { walk, offset, index_end, end: from })
     }
 
     /// Returns the next batch: where it stands, and its value in a chunk, which has all of that but the offset.
-    pub(super) fn next(&mut self, offset: i64) -> Result<Option<(Position, Bytes)>, WalkError> {
+    pub(super) fn next(&mut self) -> Result<Option<(Position, Bytes)>, WalkError> {
         loop {
             let Step::Batch(located) = self.walk.step(Source::Disk)? else { return Ok(None) };
             if located.at.place.index >= self.index_end {
                 return Ok(None);
             }
             self.end = self.walk.position();
-            if located.end_offset > offset {
+            if located.end_offset > self.offset {
                 return Ok(Some((located.at, TailBatch::of(&located)?.encode())));
             }
         }
@@ -56,7 +59,6 @@ impl StoredRecords {
 
     /// Returns where the log goes on behind the batches that were given, once there are no more.
     pub(super) fn end(&self) -> Position {
-        let place = Place::of_entry(self.index_end.max(self.end.place.index));
-        Position { place, ..self.end }
+        Position { place: Place::of_entry(self.index_end), ..self.end }
     }
 }

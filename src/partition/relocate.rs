@@ -132,7 +132,7 @@ fn write(log: &Log, view: &View, offset: i64) -> Result<Option<Written>, TailWri
     let index_end = index_before(log, view, offset)?;
     let mut records = StoredRecords::new(log, view, from, index_end)?;
     let mut writer = TailWriter::new(log);
-    while let Some((at, value)) = records.next(from)? {
+    while let Some((at, value)) = records.next()? {
         writer.put(at.offset, &value)?;
     }
     let end = records.end();
@@ -146,7 +146,7 @@ fn index_before(log: &Log, view: &View, offset: i64) -> Result<u64, TailWriteErr
         return Ok(view.end.place.index);
     }
     let mut records = StoredRecords::new(log, view, offset, u64::MAX)?;
-    let found = records.next(offset)?;
+    let found = records.next()?;
     Ok(found.map_or(view.end.place.index, |(at, _)| at.place.index))
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::activity::{Activity, Operations};
 use crate::cell::Cells;
-use crate::chunk_file::{self, ChunkNumbers};
+use crate::chunk_files::{self, ChunkNumbers};
 use crate::counters::load;
 use crate::flow::Flow;
 use crate::inventory::{Found, Inventory};
@@ -63,8 +63,8 @@ impl Db {
         log_checksum_support(dir);
         recover::check_format(&rocks, dir)?;
         let recovered = recover::load(&rocks)?;
-        chunk_file::remove_unfinished(dir).map_err(|error| open_error(dir, &error))?;
-        chunk_file::drop_unnamed(&rocks, &recovered.chunks).map_err(|error| read_error(&error))?;
+        chunk_files::remove_unfinished(dir).map_err(|error| open_error(dir, &error))?;
+        chunk_files::drop_unnamed(&rocks, &recovered.chunks).map_err(|error| read_error(&error))?;
         rocks.start_compactions().map_err(|error| read_error(&error))?;
         tracing::info!(
             dir = %dir.display(),

@@ -12,8 +12,9 @@ mod activity;
 mod age;
 mod ballast;
 mod cell;
-mod chunk_file;
+mod chunk_files;
 mod chunk_read;
+mod chunk_writer;
 mod chunks;
 mod corrupt;
 mod counters;
@@ -62,7 +63,7 @@ mod writer;
 
 pub use activity::Operations;
 #[cfg(not(feature = "simulation"))]
-pub use chunk_file::ChunkWriter;
+pub use chunk_writer::ChunkWriter;
 pub use chunks::{Chunk, ChunkRecords, Chunks, NewChunk};
 pub use counters::Stats;
 #[cfg(not(feature = "simulation"))]
@@ -80,7 +81,7 @@ pub use types::{Durable, Entry, EntryId, EntryKind, GroupId, LogState, StateDele
 /// The store that a simulation puts aside; kept in reach so that it is compiled and checked there.
 #[cfg(feature = "simulation")]
 pub mod on_disk {
-    pub use crate::chunk_file::ChunkWriter;
+    pub use crate::chunk_writer::ChunkWriter;
     pub use crate::db::Db;
     pub use crate::log::Log;
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::chunk_file::ChunkWriter;
+use crate::chunk_writer::ChunkWriter;
 use crate::chunks::{Chunk, ChunkRecords, Chunks, NewChunk};
 use crate::db::Db;
 use crate::entry;

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use crate::activity::Activity;
 use crate::cell::Cells;
-use crate::chunk_file::ChunkNumbers;
+use crate::chunk_files::ChunkNumbers;
 use crate::counters::Counters;
 use crate::flow::Flow;
 use crate::generations::Generations;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::chunk_file::ChunkWriter;
+use super::chunk_writer::ChunkWriter;
 use super::db::Db;
 use super::image::{Record, Stored};
 use crate::chunks::{Chunk, ChunkRecords, Chunks, NewChunk};

@@ -1,51 +1,18 @@
-//! Writing chunks, and what becomes of the files that nothing names.
+//! Writing chunks: beside the store, which takes each as it is once it is whole.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use rocksdb::{Options as RocksOptions, SstFileWriter};
 
+use crate::chunk_files::{EXTENSION, WRITERS_MAX};
 use crate::chunks::{self, Chunk, NewChunk};
 use crate::db::Db;
-use crate::rocks::{self, Rocks};
-use crate::{Error, failpoint, keys};
-
-/// Chunks being written at a time: each has a file open.
-const WRITERS_MAX: usize = 64;
-/// How the files are called until the store takes them.
-const EXTENSION: &str = "chunk";
+use crate::{Error, failpoint, keys, rocks};
 
 static OPTIONS: LazyLock<RocksOptions> = LazyLock::new(rocks::chunk_writer_options);
-
-/// Numbers for chunks, and who writes some.
-#[derive(Debug, Default)]
-pub(crate) struct ChunkNumbers {
-    next: AtomicU64,
-    writers: AtomicUsize,
-}
-
-impl ChunkNumbers {
-    pub fn new(next: u64) -> ChunkNumbers {
-        ChunkNumbers { next: AtomicU64::new(next), writers: AtomicUsize::new(0) }
-    }
-
-    /// All numbers that were given out are below.
-    pub fn next(&self) -> u64 {
-        self.next.load(Ordering::Relaxed)
-    }
-
-    fn take(&self) -> Option<u64> {
-        let more = |writers| (writers < WRITERS_MAX).then_some(writers + 1);
-        let begun = self.writers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        begun.ok().map(|_| self.next.fetch_add(1, Ordering::Relaxed))
-    }
-}
 
 /// A chunk being written. Nobody sees it before it is finished, and its file goes if it is dropped before.
 ///
@@ -73,7 +40,7 @@ impl Db {
     ///
     /// Fails with [`Error::ChunkNotWritten`], also when too many are being written: try again later.
     pub fn chunk_writer(self: &Arc<Self>) -> Result<ChunkWriter, Error> {
-        let number = self.shared.chunk_numbers.take().ok_or_else(|| {
+        let number = self.shared.chunk_numbers.begin().ok_or_else(|| {
             Error::ChunkNotWritten(format!("{WRITERS_MAX} are being written, try again later"))
         })?;
         let path = self.shared.dir.join(format!("{number:06}.{EXTENSION}"));
@@ -144,30 +111,10 @@ impl ChunkWriter {
 
 impl Drop for ChunkWriter {
     fn drop(&mut self) {
-        self.db.shared.chunk_numbers.writers.fetch_sub(1, Ordering::Relaxed);
+        self.db.shared.chunk_numbers.end();
         // Not there if the store took it; else the next opening removes it.
         drop(fs::remove_file(&self.path));
     }
-}
-
-/// Drops the chunks that no row names, when the store opens.
-pub(crate) fn drop_unnamed(rocks: &Rocks, named: &BTreeSet<u64>) -> Result<(), rocksdb::Error> {
-    for number in rocks.chunk_files()?.difference(named) {
-        tracing::info!(chunk = number, "dropping a chunk that belongs to no group");
-        rocks.drop_chunk(*number)?;
-    }
-    Ok(())
-}
-
-/// Removes what was being written when the process died.
-pub(crate) fn remove_unfinished(dir: &Path) -> io::Result<()> {
-    for file in fs::read_dir(dir)? {
-        let path = file?.path();
-        if path.extension().is_some_and(|extension| extension == EXTENSION) {
-            fs::remove_file(path)?;
-        }
-    }
-    Ok(())
 }
 
 fn not_written(error: impl std::fmt::Display) -> Error {
