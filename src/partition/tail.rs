@@ -264,6 +264,23 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_a_batch_in_a_chunk_are_frozen() {
+        let header: Vec<u8> = [
+            &[1][..],
+            &3_i32.to_be_bytes(),
+            &7_u64.to_be_bytes(),
+            &1_u32.to_be_bytes(),
+            &4_u32.to_be_bytes(),
+            &900_u64.to_be_bytes(),
+            &batch().size.to_be_bytes(),
+            &77_i64.to_be_bytes(),
+        ]
+        .concat();
+        let value = batch().encode();
+        assert_eq!((&value[..HEADER], &value[HEADER..]), (&header[..], &batch().bytes[..]));
+    }
+
+    #[test]
     fn no_cut_of_a_batch_is_taken_for_one_nor_one_of_another_version() {
         let whole = batch().encode();
         for length in 0..whole.len() {

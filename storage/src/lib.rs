@@ -13,6 +13,7 @@ mod age;
 mod ballast;
 mod cell;
 mod chunk_files;
+mod chunk_log;
 mod chunk_read;
 mod chunk_writer;
 mod chunks;

@@ -4,27 +4,24 @@
 //! one step. Calls of one group must not race each other: their order is the order of the log.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::chunk_writer::ChunkWriter;
-use crate::chunks::{Chunk, ChunkRecords, Chunks, NewChunk};
+use crate::chunks::{Chunk, Chunks, NewChunk};
 use crate::db::Db;
 use crate::entry;
 use crate::group::{Cell, Group};
 use crate::queue::{ChunkChange, Op};
 use crate::{
-    Durable, Entry, EntryId, Error, GroupId, LogState, StateDelete, StatePut, chunk_read, read,
-    state,
+    Durable, Entry, EntryId, Error, GroupId, LogState, StateDelete, StatePut, read, state,
 };
 
 /// A group's log, vote and replicated state. Cloning is cheap and gives the same group.
 #[derive(Clone)]
 pub struct Log {
-    db: Arc<Db>,
-    cell: Arc<Cell>,
+    pub(crate) db: Arc<Db>,
+    pub(crate) cell: Arc<Cell>,
 }
 
 impl fmt::Debug for Log {
@@ -150,17 +147,17 @@ impl Log {
         state: Vec<StatePut>,
         durable: Durable,
     ) -> Result<(), Error> {
-        self.reset_with_chunks(upto, keep, state, Vec::new(), durable).await
+        self.reset_with_chunks(upto, Vec::from_iter(keep), state, Vec::new(), durable).await
     }
 
-    /// [`Log::reset_keeping`], and in the same write the group has these chunks instead of those it had: records that were
-    /// written piece by piece, seen from now on and all at once.
+    /// [`Log::reset_keeping`] of some ranges, and in the same write the group has these chunks instead of those it had:
+    /// records that were written piece by piece, seen from now on and all at once.
     ///
     /// Fails also with [`Error::ChunkNotWritten`], if they do not follow on each other, and then has written nothing.
     pub async fn reset_with_chunks(
         &self,
         upto: EntryId,
-        keep: Option<StateDelete>,
+        keep: Vec<StateDelete>,
         state: Vec<StatePut>,
         chunks: Vec<NewChunk>,
         durable: Durable,
@@ -183,71 +180,11 @@ impl Log {
         Ok(())
     }
 
-    /// The group's chunks, in order.
-    pub fn chunks(&self) -> Chunks {
-        self.cell.lock().chunks.clone()
-    }
-
-    /// Puts new chunks in the place of some, in one write: `gone` are places in `seen`. `durable` fires when that is
-    /// durable; the files of those that go are dropped then.
-    ///
-    /// Nothing changes, and false is returned, if the chunks are not as `seen` any more, or if the log begins behind where
-    /// the new ones end: then who wrote them saw another log.
-    ///
-    /// Fails with [`Error::ChunkNotWritten`] if there would be a gap, and with [`Error::Closed`]; then nothing changed.
-    pub async fn change_chunks(
-        &self,
-        seen: &Chunks,
-        gone: Range<usize>,
-        new: Vec<NewChunk>,
-        durable: Durable,
-    ) -> Result<bool, Error> {
-        let permit = self.db.shared.queue.permit(0).await?;
-        let mut group = self.cell.lock();
-        let start = group.start();
-        let is_behind = |last: &NewChunk| gone.end == seen.len() && last.index < start;
-        if !group.chunks.is_same(seen) || new.last().is_some_and(is_behind) {
-            return Ok(false);
-        }
-        let added: Vec<Chunk> = new.iter().map(|chunk| Chunk::clone(chunk)).collect();
-        let now = seen.spliced(self.cell.id, gone.clone(), &added)?;
-        self.set_chunks(&mut group, now);
-        let change = ChunkChange {
-            gone: seen[gone].iter().map(|chunk| (chunk.first, chunk.number)).collect(),
-            new: new.into_iter().map(NewChunk::named).collect(),
-        };
-        let create = group.create();
-        let cell = Arc::clone(&self.cell);
-        self.db.shared.queue.push(permit, Op::Chunks { cell, create, change, durable })?;
-        Ok(true)
-    }
-
     /// Takes other chunks into the front; gives first offsets and numbers of those it had.
-    fn set_chunks(&self, group: &mut Group, now: Chunks) -> Vec<(u64, u64)> {
+    pub(crate) fn set_chunks(&self, group: &mut Group, now: Chunks) -> Vec<(u64, u64)> {
         self.db.shared.counters.chunks_changed(&group.chunks, &now);
         let before = std::mem::replace(&mut group.chunks, now);
         before.iter().map(|chunk| (chunk.first, chunk.number)).collect()
-    }
-
-    /// Records of one of `chunks`: from the last one at or before `from` on, while their values fit into `bytes_max`, at
-    /// least one. Empty behind the last chunk. Reads the disk.
-    ///
-    /// Fails with [`Error::ChunkDropped`] if the group does not have the chunk any more and its file is gone, and with
-    /// [`Error::CorruptChunk`].
-    pub fn read_chunk(
-        &self,
-        chunks: &Chunks,
-        from: u64,
-        bytes_max: usize,
-    ) -> Result<ChunkRecords, Error> {
-        let shared = &self.db.shared;
-        let what = (from, bytes_max);
-        self.db.with_rocks(|rocks| chunk_read::read(shared, rocks, &self.cell, chunks, what))?
-    }
-
-    /// Begins a chunk on the store this is a log of, see [`Db::chunk_writer`].
-    pub fn chunk_writer(&self) -> Result<ChunkWriter, Error> {
-        self.db.chunk_writer()
     }
 
     /// Entries `[from, to)` in order, at least one if it exists, stopping before payloads exceed

@@ -48,7 +48,7 @@ pub(crate) enum Op {
     Reset {
         cell: Arc<Cell>,
         upto: EntryId,
-        keep: Option<StateDelete>,
+        keep: Vec<StateDelete>,
         state: Vec<StatePut>,
         chunks: ChunkChange,
         durable: Durable,

@@ -2,15 +2,21 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::mpsc;
 
-use quorate_storage::Error as StorageError;
+use bytes::Bytes;
+use futures::executor::block_on;
+use quorate_storage::{Db, EntryId, Error as StorageError, Log, Options, StatePut};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
 
-use super::broker::{Broker, records, until};
+use super::broker::{Broker, GROUP, records, until};
 use crate::partition::command::{Times, append_payload};
+use crate::partition::index;
+use crate::partition::machine::View;
+use crate::partition::position::Position;
 use crate::partition::records::StoredRecords;
 use crate::partition::tail::Tail;
 use crate::partition::tail_writer::TailWriter;
@@ -263,10 +269,54 @@ async fn a_crash_between_any_two_steps_of_a_move_loses_and_doubles_nothing() {
     }
 }
 
+/// Position and value of each batch.
+fn all_records(log: &Log, view: &View) -> Vec<(Position, Bytes)> {
+    let mut records = StoredRecords::new(log, view, 0, u64::MAX).unwrap();
+    let mut all = Vec::new();
+    while let Some(record) = records.next().unwrap() {
+        all.push(record);
+    }
+    assert_eq!(records.end(), view.end);
+    all
+}
+
+fn all_points(log: &Log, view: &View, page: usize) -> Vec<StatePut> {
+    let mut all: Vec<StatePut> = Vec::new();
+    loop {
+        let after = all.last().map(|put| put.key.clone());
+        let bounds = (view.start.offset, view.open_start.offset);
+        let puts = index::stored(log, bounds, after.as_deref(), page).unwrap();
+        if puts.is_empty() {
+            return all;
+        }
+        all.extend(puts);
+    }
+}
+
+/// What a replica has, written to another store as to one that is filled with it.
+fn fill(log: &Log, view: &View, records: &[(Position, Bytes)], points: &[StatePut]) {
+    let mut writer = TailWriter::new(log);
+    for (at, value) in records {
+        writer.put(at.offset, value).unwrap();
+    }
+    let (at, value) = &records[0];
+    assert!(writer.put(at.offset, value).is_err(), "order is checked");
+    let chunks = writer.finish(view.end).unwrap();
+    assert!(chunks.len() > 1 && log.chunks().is_empty(), "nothing is seen yet");
+    let (done, durable) = mpsc::channel();
+    let last = EntryId { term: 1, index: view.end.place.index - 1 };
+    let fired = Box::new(move || done.send(()).unwrap());
+    block_on(async {
+        log.write_state(points.to_vec(), Vec::new()).await.unwrap();
+        log.reset_with_chunks(last, vec![index::all()], Vec::new(), chunks, fired).await.unwrap();
+    });
+    durable.recv().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replicas_records_make_the_same_tail_elsewhere() {
+async fn what_a_replica_has_can_fill_another_wherever_its_records_are() {
     let mut twins = Twins::start(5).await;
-    twins.append_bytes(1_000_000).await;
+    twins.append_bytes(1_500_000).await;
     twins.move_some().await;
     twins.append_bytes(200_000).await;
     let offset = twins.some_offset();
@@ -275,28 +325,24 @@ async fn a_replicas_records_make_the_same_tail_elsewhere() {
     for broker in [&twins.tailed, &twins.plain] {
         let view = broker.partition.group().machine().view();
         let log = broker.partition.group().log().clone();
-        let all = tokio::task::spawn_blocking(move || {
-            let mut records = StoredRecords::new(&log, &view, 0, u64::MAX).unwrap();
-            let mut all = Vec::new();
-            while let Some((at, value)) = records.next().unwrap() {
-                all.push((at, value));
-            }
-            assert_eq!(records.end(), view.end);
+        let filled = tokio::task::spawn_blocking(move || {
+            let (records, points) = (all_records(&log, &view), all_points(&log, &view, 3));
+            assert!(points.len() > 3);
             // From the middle on as well, as when a transfer was cut off.
-            let (middle, _) = all[all.len() / 2];
-            let mut again = StoredRecords::new(&log, &view, middle.offset, u64::MAX).unwrap();
-            assert_eq!(again.next().unwrap().as_ref(), Some(&all[all.len() / 2]));
-            let mut writer = TailWriter::new(&log);
-            for (at, value) in &all {
-                writer.put(at.offset, value).unwrap();
-            }
-            assert!(writer.put(middle.offset, &all[all.len() / 2].1).is_err(), "order is checked");
-            let chunks = writer.finish(view.end).unwrap();
-            assert!(chunks.len() > 1);
-            let bounds = (chunks[0].first, chunks[chunks.len() - 1].end);
-            (all, bounds)
+            let middle = &records[records.len() / 2];
+            let mut rest = StoredRecords::new(&log, &view, middle.0.offset, u64::MAX).unwrap();
+            assert_eq!(rest.next().unwrap().as_ref(), Some(middle));
+            let dir = TempDir::new().unwrap();
+            let options = Options { chunk_bytes: 100_000, ..Options::default() };
+            let db = Db::open(dir.path(), options).unwrap();
+            let other = db.log(GROUP);
+            fill(&other, &view, &records, &points);
+            assert_eq!(all_records(&other, &view), records);
+            assert_eq!(all_points(&other, &view, 500), points);
+            db.close();
+            (records, points)
         });
-        both.push(all.await.unwrap());
+        both.push(filled.await.unwrap());
     }
     assert_eq!(both[0], both[1], "wherever the records were");
     twins.compare().await;

@@ -33,7 +33,7 @@ pub(crate) enum Record {
     Reset {
         group: GroupId,
         upto: EntryId,
-        keep: Option<StateDelete>,
+        keep: Vec<StateDelete>,
         state: Vec<StatePut>,
         chunks: Chunks,
     },
@@ -98,9 +98,8 @@ impl Image {
                 stored.reset(Some(*upto));
                 stored.chunks = chunks.clone();
                 let stored = self.groups.entry(*group).or_default();
-                let kept = |key: &Vec<u8>| {
-                    keep.as_ref().is_some_and(|keep| keep.from <= *key && *key < keep.to)
-                };
+                let kept =
+                    |key: &Vec<u8>| keep.iter().any(|keep| keep.from <= *key && *key < keep.to);
                 stored.state.retain(|key, _| kept(key));
                 stored.put(state);
             }

@@ -99,14 +99,14 @@ impl Log {
         state: Vec<StatePut>,
         durable: Durable,
     ) -> Result<(), Error> {
-        self.reset_with_chunks(upto, keep, state, Vec::new(), durable).await
+        self.reset_with_chunks(upto, Vec::from_iter(keep), state, Vec::new(), durable).await
     }
 
-    /// [`Log::reset_keeping`], and the group has these chunks instead of those it had.
+    /// [`Log::reset_keeping`] of some ranges, and the group has these chunks instead of those it had.
     pub async fn reset_with_chunks(
         &self,
         upto: EntryId,
-        keep: Option<StateDelete>,
+        keep: Vec<StateDelete>,
         state: Vec<StatePut>,
         chunks: Vec<NewChunk>,
         durable: Durable,

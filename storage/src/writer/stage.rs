@@ -10,14 +10,13 @@ use std::sync::Arc;
 use rocksdb::WriteBatch;
 
 use super::Writer;
-use crate::chunks::Chunk;
 use crate::counters::add;
 use crate::entry;
 use crate::failpoint;
 use crate::group::{Cell, Cut};
 use crate::keys::{self, Kind};
 use crate::moves::Moved;
-use crate::queue::{Charge, ChunkChange, Op};
+use crate::queue::{Charge, Op};
 use crate::recover::encode_id;
 use crate::runs::Run;
 use crate::segments::Change;
@@ -253,7 +252,7 @@ impl Writer {
         cell: &Cell,
         upto: EntryId,
         state: Vec<StatePut>,
-        keep: Option<StateDelete>,
+        keep: Vec<StateDelete>,
         staged: &mut Staged,
     ) {
         let id = cell.id;
@@ -264,44 +263,8 @@ impl Writer {
         let segments = keys::group(id, Kind::Segment, 0);
         staged.batch.delete_range_cf(self.rocks.meta(), segments, end);
         self.put_purged(id, upto, staged);
-        match keep {
-            None => self.delete_state(id, staged),
-            Some(keep) => {
-                let (low, high) = keys::state_bounds(id);
-                let (from, to) = (keys::state(id, &keep.from), keys::state(id, &keep.to));
-                staged.batch.delete_range_cf(self.rocks.state(), &low[..], &from[..]);
-                staged.batch.delete_range_cf(self.rocks.state(), &to[..], &high[..]);
-            }
-        }
+        self.delete_state_except(id, keep, staged);
         self.write_state(id, state, Vec::new(), staged);
-    }
-
-    fn change_chunks(&self, id: GroupId, change: ChunkChange, staged: &mut Staged) {
-        let meta = self.rocks.meta();
-        for (first, _) in &change.gone {
-            staged.batch.delete_cf(meta, keys::group(id, Kind::Chunk, *first));
-        }
-        change.new.iter().for_each(|chunk| self.put_chunk(id, chunk, staged));
-        if !change.new.is_empty() {
-            let next = self.shared.chunk_numbers.next();
-            staged.batch.put_cf(meta, keys::next_chunk(), next.to_be_bytes());
-        }
-        self.retire_chunks(change.gone.into_iter().map(|(_, number)| number).collect(), staged);
-    }
-
-    fn put_chunk(&self, id: GroupId, chunk: &Chunk, staged: &mut Staged) {
-        let key = keys::group(id, Kind::Chunk, chunk.first);
-        staged.batch.put_cf(self.rocks.meta(), key, chunk.encode());
-    }
-
-    /// Has the files dropped once no row names them for good.
-    fn retire_chunks(&self, numbers: Vec<u64>, staged: &mut Staged) {
-        if numbers.is_empty() {
-            return;
-        }
-        let shared = Arc::clone(&self.shared);
-        let gone = Box::new(move || shared.retire.add_chunks(numbers));
-        staged.callbacks.push(Callback::Always(gone));
     }
 
     fn drop_group(&self, cell: &Cell, staged: &mut Staged) {
@@ -329,6 +292,20 @@ impl Writer {
     fn delete_state(&self, id: GroupId, staged: &mut Staged) {
         let (low, high) = keys::state_bounds(id);
         staged.batch.delete_range_cf(self.rocks.state(), low, high);
+    }
+
+    fn delete_state_except(&self, id: GroupId, mut keep: Vec<StateDelete>, staged: &mut Staged) {
+        keep.sort_unstable_by(|one, other| one.from.cmp(&other.from));
+        let (low, high) = keys::state_bounds(id);
+        let mut from = low.to_vec();
+        for kept in keep {
+            let (begin, end) = (keys::state(id, &kept.from), keys::state(id, &kept.to));
+            if from < begin {
+                staged.batch.delete_range_cf(self.rocks.state(), &from, &begin);
+            }
+            from = from.max(end);
+        }
+        staged.batch.delete_range_cf(self.rocks.state(), &from[..], &high[..]);
     }
 
     fn write_state(

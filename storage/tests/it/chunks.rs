@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_storage::{ChunkRecords, Chunks, Db, Error, GroupId, Log, NewChunk, Options};
+use quorate_storage::{
+    ChunkRecords, Chunks, Db, Error, GroupId, Log, NewChunk, Options, StateDelete, StatePut,
+};
 
 use crate::support::{
     PATIENCE, append, durable, entries, eventually, id, ignore, small, sync, table_bytes, wait,
@@ -179,10 +181,19 @@ fn a_reset_takes_other_chunks_with_it_in_one_write() {
     let log = db.log(GROUP);
     append(&log, entries(GROUP, 1, 0, 10, 100));
     add(&log, vec![chunk(&db, 0)]);
+    let put = |key: &[u8]| StatePut { key: key.to_vec(), value: Bytes::from_static(b"kept") };
+    wait(log.write_state([b"a", b"b", b"c", b"d", b"e"].map(|key| put(key)).into(), Vec::new()))
+        .expect("state");
+    let keep = [(b"d", b"e"), (b"b", b"c")]
+        .map(|(from, to)| StateDelete { from: from.to_vec(), to: to.to_vec() });
     let new = [500, 600].map(|first| chunk(&db, first)).into();
     let (durable, fired) = durable();
-    wait(log.reset_with_chunks(id(2, 70), None, Vec::new(), new, durable)).expect("reset");
+    let reset = log.reset_with_chunks(id(2, 70), keep.into(), vec![put(b"f")], new, durable);
+    wait(reset).expect("reset");
     fired.recv_timeout(PATIENCE).expect("durable");
+    let kept = log.state_range(b"", b"z", 100).expect("state");
+    let kept: Vec<_> = kept.iter().map(|(key, _)| key.as_slice()).collect();
+    assert_eq!(kept, [b"b", b"d", b"f"], "what was to be kept of the state is");
     assert_eq!(log.state().purged, Some(id(2, 70)));
     assert_eq!(read_all(&log, usize::MAX), offsets(500, 700));
     eventually("the old file goes", || chunk_tables(dir.path()) == 2);
