@@ -6,6 +6,7 @@ use super::Writer;
 use super::stage::Staged;
 use crate::GroupId;
 use crate::chunks::Chunk;
+use crate::group::Cell;
 use crate::keys::{self, Kind};
 use crate::queue::ChunkChange;
 use crate::sync::Callback;
@@ -24,7 +25,15 @@ impl Writer {
         self.retire_chunks(change.gone.into_iter().map(|(_, number)| number).collect(), staged);
     }
 
-    pub(super) fn put_chunk(&self, id: GroupId, chunk: &Chunk, staged: &mut Staged) {
+    pub(super) fn note_damaged_chunk(&self, cell: &Cell, number: u64, staged: &mut Staged) {
+        // What is said of it now: it may be gone meanwhile.
+        let damaged = cell.lock().chunks.find(number).cloned();
+        if let Some(chunk) = damaged {
+            self.put_chunk(cell.id, &chunk, staged);
+        }
+    }
+
+    fn put_chunk(&self, id: GroupId, chunk: &Chunk, staged: &mut Staged) {
         let key = keys::group(id, Kind::Chunk, chunk.first);
         staged.batch.put_cf(self.rocks.meta(), key, chunk.encode());
     }

@@ -103,13 +103,7 @@ impl Writer {
                 self.change_chunks(cell.id, change, staged);
                 staged.callbacks.push(Callback::Always(durable));
             }
-            Op::ChunkDamaged { cell, number } => {
-                // What is said of it now: it may be gone meanwhile.
-                let damaged = cell.lock().chunks.find(number).cloned();
-                if let Some(chunk) = damaged {
-                    self.put_chunk(cell.id, &chunk, staged);
-                }
-            }
+            Op::ChunkDamaged { cell, number } => self.note_damaged_chunk(&cell, number, staged),
             Op::State { cell, create, puts, deletes } => {
                 staged.points.push(("state.before", "state.after"));
                 self.create(cell.id, create, staged);
@@ -126,14 +120,7 @@ impl Writer {
                 staged.batch.put_cf(self.rocks.meta(), key, value);
                 staged.callbacks.push(Callback::Always(durable));
             }
-            Op::Corrupt { cell } => {
-                // What is said of it now: it may have been cut off meanwhile.
-                let corrupt = cell.lock().corrupt;
-                if let Some(index) = corrupt {
-                    let key = keys::group(cell.id, Kind::Corrupt, 0);
-                    staged.batch.put_cf(self.rocks.meta(), key, index.to_be_bytes());
-                }
-            }
+            Op::Corrupt { cell } => self.note_corrupt(&cell, staged),
             Op::Move(request) => {
                 staged.points.push(("move.before", "move.after"));
                 staged.moved = Some(self.stage_move(request, &mut staged.batch));
@@ -146,6 +133,15 @@ impl Writer {
                 }
                 self.shared.generations.lock().forget(&numbers);
             }
+        }
+    }
+
+    fn note_corrupt(&self, cell: &Cell, staged: &mut Staged) {
+        // What is said of it now: it may have been cut off meanwhile.
+        let corrupt = cell.lock().corrupt;
+        if let Some(index) = corrupt {
+            let key = keys::group(cell.id, Kind::Corrupt, 0);
+            staged.batch.put_cf(self.rocks.meta(), key, index.to_be_bytes());
         }
     }
 
