@@ -44,6 +44,7 @@ mod settings;
 mod tail;
 mod tail_writer;
 mod timestamps;
+mod transfer;
 mod trim;
 mod walk;
 
@@ -71,6 +72,7 @@ pub use relocate::RelocateError;
 pub use retention::RetentionPace;
 pub use settings::PartitionSettings;
 pub use timestamps::{OffsetAt, OffsetSpec};
+pub use transfer::{IncomingRecords, OutgoingRecords, TransferError};
 pub use trim::TrimError;
 
 use changes::Closing;

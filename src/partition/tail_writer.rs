@@ -40,6 +40,11 @@ impl TailWriter {
         Self { log: log.clone(), writing: None, done: Vec::new(), next: None }
     }
 
+    /// Returns the offset behind the last batch.
+    pub(super) fn next_offset(&self) -> Option<i64> {
+        self.next.map(|next| next.offset)
+    }
+
     /// Adds the batch at `offset`, `value` being what stands in a chunk.
     pub(super) fn put(&mut self, offset: i64, value: &Bytes) -> Result<(), TailWriteError> {
         let batch = TailBatch::decode(offset, value)?;

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 use bytes::Bytes;
 use futures::executor::block_on;
+use quorate_raft::Machine;
 use quorate_storage::{Db, EntryId, Error as StorageError, Log, Options, StatePut};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -14,13 +15,8 @@ use tempfile::TempDir;
 
 use super::broker::{Broker, GROUP, records, until};
 use crate::partition::command::{Times, append_payload};
-use crate::partition::index;
-use crate::partition::machine::View;
-use crate::partition::position::Position;
-use crate::partition::records::StoredRecords;
 use crate::partition::tail::Tail;
-use crate::partition::tail_writer::TailWriter;
-use crate::partition::{OffsetSpec, PartitionSettings, Reply};
+use crate::partition::{IncomingRecords, OffsetSpec, OutgoingRecords, PartitionSettings, Reply};
 use crate::record::{BatchBuilder, Codec};
 
 /// Two brokers that are given the same, of which only one moves records to its tail.
@@ -269,46 +265,47 @@ async fn a_crash_between_any_two_steps_of_a_move_loses_and_doubles_nothing() {
     }
 }
 
-/// Position and value of each batch.
-fn all_records(log: &Log, view: &View) -> Vec<(Position, Bytes)> {
-    let mut records = StoredRecords::new(log, view, 0, u64::MAX).unwrap();
-    let mut all = Vec::new();
-    while let Some(record) = records.next().unwrap() {
-        all.push(record);
+/// Offset and value of each batch, and all points.
+fn all_of(log: &Log, machine: &[u8]) -> (Vec<(i64, Bytes)>, Vec<StatePut>) {
+    let mut outgoing = OutgoingRecords::new(log, machine, 0).unwrap();
+    let (mut records, mut points) = (Vec::new(), Vec::<StatePut>::new());
+    while let Some(record) = outgoing.next().unwrap() {
+        records.push(record);
     }
-    assert_eq!(records.end(), view.end);
-    all
-}
-
-fn all_points(log: &Log, view: &View, page: usize) -> Vec<StatePut> {
-    let mut all: Vec<StatePut> = Vec::new();
     loop {
-        let after = all.last().map(|put| put.key.clone());
-        let bounds = (view.start.offset, view.open_start.offset);
-        let puts = index::stored(log, bounds, after.as_deref(), page).unwrap();
-        if puts.is_empty() {
-            return all;
+        let after = points.last().map(|put| put.key.clone());
+        let page = outgoing.points(after.as_deref(), 3).unwrap();
+        if page.is_empty() {
+            return (records, points);
         }
-        all.extend(puts);
+        points.extend(page);
     }
 }
 
-/// What a replica has, written to another store as to one that is filled with it.
-fn fill(log: &Log, view: &View, records: &[(Position, Bytes)], points: &[StatePut]) {
-    let mut writer = TailWriter::new(log);
-    for (at, value) in records {
-        writer.put(at.offset, value).unwrap();
+/// What a replica has, taken by the store of another one.
+fn fill(log: &Log, machine: &[u8], records: &[(i64, Bytes)], points: &[StatePut]) {
+    let begin = || IncomingRecords::new(log, machine).unwrap();
+    let (offset, value) = &records[1];
+    assert!(begin().put(*offset, value).is_err(), "the first is missing");
+    let mut incoming = begin();
+    for (at, (offset, value)) in records.iter().enumerate() {
+        assert!(incoming.next_offset() <= *offset, "{at}");
+        incoming.put(*offset, value).unwrap();
     }
-    let (at, value) = &records[0];
-    assert!(writer.put(at.offset, value).is_err(), "order is checked");
-    let chunks = writer.finish(view.end).unwrap();
+    let (offset, value) = &records[0];
+    assert!(incoming.put(*offset, value).is_err(), "it was taken");
+    let chunks = incoming.finish().unwrap();
     assert!(chunks.len() > 1 && log.chunks().is_empty(), "nothing is seen yet");
+    let mut cut = begin();
+    cut.put(records[0].0, &records[0].1).unwrap();
+    assert!(cut.finish().is_err(), "the rest is missing");
     let (done, durable) = mpsc::channel();
-    let last = EntryId { term: 1, index: view.end.place.index - 1 };
+    let last = EntryId { term: 1, index: chunks[chunks.len() - 1].index - 1 };
     let fired = Box::new(move || done.send(()).unwrap());
     block_on(async {
         log.write_state(points.to_vec(), Vec::new()).await.unwrap();
-        log.reset_with_chunks(last, vec![index::all()], Vec::new(), chunks, fired).await.unwrap();
+        let keep = vec![IncomingRecords::kept_state()];
+        log.reset_with_chunks(last, keep, Vec::new(), chunks, fired).await.unwrap();
     });
     durable.recv().unwrap();
 }
@@ -323,22 +320,23 @@ async fn what_a_replica_has_can_fill_another_wherever_its_records_are() {
     twins.delete(offset / 2).await;
     let mut both = Vec::new();
     for broker in [&twins.tailed, &twins.plain] {
-        let view = broker.partition.group().machine().view();
+        let machine = Machine::encode(&*broker.partition.group().machine());
         let log = broker.partition.group().log().clone();
         let filled = tokio::task::spawn_blocking(move || {
-            let (records, points) = (all_records(&log, &view), all_points(&log, &view, 3));
+            let (records, points) = all_of(&log, &machine);
             assert!(points.len() > 3);
             // From the middle on as well, as when a transfer was cut off.
             let middle = &records[records.len() / 2];
-            let mut rest = StoredRecords::new(&log, &view, middle.0.offset, u64::MAX).unwrap();
+            let mut rest = OutgoingRecords::new(&log, &machine, middle.0).unwrap();
             assert_eq!(rest.next().unwrap().as_ref(), Some(middle));
             let dir = TempDir::new().unwrap();
             let options = Options { chunk_bytes: 100_000, ..Options::default() };
             let db = Db::open(dir.path(), options).unwrap();
             let other = db.log(GROUP);
-            fill(&other, &view, &records, &points);
-            assert_eq!(all_records(&other, &view), records);
-            assert_eq!(all_points(&other, &view, 500), points);
+            fill(&other, &machine, &records, &points);
+            let (there, points_there) = all_of(&other, &machine);
+            assert_eq!(there, records);
+            assert_eq!(points_there, points);
             db.close();
             (records, points)
         });
