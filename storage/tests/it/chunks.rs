@@ -266,7 +266,7 @@ fn child_of_the_chunk_tests() {
     let other = db.log(GroupId(9));
     for step in 0..20 {
         // Written and not synced when the chunk is taken, which goes past the write-ahead log.
-        wait(other.append(entries(GroupId(9), 1, step * 8, 8, 700), ignore())).expect("append");
+        wait(other.append(entries(GroupId(9), 1, step, 1, 700), ignore())).expect("append");
         add(&log, vec![chunk(&db, step * 100)]);
         fs::write(dir.join("acks"), format!("{step}")).expect("acknowledge");
         if step % 3 == 2 {
