@@ -131,7 +131,7 @@ async fn what_arrives_is_not_where_the_state_is_also_before_the_first_checkpoint
 async fn the_log_goes_up_to_what_this_replica_has_elsewhere() {
     let mut it = Setting::new();
     for _ in 0..4 {
-        it.apply(STATE_BYTES * 16).await;
+        it.apply(STATE_BYTES * 17).await;
         assert!(it.machine.checkpoint_if_old(Instant::now() + QUIET * 2).await.unwrap());
     }
     assert_eq!(it.machine.kept, [0, 1, 2, 3]);
