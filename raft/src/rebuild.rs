@@ -59,7 +59,10 @@ pub(crate) async fn act(core: &Arc<Core>, replica: &Arc<Replica>, found: Finding
         let has = matched_id(&replica.metrics(), *id);
         let rebuilt = place == 0 && calm && majority && others_have(core, replica, *id, has);
         let what = if rebuilt { Divergence::Rebuilt } else { Divergence::Wrong };
-        *replica.shared.states.rebuilding.lock() = rebuilt.then_some(*id);
+        // Those after the first must not take its leave to be erased back: it asks for that when it has stopped.
+        if place == 0 {
+            *replica.shared.states.rebuilding.lock() = rebuilt.then_some(*id);
+        }
         notify(core, replica, *id, what, found.index).await;
     }
 }

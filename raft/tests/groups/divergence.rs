@@ -111,3 +111,20 @@ async fn without_a_majority_the_group_stops_and_nothing_is_deleted() {
         assert!(tallies.cluster.node(*id).node.failed_groups().borrow().is_empty());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_wrong_replicas_are_rebuilt_one_after_the_other() {
+    let wrong = |id| Tally { wrong: id >= 4, ..Tally::default() };
+    let mut tallies = Tallies::start_with(5, wrong).await;
+    while tallies.leader().await >= 4 {
+        let leader = tallies.leader().await;
+        let group = tallies.groups[&leader].clone();
+        let transfer = async move { group.transfer_leader(1).await };
+        let _ = tallies.cluster.node(leader).spawn(transfer).await;
+    }
+    tallies.apply(count(1, 0)).await;
+    for id in [4, 5] {
+        rebuilt(&mut tallies, id).await;
+    }
+    assert!((1..=5).all(|id| tallies.divergence(id).is_none()));
+}
