@@ -10,6 +10,9 @@
 //! beside in its own write, and only while somebody may still read it. So a snapshot costs the disk what changes while it
 //! is sent, and memory a page.
 //!
+//! The log behind it is not purged while a receiver answers, so that it can go on with the log. A view that was made for a
+//! peer that is away holds nothing: a log would grow for as long as a broker is dead.
+//!
 //! A page is read in two steps, the state and then what is beside. A checkpoint in between changes both at once, and what
 //! is beside wins: so each pair is as of the snapshot, whether or not the first step saw it overwritten.
 //!
@@ -25,7 +28,7 @@ use tokio::time::Instant;
 
 use crate::keyed;
 
-/// A view that nobody used for so long is given up: the transfer it was for is not resumed.
+/// A view that no receiver asked for so long is given up: the transfer it was for is not resumed.
 const FORGET: Duration = Duration::from_secs(60);
 /// The log is not purged for a view for longer than this, however slowly it is read.
 const HOLD_MAX: Duration = Duration::from_secs(3600);
@@ -41,7 +44,8 @@ pub(crate) struct Frozen {
     pub checkpoint: Bytes,
     pub index: u64,
     since: Instant,
-    used: Mutex<Instant>,
+    /// When a receiver last answered.
+    answered: Mutex<Option<Instant>>,
 }
 
 /// Some pairs, in order.
@@ -55,22 +59,29 @@ pub(crate) struct Page {
 impl Frozen {
     pub fn new(log: Log, slot: u8, index: u64, checkpoint: Bytes) -> Self {
         let since = Instant::now();
-        Self { log, slot, checkpoint, index, since, used: Mutex::new(since) }
+        Self { log, slot, checkpoint, index, since, answered: Mutex::new(None) }
     }
 
-    /// Whether nobody has read it for long.
-    pub fn is_forgotten(&self) -> bool {
-        self.used.lock().elapsed() >= FORGET
+    /// A receiver is there and has answered.
+    pub fn answered(&self, now: Instant) {
+        *self.answered.lock() = Some(now);
+    }
+
+    /// Whether nobody has asked for it for long.
+    pub fn is_forgotten(&self, now: Instant) -> bool {
+        let last = self.answered.lock().unwrap_or(self.since);
+        now.saturating_duration_since(last) >= FORGET
     }
 
     /// Whether the log must not be purged, so that whoever is sent this can go on with the log.
-    pub fn holds_the_log(&self) -> bool {
-        !self.is_forgotten() && self.since.elapsed() < HOLD_MAX
+    pub fn holds_the_log(&self, now: Instant) -> bool {
+        let begun = self.answered.lock().is_some();
+        let age = now.saturating_duration_since(self.since);
+        begun && !self.is_forgotten(now) && age < HOLD_MAX
     }
 
     /// The pairs behind a key, as many as take about so many bytes.
     pub fn page(&self, after: Option<&[u8]>, bytes: usize) -> Result<Page, Error> {
-        *self.used.lock() = Instant::now();
         let (mut pairs, end) = read(&self.log, &keyed::all(self.slot), after, bytes)?;
         let (mut old, old_end) = read(&self.log, &beside_all(), after, bytes)?;
         // Both are known up to the lesser end.
@@ -173,6 +184,24 @@ mod tests {
             (key, (!next(random).is_multiple_of(3)).then(|| value.into()))
         };
         (0..20).map(change).collect()
+    }
+
+    #[test]
+    fn the_log_is_held_while_a_receiver_answers_and_for_none_that_is_away() {
+        let dir = TempDir::new().unwrap();
+        let db = Db::open(dir.path(), Options::default()).unwrap();
+        let frozen = Frozen::new(db.log(GroupId(1)), 0, 7, Bytes::new());
+        let mut now = frozen.since;
+        assert!(!frozen.holds_the_log(now), "nobody has answered yet");
+        while now < frozen.since + HOLD_MAX {
+            frozen.answered(now);
+            assert!(frozen.holds_the_log(now));
+            now += FORGET / 2;
+        }
+        frozen.answered(now);
+        assert!(!frozen.holds_the_log(now), "however slowly it is read");
+        assert!(!frozen.is_forgotten(now) && frozen.is_forgotten(now + FORGET));
+        db.close();
     }
 
     #[tokio::test(flavor = "multi_thread")]

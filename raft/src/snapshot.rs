@@ -36,6 +36,14 @@ impl SnapshotData {
             Self::Frozen(frozen) => &frozen.checkpoint,
         }
     }
+
+    /// The view that its keyed state is read from.
+    pub fn frozen(&self) -> Option<&Arc<Frozen>> {
+        match self {
+            Self::Frozen(frozen) => Some(frozen),
+            Self::Whole(_) | Self::Staged(..) => None,
+        }
+    }
 }
 
 /// A page on its way.

@@ -27,8 +27,9 @@ impl StateMachine {
 
     /// Writes a checkpoint if it is time for one, or asks to be looked at again.
     pub async fn look(&mut self) {
-        self.frozen.take_if(|frozen| Arc::strong_count(frozen) == 1 && frozen.is_forgotten());
-        match self.checkpoint_if_old(Instant::now()).await {
+        let now = Instant::now();
+        self.frozen.take_if(|frozen| Arc::strong_count(frozen) == 1 && frozen.is_forgotten(now));
+        match self.checkpoint_if_old(now).await {
             Ok(true) if self.frozen.is_none() => {}
             Ok(true) => self.wanted.look_later(self.shared.group),
             Ok(false) => self.wanted.look_later(self.shared.group),
@@ -125,7 +126,7 @@ impl StateMachine {
         let needed = self.holder.needed_from();
         if self.holder.is_keyed() {
             // Whoever is being sent a snapshot goes on from the index that its sender's core was told, see `snapshot.rs`.
-            if self.frozen.as_ref().is_some_and(|frozen| frozen.holds_the_log()) {
+            if self.frozen.as_ref().is_some_and(|frozen| frozen.holds_the_log(Instant::now())) {
                 return self.boundary;
             }
             let covered = self.kept.last().copied();

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use openraft::RaftSnapshotBuilder;
 use quorate_storage::{Log, StateDelete, StatePut};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::{StateMachine, invalid};
 use crate::checkpoint::{self, Checkpoint};
@@ -57,7 +58,7 @@ impl StateMachine {
         puts: &mut Vec<StatePut>,
         deletes: &mut Vec<StateDelete>,
     ) -> io::Result<()> {
-        self.frozen.take_if(|it| Arc::strong_count(it) == 1 && it.is_forgotten());
+        self.frozen.take_if(|it| Arc::strong_count(it) == 1 && it.is_forgotten(Instant::now()));
         if self.frozen.is_none() {
             if std::mem::take(&mut self.beside) {
                 deletes.push(frozen::beside_all());

@@ -20,6 +20,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::append::{self, Setting, StreamEnd};
 use super::heartbeat::{Heartbeat, plausible};
@@ -239,6 +240,7 @@ impl Client {
         let checkpoint = snapshot.snapshot.checkpoint().clone();
         let last = Checkpoint::decode(checkpoint.clone()).map_err(nonsense)?.last;
         let chunk = self.factory.limits.snapshot_chunk_bytes.max(1);
+        let frozen = snapshot.snapshot.frozen();
         let (mut from, mut data, mut pairs, mut stalls) = (0, Bytes::new(), None, 0);
         // An empty piece asks what is there already.
         let mut had: Option<(u64, Option<Bytes>)> = None;
@@ -257,6 +259,7 @@ impl Client {
                     SnapshotAnswer::Installed(vote) => return Ok(SnapshotResponse::new(vote)),
                     SnapshotAnswer::Continue(have, after) => (have, after),
                 };
+            frozen.inspect(|frozen| frozen.answered(Instant::now()));
             let has = Some((have, after.clone()));
             stalls += u32::from(has <= had);
             had = has;
@@ -264,7 +267,7 @@ impl Client {
             let to = checkpoint.len().min(from.saturating_add(chunk));
             (data, pairs) = (checkpoint.slice(from..to), None);
             if data.is_empty()
-                && let SnapshotData::Frozen(frozen) = &snapshot.snapshot
+                && let Some(frozen) = frozen
             {
                 pairs = Some(page(frozen, after, chunk).await?);
             }
