@@ -36,10 +36,15 @@ mod position;
 mod producers;
 mod proposer;
 mod read;
+mod records;
 mod rejected;
+mod relocate;
 mod retention;
 mod settings;
+mod tail;
+mod tail_writer;
 mod timestamps;
+mod transfer;
 mod trim;
 mod walk;
 
@@ -52,7 +57,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use quorate_raft::{Group, Leadership};
 use quorate_storage::GroupId;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::metadata::Leader;
 use crate::wall_clock::Clock;
@@ -63,9 +68,11 @@ pub use logged::{Illegible, Logged, logged};
 pub use machine::{BatchReply, PartitionMachine, Refusal, Reply};
 pub use partitions::{PartitionSpec, Partitions};
 pub use read::{ReadError, Records, Unreadable};
+pub use relocate::RelocateError;
 pub use retention::RetentionPace;
 pub use settings::PartitionSettings;
 pub use timestamps::{OffsetAt, OffsetSpec};
+pub use transfer::{IncomingRecords, OutgoingRecords, TransferError};
 pub use trim::TrimError;
 
 use changes::Closing;
@@ -91,6 +98,8 @@ pub struct Partition {
     disk_reads: Arc<Semaphore>,
     hints: Hints,
     proposer: Arc<Proposer>,
+    /// Held by who changes the tail.
+    tail_changes: Mutex<()>,
     clock: Clock,
 }
 

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use openraft::ReadPolicy;
@@ -151,6 +152,16 @@ impl GroupHandle {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(RaftError::APIError(error)) => Err(Error::Refused(error.to_string())),
             Err(RaftError::Fatal(_)) => Err(Error::Stopped),
+        }
+    }
+
+    /// Says that this replica, and perhaps no other, needs no entry below `index` in its log: what the machine needs of
+    /// them it has elsewhere, durably. They are purged as what the machine no longer needs is. Holds while the group is
+    /// open, and never goes back.
+    pub fn free_log_below(&self, index: u64) {
+        let shared = &self.replica.shared;
+        if shared.freed_below.fetch_max(index, Ordering::Relaxed) < index {
+            self.core.wanted.dirty(shared);
         }
     }
 

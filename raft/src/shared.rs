@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use openraft::ServerState;
 use parking_lot::{Mutex, RwLock};
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub states: States,
     /// Keyed state that arrives.
     pub staging: Staging,
+    /// This replica has what the machine needs of lower entries elsewhere; see [`crate::GroupHandle::free_log_below`].
+    pub freed_below: AtomicU64,
     closing: AtomicBool,
     /// This node's disk hangs and others can lead: it does not claim to, whatever its core thinks,
     /// which may itself wait for the disk.
@@ -105,6 +107,7 @@ impl Shared {
             unfit: AtomicBool::new(log.corrupt().is_some()),
             states: States::default(),
             staging: Staging::default(),
+            freed_below: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             aside: watch::Sender::new(false),
             loaded_vote: log.vote().and_then(|bytes| decode_vote(bytes).ok()),

@@ -79,6 +79,7 @@ fn read_storage(context: &Context) {
     metrics.storage_sync_seconds_max.set(stats.sync_time_max.as_secs_f64());
     metrics.storage_queue_bytes.set(gauge(stats.queue_bytes));
     metrics.storage_live_bytes.set(gauge(stats.live_bytes));
+    metrics.storage_chunk_bytes.set(gauge(stats.chunk_bytes));
     metrics.storage_disk_bytes.set(gauge(stats.disk_bytes));
     metrics.storage_cache_bytes.set(gauge(stats.cache_bytes));
     metrics.storage_free_bytes.set(gauge(stats.free_bytes));

@@ -204,6 +204,35 @@ pub(super) fn deletes(from: Position, to: Position) -> Vec<StateDelete> {
     deletes
 }
 
+/// The keys of all points and blocks.
+pub(super) fn all() -> StateDelete {
+    StateDelete { from: vec![PREFIX], to: vec![BLOCK_PREFIXES[LEVELS - 1] + 1] }
+}
+
+/// Returns points and blocks from `from` to `to` as they are on disk, the first `max` of them with keys behind `after`.
+/// They say the same on every replica that applied as much: a replica that was not shown the entries is given them. Reads
+/// the disk.
+pub(super) fn stored(
+    log: &Log,
+    (from, to): (i64, i64),
+    after: Option<&[u8]>,
+    max: usize,
+) -> Result<Vec<StatePut>, IndexError> {
+    let mut found = Vec::new();
+    for prefix in std::iter::once(PREFIX).chain(BLOCK_PREFIXES) {
+        let mut begin = key(prefix, from);
+        if let Some(after) = after.filter(|after| **after >= begin[..]) {
+            begin = after.to_vec();
+            // The least key above it.
+            begin.push(0);
+        }
+        let end = key(prefix, to.saturating_add(1));
+        let page = log.state_range(&begin, &end, max - found.len())?;
+        found.extend(page.into_iter().map(|(key, value)| StatePut { key, value }));
+    }
+    Ok(found)
+}
+
 /// Returns the last point at or before `offset`. Reads the disk.
 pub(super) fn at_or_before(log: &Log, offset: i64) -> Result<Option<Point>, IndexError> {
     let found = log.state_at_or_before(PREFIX, &key(PREFIX, offset))?;

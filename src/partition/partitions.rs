@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use parking_lot::RwLock;
 use quorate_raft::Group;
 use quorate_storage::GroupId;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::disk::DISK_READS_MAX;
 use super::hints::Hints;
@@ -88,9 +88,11 @@ impl Kind for Partitions {
             disk_reads: Arc::clone(&self.disk_reads),
             hints: Hints::default(),
             proposer,
+            tail_changes: Mutex::default(),
             closing: Arc::default(),
             clock: Arc::clone(&self.clock),
         });
+        partition.free_log();
         self.open.write().insert(id, partition);
     }
 

@@ -11,6 +11,7 @@
 //! Invariant: nothing at or above the high watermark is returned.
 
 use bytes::{Bytes, BytesMut};
+use quorate_storage::Chunks;
 
 use super::disk::on_disk;
 use super::machine::View;
@@ -62,6 +63,12 @@ pub enum ReadError {
 #[error(transparent)]
 pub struct Unreadable(WalkError);
 
+/// Where the records of a view were when a walk began. Taken before it begins.
+pub(super) struct Seen {
+    start: Position,
+    chunks: Chunks,
+}
+
 /// Why a try to read ended.
 enum Failed {
     Walk(WalkError),
@@ -109,10 +116,10 @@ impl Partition {
                 let machine = self.group.machine();
                 (machine.view(), machine.recent(offset))
             };
-            let start = view.start;
+            let seen = self.seen(&view);
             match self.read_of(view, recent, offset, bytes_max, at_least_one).await {
-                // The walk began before what was deleted meanwhile, and found it gone; the offset is still there.
-                Err(Failed::Walk(_)) if self.was_trimmed_since(start) => {}
+                // The walk began before what was deleted or moved meanwhile, and found it gone; the offset is still there.
+                Err(Failed::Walk(_)) if self.has_changed_since(&seen) => {}
                 Err(Failed::Walk(error)) => return Err(self.unreadable(error, offset)),
                 Err(Failed::Other(error)) => return Err(error),
                 Ok(records) => return Ok(records),
@@ -188,9 +195,15 @@ impl Partition {
         gather.finish(view)
     }
 
-    /// Returns whether the log began at `start` and does so no more: what lay there may be gone.
-    pub(super) fn was_trimmed_since(&self, start: Position) -> bool {
-        self.group.machine().view().start != start
+    /// Returns where the records of a view are now.
+    pub(super) fn seen(&self, view: &View) -> Seen {
+        Seen { start: view.start, chunks: self.group.log().chunks() }
+    }
+
+    /// Returns whether the log was trimmed since, or records moved to the tail: what lay there may be gone.
+    pub(super) fn has_changed_since(&self, seen: &Seen) -> bool {
+        self.group.machine().view().start != seen.start
+            || !self.group.log().chunks().is_same(&seen.chunks)
     }
 
     /// Says what a failed walk means that was not disturbed by a trim: at best that the log was closed under it.

@@ -1,7 +1,7 @@
 //! Deleting what a topic no longer wants to keep.
 //!
 //! Each leader looks at its partitions now and then, finds how far the log start can move and proposes
-//! that; the replicas trim when they apply it. Nothing is remembered between two looks: what was missed
+//! that; the replicas trim when they apply it, and drop what is below it of their tails at their own looks. Nothing is remembered between two looks: what was missed
 //! (leadership lost, no majority) is found again by whoever leads at the next. Brokers look at different
 //! moments, so that the deletions of a cluster do not fall together.
 //!
@@ -47,6 +47,7 @@ pub(super) async fn run(partitions: Arc<Partitions>, pace: RetentionPace) {
         sleep(pace.interval.mul_f64(factor)).await;
         for partition in partitions.all() {
             partition.look_for_expired().await;
+            partition.look_for_trimmed().await;
         }
     }
 }
@@ -69,6 +70,13 @@ impl Partition {
         }
     }
 
+    /// Gives the disk back what a trim has left of the tail, on every replica.
+    async fn look_for_trimmed(&self) {
+        if let Err(error) = self.drop_trimmed().await {
+            tracing::debug!(group = %self.id(), %error, "the tail was not trimmed");
+        }
+    }
+
     /// Deletes what is past its retention now; returns the new log start if it moved.
     ///
     /// Does nothing where another broker leads.
@@ -78,13 +86,13 @@ impl Partition {
         let Some(limits) = Limits::of(self.settings(), self.clock.trusted_ms(), &view) else {
             return Ok(None);
         };
-        let (log_start, before) = (view.log_start, view.start);
+        let (log_start, seen) = (view.log_start, self.seen(&view));
         let log = self.group.log().clone();
         let found = on_disk(&self.disk_reads, move || limits.find(&log, &view)).await?;
         let start = match found {
             Ok(None) => return Ok(None),
             Ok(Some(start)) => start,
-            Err(_) if self.was_trimmed_since(before) => return Err(TrimError::Busy),
+            Err(_) if self.has_changed_since(&seen) => return Err(TrimError::Busy),
             Err(error) => {
                 return Err(TrimError::Read(self.unreadable(error.into(), log_start)));
             }

@@ -5,4 +5,5 @@ mod broker;
 mod append;
 mod read;
 mod retention;
+mod tail;
 mod timestamps;

@@ -69,7 +69,8 @@ impl Partition {
                 let machine = self.group.machine();
                 (machine.view(), machine.newest())
             };
-            let (log_start, start, end) = (view.log_start, view.start, view.end.offset);
+            let (log_start, end) = (view.log_start, view.end.offset);
+            let seen = self.seen(&view);
             let log = self.group.log().clone();
             let search = move || match spec {
                 OffsetSpec::AtOrAfter(timestamp) => first_at_or_after(&log, &view, timestamp),
@@ -92,7 +93,7 @@ impl Partition {
             };
             match found {
                 Ok(found) => return Ok(found.filter(|found| found.timestamp >= 0)),
-                Err(_) if self.was_trimmed_since(start) => {}
+                Err(_) if self.has_changed_since(&seen) => {}
                 Err(error) => return Err(self.unreadable(error, log_start)),
             }
         }

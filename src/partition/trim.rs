@@ -58,7 +58,7 @@ impl Partition {
         if offset == view.end.offset {
             return Ok(view.end);
         }
-        let (log, start) = (self.group.log().clone(), view.start);
+        let (log, seen) = (self.group.log().clone(), self.seen(&view));
         let located = on_disk(&self.disk_reads, move || {
             let mut walk = Walk::new(&log, &view, view.seek(&log, offset)?, usize::MAX);
             while let Step::Batch(batch) = walk.step(Source::Disk)? {
@@ -69,8 +69,8 @@ impl Partition {
             Err(WalkError::Miscounted { found: walk.position().offset, expected: offset })
         });
         match located.await? {
-            // Another trim was first. Asking again is harmless.
-            Err(_) if self.was_trimmed_since(start) => Err(TrimError::Busy),
+            // Another trim was first, or records moved. Asking again is harmless.
+            Err(_) if self.has_changed_since(&seen) => Err(TrimError::Busy),
             located => located.map_err(|error| TrimError::Read(self.unreadable(error, offset))),
         }
     }

@@ -1,7 +1,7 @@
-//! Walking the log from a known place, counting offsets.
+//! Walking a partition from a known place: what was moved to its tail as it stands there, then the log, counting offsets.
 //!
 //! An entry does not contain its offset: the leader that wrote it did not know it. So offsets are counted
-//! from a place where they are known, over the batches and past what took none.
+//! from a place where they are known, over the batches and past what took none. A batch in the tail does say.
 //!
 //! Invariant: a walk ends before the first entry that was not applied when its view was taken.
 
@@ -15,6 +15,7 @@ use super::index::{self, IndexError};
 use super::machine::View;
 use super::position::{Place, Position};
 use super::rejected::{Page, Rejected, RejectedError};
+use super::tail::{Tail, TailReader};
 use crate::record::RecordError;
 
 /// Read from the log at once: less would be a disk access per batch, more only more memory in flight.
@@ -23,6 +24,7 @@ const CHUNK_BYTES: std::ops::RangeInclusive<usize> = 64 * 1024..=1024 * 1024;
 /// See the file's header. Moves between threads, as when it has to wait for the disk.
 pub(super) struct Walk {
     log: Log,
+    tail: TailReader,
     rejected: Rejected,
     page: Option<Page>,
     at: Position,
@@ -47,6 +49,10 @@ pub(super) struct Located {
     /// The offset after it.
     pub(super) end_offset: i64,
     pub(super) epoch: i32,
+    /// When it was appended, by its leader's wall clock.
+    pub(super) wall_ms: i64,
+    /// How many batches its entry had.
+    pub(super) of_batches: u32,
     pub(super) batch: Batch,
     /// The batch as its producer sent it.
     pub(super) bytes: Bytes,
@@ -73,6 +79,7 @@ impl Walk {
     pub(super) fn new(log: &Log, view: &View, from: Position, bytes_max: usize) -> Self {
         Self {
             log: log.clone(),
+            tail: TailReader::new(Tail::of(log)),
             rejected: view.rejected.clone(),
             page: None,
             at: from,
@@ -91,6 +98,12 @@ impl Walk {
     /// Returns the next batch.
     pub(super) fn step(&mut self, source: Source) -> Result<Step, WalkError> {
         loop {
+            if self.at.place < self.end.place && self.tail.holds(self.at.place)? {
+                match self.step_tail(source)? {
+                    Some(step) => return Ok(step),
+                    None => continue,
+                }
+            }
             if self.at.place < self.end.place && !self.skip_rejected(source)? {
                 return Ok(Step::OnDisk);
             }
@@ -107,6 +120,31 @@ impl Walk {
                 return Ok(Step::Batch(located));
             }
         }
+    }
+
+    /// Returns the next batch of the tail; none when that is behind.
+    fn step_tail(&mut self, source: Source) -> Result<Option<Step>, WalkError> {
+        if !self.tail.is_loaded() {
+            if source == Source::Memory {
+                return Ok(Some(Step::OnDisk));
+            }
+            self.tail.load(&self.log, self.at.offset, self.chunk_bytes)?;
+        }
+        let Some(batch) = self.tail.next()? else {
+            self.at = self.tail.end().unwrap_or(self.at);
+            return Ok(None);
+        };
+        // Applied since the view was taken, and moved since.
+        if batch.at.place >= self.end.place {
+            self.at = self.end;
+            return Ok(None);
+        }
+        let located = batch.located()?;
+        if located.end_offset <= self.at.offset {
+            return Ok(None);
+        }
+        self.at = batch.next(located.end_offset, located.batch.size);
+        Ok(Some(Step::Batch(located)))
     }
 
     /// Moves past rejected batches; false when only the disk knows them.
@@ -171,7 +209,8 @@ impl Walk {
             return Ok(None);
         }
         let (batch, bytes) = (frame.batch()?, entry.payload.slice_ref(frame.bytes));
-        let epoch = epochs::of_term(entry.id.term);
+        let (epoch, wall_ms) = (epochs::of_term(entry.id.term), frames.wall_ms());
+        let of_batches = frames.count();
         self.at = Position {
             offset: at.offset + batch.offsets(),
             place: at.place.next(frames.count()),
@@ -179,7 +218,8 @@ impl Walk {
         };
         let left = self.at.place.index > at.place.index;
         self.inside.take_if(|_| left);
-        Ok(Some(Located { at, end_offset: self.at.offset, epoch, batch, bytes }))
+        let end_offset = self.at.offset;
+        Ok(Some(Located { at, end_offset, epoch, wall_ms, of_batches, batch, bytes }))
     }
 
     fn finish(&self) -> Result<Step, WalkError> {
@@ -201,6 +241,9 @@ impl View {
     /// Returns the nearest place before `offset` that is known at all. May read the disk.
     pub(super) fn seek(&self, log: &Log, offset: i64) -> Result<Position, IndexError> {
         let nearest = self.nearest(offset);
+        if let Some(place) = Tail::of(log)?.seek(offset) {
+            return Ok(place);
+        }
         if offset >= self.open_start.offset {
             return Ok(nearest);
         }

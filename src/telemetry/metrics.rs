@@ -149,6 +149,8 @@ metrics! {
     storage_queue_bytes: Gauge = Gauge::default();
     /// Bytes of entries that are still wanted.
     storage_live_bytes: Gauge = Gauge::default();
+    /// Bytes of the chunks in which records lie below their logs.
+    storage_chunk_bytes: Gauge = Gauge::default();
     /// Bytes of the data directory.
     storage_disk_bytes: Gauge = Gauge::default();
     /// Bytes of the newest entries, kept in memory for readers.

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::chunks::Chunks;
+
 /// A snapshot of the store's counters. Those said to count do so since the store was opened.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Stats {
@@ -32,6 +34,8 @@ pub struct Stats {
     pub rewrite_groups_examined: u64,
     /// Bytes of entries that are neither purged nor truncated.
     pub live_bytes: u64,
+    /// Bytes of the chunks that groups have.
+    pub chunk_bytes: u64,
     /// Bytes of the data directory, refreshed every few seconds.
     pub disk_bytes: u64,
     /// Bytes of entries kept in memory.
@@ -59,6 +63,7 @@ pub(crate) struct Counters {
     pub rewrite_groups_examined: AtomicU64,
     /// Bytes written to the write-ahead log since the generation began.
     pub logged_bytes: AtomicU64,
+    pub chunk_bytes: AtomicU64,
     pub disk_bytes: AtomicU64,
     pub cache_bytes: AtomicU64,
 }
@@ -77,6 +82,12 @@ impl Counters {
         add(&self.syncs, 1);
         add(&self.sync_nanos, nanos);
         self.sync_nanos_max.fetch_max(nanos, Ordering::Relaxed);
+    }
+
+    /// A group has these chunks instead of those.
+    pub fn chunks_changed(&self, before: &Chunks, after: &Chunks) {
+        add(&self.chunk_bytes, after.bytes());
+        self.chunk_bytes.fetch_sub(before.bytes(), Ordering::Relaxed);
     }
 
     /// Moves the cache's byte count from what a group's tail had to what it has.

@@ -14,7 +14,8 @@ use tokio::sync::Notify;
 
 use crate::activity::{Activity, Operations};
 use crate::cell::Cells;
-use crate::counters::{Counters, load};
+use crate::chunk_files::{self, ChunkNumbers};
+use crate::counters::load;
 use crate::flow::Flow;
 use crate::inventory::{Found, Inventory};
 use crate::queue::{Op, Queue};
@@ -62,6 +63,8 @@ impl Db {
         log_checksum_support(dir);
         recover::check_format(&rocks, dir)?;
         let recovered = recover::load(&rocks)?;
+        chunk_files::remove_unfinished(dir).map_err(|error| open_error(dir, &error))?;
+        chunk_files::drop_unnamed(&rocks, &recovered.chunks).map_err(|error| read_error(&error))?;
         rocks.start_compactions().map_err(|error| read_error(&error))?;
         tracing::info!(
             dir = %dir.display(),
@@ -82,7 +85,8 @@ impl Db {
             activity: Activity::default(),
             cells: Cells::new(recovered.cells),
             generations: Mutex::new(recovered.generations),
-            counters: Counters::default(),
+            counters: recovered.counters,
+            chunk_numbers: ChunkNumbers::new(recovered.next_chunk),
             dir: dir.to_owned(),
             inventory: Mutex::new(inventory),
             corruption: Notify::new(),
@@ -119,7 +123,10 @@ impl Db {
         state.vote = None;
         state.exists = false;
         self.shared.counters.tail_changed(before, state.tail.bytes());
-        let op = Op::Drop { cell: Arc::clone(&cell), durable };
+        let chunks = std::mem::take(&mut state.chunks);
+        self.shared.counters.chunks_changed(&chunks, &state.chunks);
+        let chunks = chunks.iter().map(|chunk| chunk.number).collect();
+        let op = Op::Drop { cell: Arc::clone(&cell), chunks, durable };
         // A closed store drops the callback unfired, as with every write.
         if let Ok(sequence) = self.shared.queue.push(self.shared.queue.unbounded(0), op) {
             state.state_sequence = sequence;
@@ -171,6 +178,7 @@ impl Db {
             bytes_rewritten: load(&counters.bytes_rewritten),
             rewrite_groups_examined: load(&counters.rewrite_groups_examined),
             live_bytes,
+            chunk_bytes: load(&counters.chunk_bytes),
             disk_bytes: load(&counters.disk_bytes),
             cache_bytes: load(&counters.cache_bytes),
             free_bytes: shared.space.disk().free,

@@ -51,6 +51,15 @@ pub enum Error {
     /// An entry is damaged on disk, or gone. Its group does not read its log any more, see [`Log::corrupt`](crate::Log::corrupt).
     #[error("entry {index} of group {group} is damaged on disk: {reason}")]
     Corrupt { group: GroupId, index: u64, reason: String },
+    /// A chunk was dropped since the list was taken that names it. Take the list anew.
+    #[error("chunk {chunk} of group {group} was dropped")]
+    ChunkDropped { group: GroupId, chunk: u64 },
+    /// A chunk is damaged on disk, or gone. Its group behaves as with a damaged entry.
+    #[error("chunk {chunk} of group {group} is damaged on disk at offset {offset}: {reason}")]
+    CorruptChunk { group: GroupId, chunk: u64, offset: u64, reason: String },
+    /// A chunk could not be written, and nothing names it. Its records are where they were.
+    #[error("a chunk could not be written: {0}")]
+    ChunkNotWritten(String),
     /// The disk could not be read. Retrying may help; the data may still be intact.
     #[error("read failed: {0}")]
     Read(String),

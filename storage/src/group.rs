@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::chunks::Chunks;
 use crate::runs::{Run, Runs};
 use crate::segments::Segments;
 use crate::tail::Tail;
@@ -35,9 +36,11 @@ pub(crate) struct Group {
     pub state_sequence: u64,
     /// An entry that is damaged on disk, as far as the log still contains it.
     pub corrupt: Option<u64>,
+    /// Records below the log.
+    pub chunks: Chunks,
 }
 
-const _: () = assert!(size_of::<Group>() <= 304, "a broker holds thousands of groups");
+const _: () = assert!(size_of::<Group>() <= 312, "a broker holds thousands of groups");
 
 impl Cell {
     pub fn new(id: GroupId, group: Group) -> Cell {
@@ -141,7 +144,12 @@ impl Group {
         Some(Cut { at, runs, healed })
     }
 
-    /// Forgets the log; it goes on behind `upto`, or from nothing.
+    /// The damaged entry, or the entry behind the damaged chunk.
+    pub fn corrupt(&self) -> Option<u64> {
+        self.corrupt.or_else(|| self.chunks.damaged())
+    }
+
+    /// Forgets the log; it goes on behind `upto`, or from nothing. The chunks are the caller's.
     pub fn reset(&mut self, upto: Option<EntryId>) {
         self.version += 1;
         self.purged = upto;

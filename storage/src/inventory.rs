@@ -24,7 +24,9 @@ use crate::{Error, failpoint, keys, wal};
 
 const FILE: &str = "quorate.inventory";
 const HEAD: &str = "quorate inventory 1";
-const OURS: [&str; 3] = [keys::LOG, keys::META, keys::STATE];
+const OURS: [&str; 4] = [keys::LOG, keys::META, keys::STATE, keys::CHUNKS];
+/// Column families that are written through logs; a chunk comes as a file.
+const LOGGED: [&str; 3] = [keys::LOG, keys::META, keys::STATE];
 const ROCKSDB_FILES: [&str; 3] = [".log", ".sst", "MANIFEST-"];
 
 /// A lower bound of what is in the directory. The default one is that of a directory never used.
@@ -88,7 +90,7 @@ impl Found {
     pub fn check_recovery(&self, closed: bool) -> Result<(), Error> {
         let Inventory { manifest, noted, .. } = &self.inventory;
         let unnoted = noted.manifest > 0 && manifest.number > noted.manifest;
-        if unnoted && !closed && manifest.lacks_recovered_tables(&OURS) {
+        if unnoted && !closed && manifest.lacks_recovered_tables(&LOGGED) {
             Err(lost(&format!("manifest {} ends before all its tables", manifest.number)))
         } else {
             Ok(())
@@ -347,8 +349,8 @@ fn nothing_but_new(dir: &Path, noted: Option<&Note>) -> Result<(), Error> {
 
 /// A later format may have other column families; opening would fail with a riddle.
 fn check_columns(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
-    let known = ["default", keys::LOG, keys::META, keys::STATE];
-    match manifest.columns().find(|name| !known.contains(name)) {
+    let is_known = |name: &str| name == "default" || OURS.contains(&name);
+    match manifest.columns().find(|name| !is_known(name)) {
         Some(name) => Err(Error::Format {
             dir: dir.to_owned(),
             found: format!("with a column family {name:?}"),

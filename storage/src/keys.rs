@@ -8,28 +8,33 @@ use crate::GroupId;
 
 /// Entries: generation, group, index.
 pub(crate) const LOG: &str = "log";
-/// Votes, generation map, purge points, term runs, damaged entries, node values, format.
+/// Votes, generation map, purge points, term runs, damaged entries, chunks, node values, format.
 pub(crate) const META: &str = "meta";
 /// Replicated state: group, key.
 pub(crate) const STATE: &str = "state";
+/// Records below the logs: chunk, offset. A chunk is one file, and nothing is ever written here but such files.
+pub(crate) const CHUNKS: &str = "chunks";
 
 /// Version of everything in this file and in the values; checked on open.
 pub(crate) const FORMAT_VERSION: u32 = 4;
 
 pub(crate) const ENTRY_KEY: usize = 4 + 8 + 8;
 pub(crate) const GROUP_KEY: usize = 1 + 8 + 1 + 8;
+pub(crate) const RECORD_KEY: usize = 8 + 8;
 
 const TAG_FORMAT: u8 = 0x00;
 const TAG_CURRENT: u8 = 0x01;
 const TAG_GENERATION: u8 = 0x02;
 const TAG_NODE: u8 = 0x03;
 const TAG_GROUP: u8 = 0x04;
+const TAG_NEXT_CHUNK: u8 = 0x05;
 
 const _: () = assert!(ENTRY_KEY == size_of::<u32>() + 2 * size_of::<u64>());
 const _: () = assert!(TAG_FORMAT < TAG_CURRENT && TAG_CURRENT < TAG_GENERATION);
 const _: () = assert!(TAG_GENERATION < TAG_NODE && TAG_NODE < TAG_GROUP);
 const _: () = assert!((Kind::Exists as u8) < (Kind::Vote as u8));
 const _: () = assert!((Kind::Purged as u8) < (Kind::Segment as u8));
+const _: () = assert!((Kind::Segment as u8) < (Kind::Chunk as u8));
 
 /// What a group's record in `meta` holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub(crate) enum Kind {
     Run = 4,
     /// Holds the index of an entry that was found damaged.
     Corrupt = 5,
+    /// First offset of a chunk: which one, and what it holds.
+    Chunk = 6,
 }
 
 impl Kind {
@@ -56,6 +63,7 @@ impl Kind {
             3 => Kind::Segment,
             4 => Kind::Run,
             5 => Kind::Corrupt,
+            6 => Kind::Chunk,
             _ => return None,
         })
     }
@@ -118,6 +126,26 @@ pub(crate) fn node(name: &str) -> Vec<u8> {
     key.push(TAG_NODE);
     key.extend_from_slice(name.as_bytes());
     key
+}
+
+/// Holds the number of the next chunk; numbers are never used twice.
+pub(crate) fn next_chunk() -> [u8; 1] {
+    [TAG_NEXT_CHUNK]
+}
+
+/// A record of a chunk.
+pub(crate) fn record(chunk: u64, offset: u64) -> [u8; RECORD_KEY] {
+    let mut key = [0; RECORD_KEY];
+    key[..8].copy_from_slice(&chunk.to_be_bytes());
+    key[8..].copy_from_slice(&offset.to_be_bytes());
+    key
+}
+
+/// The chunk and the offset of a record.
+pub(crate) fn parse_record(key: &[u8]) -> Option<(u64, u64)> {
+    let (chunk, offset) = key.split_at_checked(8)?;
+    let offset = u64::from_be_bytes(offset.try_into().ok()?);
+    Some((u64::from_be_bytes(chunk.try_into().ok()?), offset))
 }
 
 /// A group's record. `index` is zero for the kinds of which a group has one.

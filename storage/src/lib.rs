@@ -12,6 +12,11 @@ mod activity;
 mod age;
 mod ballast;
 mod cell;
+mod chunk_files;
+mod chunk_log;
+mod chunk_read;
+mod chunk_writer;
+mod chunks;
 mod corrupt;
 mod counters;
 mod db;
@@ -58,6 +63,9 @@ mod watch_thread;
 mod writer;
 
 pub use activity::Operations;
+#[cfg(not(feature = "simulation"))]
+pub use chunk_writer::ChunkWriter;
+pub use chunks::{Chunk, ChunkRecords, Chunks, NewChunk};
 pub use counters::Stats;
 #[cfg(not(feature = "simulation"))]
 pub use db::Db;
@@ -67,13 +75,14 @@ pub use fatal::{EXIT_STORAGE, end, fatal};
 pub use log::Log;
 pub use options::Options;
 #[cfg(feature = "simulation")]
-pub use simulation::{Db, Log};
+pub use simulation::{ChunkWriter, Db, Log};
 pub use space::DiskSpace;
 pub use types::{Durable, Entry, EntryId, EntryKind, GroupId, LogState, StateDelete, StatePut};
 
 /// The store that a simulation puts aside; kept in reach so that it is compiled and checked there.
 #[cfg(feature = "simulation")]
 pub mod on_disk {
+    pub use crate::chunk_writer::ChunkWriter;
     pub use crate::db::Db;
     pub use crate::log::Log;
 }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::chunks::{Chunk, Chunks, NewChunk};
 use crate::db::Db;
 use crate::entry;
-use crate::group::Cell;
-use crate::queue::Op;
+use crate::group::{Cell, Group};
+use crate::queue::{ChunkChange, Op};
 use crate::{
     Durable, Entry, EntryId, Error, GroupId, LogState, StateDelete, StatePut, read, state,
 };
@@ -19,8 +20,8 @@ use crate::{
 /// A group's log, vote and replicated state. Cloning is cheap and gives the same group.
 #[derive(Clone)]
 pub struct Log {
-    db: Arc<Db>,
-    cell: Arc<Cell>,
+    pub(crate) db: Arc<Db>,
+    pub(crate) cell: Arc<Cell>,
 }
 
 impl fmt::Debug for Log {
@@ -49,10 +50,10 @@ impl Log {
         self.db.shared.queue.is_closed()
     }
 
-    /// The first entry that is known to be damaged on disk, until it is purged, cut off or replaced by a snapshot. Bounds,
-    /// terms and vote are as they were.
+    /// The first entry that is known to be damaged on disk, until it is purged, cut off or replaced by a snapshot; or the
+    /// entry behind a damaged chunk, until the group has that chunk no more. Bounds, terms and vote are as they were.
     pub fn corrupt(&self) -> Option<u64> {
-        self.cell.lock().corrupt
+        self.cell.lock().corrupt()
     }
 
     /// The bounds of the log, everything enqueued included.
@@ -146,17 +147,44 @@ impl Log {
         state: Vec<StatePut>,
         durable: Durable,
     ) -> Result<(), Error> {
+        self.reset_with_chunks(upto, Vec::from_iter(keep), state, Vec::new(), durable).await
+    }
+
+    /// [`Log::reset_keeping`] of some ranges, and in the same write the group has these chunks instead of those it had:
+    /// records that were written piece by piece, seen from now on and all at once.
+    ///
+    /// Fails also with [`Error::ChunkNotWritten`], if they do not follow on each other, and then has written nothing.
+    pub async fn reset_with_chunks(
+        &self,
+        upto: EntryId,
+        keep: Vec<StateDelete>,
+        state: Vec<StatePut>,
+        chunks: Vec<NewChunk>,
+        durable: Durable,
+    ) -> Result<(), Error> {
         let bytes = state.iter().map(|put| put.key.len() + put.value.len()).sum();
         let permit = self.db.shared.queue.permit(bytes).await?;
+        let now = chunks.iter().map(|chunk| Chunk::clone(chunk)).collect();
+        let now = Chunks::new(self.cell.id, now)?;
         let mut group = self.cell.lock();
         let before = group.tail.bytes();
         group.reset(Some(upto));
         group.exists = true;
         self.db.shared.counters.tail_changed(before, group.tail.bytes());
+        let gone = self.set_chunks(&mut group, now);
+        let new = chunks.into_iter().map(NewChunk::named).collect();
         let cell = Arc::clone(&self.cell);
-        let op = Op::Reset { cell, upto, keep, state, durable };
+        let chunks = ChunkChange { gone, new };
+        let op = Op::Reset { cell, upto, keep, state, chunks, durable };
         group.state_sequence = self.db.shared.queue.push(permit, op)?;
         Ok(())
+    }
+
+    /// Takes other chunks into the front; gives first offsets and numbers of those it had.
+    pub(crate) fn set_chunks(&self, group: &mut Group, now: Chunks) -> Vec<(u64, u64)> {
+        self.db.shared.counters.chunks_changed(&group.chunks, &now);
+        let before = std::mem::replace(&mut group.chunks, now);
+        before.iter().map(|chunk| (chunk.first, chunk.number)).collect()
     }
 
     /// Entries `[from, to)` in order, at least one if it exists, stopping before payloads exceed
@@ -190,9 +218,10 @@ impl Log {
         Ok(self.cell.lock().id_at(index))
     }
 
-    /// Live bytes of the log on disk, approximately.
+    /// Live bytes of the log and of the chunks below it on disk, approximately.
     pub fn bytes(&self) -> u64 {
-        self.cell.lock().segments.live_bytes()
+        let group = self.cell.lock();
+        group.segments.live_bytes() + group.chunks.bytes()
     }
 
     /// Changes the replicated state: first the deletes, then the puts. Not synced, but never

@@ -38,6 +38,8 @@ pub struct Options {
     /// Survivors of a generation are rewritten when less than this share of it, in percent, is
     /// live. Allowed 0 (never) to 90.
     pub rewrite_below_percent: u32,
+    /// Bytes of records after which a chunk is full. Allowed 4 KiB to 1 GiB. It is synced as a whole, which others feel.
+    pub chunk_bytes: u64,
     /// Flush and compact past the page cache where the file system can (measured: 40 % less CPU).
     pub direct_io: bool,
     /// Size of RocksDB's manifest at which it begins another. It is read as a whole when the store opens.
@@ -66,6 +68,7 @@ impl Default for Options {
             tail_cache_group_bytes: 4 << 20,
             block_cache_bytes: 32 << 20,
             rewrite_below_percent: 25,
+            chunk_bytes: 32 << 20,
             direct_io: true,
             manifest_bytes: 64 << 20,
             max_open_files: 0,
@@ -97,6 +100,7 @@ impl Options {
         check("batch_bytes", self.batch_bytes as u64, 4 << 10, 64 << 20, "4 KiB to 64 MiB")?;
         check("queue_bytes", self.queue_bytes as u64, 64 << 10, 2 << 30, "64 KiB to 2 GiB")?;
         check("outstanding_batches", self.outstanding_batches as u64, 1, 64, "1 to 64")?;
+        check("chunk_bytes", self.chunk_bytes, 4 << 10, 1 << 30, "4 KiB to 1 GiB")?;
         check("rewrite_below_percent", self.rewrite_below_percent.into(), 0, 90, "0 to 90")?;
         check("background_jobs", self.background_jobs as u64, 1, 64, "1 to 64")
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::chunks::Chunk;
 use crate::group::{Cell, Cut};
 use crate::moves::Move;
 use crate::runs::Run;
@@ -47,9 +48,20 @@ pub(crate) enum Op {
     Reset {
         cell: Arc<Cell>,
         upto: EntryId,
-        keep: Option<StateDelete>,
+        keep: Vec<StateDelete>,
         state: Vec<StatePut>,
+        chunks: ChunkChange,
         durable: Durable,
+    },
+    Chunks {
+        cell: Arc<Cell>,
+        create: bool,
+        change: ChunkChange,
+        durable: Durable,
+    },
+    ChunkDamaged {
+        cell: Arc<Cell>,
+        number: u64,
     },
     State {
         cell: Arc<Cell>,
@@ -59,6 +71,8 @@ pub(crate) enum Op {
     },
     Drop {
         cell: Arc<Cell>,
+        /// Numbers of its chunks.
+        chunks: Vec<u64>,
         durable: Durable,
     },
     NodePut {
@@ -73,6 +87,14 @@ pub(crate) enum Op {
     ForgetGenerations(Vec<u32>),
     /// Ends this generation, if it is still being written, although it is not full.
     EndGeneration(u32),
+}
+
+/// Rows of chunks that go and that come.
+#[derive(Debug, Default)]
+pub(crate) struct ChunkChange {
+    /// First offset and number.
+    pub gone: Vec<(u64, u64)>,
+    pub new: Vec<Chunk>,
 }
 
 pub(crate) struct Request {

@@ -4,13 +4,15 @@
 //! is the group's greatest key in that generation, found with one seek; the write-ahead log is
 //! recovered as a prefix, so that key and the record that names the segment agree.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rocksdb::{DBRawIterator, WriteBatch};
 
+use crate::chunks::{Chunk, Chunks};
+use crate::counters::Counters;
 use crate::entry::stored_bytes;
 use crate::generations::{Generation, Generations};
 use crate::group::{Cell, Group};
@@ -23,6 +25,10 @@ use crate::{EntryId, Error, GroupId};
 pub(crate) struct Recovered {
     pub cells: HashMap<GroupId, Arc<Cell>>,
     pub generations: Generations,
+    /// Numbers of the chunks that groups have.
+    pub chunks: BTreeSet<u64>,
+    pub next_chunk: u64,
+    pub counters: Counters,
 }
 
 /// Checks the format version; writes it into a new directory.
@@ -52,7 +58,8 @@ pub(crate) fn check_format(rocks: &Rocks, dir: &Path) -> Result<(), Error> {
 pub(crate) fn load(rocks: &Rocks) -> Result<Recovered, Error> {
     let mut table = load_generations(rocks)?;
     let mut batch = WriteBatch::default();
-    let mut cells = HashMap::new();
+    let (mut cells, mut chunks) = (HashMap::new(), BTreeSet::new());
+    let counters = Counters::default();
     for (id, mut found) in load_groups(rocks)? {
         close_open_segment(rocks, id, &mut found, &mut batch)?;
         let group = found.finish(id)?;
@@ -61,13 +68,35 @@ pub(crate) fn load(rocks: &Rocks) -> Result<Recovered, Error> {
             generation.begin(id);
             generation.live += group.segments.live_of(segment);
         }
+        chunks.extend(group.chunks.iter().map(|chunk| chunk.number));
+        counters.chunks_changed(&Chunks::default(), &group.chunks);
         cells.insert(id, Arc::new(Cell::new(id, group)));
     }
+    let next_chunk = next_chunk(rocks, &chunks, &mut batch)?;
     let current = begin_generation(rocks, &mut table, &mut batch)?;
     // Derived from what is durable already, but the number of the new generation must be on disk
     // before the first entry of it.
     rocks.write_synced(batch).map_err(damaged)?;
-    Ok(Recovered { cells, generations: Generations::new(current, table) })
+    let generations = Generations::new(current, table);
+    Ok(Recovered { cells, generations, chunks, next_chunk, counters })
+}
+
+/// The first chunk number that neither a row nor a file has; also those that no row names were given out.
+fn next_chunk(rocks: &Rocks, named: &BTreeSet<u64>, batch: &mut WriteBatch) -> Result<u64, Error> {
+    let key = keys::next_chunk();
+    let noted = match rocks.get(rocks.meta(), &key).map_err(damaged)? {
+        None => 0,
+        Some(value) => u64::from_be_bytes(
+            value.try_into().map_err(|_| Error::Damaged("chunk number".to_owned()))?,
+        ),
+    };
+    let files = rocks.chunk_files().map_err(damaged)?;
+    let used = named.last().max(files.last()).map_or(0, |last| last.saturating_add(1));
+    let next = noted.max(used);
+    if next > noted {
+        batch.put_cf(rocks.meta(), key, next.to_be_bytes());
+    }
+    Ok(next)
 }
 
 fn begin_generation(
@@ -124,6 +153,7 @@ struct Found {
     segments: VecDeque<Segment>,
     runs: Vec<Run>,
     corrupt: Option<u64>,
+    chunks: Vec<Chunk>,
 }
 
 fn load_groups(rocks: &Rocks) -> Result<BTreeMap<GroupId, Found>, Error> {
@@ -150,6 +180,7 @@ fn load_groups(rocks: &Rocks) -> Result<BTreeMap<GroupId, Found>, Error> {
                 let index = value.try_into().map_err(|_| bad())?;
                 found.corrupt = Some(u64::from_be_bytes(index));
             }
+            Kind::Chunk => found.chunks.push(Chunk::decode(index, value).ok_or_else(bad)?),
         }
         records.next();
     }
@@ -213,11 +244,12 @@ impl Found {
         if self.purged.is_some() && first != start {
             return Err(bad("a gap behind the purged entries"));
         }
-        if let Some(index) = self.corrupt {
+        let chunks = Chunks::new(id, self.chunks).map_err(|error| bad(&error.to_string()))?;
+        if let Some(index) = self.corrupt.or_else(|| chunks.damaged()) {
             tracing::error!(
                 group = id.0,
                 index,
-                "an entry is damaged on disk, its group does not serve"
+                "an entry or a chunk before it is damaged on disk, its group does not serve"
             );
         }
         Ok(Group {
@@ -226,6 +258,7 @@ impl Found {
             purged: self.purged,
             last,
             corrupt: self.corrupt,
+            chunks,
             runs,
             segments: Segments::from_sorted(self.segments, first),
             ..Group::default()

@@ -27,6 +27,8 @@ pub(crate) struct Retire {
 struct Inner {
     /// Generations that may be dropped.
     dead: BTreeSet<u32>,
+    /// Chunks that may be dropped.
+    chunks: BTreeSet<u64>,
     called: bool,
     /// When files were last deleted without a change.
     swept: Option<Instant>,
@@ -39,6 +41,24 @@ impl Retire {
         inner.dead.extend(dead);
         inner.called = true;
         self.wake.notify_all();
+    }
+
+    /// These chunks belong to no group, and durably so.
+    pub fn add_chunks(&self, numbers: Vec<u64>) {
+        let mut inner = self.inner.lock();
+        inner.chunks.extend(numbers);
+        inner.called = true;
+        self.wake.notify_all();
+    }
+
+    /// Takes the chunks that may be dropped.
+    pub fn take_chunks(&self) -> BTreeSet<u64> {
+        std::mem::take(&mut self.inner.lock().chunks)
+    }
+
+    /// These are to be tried again, in a while.
+    pub fn keep_chunks(&self, numbers: impl IntoIterator<Item = u64>) {
+        self.inner.lock().chunks.extend(numbers);
     }
 
     /// A generation ended: there may be something to do.

@@ -1,4 +1,4 @@
-//! The background thread: drops the files of dead generations, rewrites what is left of nearly
+//! The background thread: drops the files of dead generations and chunks, rewrites what is left of nearly
 //! dead ones, ends those that are old, measures the disk.
 //!
 //! It is also where RocksDB is allowed to delete files (see `hold`), with the flushes of finished generations.
@@ -45,6 +45,7 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks) {
         if !gone.is_empty() {
             forget(shared, gone);
         }
+        drop_chunks(shared, rocks);
         if measured.is_none_or(|at| at.elapsed() >= IDLE) {
             let bytes = directory_bytes(&shared.dir);
             shared.counters.disk_bytes.store(bytes, Ordering::Relaxed);
@@ -76,6 +77,22 @@ pub(crate) fn run(shared: &Shared, rocks: &Rocks) {
         }
         shared.retire.wait(tries, patience);
     }
+}
+
+/// Drops the chunks that no group has any more.
+fn drop_chunks(shared: &Shared, rocks: &Rocks) {
+    let numbers = shared.retire.take_chunks();
+    if numbers.is_empty() {
+        return;
+    }
+    for number in &numbers {
+        failpoint::hit("chunk.drop.before");
+        check(rocks.drop_chunk(*number));
+        failpoint::hit("chunk.drop.after");
+    }
+    // None is known that would stay; without this one would for as long as the process lives.
+    let files = check(rocks.chunk_files());
+    shared.retire.keep_chunks(numbers.intersection(&files).copied());
 }
 
 /// Has the writer end the generation it writes to, if that one is old.

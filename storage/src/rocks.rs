@@ -3,6 +3,7 @@
 //! Nothing here sets `compression_per_level`: RocksDB moves files between levels without rewriting
 //! them only when it is empty, and moving instead of rewriting is what the key layout is for.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -10,8 +11,8 @@ use std::path::Path;
 use rocksdb::properties::{NUM_IMMUTABLE_MEM_TABLE, num_files_at_level};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRawIterator, FlushOptions, LiveFile, Options as RocksOptions, ReadOptions, WriteBatch,
-    WriteOptions,
+    DBRawIterator, FlushOptions, IngestExternalFileOptions, LiveFile, Options as RocksOptions,
+    ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::{Error, Options, fatal, hold, keys};
@@ -39,7 +40,8 @@ impl Rocks {
         hold::let_go(&self.db)
     }
 
-    /// Begins to compact, which a database just opened does not do; see `inventory`.
+    /// Begins to compact, which a database just opened does not do; see `inventory`. Chunks never are: they are dropped
+    /// as the files they came as.
     pub fn start_compactions(&self) -> Result<(), rocksdb::Error> {
         for column in [self.log(), self.meta(), self.state()] {
             self.db.set_options_cf(column, &[("disable_auto_compactions", "false")])?;
@@ -59,8 +61,12 @@ impl Rocks {
         self.column(keys::STATE)
     }
 
+    pub fn chunks(&self) -> &ColumnFamily {
+        self.column(keys::CHUNKS)
+    }
+
     fn column(&self, name: &str) -> &ColumnFamily {
-        self.db.cf_handle(name).expect("open creates the three column families")
+        self.db.cf_handle(name).expect("open creates the four column families")
     }
 
     /// Writes without syncing.
@@ -125,6 +131,31 @@ impl Rocks {
         Ok(files)
     }
 
+    /// Makes a file of its own of what was written as a chunk. It is durable when this returns; `path` is gone. Waits
+    /// for the write that is under way, and the next one for it.
+    pub fn take_chunk(&self, path: &Path) -> Result<(), rocksdb::Error> {
+        let mut options = IngestExternalFileOptions::default();
+        options.set_move_files(true);
+        // No other chunk has its keys and the memtable is empty: it goes to the last level as it is, or not at all.
+        options.set_allow_global_seqno(false);
+        options.set_allow_blocking_flush(false);
+        self.db.ingest_external_file_cf_opts(self.chunks(), &options, vec![path])
+    }
+
+    /// Numbers of the chunks that have a file.
+    pub fn chunk_files(&self) -> Result<BTreeSet<u64>, rocksdb::Error> {
+        let files = self.db.live_files()?;
+        let chunks = files.iter().filter(|file| file.column_family_name == keys::CHUNKS);
+        let number = |file: &LiveFile| Some(keys::parse_record(file.start_key.as_deref()?)?.0);
+        Ok(chunks.filter_map(number).collect())
+    }
+
+    /// Drops a chunk's file.
+    pub fn drop_chunk(&self, number: u64) -> Result<(), rocksdb::Error> {
+        let (low, high) = (keys::record(number, 0), keys::record(number, u64::MAX));
+        self.db.delete_file_in_range_cf(self.chunks(), low, high)
+    }
+
     /// Memtables of the log that wait to become tables.
     pub fn pending_memtables(&self) -> u64 {
         let count = self.db.property_int_value_cf(self.log(), NUM_IMMUTABLE_MEM_TABLE);
@@ -179,8 +210,8 @@ pub(crate) fn read_error(error: &rocksdb::Error) -> Error {
     Error::Read(error.to_string())
 }
 
-/// The three column families and how each is set up.
-fn columns(options: &Options) -> Result<[ColumnFamilyDescriptor; 3], rocksdb::Error> {
+/// The four column families and how each is set up.
+fn columns(options: &Options) -> Result<[ColumnFamilyDescriptor; 4], rocksdb::Error> {
     let cache = Cache::new_lru_cache(options.block_cache_bytes.max(1 << 20));
     let column = |name, mut options: RocksOptions| {
         // Until the manifest that opening writes is in the inventory, see `Rocks::start_compactions`.
@@ -191,6 +222,7 @@ fn columns(options: &Options) -> Result<[ColumnFamilyDescriptor; 3], rocksdb::Er
         column(keys::LOG, log_options(options, &cache)?),
         column(keys::META, meta_options(&cache)),
         column(keys::STATE, state_options(&cache)?),
+        column(keys::CHUNKS, chunk_options(&cache)),
     ])
 }
 
@@ -281,6 +313,28 @@ fn state_options(cache: &Cache) -> Result<RocksOptions, rocksdb::Error> {
     table.set_bloom_filter(10.0, false);
     state.set_block_based_table_factory(&table);
     Ok(state)
+}
+
+fn chunk_options(cache: &Cache) -> RocksOptions {
+    let mut chunks = RocksOptions::default();
+    chunks.set_compression_type(DBCompressionType::None);
+    chunks.set_num_levels(2);
+    chunks.set_ttl(0);
+    chunks.set_periodic_compaction_seconds(0);
+    chunks.set_block_based_table_factory(&table(cache, 64 << 10));
+    chunks
+}
+
+/// How a chunk is written before it is taken.
+pub(crate) fn chunk_writer_options() -> RocksOptions {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_size(64 << 10);
+    table.disable_cache();
+    table.set_format_version(6);
+    let mut options = RocksOptions::default();
+    options.set_compression_type(DBCompressionType::None);
+    options.set_block_based_table_factory(&table);
+    options
 }
 
 fn table(cache: &Cache, block_size: usize) -> BlockBasedOptions {

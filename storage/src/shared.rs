@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use crate::activity::Activity;
 use crate::cell::Cells;
+use crate::chunk_files::ChunkNumbers;
 use crate::counters::Counters;
 use crate::flow::Flow;
 use crate::generations::Generations;
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub cells: Cells,
     pub generations: Mutex<Generations>,
     pub counters: Counters,
+    pub chunk_numbers: ChunkNumbers,
     pub inventory: Mutex<Inventory>,
     /// The newest write-ahead log.
     pub begun: Mutex<Begun>,

@@ -12,12 +12,14 @@
 //! kept or lost as a whole, because the real log checksums and replays whole batches. There is no
 //! back-pressure here: a queue without bound only makes more prefixes possible.
 
+mod chunk_writer;
 mod db;
 mod disk;
 mod image;
 mod log;
 mod random;
 
+pub use chunk_writer::ChunkWriter;
 pub use db::Db;
 pub use disk::{Crash, Disk, Fault, Observed, StoredEntry, SyncDelay};
 pub use log::Log;

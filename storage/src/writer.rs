@@ -3,6 +3,7 @@
 //! It is the only thread that writes to RocksDB, so it alone decides where a generation ends, and a
 //! memtable holds exactly one generation. It does not sync: see `sync`.
 
+mod chunk_rows;
 mod relocate;
 mod stage;
 mod switch;

@@ -40,7 +40,6 @@ const MODULES: [(&str, &[Row]); 4] = [
         &[
             ("activity", ""),
             ("age", ""),
-            ("counters", ""),
             ("failpoint", ""),
             ("fatal", ""),
             ("fragments", ""),
@@ -57,23 +56,26 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("options", "space"),
             ("ballast", "space"),
             ("entry", "keys"),
-            ("group", "runs segments tail"),
+            ("chunks", "keys"),
+            ("counters", "chunks"),
+            ("group", "chunks runs segments tail"),
             ("cell", "group"),
             ("manifest", "fragments"),
             ("wal", "fragments"),
             ("inventory", "failpoint keys manifest wal"),
             ("synced", "inventory wal"),
             ("moves", "group segments"),
-            ("queue", "group moves runs"),
+            ("queue", "chunks group moves runs"),
             ("rocks", "fatal hold keys"),
+            ("chunk_files", "rocks"),
             ("flow", "rocks"),
-            ("recover", "entry generations group keys rocks runs segments"),
+            ("recover", "chunks counters entry generations group keys rocks runs segments"),
             ("retire", ""),
             ("sync", ""),
             ("watch", ""),
             (
                 "shared",
-                "activity cell counters flow generations inventory options queue retire \
+                "activity cell chunk_files counters flow generations inventory options queue retire \
                  space sync synced watch",
             ),
             ("corrupt", "group queue shared"),
@@ -89,18 +91,21 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("watch_thread", "measure rocks shared"),
             (
                 "writer",
-                "activity counters entry failpoint fatal group keys moves queue recover \
+                "activity chunks counters entry failpoint fatal group keys moves queue recover \
                  rocks runs segments shared sync synced",
             ),
             (
                 "db",
-                "activity ballast cell counters failpoint fatal flow inventory keys \
+                "activity ballast cell chunk_files counters failpoint fatal flow inventory keys \
                  measure queue recover retire retire_thread rocks shared space sync \
                  sync_thread synced wal watch watch_thread writer",
             ),
             ("state", "db group keys rocks"),
-            ("log", "db entry group queue read state"),
-            ("simulation", "group read sync"),
+            ("chunk_read", "chunks group keys queue rocks shared"),
+            ("chunk_writer", "chunk_files chunks db failpoint keys rocks"),
+            ("log", "chunks db entry group queue read state"),
+            ("chunk_log", "chunk_read chunk_writer chunks log queue"),
+            ("simulation", "chunks group read sync"),
         ],
     ),
     (

@@ -43,7 +43,7 @@ impl StateMachine {
         if let Some(since) = self.uncovered_since {
             let applied = self.applied_index();
             let is_behind = |index| self.kept.last().is_none_or(|newest| *newest < index);
-            let frees = is_behind(applied) && applied < self.holder.needed_from();
+            let frees = is_behind(applied) && applied < self.needed_from();
             // After a restart it could not be applied again, nor anything behind it.
             let damaged =
                 self.log.corrupt().is_some_and(|index| index <= applied && is_behind(index));
@@ -120,10 +120,15 @@ impl StateMachine {
         }
     }
 
+    /// First index whose entry this replica still needs in its log.
+    fn needed_from(&self) -> u64 {
+        self.holder.needed_from().max(self.shared.freed_below.load(Ordering::Relaxed))
+    }
+
     /// The greatest checkpoint below the first index that is still needed; with keyed state any index there that a
     /// checkpoint covers.
     pub(super) fn next_boundary(&self) -> Option<u64> {
-        let needed = self.holder.needed_from();
+        let needed = self.needed_from();
         if self.holder.is_keyed() {
             // Whoever is being sent a snapshot goes on from the index that its sender's core was told, see `snapshot.rs`.
             if self.frozen.as_ref().is_some_and(|frozen| frozen.holds_the_log(Instant::now())) {

@@ -125,3 +125,26 @@ async fn what_arrives_is_not_where_the_state_is_also_before_the_first_checkpoint
     assert!(values[&key].is_some(), "it is where nothing is looked for");
     it.db.close();
 }
+
+/// What is kept elsewhere lets the log go as what the machine does without.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_goes_up_to_what_this_replica_has_elsewhere() {
+    let mut it = Setting::new();
+    for _ in 0..4 {
+        it.apply(STATE_BYTES * 17).await;
+        assert!(it.machine.checkpoint_if_old(Instant::now() + QUIET * 2).await.unwrap());
+    }
+    assert_eq!(it.machine.kept, [0, 1, 2, 3]);
+    assert_eq!(it.machine.next_boundary(), None, "the machine needs all of it");
+    it.shared.freed_below.store(2, Ordering::Relaxed);
+    assert_eq!(it.machine.next_boundary(), Some(1), "the checkpoint just below");
+    it.large.needed_from.store(3, Ordering::Relaxed);
+    assert_eq!(it.machine.next_boundary(), Some(2), "whichever is further");
+    // Without a checkpoint below it one is written, however little there is.
+    it.apply(100).await;
+    it.apply(100).await;
+    it.shared.freed_below.store(6, Ordering::Relaxed);
+    assert!(it.machine.checkpoint_if_old(Instant::now() + QUIET * 2).await.unwrap());
+    assert_eq!(it.machine.next_boundary(), Some(5));
+    it.db.close();
+}

@@ -71,6 +71,8 @@ impl AppendPayload {
 /// How far the batches of an append were passed. Holds none of its bytes; every call is given the same.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::partition) struct Frames {
+    /// The wall clock of the command.
+    wall_ms: i64,
     count: u32,
     passed: u32,
     /// Where the next one begins.
@@ -91,7 +93,7 @@ impl Frames {
     /// Returns the batches of an entry's payload; `None` when it is not an append.
     pub(in crate::partition) fn of(payload: &[u8]) -> Result<Option<Self>, CodecError> {
         let mut reader = Reader::new(payload);
-        let (kind, _) = take_prefix(&mut reader)?;
+        let (kind, Times { wall_ms, .. }) = take_prefix(&mut reader)?;
         if kind != APPEND {
             return Ok(None);
         }
@@ -100,7 +102,12 @@ impl Frames {
             return Err(CodecError::Range("the number of batches"));
         }
         let count = u32::try_from(count).map_err(|_| CodecError::Range("the number of batches"))?;
-        Ok(Some(Self { count, passed: 0, at: APPEND_PREFIX_BYTES }))
+        Ok(Some(Self { wall_ms, count, passed: 0, at: APPEND_PREFIX_BYTES }))
+    }
+
+    /// Returns when they were appended, by their leader's wall clock.
+    pub(in crate::partition) fn wall_ms(&self) -> i64 {
+        self.wall_ms
     }
 
     /// Returns how many batches there are in all.
@@ -137,14 +144,21 @@ impl Frames {
 impl Frame<'_> {
     /// Reads the header of the batch, which was checked before it was proposed.
     pub(in crate::partition) fn batch(&self) -> Result<Batch, CodecError> {
-        let header = Header::parse(self.bytes).ok_or(CodecError::Short)?;
-        if header.total_bytes() != Some(self.bytes.len()) {
+        Batch::of(self.bytes, self.size)
+    }
+}
+
+impl Batch {
+    /// Reads the header of a batch of this logical size.
+    pub(in crate::partition) fn of(bytes: &[u8], size: u32) -> Result<Self, CodecError> {
+        let header = Header::parse(bytes).ok_or(CodecError::Short)?;
+        if header.total_bytes() != Some(bytes.len()) {
             return Err(CodecError::Range("a batch's length"));
         }
         if header.last_offset_delta < 0 {
             return Err(CodecError::Range("a batch's last offset delta"));
         }
-        Ok(Batch { header, size: u64::from(self.size) })
+        Ok(Self { header, size: u64::from(size) })
     }
 }
 

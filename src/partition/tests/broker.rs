@@ -96,6 +96,11 @@ impl Broker {
         Self { node, replicas, partitions, partition, clock, disk }
     }
 
+    /// Where its database is.
+    pub(super) fn dir(&self) -> &Path {
+        self.disk.dir.as_ref().unwrap().path()
+    }
+
     /// Stops and starts again; what was in memory only is gone.
     pub(super) async fn restart(self) -> Self {
         let settings = self.partition.settings();
@@ -174,6 +179,7 @@ fn open_db(dir: &Path) -> Arc<Db> {
         generation_bytes: 1 << 20,
         tail_cache_bytes: 256 << 10,
         tail_cache_group_bytes: 128 << 10,
+        chunk_bytes: 128 << 10,
         ..Options::default()
     };
     Db::open(dir, options).unwrap()

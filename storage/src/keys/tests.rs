@@ -33,6 +33,18 @@ fn an_entry_key_gives_its_index_only_to_its_own_generation_and_group() {
 }
 
 #[test]
+fn records_sort_by_chunk_then_offset_and_parse_back() {
+    let mut numbers: Vec<_> =
+        EDGES.iter().flat_map(|chunk| EDGES.map(|offset| (*chunk, offset))).collect();
+    numbers.sort_unstable();
+    let keys: Vec<_> = numbers.iter().map(|&(chunk, offset)| record(chunk, offset)).collect();
+    assert!(keys.windows(2).all(|pair| pair[0] < pair[1]));
+    let parsed: Vec<_> = keys.iter().filter_map(|key| parse_record(key)).collect();
+    assert_eq!(parsed, numbers);
+    assert_eq!(parse_record(&keys[0][..15]), None);
+}
+
+#[test]
 fn generation_bounds_hold_exactly_their_generations() {
     let (low, high) = generations(3, 4);
     assert!(entry(2, GroupId(u64::MAX), u64::MAX) < low);
@@ -43,7 +55,7 @@ fn generation_bounds_hold_exactly_their_generations() {
 
 #[test]
 fn group_keys_sort_by_group_then_kind_then_index_and_parse_back() {
-    let kinds = [Kind::Exists, Kind::Vote, Kind::Purged, Kind::Segment, Kind::Run];
+    let kinds = [Kind::Exists, Kind::Vote, Kind::Purged, Kind::Segment, Kind::Run, Kind::Chunk];
     let mut previous = None;
     for id in EDGES {
         for kind in kinds {

@@ -18,6 +18,7 @@ pub struct Db {
     disk: Arc<Disk>,
     owner: u64,
     task: AbortHandle,
+    pub(super) chunk_bytes: u64,
 }
 
 impl Db {
@@ -30,7 +31,8 @@ impl Db {
         let locked = Error::Locked { dir: dir.to_owned(), owner: None };
         let owner = disk.inner.lock().open().ok_or(locked)?;
         let task = runtime.spawn(disk::sync(Arc::clone(&disk), owner)).abort_handle();
-        Ok(Arc::new(Db { disk, owner, task }))
+        let chunk_bytes = options.chunk_bytes;
+        Ok(Arc::new(Db { disk, owner, task, chunk_bytes }))
     }
 
     /// The log of a group.
@@ -102,6 +104,15 @@ impl Db {
     /// Never: a simulated disk keeps what it has.
     pub async fn corruption(&self) {
         std::future::pending::<()>().await;
+    }
+
+    /// Like [`Db::read`], of the disk as it is to be changed besides its journal.
+    pub(super) fn change<R>(&self, change: impl FnOnce(&mut Inner) -> R) -> Result<R, Error> {
+        let mut inner = self.disk.inner.lock();
+        if inner.owner != self.owner {
+            return Err(Error::Closed);
+        }
+        Ok(change(&mut inner))
     }
 
     pub(super) fn read<R>(&self, read: impl FnOnce(&Inner) -> R) -> Result<R, Error> {

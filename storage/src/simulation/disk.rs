@@ -4,7 +4,7 @@
 //! created by name: a store opened anywhere else fails, so that a program built with this feature
 //! by mistake cannot pretend to keep anything.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,6 +92,9 @@ pub(super) struct Inner {
     pub owner: u64,
     opened: u64,
     watched: Option<Vec<Observed>>,
+    /// Records of chunks by number, also of those that no group has yet: durable before a group can have them.
+    pub chunks: BTreeMap<u64, Arc<BTreeMap<u64, Bytes>>>,
+    pub chunk_numbers: u64,
 }
 
 static DISKS: Mutex<BTreeMap<PathBuf, Arc<Disk>>> = Mutex::new(BTreeMap::new());
@@ -112,6 +115,8 @@ impl Disk {
                 owner: 0,
                 opened: 0,
                 watched: None,
+                chunks: BTreeMap::new(),
+                chunk_numbers: 0,
             }),
             work: Notify::new(),
         });
@@ -211,6 +216,10 @@ impl Inner {
         if self.owner != 0 {
             return None;
         }
+        let groups = self.durable.groups.values();
+        let named: BTreeSet<u64> =
+            groups.flat_map(|it| it.group.chunks.iter().map(|chunk| chunk.number)).collect();
+        self.chunks.retain(|number, _| named.contains(number));
         self.opened += 1;
         self.owner = self.opened;
         Some(self.owner)

@@ -7,20 +7,53 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::chunks::Chunks;
 use crate::group::Group;
 use crate::{Entry, EntryId, Error, GroupId, StateDelete, StatePut};
 
 /// One request as the journal keeps it.
 #[derive(Debug, Clone)]
 pub(crate) enum Record {
-    Append { group: GroupId, entries: Vec<Entry> },
-    Vote { group: GroupId, vote: Bytes },
-    Truncate { group: GroupId, last_kept: Option<u64> },
-    Purge { group: GroupId, upto: EntryId },
-    Reset { group: GroupId, upto: EntryId, keep: Option<StateDelete>, state: Vec<StatePut> },
-    State { group: GroupId, puts: Vec<StatePut>, deletes: Vec<StateDelete> },
-    Drop { group: GroupId },
-    Node { key: String, value: Bytes },
+    Append {
+        group: GroupId,
+        entries: Vec<Entry>,
+    },
+    Vote {
+        group: GroupId,
+        vote: Bytes,
+    },
+    Truncate {
+        group: GroupId,
+        last_kept: Option<u64>,
+    },
+    Purge {
+        group: GroupId,
+        upto: EntryId,
+    },
+    Reset {
+        group: GroupId,
+        upto: EntryId,
+        keep: Vec<StateDelete>,
+        state: Vec<StatePut>,
+        chunks: Chunks,
+    },
+    /// All chunks that the group has from now on.
+    Chunks {
+        group: GroupId,
+        chunks: Chunks,
+    },
+    State {
+        group: GroupId,
+        puts: Vec<StatePut>,
+        deletes: Vec<StateDelete>,
+    },
+    Drop {
+        group: GroupId,
+    },
+    Node {
+        key: String,
+        value: Bytes,
+    },
 }
 
 /// A group's log and replicated state.
@@ -60,12 +93,13 @@ impl Image {
                 stored.exists |= changed;
                 return Ok(changed);
             }
-            Record::Reset { group, upto, keep, state } => {
-                self.group(*group).reset(Some(*upto));
+            Record::Reset { group, upto, keep, state, chunks } => {
+                let stored = self.group(*group);
+                stored.reset(Some(*upto));
+                stored.chunks = chunks.clone();
                 let stored = self.groups.entry(*group).or_default();
-                let kept = |key: &Vec<u8>| {
-                    keep.as_ref().is_some_and(|keep| keep.from <= *key && *key < keep.to)
-                };
+                let kept =
+                    |key: &Vec<u8>| keep.iter().any(|keep| keep.from <= *key && *key < keep.to);
                 stored.state.retain(|key, _| kept(key));
                 stored.put(state);
             }
@@ -77,6 +111,7 @@ impl Image {
                 }
                 stored.put(puts);
             }
+            Record::Chunks { group, chunks } => self.group(*group).chunks = chunks.clone(),
             Record::Drop { group } => drop(self.groups.remove(group)),
             Record::Node { key, value } => drop(self.node.insert(key.clone(), value.clone())),
         }

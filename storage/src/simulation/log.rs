@@ -3,13 +3,15 @@
 //! What the methods promise is said there, in `log.rs` of the crate.
 
 use std::fmt;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::chunk_writer::ChunkWriter;
 use super::db::Db;
 use super::image::{Record, Stored};
+use crate::chunks::{Chunk, ChunkRecords, Chunks, NewChunk};
 use crate::group::Group;
 use crate::sync::Callback;
 use crate::{Durable, Entry, EntryId, Error, GroupId, LogState, StateDelete, StatePut, read};
@@ -97,8 +99,81 @@ impl Log {
         state: Vec<StatePut>,
         durable: Durable,
     ) -> Result<(), Error> {
+        self.reset_with_chunks(upto, Vec::from_iter(keep), state, Vec::new(), durable).await
+    }
+
+    /// [`Log::reset_keeping`] of some ranges, and the group has these chunks instead of those it had.
+    pub async fn reset_with_chunks(
+        &self,
+        upto: EntryId,
+        keep: Vec<StateDelete>,
+        state: Vec<StatePut>,
+        chunks: Vec<NewChunk>,
+        durable: Durable,
+    ) -> Result<(), Error> {
+        let now = chunks.iter().map(|chunk| Chunk::clone(chunk)).collect();
+        let now = Chunks::new(self.group, now)?;
         let wait = Callback::Always(durable);
-        self.db.write(Record::Reset { group: self.group, upto, keep, state }, Some(wait))
+        let group = self.group;
+        self.db.write(Record::Reset { group, upto, keep, state, chunks: now }, Some(wait))?;
+        chunks.into_iter().for_each(|chunk| drop(chunk.named()));
+        Ok(())
+    }
+
+    /// The group's chunks, in order.
+    pub fn chunks(&self) -> Chunks {
+        self.peek(|group| group.chunks.clone())
+    }
+
+    /// Puts new chunks in the place of some of `seen`, in one write; false if something else came first.
+    pub async fn change_chunks(
+        &self,
+        seen: &Chunks,
+        gone: Range<usize>,
+        new: Vec<NewChunk>,
+        durable: Durable,
+    ) -> Result<bool, Error> {
+        let (start, same) = self.peek(|group| (group.start(), group.chunks.is_same(seen)));
+        let is_behind = |last: &NewChunk| gone.end == seen.len() && last.index < start;
+        if !same || new.last().is_some_and(is_behind) {
+            return Ok(false);
+        }
+        let added: Vec<Chunk> = new.iter().map(|chunk| Chunk::clone(chunk)).collect();
+        let chunks = seen.spliced(self.group, gone, &added)?;
+        let wait = Callback::Always(durable);
+        self.db.write(Record::Chunks { group: self.group, chunks }, Some(wait))?;
+        new.into_iter().for_each(|chunk| drop(chunk.named()));
+        Ok(true)
+    }
+
+    /// Records of one of `chunks`, from the last one at or before `from` on.
+    pub fn read_chunk(
+        &self,
+        chunks: &Chunks,
+        from: u64,
+        bytes_max: usize,
+    ) -> Result<ChunkRecords, Error> {
+        let Some(chunk) = chunks.holding(from) else {
+            return Ok(ChunkRecords { records: Vec::new(), next: from });
+        };
+        let dropped = || Error::ChunkDropped { group: self.group, chunk: chunk.number };
+        let stored = self.db.read(|inner| inner.chunks.get(&chunk.number).cloned())?;
+        let stored = stored.ok_or_else(dropped)?;
+        let begin = stored.range(..=from).next_back().map_or(0, |(offset, _)| *offset);
+        let (mut records, mut left) = (Vec::new(), bytes_max);
+        for (offset, value) in stored.range(begin..) {
+            if value.len() > left && !records.is_empty() {
+                return Ok(ChunkRecords { records, next: *offset });
+            }
+            left = left.saturating_sub(value.len());
+            records.push((*offset, value.clone()));
+        }
+        Ok(ChunkRecords { records, next: chunk.end })
+    }
+
+    /// Begins a chunk on the store this is a log of.
+    pub fn chunk_writer(&self) -> Result<ChunkWriter, Error> {
+        self.db.chunk_writer()
     }
 
     /// Entries `[from, to)` in order, at least one if it exists.

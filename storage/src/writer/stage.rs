@@ -91,19 +91,28 @@ impl Writer {
                 self.finish_cut(cell.id, &cut, staged);
                 self.put_purged(cell.id, upto, staged);
             }
-            Op::Reset { cell, upto, keep, state, durable } => {
+            Op::Reset { cell, upto, keep, state, chunks, durable } => {
                 staged.points.push(("reset.before", "reset.after"));
                 self.reset(&cell, upto, state, keep, staged);
+                self.change_chunks(cell.id, chunks, staged);
                 staged.callbacks.push(Callback::Always(durable));
             }
+            Op::Chunks { cell, create, change, durable } => {
+                staged.points.push(("chunks.before", "chunks.after"));
+                self.create(cell.id, create, staged);
+                self.change_chunks(cell.id, change, staged);
+                staged.callbacks.push(Callback::Always(durable));
+            }
+            Op::ChunkDamaged { cell, number } => self.note_damaged_chunk(&cell, number, staged),
             Op::State { cell, create, puts, deletes } => {
                 staged.points.push(("state.before", "state.after"));
                 self.create(cell.id, create, staged);
                 self.write_state(cell.id, puts, deletes, staged);
             }
-            Op::Drop { cell, durable } => {
+            Op::Drop { cell, chunks, durable } => {
                 staged.points.push(("drop.before", "drop.after"));
                 self.drop_group(&cell, staged);
+                self.retire_chunks(chunks, staged);
                 staged.callbacks.push(Callback::Always(durable));
                 staged.dropped.push(cell);
             }
@@ -111,14 +120,7 @@ impl Writer {
                 staged.batch.put_cf(self.rocks.meta(), key, value);
                 staged.callbacks.push(Callback::Always(durable));
             }
-            Op::Corrupt { cell } => {
-                // What is said of it now: it may have been cut off meanwhile.
-                let corrupt = cell.lock().corrupt;
-                if let Some(index) = corrupt {
-                    let key = keys::group(cell.id, Kind::Corrupt, 0);
-                    staged.batch.put_cf(self.rocks.meta(), key, index.to_be_bytes());
-                }
-            }
+            Op::Corrupt { cell } => self.note_corrupt(&cell, staged),
             Op::Move(request) => {
                 staged.points.push(("move.before", "move.after"));
                 staged.moved = Some(self.stage_move(request, &mut staged.batch));
@@ -131,6 +133,15 @@ impl Writer {
                 }
                 self.shared.generations.lock().forget(&numbers);
             }
+        }
+    }
+
+    fn note_corrupt(&self, cell: &Cell, staged: &mut Staged) {
+        // What is said of it now: it may have been cut off meanwhile.
+        let corrupt = cell.lock().corrupt;
+        if let Some(index) = corrupt {
+            let key = keys::group(cell.id, Kind::Corrupt, 0);
+            staged.batch.put_cf(self.rocks.meta(), key, index.to_be_bytes());
         }
     }
 
@@ -237,7 +248,7 @@ impl Writer {
         cell: &Cell,
         upto: EntryId,
         state: Vec<StatePut>,
-        keep: Option<StateDelete>,
+        keep: Vec<StateDelete>,
         staged: &mut Staged,
     ) {
         let id = cell.id;
@@ -248,15 +259,7 @@ impl Writer {
         let segments = keys::group(id, Kind::Segment, 0);
         staged.batch.delete_range_cf(self.rocks.meta(), segments, end);
         self.put_purged(id, upto, staged);
-        match keep {
-            None => self.delete_state(id, staged),
-            Some(keep) => {
-                let (low, high) = keys::state_bounds(id);
-                let (from, to) = (keys::state(id, &keep.from), keys::state(id, &keep.to));
-                staged.batch.delete_range_cf(self.rocks.state(), &low[..], &from[..]);
-                staged.batch.delete_range_cf(self.rocks.state(), &to[..], &high[..]);
-            }
-        }
+        self.delete_state_except(id, keep, staged);
         self.write_state(id, state, Vec::new(), staged);
     }
 
@@ -285,6 +288,20 @@ impl Writer {
     fn delete_state(&self, id: GroupId, staged: &mut Staged) {
         let (low, high) = keys::state_bounds(id);
         staged.batch.delete_range_cf(self.rocks.state(), low, high);
+    }
+
+    fn delete_state_except(&self, id: GroupId, mut keep: Vec<StateDelete>, staged: &mut Staged) {
+        keep.sort_unstable_by(|one, other| one.from.cmp(&other.from));
+        let (low, high) = keys::state_bounds(id);
+        let mut from = low.to_vec();
+        for kept in keep {
+            let (begin, end) = (keys::state(id, &kept.from), keys::state(id, &kept.to));
+            if from < begin {
+                staged.batch.delete_range_cf(self.rocks.state(), &from, &begin);
+            }
+            from = from.max(end);
+        }
+        staged.batch.delete_range_cf(self.rocks.state(), &from[..], &high[..]);
     }
 
     fn write_state(

@@ -1,6 +1,7 @@
 //! The store as its callers see it, on a real disk, with crashes of real processes.
 
 mod basics;
+mod chunks;
 mod crash;
 mod failures;
 mod inventory;

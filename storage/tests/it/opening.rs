@@ -61,7 +61,7 @@ fn a_directory_of_another_format_is_refused() {
 }
 
 fn overwrite_format(dir: &Path, value: &[u8]) {
-    let columns = ["default", "log", "meta", "state"];
+    let columns = ["default", "log", "meta", "state", "chunks"];
     let rocks = rocksdb::DB::open_cf(&rocksdb::Options::default(), dir, columns).expect("rocksdb");
     let meta = rocks.cf_handle("meta").expect("a column family");
     rocks.put_cf(meta, [0], value).expect("put");

@@ -48,7 +48,7 @@ fn newest_log(dir: &Path) -> (PathBuf, Vec<u8>) {
 }
 
 /// Takes back from the newest write-ahead log what was not synced; gives the bytes that changed.
-fn take_back(dir: &Path) -> usize {
+pub fn take_back(dir: &Path) -> usize {
     let (newest, covered) = newest_log(dir);
     let written = fs::read(&newest).expect("the log");
     fs::write(&newest, &covered).expect("the log as it was synced");
