@@ -72,7 +72,6 @@ pub use relocate::RelocateError;
 pub use retention::RetentionPace;
 pub use settings::PartitionSettings;
 pub use timestamps::{OffsetAt, OffsetSpec};
-pub use transfer::{IncomingRecords, OutgoingRecords, TransferError};
 pub use trim::TrimError;
 
 use changes::Closing;

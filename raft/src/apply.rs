@@ -110,6 +110,7 @@ impl StateMachine {
         machine.shared.states.format.store(machine.holder.format(), Ordering::Relaxed);
         // Also where no checkpoint says which: what arrives must never be where the state is.
         machine.shared.staging.set_slot(keyed::other(machine.slot));
+        machine.holder.records().inspect(|kind| machine.shared.staging.set_records(*kind));
         if let Some((checkpoint, size)) = checkpoint::load_newest(&machine.log)? {
             machine
                 .holder
@@ -122,7 +123,7 @@ impl StateMachine {
             if let Some(purged) = machine.log.state().purged {
                 let first = machine.kept.iter().copied().find(|index| *index >= purged.index);
                 machine.boundary =
-                    if machine.holder.is_keyed() { Some(purged.index) } else { first };
+                    if machine.holder.is_streamed() { Some(purged.index) } else { first };
             }
         }
         Ok(machine)
@@ -149,6 +150,7 @@ impl StateMachine {
         self.shared.staging.set_slot(keyed::other(self.slot));
         self.kept = checkpoint.kept;
         self.covered(size);
+        self.shared.set_covered_from(self.holder.needed_from());
         self.shared.set_applied(checkpoint.last);
     }
 
@@ -294,7 +296,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
         if force {
             self.write_checkpoint().await.ok()?;
-            self.boundary = self.kept.last().copied();
+            let purged = self.log.state().purged.map(|purged| purged.index);
+            let newest = self.kept.last().copied();
+            self.boundary = if self.holder.is_streamed() { purged } else { newest };
         } else {
             self.boundary = self.next_boundary();
         }
@@ -317,13 +321,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         }
         self.holder.install(&received.machine).map_err(invalid)?;
         let index = received.last.index;
-        let slot = match data {
-            SnapshotData::Staged(_, slot) => Some(slot),
-            SnapshotData::Whole(_) | SnapshotData::Frozen(_) => None,
+        let (slot, chunks) = match data {
+            SnapshotData::Staged(staged) => (Some(staged.slot), staged.chunks),
+            SnapshotData::Whole(_) | SnapshotData::Frozen(_) => (None, Vec::new()),
         };
         let members = meta.last_membership.clone();
         let own = Checkpoint { kept: vec![index], members, slot, ..received };
-        self.put_in_place(&own).await?;
+        self.put_in_place(&own, chunks).await?;
         self.frozen = None;
         self.beside = false;
         self.boundary = Some(index);

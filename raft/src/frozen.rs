@@ -1,4 +1,4 @@
-//! Keyed state as of one checkpoint, for as long as a snapshot of it is sent.
+//! What belongs to one checkpoint, keyed state and records, for as long as a snapshot of it is sent.
 //!
 //! ```text
 //!   keyed state on disk:   a=1  b=2       d=4      as of the newest checkpoint
@@ -16,9 +16,15 @@
 //! A page is read in two steps, the state and then what is beside. A checkpoint in between changes both at once, and what
 //! is beside wins: so each pair is as of the snapshot, whether or not the first step saw it overwritten.
 //!
+//! Records need no such thing: they do not change, and while the log is held those are kept that the checkpoint begins with.
+//! Where they were given up all the same, the view is broken, and the next one is of a newer checkpoint.
+//!
 //! Key: `0x00 'u' key`, value: a byte that says whether there was one, and the old value.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,7 +32,11 @@ use parking_lot::Mutex;
 use quorate_storage::{Error, Log, StateDelete, StatePut};
 use tokio::time::Instant;
 
+use crate::checkpoint::Checkpoint;
+use crate::error::storage_failed;
 use crate::keyed;
+use crate::records::{OutgoingRecords, Page, Records};
+use crate::snapshot::{Pairs, Part, Position};
 
 /// A view that no receiver asked for so long is given up: the transfer it was for is not resumed.
 const FORGET: Duration = Duration::from_secs(60);
@@ -35,11 +45,15 @@ const HOLD_MAX: Duration = Duration::from_secs(3600);
 /// Pairs read from the disk at a time.
 const READ_PAIRS: usize = 16;
 
-/// A view of the keyed state. Reads of it block.
-#[derive(Debug)]
+/// A view of what belongs to a checkpoint. Reads of it block.
 pub(crate) struct Frozen {
     log: Log,
     slot: u8,
+    kind: Option<&'static dyn Records>,
+    /// Once they are asked for.
+    records: Mutex<Option<Arc<dyn OutgoingRecords>>>,
+    /// Something cannot be read.
+    broken: AtomicBool,
     /// The checkpoint it is as of, and its index.
     pub checkpoint: Bytes,
     pub index: u64,
@@ -48,18 +62,22 @@ pub(crate) struct Frozen {
     answered: Mutex<Option<Instant>>,
 }
 
-/// Some pairs, in order.
-#[derive(Debug)]
-pub(crate) struct Page {
-    pub pairs: Vec<(Bytes, Bytes)>,
-    /// It holds all pairs up to this key; `None`: to the end.
-    pub upto: Option<Bytes>,
+impl std::fmt::Debug for Frozen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "what belongs to checkpoint {}", self.index)
+    }
 }
 
 impl Frozen {
-    pub fn new(log: Log, slot: u8, index: u64, checkpoint: Bytes) -> Self {
-        let since = Instant::now();
-        Self { log, slot, checkpoint, index, since, answered: Mutex::new(None) }
+    /// The slot of the keyed state; the checkpoint's index and bytes.
+    pub fn new(
+        log: Log,
+        (slot, index, checkpoint): (u8, u64, Bytes),
+        kind: Option<&'static dyn Records>,
+    ) -> Self {
+        let (since, answered, records) = (Instant::now(), Mutex::new(None), Mutex::new(None));
+        let broken = AtomicBool::new(false);
+        Self { log, slot, kind, records, broken, checkpoint, index, since, answered }
     }
 
     /// A receiver is there and has answered.
@@ -80,8 +98,47 @@ impl Frozen {
         begun && !self.is_forgotten(now) && age < HOLD_MAX
     }
 
-    /// The pairs behind a key, as many as take about so many bytes.
-    pub fn page(&self, after: Option<&[u8]>, bytes: usize) -> Result<Page, Error> {
+    /// Whether it cannot be read any more, and is of no use.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// The pairs from a position on, as many as take about so many bytes.
+    pub fn page(&self, at: Position, bytes: usize) -> io::Result<Pairs> {
+        let page = self.read(&at, bytes);
+        self.broken.fetch_or(page.is_err(), Ordering::Relaxed);
+        let Page { pairs, upto } = page?;
+        let next = match upto {
+            Some(_) => Some(Position::new(at.part, upto)),
+            None if at.part == Part::Keyed && self.kind.is_some() => {
+                Some(Position::new(Part::Records, None))
+            }
+            None => None,
+        };
+        Ok(Pairs { at, pairs, next })
+    }
+
+    fn read(&self, at: &Position, bytes: usize) -> io::Result<Page> {
+        let after = at.after.as_deref();
+        if at.part == Part::Keyed {
+            return self.keyed(after, bytes).map_err(storage_failed);
+        }
+        self.records()?.page(after, bytes).map_err(io::Error::other)
+    }
+
+    fn records(&self) -> io::Result<Arc<dyn OutgoingRecords>> {
+        let mut records = self.records.lock();
+        if let Some(records) = &*records {
+            return Ok(Arc::clone(records));
+        }
+        let kind = self.kind.ok_or_else(|| io::Error::other("there are no records"))?;
+        let checkpoint = Checkpoint::decode(self.checkpoint.clone()).map_err(io::Error::other)?;
+        let begun = kind.outgoing(&self.log, &checkpoint.machine).map_err(io::Error::other)?;
+        Ok(Arc::clone(records.insert(Arc::from(begun))))
+    }
+
+    /// Pairs of the keyed state behind a key.
+    fn keyed(&self, after: Option<&[u8]>, bytes: usize) -> Result<Page, Error> {
         let (mut pairs, end) = read(&self.log, &keyed::all(self.slot), after, bytes)?;
         let (mut old, old_end) = read(&self.log, &beside_all(), after, bytes)?;
         // Both are known up to the lesser end.
@@ -99,7 +156,7 @@ impl Frozen {
     }
 }
 
-type Pairs = BTreeMap<Bytes, Bytes>;
+type Sorted = BTreeMap<Bytes, Bytes>;
 
 /// Pairs of a range behind a key, and the last of them if there may be more.
 fn read(
@@ -107,14 +164,14 @@ fn read(
     range: &StateDelete,
     after: Option<&[u8]>,
     bytes_max: usize,
-) -> Result<(Pairs, Option<Bytes>), Error> {
+) -> Result<(Sorted, Option<Bytes>), Error> {
     let prefix = range.from.len();
     let mut from = range.from.clone();
     if let Some(after) = after {
         from.extend_from_slice(after);
         from.push(0);
     }
-    let (mut pairs, mut bytes) = (Pairs::new(), 0);
+    let (mut pairs, mut bytes) = (Sorted::new(), 0);
     'full: loop {
         let part = log.state_range(&from, &range.to, READ_PAIRS)?;
         let Some((last, _)) = part.last() else { return Ok((pairs, None)) };
@@ -190,7 +247,7 @@ mod tests {
     fn the_log_is_held_while_a_receiver_answers_and_for_none_that_is_away() {
         let dir = TempDir::new().unwrap();
         let db = Db::open(dir.path(), Options::default()).unwrap();
-        let frozen = Frozen::new(db.log(GroupId(1)), 0, 7, Bytes::new());
+        let frozen = Frozen::new(db.log(GroupId(1)), (0, 7, Bytes::new()), None);
         let mut now = frozen.since;
         assert!(!frozen.holds_the_log(now), "nobody has answered yet");
         while now < frozen.since + HOLD_MAX {
@@ -222,16 +279,16 @@ mod tests {
                 }
                 checkpoint(&log, changes, false).await;
             }
-            let frozen = Frozen::new(log.clone(), 0, 7, Bytes::new());
-            let (mut found, mut after, mut pages) = (Vec::new(), None, 0);
+            let frozen = Frozen::new(log.clone(), (0, 7, Bytes::new()), None);
+            let (mut found, mut at, mut pages) = (Vec::new(), Position::default(), 0);
             loop {
                 checkpoint(&log, changes(&mut random), true).await;
-                let page = frozen.page(after.as_deref(), 300).unwrap();
+                let page = frozen.page(at.clone(), 300).unwrap();
                 found.extend(page.pairs);
                 pages += 1;
-                let Some(upto) = page.upto else { break };
-                assert!(after.as_ref().is_none_or(|after| *after < upto), "it goes on");
-                after = Some(upto);
+                let Some(next) = page.next else { break };
+                assert!(at < next, "it goes on");
+                at = next;
             }
             assert!(pages > 1, "round {round}");
             assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "round {round}");

@@ -165,6 +165,13 @@ impl GroupHandle {
         }
     }
 
+    /// First index whose records belong to the newest checkpoint. What is below need not be kept anywhere: nobody is
+    /// given it. Never goes back while the group is open.
+    #[must_use]
+    pub fn covered_from(&self) -> u64 {
+        self.replica.shared.covered_from()
+    }
+
     /// Who leads, as this node knows it.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.replica.shared.leadership()

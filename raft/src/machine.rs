@@ -32,7 +32,11 @@
 //! **Keyed state** is for what outgrows memory: versions by key, committed offsets, a coordinator's members. A machine
 //! that has it sets [`Machine::KEYED`]; on disk it is as of the newest checkpoint alone (`keyed.rs` says why), so the
 //! older checkpoints that other machines begin a purged log with would be without theirs. A replica that fell behind is
-//! therefore given the newest one, and its log begins there: such a machine must not go back to entries of its log.
+//! therefore given the newest one, and its log begins there.
+//!
+//! **Records** are entries that are read again after they were applied, as batches of a partition are. A machine with them
+//! gives [`Machine::records`], by which a replica that fell behind gets those before its log as well. They are read from
+//! [`Machine::needed_from`] on; without, a machine that is keyed must not go back to entries of its log.
 //!
 //! [`conformance`] checks a machine against all of this, given a log for it. Every machine has a test that calls it.
 
@@ -43,6 +47,7 @@ use quorate_storage::{StateDelete, StatePut};
 
 use crate::error::DecodeError;
 use crate::keyed::Keyed;
+use crate::records::Records;
 
 /// Deterministic replicated state machine of one group; the module says what it may rely on.
 ///
@@ -78,6 +83,12 @@ pub trait Machine: Send + Sync + Sized + 'static {
     /// # Errors
     /// [`DecodeError`] for whatever `encode` does not write: another format, bytes that are missing, bytes too many.
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;
+
+    /// How a replica that fell behind is given the entries that are still needed, besides the state.
+    #[must_use]
+    fn records() -> Option<&'static dyn Records> {
+        None
+    }
 
     /// Lowest index whose log entry is still needed. Everything below may be purged; a checkpoint
     /// just below it is kept first. Must never go back.

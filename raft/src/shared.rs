@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub staging: Staging,
     /// This replica has what the machine needs of lower entries elsewhere; see [`crate::GroupHandle::free_log_below`].
     pub freed_below: AtomicU64,
+    /// What the newest checkpoint's machine needs of the log.
+    covered_from: AtomicU64,
     closing: AtomicBool,
     /// This node's disk hangs and others can lead: it does not claim to, whatever its core thinks,
     /// which may itself wait for the disk.
@@ -108,6 +110,7 @@ impl Shared {
             states: States::default(),
             staging: Staging::default(),
             freed_below: AtomicU64::new(0),
+            covered_from: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             aside: watch::Sender::new(false),
             loaded_vote: log.vote().and_then(|bytes| decode_vote(bytes).ok()),
@@ -129,6 +132,15 @@ impl Shared {
         *self.applied.lock() = Some(id);
         self.applied_index.send_replace(id.index);
         self.refresh_ready();
+    }
+
+    pub fn set_covered_from(&self, index: u64) {
+        self.covered_from.store(index, Ordering::Relaxed);
+    }
+
+    /// First index whose entry the newest checkpoint's machine needs.
+    pub fn covered_from(&self) -> u64 {
+        self.covered_from.load(Ordering::Relaxed)
     }
 
     pub fn last_applied(&self) -> Option<LogId> {

@@ -1,27 +1,34 @@
-//! Keyed state as it arrives with a snapshot: each page is written to disk at once, into the slot that the state is not in,
-//! where nobody sees it until the whole is installed. One snapshot at a time for a group; another one begins the slot anew.
+//! What belongs to a snapshot, as it arrives: each page is written to disk at once, where nobody sees it until the whole is
+//! installed. Keyed state goes into the slot that the state is not in, records into chunks that no group has. One snapshot
+//! at a time for a group; another one begins anew.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_storage::{Log, StateDelete, StatePut};
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::Instant;
 
 use crate::checkpoint::Checkpoint;
 use crate::digest;
 use crate::keyed;
 use crate::platform::spawn_blocking;
-use crate::snapshot::Pairs;
+use crate::records::{IncomingRecords, Records, RecordsError};
+use crate::snapshot::{Pairs, Part, Position, Received};
 use crate::types::LogId;
 
 /// Where the checkpoint waits that the pages belong to.
 const CHECKPOINT: [u8; 2] = [0x00, b's'];
+/// A snapshot nobody continued for this long is dropped: it holds an open file.
+const FORGET: Duration = Duration::from_secs(60);
 
 /// What arrives for a group.
 #[derive(Default)]
 pub(crate) struct Staging {
     slot: AtomicU8,
+    records: OnceLock<&'static dyn Records>,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -38,21 +45,23 @@ struct Arriving {
     slot: u8,
     /// Bytes of the checkpoint.
     total: u64,
-    /// The hash of all pairs, and of those that are here.
+    /// The hash of all pairs of the keyed state, and of those that are here.
     wanted: u64,
     hash: u64,
-    /// All pairs up to this key are here.
-    after: Option<Bytes>,
+    records: Option<Box<dyn IncomingRecords>>,
+    /// All before it is here.
+    at: Position,
+    touched: Instant,
 }
 
 /// What came of a page.
 pub(crate) enum Staged {
     /// It belongs to nothing that is known here.
     Unknown,
-    /// This much is here: bytes of the checkpoint, pairs up to a key.
-    Have(u64, Option<Bytes>),
-    /// Everything is: the checkpoint and the slot. Nothing else is staged while the guard is held.
-    Complete(Bytes, u8, OwnedMutexGuard<Inner>),
+    /// This much is here: bytes of the checkpoint, pages up to a position.
+    Have(u64, Position),
+    /// Everything is. Nothing else is staged while the guard is held.
+    Complete(Received, OwnedMutexGuard<Inner>),
 }
 
 /// Why nothing more of a snapshot is taken.
@@ -62,6 +71,8 @@ pub(crate) enum StageError {
     Closed,
     /// The keyed state is not the one of its checkpoint.
     Differs,
+    /// The records are not.
+    Records(RecordsError),
     /// The disk.
     Failed(String),
 }
@@ -72,6 +83,12 @@ impl Staging {
         self.slot.store(slot, Ordering::Relaxed);
     }
 
+    /// Says what records the group has; once.
+    pub fn set_records(&self, records: &'static dyn Records) {
+        // A second machine of the group is of the same kind.
+        let _ = self.records.set(records);
+    }
+
     /// Waits for the page that is being written and takes no other.
     pub async fn close(&self) {
         let mut inner = self.inner.lock().await;
@@ -79,11 +96,21 @@ impl Staging {
         inner.arriving = None;
     }
 
+    /// Drops what nobody continues. True: something is still arriving.
+    pub fn forget(&self, now: Instant) -> bool {
+        // Who holds it is working on a page.
+        let Ok(mut inner) = self.inner.try_lock() else { return true };
+        let is_old = |it: &mut Arriving| now.saturating_duration_since(it.touched) >= FORGET;
+        drop(inner.arriving.take_if(is_old));
+        inner.arriving.is_some()
+    }
+
     /// How much is here of a snapshot.
-    pub async fn have(&self, from: u64, last: LogId) -> Option<(u64, Option<Bytes>)> {
-        let inner = self.inner.lock().await;
-        let arriving = inner.arriving.as_ref().filter(|it| it.is(from, last))?;
-        Some((arriving.total, arriving.after.clone()))
+    pub async fn have(&self, from: u64, last: LogId) -> Option<(u64, Position)> {
+        let mut inner = self.inner.lock().await;
+        let arriving = inner.arriving.as_mut().filter(|it| it.is(from, last))?;
+        arriving.touched = Instant::now();
+        Some((arriving.total, arriving.at.clone()))
     }
 
     /// Begins with a checkpoint; the pages come next.
@@ -98,12 +125,22 @@ impl Staging {
         if inner.closed {
             return Err(StageError::Closed);
         }
+        inner.arriving = None;
         let (slot, total) = (self.slot.load(Ordering::Relaxed), bytes.len() as u64);
         let put = StatePut { key: CHECKPOINT.to_vec(), value: bytes };
         log.write_state(vec![put], vec![keyed::all(slot)]).await.map_err(failed)?;
+        let records = match self.records.get() {
+            Some(&kind) => {
+                let (log, machine) = (log.clone(), checkpoint.machine.clone());
+                let begun = spawn_blocking(move || kind.incoming(&log, &machine)).await;
+                Some(begun.map_err(StageError::Records)?)
+            }
+            None => None,
+        };
+        let (at, touched) = (Position::default(), Instant::now());
         let (wanted, last) = (checkpoint.keyed, checkpoint.last);
-        let arriving = Arriving { from, last, slot, total, wanted, hash: 0, after: None };
-        inner.arriving = Some(arriving);
+        inner.arriving =
+            Some(Arriving { from, last, slot, total, wanted, hash: 0, records, at, touched });
         Ok(())
     }
 
@@ -113,43 +150,85 @@ impl Staging {
         log: &Log,
         from: u64,
         last: LogId,
-        pairs: Pairs,
+        page: Pairs,
     ) -> Result<Staged, StageError> {
         let mut inner = Arc::clone(&self.inner).lock_owned().await;
-        let Some(arriving) = inner.arriving.as_mut().filter(|it| it.is(from, last)) else {
+        let Some(arriving) = inner.arriving.take_if(|it| it.is(from, last)) else {
             return Ok(Staged::Unknown);
         };
-        if pairs.after != arriving.after {
-            return Ok(Staged::Have(arriving.total, arriving.after.clone()));
+        if page.at != arriving.at {
+            let answer = Staged::Have(arriving.total, arriving.at.clone());
+            inner.arriving = Some(arriving);
+            return Ok(answer);
         }
-        let hashes = pairs.page.pairs.iter().map(|(key, value)| digest::of_pair(key, value));
-        let hash = hashes.fold(arriving.hash, u64::wrapping_add);
-        let key = |key: &Bytes| keyed::disk_key(arriving.slot, key);
-        let puts = pairs.page.pairs.iter();
-        let puts =
-            puts.map(|(it, value)| StatePut { key: key(it), value: value.clone() }).collect();
-        log.write_state(puts, Vec::new()).await.map_err(failed)?;
-        arriving.hash = hash;
-        if pairs.page.upto.is_some() {
-            arriving.after = pairs.page.upto;
-            return Ok(Staged::Have(arriving.total, arriving.after.clone()));
+        let next = page.next.clone();
+        // What fails is dropped: the sender begins anew.
+        let mut arriving = arriving.take(log, page).await?;
+        arriving.touched = Instant::now();
+        if let Some(next) = next {
+            arriving.at = next;
+            let answer = Staged::Have(arriving.total, arriving.at.clone());
+            inner.arriving = Some(arriving);
+            return Ok(answer);
         }
-        let (slot, whole) = (arriving.slot, arriving.hash == arriving.wanted);
-        inner.arriving = None;
-        if !whole {
-            return Err(StageError::Differs);
-        }
-        let reader = log.clone();
-        let checkpoint = spawn_blocking(move || reader.state_get(&CHECKPOINT)).await;
-        let checkpoint = checkpoint.map_err(failed)?;
-        let checkpoint = checkpoint.ok_or_else(|| failed("the checkpoint is gone"))?;
-        Ok(Staged::Complete(checkpoint, slot, inner))
+        Ok(Staged::Complete(arriving.finish(log).await?, inner))
     }
 }
 
 impl Arriving {
     fn is(&self, from: u64, last: LogId) -> bool {
         (self.from, self.last) == (from, last)
+    }
+
+    /// Writes the pairs of the next page.
+    async fn take(mut self, log: &Log, page: Pairs) -> Result<Self, StageError> {
+        let puts = if page.at.part == Part::Keyed {
+            self.take_keyed(&page)?
+        } else {
+            let Some(mut records) = self.records.take() else {
+                return Err(StageError::Records(RecordsError("there are none here".into())));
+            };
+            let taken = spawn_blocking(move || {
+                let put = |(key, value): (Bytes, Bytes)| records.put(&key, value).transpose();
+                let puts = page.pairs.into_iter().filter_map(put).collect::<Result<_, _>>()?;
+                Ok((records, puts))
+            });
+            let (records, puts) = taken.await.map_err(StageError::Records)?;
+            self.records = Some(records);
+            puts
+        };
+        if !puts.is_empty() {
+            log.write_state(puts, Vec::new()).await.map_err(failed)?;
+        }
+        Ok(self)
+    }
+
+    fn take_keyed(&mut self, page: &Pairs) -> Result<Vec<StatePut>, StageError> {
+        let hashes = page.pairs.iter().map(|(key, value)| digest::of_pair(key, value));
+        self.hash = hashes.fold(self.hash, u64::wrapping_add);
+        let is_last = page.next.as_ref().is_none_or(|next| next.part != Part::Keyed);
+        if is_last && self.hash != self.wanted {
+            return Err(StageError::Differs);
+        }
+        let put = |(key, value): &(Bytes, Bytes)| StatePut {
+            key: keyed::disk_key(self.slot, key),
+            value: value.clone(),
+        };
+        Ok(page.pairs.iter().map(put).collect())
+    }
+
+    /// Ends it, unless something is missing.
+    async fn finish(self, log: &Log) -> Result<Received, StageError> {
+        let chunks = match self.records {
+            Some(records) => spawn_blocking(move || records.finish()).await,
+            None => Ok(Vec::new()),
+        };
+        let chunks = chunks.map_err(StageError::Records)?;
+        let reader = log.clone();
+        let checkpoint = spawn_blocking(move || reader.state_get(&CHECKPOINT)).await;
+        let checkpoint = checkpoint.map_err(failed)?;
+        let checkpoint = checkpoint.ok_or_else(|| failed("the checkpoint is gone"))?;
+        Ok(Received { checkpoint, slot: self.slot, chunks })
     }
 }
 

@@ -233,6 +233,18 @@ pub(super) fn stored(
     Ok(found)
 }
 
+/// Fails if it is neither a point nor a block.
+pub(super) fn check(put: &StatePut) -> Result<(), CodecError> {
+    match put.key.first() {
+        Some(&PREFIX) => Point::decode(&put.key, &put.value).map(drop),
+        first => {
+            let level = BLOCK_PREFIXES.iter().position(|prefix| Some(prefix) == first);
+            let level = level.ok_or(CodecError::Range("a point's key"))?;
+            Block::decode(level, &put.key, &put.value).map(drop)
+        }
+    }
+}
+
 /// Returns the last point at or before `offset`. Reads the disk.
 pub(super) fn at_or_before(log: &Log, offset: i64) -> Result<Option<Point>, IndexError> {
     let found = log.state_at_or_before(PREFIX, &key(PREFIX, offset))?;

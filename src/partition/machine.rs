@@ -11,7 +11,7 @@
 mod checkpoint;
 mod recent;
 
-use quorate_raft::{Committed, DecodeError, Effects, Machine};
+use quorate_raft::{Committed, DecodeError, Effects, Machine, Records};
 use quorate_storage::mutant;
 
 use super::Summary;
@@ -22,6 +22,7 @@ use super::level::Rules;
 use super::position::{Place, Position};
 use super::producers::{Producers, Sequence, Stored, Verdict};
 use super::rejected::Rejected;
+use super::transfer::PartitionRecords;
 use recent::Recent;
 
 use crate::metadata::{FIRST_LEVEL, check_checkpoint, end_if_unfit};
@@ -352,6 +353,10 @@ impl Machine for PartitionMachine {
         };
         self.end.place = Place::of_entry(entry.index + 1);
         reply
+    }
+
+    fn records() -> Option<&'static dyn Records> {
+        Some(&PartitionRecords)
     }
 
     fn encode(&self) -> Vec<u8> {

@@ -95,9 +95,10 @@ impl Partition {
             return Ok(0);
         }
         let _changing = self.tail_changes.lock().await;
-        let start = self.group.machine().view().start;
+        // Below the log start of the newest checkpoint, not of now: whoever is given that is given its records.
+        let kept_from = self.group.covered_from();
         let tail = Tail::of(self.group.log()).map_err(failed)?;
-        let gone = tail.before(start.offset);
+        let gone = tail.chunks().partition_point(|chunk| chunk.index <= kept_from);
         if gone == 0 || self.change_tail(&tail, 0..gone, Vec::new()).await? {
             return Ok(gone);
         }

@@ -2,7 +2,7 @@
 //!
 //! Whoever fills a replica, from its own log or from another replica, puts the batches in order and gets chunks that are
 //! durable and that no reader sees. They take their place in one write: behind the tail there is
-//! ([`Log::change_chunks`]), or with a snapshot instead of it ([`Log::reset_with_chunks`]). Dropped before, they leave
+//! ([`Log::change_chunks`]), or with a snapshot instead of it ([`Log::reset_to`]). Dropped before, they leave
 //! nothing.
 
 use bytes::Bytes;

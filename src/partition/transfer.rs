@@ -1,19 +1,20 @@
-//! The records that go beside a checkpoint to a replica which was not shown their entries.
+//! The records of a partition as a replica that fell behind is given them, see [`quorate_raft::Records`].
 //!
 //! ```text
-//!  sender                                           receiver
-//!    OutgoingRecords::new(log, checkpoint)            IncomingRecords::new(log, checkpoint)
-//!      points(after, ..)   ── key, value ──▶            written as they are, and kept by the reset
-//!      next()              ── offset, value ──▶         put(offset, value): chunks, unseen
-//!                                                       finish() ──▶ with the checkpoint, in one write
+//!  sender                                       receiver
+//!    points and blocks   'o' 'p' 'q'  ──▶         written as they are, and kept by the reset
+//!    batches             'r' offset   ──▶         chunks, unseen until the checkpoint is installed with them
 //! ```
 //!
 //! Both ends go by the machine in the checkpoint: what is sent lies between its log start and its last entry, wherever the
-//! sender has it. Records are data here, never applied. Points are the same on every replica, so those that come early do no
-//! harm to a receiver that still serves its old log: no reader goes by points beyond what its own machine knows.
+//! sender has it. Points are the same on every replica, so those that come early do no harm to a receiver that still serves
+//! its old log: no reader goes by points beyond what its own machine knows.
 
 use bytes::Bytes;
-use quorate_raft::{DecodeError, Machine};
+use parking_lot::Mutex;
+use quorate_raft::{
+    DecodeError, IncomingRecords, Machine, OutgoingRecords, Page, Records, RecordsError,
+};
 use quorate_storage::{Log, NewChunk, StateDelete, StatePut};
 
 use super::index;
@@ -21,91 +22,116 @@ use super::machine::{PartitionMachine, View};
 use super::records::StoredRecords;
 use super::tail_writer::TailWriter;
 
-/// What a sender sends. Blocks for the disk.
-pub struct OutgoingRecords {
-    log: Log,
-    view: View,
-    records: StoredRecords,
+/// First byte of a batch's key, above those of points; the rest is its offset. A page of batches ends at the offset behind
+/// the last.
+const BATCH: u8 = b'r';
+/// A point or block takes about this much.
+const POINT_BYTES: usize = 64;
+
+/// Records of partitions.
+#[derive(Debug)]
+pub(super) struct PartitionRecords;
+
+impl Records for PartitionRecords {
+    fn outgoing(
+        &self,
+        log: &Log,
+        machine: &[u8],
+    ) -> Result<Box<dyn OutgoingRecords>, RecordsError> {
+        let view = view(machine)?;
+        Ok(Box::new(Outgoing { log: log.clone(), view, reading: Mutex::new(None) }))
+    }
+
+    fn incoming(
+        &self,
+        log: &Log,
+        machine: &[u8],
+    ) -> Result<Box<dyn IncomingRecords>, RecordsError> {
+        Ok(Box::new(Incoming { writer: TailWriter::new(log), view: view(machine)? }))
+    }
+
+    fn kept_state(&self) -> StateDelete {
+        index::all()
+    }
 }
 
-/// What a receiver has got. Blocks for the disk. Dropped, it leaves nothing.
-pub struct IncomingRecords {
+/// What a sender sends.
+struct Outgoing {
+    log: Log,
+    view: View,
+    /// Where the page before ended.
+    reading: Mutex<Option<StoredRecords>>,
+}
+
+impl OutgoingRecords for Outgoing {
+    fn page(&self, after: Option<&[u8]>, bytes: usize) -> Result<Page, RecordsError> {
+        if let Some([BATCH, offset @ ..]) = after {
+            let offset: [u8; 8] = offset.try_into().map_err(|_| failed("no offset"))?;
+            return self.batches(i64::from_be_bytes(offset), bytes);
+        }
+        let max = (bytes / POINT_BYTES).max(1);
+        let bounds = (self.view.start.offset, self.view.open_start.offset);
+        let points = index::stored(&self.log, bounds, after, max).map_err(failed)?;
+        let last = points.last().filter(|_| points.len() == max);
+        let upto = last.map_or_else(|| batch_key(self.view.start.offset), |put| key(&put.key));
+        let pairs = points.into_iter().map(|put| (put.key.into(), put.value)).collect();
+        Ok(Page { pairs, upto: Some(upto) })
+    }
+}
+
+impl Outgoing {
+    /// Batches from the one that holds `offset` on.
+    fn batches(&self, offset: i64, bytes: usize) -> Result<Page, RecordsError> {
+        let known = self.reading.lock().take().filter(|it| it.end().offset == offset);
+        let mut reading = match known {
+            Some(reading) => reading,
+            None => StoredRecords::new(&self.log, &self.view, offset, u64::MAX).map_err(failed)?,
+        };
+        let (mut pairs, mut size) = (Vec::new(), 0);
+        while size < bytes {
+            let Some((at, value)) = reading.next().map_err(failed)? else {
+                return Ok(Page { pairs, upto: None });
+            };
+            size += value.len();
+            pairs.push((batch_key(at.offset), value));
+        }
+        let upto = Some(batch_key(reading.end().offset));
+        *self.reading.lock() = Some(reading);
+        Ok(Page { pairs, upto })
+    }
+}
+
+/// What a receiver has got.
+struct Incoming {
     writer: TailWriter,
     view: View,
 }
 
-/// The records of a checkpoint cannot be given or taken; nothing changed.
-#[derive(Debug, thiserror::Error)]
-#[error("the records beside a checkpoint: {0}")]
-pub struct TransferError(String);
-
-impl OutgoingRecords {
-    /// Returns what lies before the checkpoint with this machine, from the batch that holds `from` on; 0 for all.
-    ///
-    /// # Errors
-    /// The machine's bytes, or what is here, are not readable.
-    pub fn new(log: &Log, machine: &[u8], from: i64) -> Result<Self, TransferError> {
-        let view = view(machine)?;
-        let records = StoredRecords::new(log, &view, from, u64::MAX).map_err(failed)?;
-        Ok(Self { log: log.clone(), view, records })
-    }
-
-    /// Returns the first `max` points behind the key `after`; none when there are no more.
-    ///
-    /// # Errors
-    /// The disk cannot be read.
-    pub fn points(&self, after: Option<&[u8]>, max: usize) -> Result<Vec<StatePut>, TransferError> {
-        let bounds = (self.view.start.offset, self.view.open_start.offset);
-        index::stored(&self.log, bounds, after, max).map_err(failed)
-    }
-
-    /// Returns the next batch: its first offset, and what stands in a chunk.
-    ///
-    /// # Errors
-    /// It cannot be read; also when it was trimmed since the checkpoint: then a newer one is to be sent.
-    #[expect(clippy::should_implement_trait, reason = "it fails for good at the first error")]
-    pub fn next(&mut self) -> Result<Option<(i64, Bytes)>, TransferError> {
-        let next = self.records.next().map_err(failed)?;
-        Ok(next.map(|(at, value)| (at.offset, value)))
+impl Incoming {
+    /// Where to go on: the offset behind the last batch that was put.
+    fn next_offset(&self) -> i64 {
+        self.writer.next_offset().unwrap_or(self.view.start.offset)
     }
 }
 
-impl IncomingRecords {
-    /// Begins to take what belongs to the checkpoint with this machine.
-    ///
-    /// # Errors
-    /// The machine's bytes are not readable.
-    pub fn new(log: &Log, machine: &[u8]) -> Result<Self, TransferError> {
-        Ok(Self { writer: TailWriter::new(log), view: view(machine)? })
-    }
-
-    /// The part of the state with points, to be kept by the reset.
-    pub fn kept_state() -> StateDelete {
-        index::all()
-    }
-
-    /// Returns where to go on: the offset behind the last batch that was put.
-    pub fn next_offset(&self) -> i64 {
-        self.writer.next_offset().unwrap_or(self.view.start.offset)
-    }
-
-    /// Adds the next batch.
-    ///
-    /// # Errors
-    /// It is not one, or not the next; or the disk. The whole is of no use then.
-    pub fn put(&mut self, offset: i64, value: &Bytes) -> Result<(), TransferError> {
-        if self.writer.next_offset().is_none() && offset > self.view.start.offset {
+impl IncomingRecords for Incoming {
+    fn put(&mut self, key: &Bytes, value: Bytes) -> Result<Option<StatePut>, RecordsError> {
+        if let [BATCH, offset @ ..] = &key[..] {
+            let offset: [u8; 8] = offset.try_into().map_err(|_| failed("no offset"))?;
+            let offset = i64::from_be_bytes(offset);
             let start = self.view.start.offset;
-            return Err(failed(format!("they begin at offset {offset}, the log at {start}")));
+            if self.writer.next_offset().is_none() && offset > start {
+                return Err(failed(format!("they begin at offset {offset}, the log at {start}")));
+            }
+            self.writer.put(offset, &value).map_err(failed)?;
+            return Ok(None);
         }
-        self.writer.put(offset, value).map_err(failed)
+        let put = StatePut { key: key.to_vec(), value };
+        index::check(&put).map_err(failed)?;
+        Ok(Some(put))
     }
 
-    /// Returns the chunks, durable and unseen, for [`Log::reset_with_chunks`].
-    ///
-    /// # Errors
-    /// Records are missing, or the disk.
-    pub fn finish(self) -> Result<Vec<NewChunk>, TransferError> {
+    fn finish(self: Box<Self>) -> Result<Vec<NewChunk>, RecordsError> {
         let (next, end) = (self.next_offset(), self.view.end);
         if next != end.offset {
             return Err(failed(format!("they end at offset {next}, the log at {}", end.offset)));
@@ -114,11 +140,19 @@ impl IncomingRecords {
     }
 }
 
-fn view(machine: &[u8]) -> Result<View, TransferError> {
+fn batch_key(offset: i64) -> Bytes {
+    key(&[&[BATCH][..], &offset.to_be_bytes()].concat())
+}
+
+fn key(bytes: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
+fn view(machine: &[u8]) -> Result<View, RecordsError> {
     let machine = PartitionMachine::decode(machine);
     Ok(machine.map_err(|DecodeError(reason)| failed(reason))?.view())
 }
 
-fn failed(error: impl std::fmt::Display) -> TransferError {
-    TransferError(error.to_string())
+fn failed(error: impl std::fmt::Display) -> RecordsError {
+    RecordsError(error.to_string())
 }

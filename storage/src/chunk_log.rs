@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::chunk_writer::ChunkWriter;
 use crate::chunks::{Chunk, ChunkRecords, Chunks, NewChunk};
+use crate::group::Group;
 use crate::log::Log;
-use crate::queue::{ChunkChange, Op};
+use crate::queue::{ChunkChange, Op, WritePermit};
 use crate::{Durable, Error, chunk_read};
 
 impl Log {
@@ -36,9 +37,33 @@ impl Log {
         if !group.chunks.is_same(seen) || new.last().is_some_and(is_behind) {
             return Ok(false);
         }
+        self.splice(permit, &mut group, gone, new, durable)?;
+        Ok(true)
+    }
+
+    /// Puts new chunks in the place of all that there are, in one write. `durable` fires when that is durable.
+    ///
+    /// Fails with [`Error::ChunkNotWritten`] if they do not follow on each other, and with [`Error::Closed`]; then nothing
+    /// changed.
+    pub async fn replace_chunks(&self, new: Vec<NewChunk>, durable: Durable) -> Result<(), Error> {
+        let permit = self.db.shared.queue.permit(0).await?;
+        let mut group = self.cell.lock();
+        let all = 0..group.chunks.len();
+        self.splice(permit, &mut group, all, new, durable)
+    }
+
+    fn splice(
+        &self,
+        permit: WritePermit<'_>,
+        group: &mut Group,
+        gone: Range<usize>,
+        new: Vec<NewChunk>,
+        durable: Durable,
+    ) -> Result<(), Error> {
         let added: Vec<Chunk> = new.iter().map(|chunk| Chunk::clone(chunk)).collect();
+        let seen = group.chunks.clone();
         let now = seen.spliced(self.cell.id, gone.clone(), &added)?;
-        self.set_chunks(&mut group, now);
+        self.set_chunks(group, now);
         let change = ChunkChange {
             gone: seen[gone].iter().map(|chunk| (chunk.first, chunk.number)).collect(),
             new: new.into_iter().map(NewChunk::named).collect(),
@@ -46,7 +71,7 @@ impl Log {
         let create = group.create();
         let cell = Arc::clone(&self.cell);
         self.db.shared.queue.push(permit, Op::Chunks { cell, create, change, durable })?;
-        Ok(true)
+        Ok(())
     }
 
     /// Records of one of `chunks`: from the last one at or before `from` on, while their values fit into `bytes_max`, at

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{Error, GroupId, keys};
+use crate::{Error, GroupId, StateDelete, StatePut, keys};
 
 /// A chunk that a group has, or will have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,17 @@ impl Chunk {
         let (number, bytes, index) = (number(0), number(2), number(3));
         (first < end).then_some(Chunk { number, first, end, bytes, index, description, damaged })
     }
+}
+
+/// What a group has after a reset, see [`crate::Log::reset_to`].
+#[derive(Debug, Default)]
+pub struct Reset {
+    /// State with keys in these ranges stays: what was written there piece by piece, to take the place of the rest at once.
+    pub keep: Vec<StateDelete>,
+    /// State that is written.
+    pub state: Vec<StatePut>,
+    /// Records that were written piece by piece, seen from now on and all at once.
+    pub chunks: Vec<NewChunk>,
 }
 
 /// A chunk that was written and that no group has yet. Unless one takes it, its file goes when this is dropped.

@@ -65,7 +65,7 @@ mod writer;
 pub use activity::Operations;
 #[cfg(not(feature = "simulation"))]
 pub use chunk_writer::ChunkWriter;
-pub use chunks::{Chunk, ChunkRecords, Chunks, NewChunk};
+pub use chunks::{Chunk, ChunkRecords, Chunks, NewChunk, Reset};
 pub use counters::Stats;
 #[cfg(not(feature = "simulation"))]
 pub use db::Db;

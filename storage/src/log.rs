@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::chunks::{Chunk, Chunks, NewChunk};
+use crate::chunks::{Chunk, Chunks, NewChunk, Reset};
 use crate::db::Db;
 use crate::entry;
 use crate::group::{Cell, Group};
@@ -126,42 +126,14 @@ impl Log {
         Ok(())
     }
 
-    /// Replaces the log by a snapshot boundary: drops every entry and all of the group's state,
-    /// then stores `state`, in one atomic batch. The vote stays. Afterwards `last` and `purged` are
+    /// Replaces the log by a snapshot boundary: drops every entry, all of the group's state and its chunks, except what
+    /// `new` keeps, and gives it what `new` has, in one atomic batch. The vote stays. Afterwards `last` and `purged` are
     /// `upto`. `durable` always fires.
-    pub async fn reset_to(
-        &self,
-        upto: EntryId,
-        state: Vec<StatePut>,
-        durable: Durable,
-    ) -> Result<(), Error> {
-        self.reset_keeping(upto, None, state, durable).await
-    }
-
-    /// [`Log::reset_to`], but the state with keys in the range stays: what was written there piece by piece, to take the
-    /// place of the rest at once.
-    pub async fn reset_keeping(
-        &self,
-        upto: EntryId,
-        keep: Option<StateDelete>,
-        state: Vec<StatePut>,
-        durable: Durable,
-    ) -> Result<(), Error> {
-        self.reset_with_chunks(upto, Vec::from_iter(keep), state, Vec::new(), durable).await
-    }
-
-    /// [`Log::reset_keeping`] of some ranges, and in the same write the group has these chunks instead of those it had:
-    /// records that were written piece by piece, seen from now on and all at once.
     ///
-    /// Fails also with [`Error::ChunkNotWritten`], if they do not follow on each other, and then has written nothing.
-    pub async fn reset_with_chunks(
-        &self,
-        upto: EntryId,
-        keep: Vec<StateDelete>,
-        state: Vec<StatePut>,
-        chunks: Vec<NewChunk>,
-        durable: Durable,
-    ) -> Result<(), Error> {
+    /// Fails with [`Error::ChunkNotWritten`], if the chunks do not follow on each other, and with [`Error::Closed`]; then
+    /// nothing changed.
+    pub async fn reset_to(&self, upto: EntryId, new: Reset, durable: Durable) -> Result<(), Error> {
+        let Reset { keep, state, chunks } = new;
         let bytes = state.iter().map(|put| put.key.len() + put.value.len()).sum();
         let permit = self.db.shared.queue.permit(bytes).await?;
         let now = chunks.iter().map(|chunk| Chunk::clone(chunk)).collect();

@@ -104,6 +104,17 @@ impl Facts {
         }
     }
 
+    /// What a replica has as a record is what was committed there.
+    pub fn is_committed(&self, entry: &Entry) -> Result<(), Violation> {
+        let index = entry.id.index;
+        let id = self.committed.get(&index).map(|commit| commit.id);
+        let written = id.and_then(|id| self.written.get(&id)).map(|(print, _)| *print);
+        if id == Some(entry.id) && written == Some(fingerprint(entry)) {
+            return Ok(());
+        }
+        Err(format!("records: at index {index} a replica has {}, committed is {id:?}", entry.id))
+    }
+
     /// The proposer of this was told that it is in no log and never will be.
     pub fn never(&mut self, attempt: u64) -> Result<(), Violation> {
         self.never.insert(attempt);

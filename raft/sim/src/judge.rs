@@ -14,6 +14,7 @@ use quorate_storage::{EntryId, GroupId};
 use crate::cluster::{Cluster, Machine};
 use crate::facts::{Facts, Violation, is_quorum};
 use crate::ledger::Ledger;
+use crate::records;
 use crate::trace::Trace;
 
 /// Replicas at which nothing happens are looked at this often, ticks.
@@ -193,9 +194,9 @@ impl Judge {
                 }
             }
         }
-        let (applied, digest) = {
+        let (applied, digest, missing) = {
             let machine = group.machine();
-            (machine.applied, machine.digest)
+            (machine.applied, machine.digest, records::missing(group.log(), &machine))
         };
         let moved = applied != seen.applied;
         if !moved && !touched {
@@ -205,6 +206,9 @@ impl Judge {
         if status.applied_index < status.purged_index {
             // A snapshot is being installed: log and machine have it, the core does not know yet.
             return Ok(());
+        }
+        if let Some(missing) = missing {
+            return Err(missing);
         }
         let may_differ = self.wrong == Some((node, id));
         if let Some((what, index)) = status.divergence.filter(|_| !may_differ) {

@@ -2,7 +2,7 @@
 //! everything in order.
 //!
 //! With the feature `keyed` it also counts every client's notes in keyed state, so that a replica which sees another
-//! number anywhere has another digest.
+//! number anywhere has another digest, and its entries are records (`records.rs`).
 //!
 //! Requests carry a client and a serial number, and one that is proposed again is applied once, as
 //! a real machine does it. The digest makes two replicas comparable at any index.
@@ -10,8 +10,10 @@
 use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut, Bytes};
-use quorate_raft::{Committed, DecodeError, Effects, Machine};
+use quorate_raft::{Committed, DecodeError, Effects, Machine, Records};
 use quorate_storage::StatePut;
+
+use crate::records::LedgerRecords;
 
 /// Something a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,6 +197,10 @@ impl Machine for Ledger {
             clients.insert(client, Done { serial: bytes.get_u64(), index: bytes.get_u64() });
         }
         Ok(Ledger { applied, clients, trimmed_to, digest, wrong: false })
+    }
+
+    fn records() -> Option<&'static dyn Records> {
+        if Self::KEYED { Some(&LedgerRecords) } else { None }
     }
 
     fn needed_from(&self) -> u64 {

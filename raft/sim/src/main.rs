@@ -33,6 +33,7 @@ mod ledger;
 mod members;
 mod network;
 mod plan;
+mod records;
 mod run;
 mod sweep;
 mod trace;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use parking_lot::Mutex;
+use quorate_storage::Log;
 use quorate_storage::simulation::Random;
 
 use crate::Shape;
@@ -13,9 +14,10 @@ use crate::cluster::Cluster;
 use crate::entropy;
 use crate::facts::{Facts, Violation};
 use crate::judge::{self, Judge};
-use crate::ledger::effect_key;
+use crate::ledger::{Ledger, effect_key};
 use crate::members::Members;
 use crate::plan::{PATIENCE, Plan, WRONG};
+use crate::records;
 use crate::trace::Trace;
 
 /// Ticks during which clients of a healed cluster go on.
@@ -202,6 +204,9 @@ impl Run<'_> {
                     return Some(format!("node {node} lost the effect of client {client}"));
                 }
             }
+            if let Some(wrong) = self.records(id, group.log(), &machine) {
+                return Some(format!("node {node}: {wrong}"));
+            }
             machines.push(machine);
         }
         for (client, acked) in self.clients.of(id) {
@@ -214,6 +219,15 @@ impl Run<'_> {
             None
         } else {
             Some(format!("machines differ: {machines:?}"))
+        }
+    }
+
+    /// What of the records that a machine needs is not what was committed.
+    fn records(&self, group: u64, log: &Log, machine: &Ledger) -> Option<String> {
+        let facts = self.judge.facts.get(&group)?;
+        match records::all(log, machine) {
+            Ok(all) => all.iter().find_map(|entry| facts.is_committed(entry).err()),
+            Err(error) => Some(error.to_string()),
         }
     }
 

@@ -18,8 +18,8 @@ impl StateMachine {
         if self.uncovered.is_due(self.newest_size) || self.keyed.is_full() {
             return self.write_checkpoint().await;
         }
-        // With keyed state it moves by single entries otherwise.
-        if !self.holder.is_keyed() {
+        // It moves by single entries otherwise.
+        if !self.holder.is_streamed() {
             self.advance_boundary();
         }
         Ok(())
@@ -29,8 +29,9 @@ impl StateMachine {
     pub async fn look(&mut self) {
         let now = Instant::now();
         self.frozen.take_if(|frozen| Arc::strong_count(frozen) == 1 && frozen.is_forgotten(now));
+        let arriving = self.shared.staging.forget(now);
         match self.checkpoint_if_old(now).await {
-            Ok(true) if self.frozen.is_none() => {}
+            Ok(true) if self.frozen.is_none() && !arriving => {}
             Ok(true) => self.wanted.look_later(self.shared.group),
             Ok(false) => self.wanted.look_later(self.shared.group),
             Err(error) => tracing::debug!(%error, "checkpoint of a stopping group not written"),
@@ -43,7 +44,7 @@ impl StateMachine {
         if let Some(since) = self.uncovered_since {
             let applied = self.applied_index();
             let is_behind = |index| self.kept.last().is_none_or(|newest| *newest < index);
-            let frees = is_behind(applied) && applied < self.needed_from();
+            let frees = is_behind(applied) && self.would_free(applied);
             // After a restart it could not be applied again, nor anything behind it.
             let damaged =
                 self.log.corrupt().is_some_and(|index| index <= applied && is_behind(index));
@@ -82,7 +83,7 @@ impl StateMachine {
             members: self.members.clone(),
             kept: self.kept.clone(),
             keyed: self.keyed.hash(),
-            slot: self.holder.is_keyed().then_some(self.slot),
+            slot: self.holder.is_streamed().then_some(self.slot),
             machine: self.holder.encode().into(),
         }
         .encode();
@@ -94,14 +95,16 @@ impl StateMachine {
             self.keep_frozen(&changes, &mut puts, &mut deletes).await?;
             keyed::stage(self.slot, changes, &mut puts, &mut deletes);
         }
+        let needed = self.holder.needed_from();
         self.log.write_state(puts, deletes).await.map_err(storage_failed)?;
+        self.shared.set_covered_from(needed);
         self.advance_boundary();
         Ok(())
     }
 
     /// Notes a checkpoint among those that are kept, and gives those that are not any more.
     fn make_room(&mut self, index: u64) -> Vec<u64> {
-        if self.holder.is_keyed() {
+        if self.holder.is_streamed() {
             // Of the others the keyed state is gone.
             return std::mem::replace(&mut self.kept, vec![index]);
         }
@@ -125,11 +128,26 @@ impl StateMachine {
         self.holder.needed_from().max(self.shared.freed_below.load(Ordering::Relaxed))
     }
 
-    /// The greatest checkpoint below the first index that is still needed; with keyed state any index there that a
-    /// checkpoint covers.
-    pub(super) fn next_boundary(&self) -> Option<u64> {
+    /// First index whose entry must stay in the log. With records those that the newest checkpoint begins with do: who is
+    /// given it is given them.
+    fn kept_from(&self) -> u64 {
+        if self.holder.records().is_some() {
+            return self.shared.covered_from().max(self.shared.freed_below.load(Ordering::Relaxed));
+        }
+        self.needed_from()
+    }
+
+    /// Whether a checkpoint at this index would let more of the log go.
+    fn would_free(&self, index: u64) -> bool {
         let needed = self.needed_from();
-        if self.holder.is_keyed() {
+        index < needed || self.kept_from() < needed
+    }
+
+    /// The greatest checkpoint below the first index that is still needed. If more belongs to a checkpoint than its bytes,
+    /// any index there that the newest covers.
+    pub(super) fn next_boundary(&self) -> Option<u64> {
+        let needed = self.kept_from();
+        if self.holder.is_streamed() {
             // Whoever is being sent a snapshot goes on from the index that its sender's core was told, see `snapshot.rs`.
             if self.frozen.as_ref().is_some_and(|frozen| frozen.holds_the_log(Instant::now())) {
                 return self.boundary;

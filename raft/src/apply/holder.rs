@@ -9,6 +9,7 @@ use crate::divergence;
 use crate::error::DecodeError;
 use crate::keyed::Keyed;
 use crate::machine::{Committed, Effects, Machine};
+use crate::records::Records;
 use crate::types::{LogId, Reply, TypeConfig};
 
 /// A machine with its type erased.
@@ -16,6 +17,11 @@ pub(crate) trait Holder: Send + Sync + 'static {
     /// Applies a batch under one lock.
     fn apply(&self, batch: Vec<Item>, group: u64, effects: &mut Effects, outcome: &mut Applied);
     fn is_keyed(&self) -> bool;
+    fn records(&self) -> Option<&'static dyn Records>;
+    /// More belongs to a checkpoint than its own bytes, as of the newest one alone.
+    fn is_streamed(&self) -> bool {
+        self.is_keyed() || self.records().is_some()
+    }
     fn format(&self) -> u32;
     fn needs(&self, entry: Committed<'_>) -> Vec<Bytes>;
     fn encode(&self) -> Vec<u8>;
@@ -65,6 +71,10 @@ impl<M: Machine> Holder for RwLock<M> {
 
     fn is_keyed(&self) -> bool {
         M::KEYED
+    }
+
+    fn records(&self) -> Option<&'static dyn Records> {
+        M::records()
     }
 
     fn format(&self) -> u32 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::RaftSnapshotBuilder;
-use quorate_storage::{Log, StateDelete, StatePut};
+use quorate_storage::{Log, NewChunk, Reset, StateDelete, StatePut};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -24,15 +24,15 @@ use crate::types::{Snapshot, SnapshotMeta, StoredMembers, TypeConfig, entry_id, 
 
 impl StateMachine {
     pub(super) fn builder(&self) -> Builder {
-        let keyed = self.holder.is_keyed().then(|| self.covered_members.clone());
-        Builder { log: self.log.clone(), boundary: self.boundary, keyed }
+        let streamed = self.holder.is_streamed().then(|| self.covered_members.clone());
+        Builder { log: self.log.clone(), boundary: self.boundary, streamed }
     }
 
-    /// The newest checkpoint and a view of its keyed state: the one that is being sent, if there is one, so that a transfer
+    /// The newest checkpoint and a view of what belongs to it: the one that is being sent, if there is one, so that a transfer
     /// that was cut off goes on.
     pub(super) async fn freeze(&mut self) -> io::Result<Arc<Frozen>> {
         // One that the log was purged beyond is of no use to anybody. Who still reads it notices by the hash.
-        self.frozen.take_if(|frozen| Some(frozen.index) < self.boundary);
+        self.frozen.take_if(|frozen| Some(frozen.index) < self.boundary || frozen.is_broken());
         if let Some(frozen) = &self.frozen {
             return Ok(Arc::clone(frozen));
         }
@@ -45,7 +45,8 @@ impl StateMachine {
         let checkpoint = spawn_blocking(read).await.map_err(storage_failed)?;
         let checkpoint =
             checkpoint.ok_or_else(|| io::Error::other(format!("checkpoint {newest} is gone")))?;
-        let frozen = Arc::new(Frozen::new(self.log.clone(), self.slot, newest, checkpoint));
+        let view = (self.slot, newest, checkpoint);
+        let frozen = Arc::new(Frozen::new(self.log.clone(), view, self.holder.records()));
         self.frozen = Some(Arc::clone(&frozen));
         self.wanted.look_later(self.shared.group);
         Ok(frozen)
@@ -73,13 +74,23 @@ impl StateMachine {
     }
 
     /// Writes a received snapshot's checkpoint, and lets go what was there before.
-    pub(super) async fn put_in_place(&mut self, own: &Checkpoint) -> io::Result<()> {
+    pub(super) async fn put_in_place(
+        &mut self,
+        own: &Checkpoint,
+        chunks: Vec<NewChunk>,
+    ) -> io::Result<()> {
         let index = own.last.index;
         let puts = vec![StatePut { key: checkpoint::key(index), value: own.encode() }];
         let last = entry_id(&own.last);
         if self.log.id_at(index).map_err(storage_failed)? == Some(last) {
             // The log already contains the boundary: what follows it is valid and stays, the core
-            // purges what precedes it.
+            // purges what precedes it, once the chunks have its records.
+            if self.holder.records().is_some() {
+                let (durable, done) = oneshot::channel();
+                let durable = Box::new(move || signal(durable));
+                self.log.replace_chunks(chunks, durable).await.map_err(storage_failed)?;
+                done.await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+            }
             let mut old = checkpoint::deletes(&self.kept);
             old.push(states::forget());
             if let Some(slot) = own.slot {
@@ -90,8 +101,10 @@ impl StateMachine {
         }
         let (durable, done) = oneshot::channel();
         let durable = Box::new(move || signal(durable));
-        let keep = own.slot.map(keyed::all);
-        self.log.reset_keeping(last, keep, puts, durable).await.map_err(storage_failed)?;
+        let mut keep = Vec::from_iter(own.slot.map(keyed::all));
+        keep.extend(self.holder.records().map(|records| records.kept_state()));
+        let reset = Reset { keep, state: puts, chunks };
+        self.log.reset_to(last, reset, durable).await.map_err(storage_failed)?;
         done.await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
     }
 }
@@ -100,15 +113,17 @@ impl StateMachine {
 pub(crate) struct Builder {
     log: Log,
     boundary: Option<u64>,
-    /// With keyed state: the members as of the newest checkpoint.
-    keyed: Option<StoredMembers>,
+    /// If more belongs to a checkpoint than its bytes: the members as of the newest one.
+    streamed: Option<StoredMembers>,
 }
 
 impl Builder {
-    /// With keyed state: what the core is told, and all that it keeps of what is built. Contents are read by the
-    /// machine's own task.
+    /// If more belongs to a checkpoint than its bytes: what the core is told, and all that it keeps of what is built.
+    /// Contents are read by the machine's own task.
     pub(super) async fn named(&self) -> io::Result<Option<SnapshotMeta>> {
-        let (Some(members), Some(boundary)) = (&self.keyed, self.boundary) else { return Ok(None) };
+        let (Some(members), Some(boundary)) = (&self.streamed, self.boundary) else {
+            return Ok(None);
+        };
         let log = self.log.clone();
         let id = spawn_blocking(move || log.id_at(boundary)).await.map_err(storage_failed)?;
         let id = id.ok_or_else(|| io::Error::other(format!("entry {boundary} is gone")))?;

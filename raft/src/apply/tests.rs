@@ -9,9 +9,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::checkpoint::QUIET;
-use crate::frozen::Page;
 use crate::machine::{Committed, Machine};
-use crate::snapshot::Pairs;
+use crate::snapshot::{Pairs, Part, Position};
 use crate::types::{Data, Entry};
 
 /// A state that is large beside what changes it, and counts how often it is written down.
@@ -116,8 +115,10 @@ async fn what_arrives_is_not_where_the_state_is_also_before_the_first_checkpoint
     let arriving = Checkpoint { last, members, kept, keyed: 7, slot: Some(0), machine };
     staging.begin(log, 2, &arriving, arriving.encode()).await.unwrap();
     let key = Bytes::from_static(b"key");
-    let page = Page { pairs: vec![(key.clone(), Bytes::new())], upto: Some(key.clone()) };
-    staging.page(log, 2, last, Pairs { after: None, page }).await.unwrap();
+    let pairs = vec![(key.clone(), Bytes::new())];
+    let next = Some(Position::new(Part::Keyed, Some(key.clone())));
+    let page = Pairs { at: Position::default(), pairs, next };
+    staging.page(log, 2, last, page).await.unwrap();
     let keys = vec![vec![key.clone()]];
     let (values, _) = keyed::read(log, it.machine.slot, keys.clone()).unwrap();
     assert_eq!(values[&key], None, "seen in the state");

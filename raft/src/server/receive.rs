@@ -13,9 +13,10 @@ use tokio::time::Instant;
 
 use crate::checkpoint::Checkpoint;
 use crate::codec::Get;
+use crate::due_groups::DueGroups;
 use crate::error::DecodeError;
 use crate::replica::Replica;
-use crate::snapshot::{Pairs, SnapshotData};
+use crate::snapshot::{Pairs, Position, SnapshotData};
 use crate::staging::{StageError, Staged};
 use crate::transport::message::{Failed, Failure};
 use crate::transport::network::{SnapshotAnswer, snapshot_answer};
@@ -47,7 +48,7 @@ struct Piece {
     total: usize,
     offset: usize,
     data: Bytes,
-    /// A page of the keyed state, in place of a part of the checkpoint.
+    /// A page of what belongs to it, in place of a part of the checkpoint.
     pairs: Option<Pairs>,
 }
 
@@ -73,7 +74,7 @@ fn read(body: Bytes, snapshot_max: usize) -> Result<Piece, DecodeError> {
 /// Takes a piece; installs the snapshot when it is complete.
 pub(crate) async fn piece(
     arriving: &Arriving,
-    limit: usize,
+    (limit, wanted): (usize, &DueGroups),
     from: u64,
     replica: &Replica,
     body: Bytes,
@@ -83,21 +84,21 @@ pub(crate) async fn piece(
     let (key, vote, last) = ((from, replica.shared.group.0), piece.vote, piece.last);
     if let Some(pairs) = piece.pairs.take() {
         return match staging.page(log, from, last, pairs).await.map_err(not_staged)? {
-            Staged::Unknown => Ok(go_on(0, None)),
-            Staged::Have(bytes, after) => Ok(go_on(bytes, after)),
-            Staged::Complete(checkpoint, slot, _staged) => {
-                install(replica, from, vote, SnapshotData::Staged(checkpoint, slot)).await
+            Staged::Unknown => Ok(go_on(0, Position::default())),
+            Staged::Have(bytes, at) => Ok(go_on(bytes, at)),
+            Staged::Complete(received, _staged) => {
+                install(replica, from, vote, SnapshotData::Staged(received)).await
             }
         };
     }
     if piece.data.is_empty()
-        && let Some((bytes, after)) = staging.have(from, last).await
+        && let Some((bytes, at)) = staging.have(from, last).await
     {
-        return Ok(go_on(bytes, after));
+        return Ok(go_on(bytes, at));
     }
     let total = piece.total as u64;
     let complete = match arriving.take(key, piece, limit)? {
-        Progress::Have(bytes) => return Ok(go_on(bytes, None)),
+        Progress::Have(bytes) => return Ok(go_on(bytes, Position::default())),
         Progress::Complete(data) => data,
     };
     // What cannot be read must not reach the core, which would stop the group.
@@ -107,7 +108,8 @@ pub(crate) async fn piece(
     }
     if checkpoint.slot.is_some() {
         staging.begin(log, from, &checkpoint, complete).await.map_err(not_staged)?;
-        return Ok(go_on(total, None));
+        wanted.look_later(replica.shared.group);
+        return Ok(go_on(total, Position::default()));
     }
     install(replica, from, vote, SnapshotData::Whole(complete)).await
 }
@@ -129,8 +131,8 @@ async fn install(
     Ok(snapshot_answer(&SnapshotAnswer::Installed(response.vote)))
 }
 
-fn go_on(bytes: u64, after: Option<Bytes>) -> Bytes {
-    snapshot_answer(&SnapshotAnswer::Continue(bytes, after))
+fn go_on(bytes: u64, at: Position) -> Bytes {
+    snapshot_answer(&SnapshotAnswer::Continue(bytes, at))
 }
 
 fn not_staged(error: StageError) -> Failed {
@@ -139,6 +141,7 @@ fn not_staged(error: StageError) -> Failed {
         StageError::Differs => {
             Failed::new(Failure::Refused, "the keyed state is not the one of its checkpoint")
         }
+        StageError::Records(error) => Failed::new(Failure::Refused, error.to_string()),
         StageError::Failed(error) => Failed::new(Failure::Failed, error),
     }
 }

@@ -119,8 +119,8 @@ async fn execute(
         request::VIEWS => core.answer_views(body).map_err(refused),
         request::SNAPSHOT => {
             let Caller::Member(from) = caller else { return Err(stranger()) };
-            let limit = core.config.limits.snapshot_bytes;
-            receive::piece(arriving, limit, from, &*find(core, group)?, body).await
+            let limits = (core.config.limits.snapshot_bytes, &*core.wanted);
+            receive::piece(arriving, limits, from, &*find(core, group)?, body).await
         }
         request::STATE_HASHES => compare::answer(&*find(core, group)?, body).await.map_err(refused),
         request::DIVERGED => {

@@ -36,7 +36,7 @@ use crate::error::DecodeError;
 use crate::frozen::Frozen;
 use crate::platform::spawn_blocking;
 use crate::shared::Shared;
-use crate::snapshot::{Pairs, SnapshotData, get_key, put_key};
+use crate::snapshot::{Position, SnapshotData};
 use crate::types::{AppendResult, Snapshot, TypeConfig, Vote};
 
 type RpcError = RPCError<TypeConfig>;
@@ -243,7 +243,7 @@ impl Client {
         let frozen = snapshot.snapshot.frozen();
         let (mut from, mut data, mut pairs, mut stalls) = (0, Bytes::new(), None, 0);
         // An empty piece asks what is there already.
-        let mut had: Option<(u64, Option<Bytes>)> = None;
+        let mut had: Option<(u64, Position)> = None;
         while stalls <= STALLS_MAX {
             let mut head = BytesMut::new();
             head.vote(&vote);
@@ -254,13 +254,13 @@ impl Client {
             let flag = Bytes::from_static(if pairs.is_some() { &[1] } else { &[0] });
             let body = vec![head.freeze(), data, flag, pairs.unwrap_or_default()];
             let answer = self.peer.request(request::SNAPSHOT, self.group(), body).await;
-            let (have, after) =
+            let (have, at) =
                 match read_snapshot_answer(answer.map_err(rpc_error)?).map_err(nonsense)? {
                     SnapshotAnswer::Installed(vote) => return Ok(SnapshotResponse::new(vote)),
-                    SnapshotAnswer::Continue(have, after) => (have, after),
+                    SnapshotAnswer::Continue(have, at) => (have, at),
                 };
             frozen.inspect(|frozen| frozen.answered(Instant::now()));
-            let has = Some((have, after.clone()));
+            let has = Some((have, at.clone()));
             stalls += u32::from(has <= had);
             had = has;
             from = usize::try_from(have).unwrap_or(usize::MAX).min(checkpoint.len());
@@ -269,7 +269,7 @@ impl Client {
             if data.is_empty()
                 && let Some(frozen) = frozen
             {
-                pairs = Some(page(frozen, after, chunk).await?);
+                pairs = Some(page(frozen, at, chunk).await?);
             }
         }
         Err(nonsense(DecodeError("the receiver of a snapshot makes no progress".into())))
@@ -279,20 +279,17 @@ impl Client {
 /// Answers of a receiver by which it has no more than before, until the sender gives up.
 const STALLS_MAX: u32 = 4;
 
-/// The page of keyed state behind a key, read off the async workers.
-async fn page(frozen: &Arc<Frozen>, after: Option<Bytes>, bytes: usize) -> Result<Bytes, RpcError> {
+/// The page at a position, read off the async workers.
+async fn page(frozen: &Arc<Frozen>, at: Position, bytes: usize) -> Result<Bytes, RpcError> {
     let frozen = Arc::clone(frozen);
-    let read = spawn_blocking(move || {
-        let page = frozen.page(after.as_deref(), bytes)?;
-        Ok(Pairs { after, page }.encode())
-    });
-    read.await.map_err(|error: quorate_storage::Error| nonsense(DecodeError(error.to_string())))
+    let read = spawn_blocking(move || frozen.page(at, bytes).map(|page| page.encode())).await;
+    read.map_err(|error| nonsense(DecodeError(error.to_string())))
 }
 
 /// What the receiver of a piece of a snapshot says.
 pub(crate) enum SnapshotAnswer {
-    /// This many bytes of the checkpoint have arrived, and of the keyed state all up to a key.
-    Continue(u64, Option<Bytes>),
+    /// This many bytes of the checkpoint have arrived, and of what belongs to it all before a position.
+    Continue(u64, Position),
     /// The snapshot is installed, or was refused in favour of this vote.
     Installed(Vote),
 }
@@ -300,10 +297,10 @@ pub(crate) enum SnapshotAnswer {
 pub(crate) fn snapshot_answer(answer: &SnapshotAnswer) -> Bytes {
     let mut out = BytesMut::new();
     match answer {
-        SnapshotAnswer::Continue(have, after) => {
+        SnapshotAnswer::Continue(have, at) => {
             out.u8(0);
             out.u64(*have);
-            put_key(&mut out, after.as_ref());
+            at.put(&mut out);
         }
         SnapshotAnswer::Installed(vote) => {
             out.u8(1);
@@ -316,7 +313,7 @@ pub(crate) fn snapshot_answer(answer: &SnapshotAnswer) -> Bytes {
 fn read_snapshot_answer(body: Bytes) -> Result<SnapshotAnswer, DecodeError> {
     let mut input = Get::new(body);
     let answer = match input.u8()? {
-        0 => SnapshotAnswer::Continue(input.u64()?, get_key(&mut input)?),
+        0 => SnapshotAnswer::Continue(input.u64()?, Position::get(&mut input)?),
         1 => SnapshotAnswer::Installed(input.vote()?),
         other => return Err(DecodeError(format!("snapshot answer {other} is unknown"))),
     };

@@ -6,8 +6,8 @@ use std::sync::mpsc;
 
 use bytes::Bytes;
 use futures::executor::block_on;
-use quorate_raft::Machine;
-use quorate_storage::{Db, EntryId, Error as StorageError, Log, Options, StatePut};
+use quorate_raft::{Machine, Records};
+use quorate_storage::{Db, EntryId, Error as StorageError, Log, Options, Reset};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -16,7 +16,8 @@ use tempfile::TempDir;
 use super::broker::{Broker, GROUP, records, until};
 use crate::partition::command::{Times, append_payload};
 use crate::partition::tail::Tail;
-use crate::partition::{IncomingRecords, OffsetSpec, OutgoingRecords, PartitionSettings, Reply};
+use crate::partition::transfer::PartitionRecords;
+use crate::partition::{OffsetSpec, PartitionSettings, Reply};
 use crate::record::{BatchBuilder, Codec};
 
 /// Two brokers that are given the same, of which only one moves records to its tail.
@@ -182,9 +183,10 @@ async fn a_replica_with_a_tail_answers_as_one_without() {
             }
             twins.compare().await;
             twins.tailed.partition.drop_trimmed().await.unwrap();
-            let first = twins.tailed.partition.group().log().chunks().first().map(|it| it.end);
-            let log_start = u64::try_from(twins.plain.partition.log_start()).unwrap();
-            assert!(first.is_none_or(|end| end > log_start), "whole trimmed chunks are gone");
+            let group = twins.tailed.partition.group();
+            let first = group.log().chunks().first().map(|it| it.index);
+            let kept_from = group.covered_from();
+            assert!(first.is_none_or(|it| it > kept_from), "whole trimmed chunks are gone");
             twins.compare().await;
         }
         assert!(moved > 2, "seed {seed} moved {moved} times");
@@ -265,47 +267,56 @@ async fn a_crash_between_any_two_steps_of_a_move_loses_and_doubles_nothing() {
     }
 }
 
-/// Offset and value of each batch, and all points.
-fn all_of(log: &Log, machine: &[u8]) -> (Vec<(i64, Bytes)>, Vec<StatePut>) {
-    let mut outgoing = OutgoingRecords::new(log, machine, 0).unwrap();
-    let (mut records, mut points) = (Vec::new(), Vec::<StatePut>::new());
-    while let Some(record) = outgoing.next().unwrap() {
-        records.push(record);
-    }
+/// All that is sent beside a checkpoint with this machine, points first.
+fn all_of(log: &Log, machine: &[u8]) -> Vec<(Bytes, Bytes)> {
+    let outgoing = PartitionRecords.outgoing(log, machine).unwrap();
+    let (mut pairs, mut after, mut pages) = (Vec::new(), None::<Bytes>, 0);
     loop {
-        let after = points.last().map(|put| put.key.clone());
-        let page = outgoing.points(after.as_deref(), 3).unwrap();
-        if page.is_empty() {
-            return (records, points);
-        }
-        points.extend(page);
+        let page = outgoing.page(after.as_deref(), 10_000).unwrap();
+        // As when a transfer was cut off.
+        let again = PartitionRecords.outgoing(log, machine).unwrap();
+        let again = again.page(after.as_deref(), 10_000).unwrap();
+        assert_eq!((&again.pairs, &again.upto), (&page.pairs, &page.upto));
+        pairs.extend(page.pairs);
+        pages += 1;
+        let Some(upto) = page.upto else { break };
+        assert!(after.as_ref().is_none_or(|after| *after < upto), "it goes on");
+        after = Some(upto);
     }
+    assert!(pages > 10);
+    pairs
 }
 
 /// What a replica has, taken by the store of another one.
-fn fill(log: &Log, machine: &[u8], records: &[(i64, Bytes)], points: &[StatePut]) {
-    let begin = || IncomingRecords::new(log, machine).unwrap();
-    let (offset, value) = &records[1];
-    assert!(begin().put(*offset, value).is_err(), "the first is missing");
+fn fill(log: &Log, machine: &[u8], pairs: &[(Bytes, Bytes)]) {
+    let begin = || PartitionRecords.incoming(log, machine).unwrap();
+    let first = pairs.iter().position(|(key, _)| key[0] == b'r').unwrap();
+    assert!(first > 3, "points come first");
+    let (key, value) = &pairs[first + 1];
+    assert!(begin().put(key, value.clone()).is_err(), "the first is missing");
+    let (key, value) = &pairs[0];
+    assert!(begin().put(key, value.slice(1..)).is_err(), "a point that is none");
+    assert!(begin().put(&Bytes::from_static(b"x"), value.clone()).is_err(), "another key");
     let mut incoming = begin();
-    for (at, (offset, value)) in records.iter().enumerate() {
-        assert!(incoming.next_offset() <= *offset, "{at}");
-        incoming.put(*offset, value).unwrap();
+    let mut points = Vec::new();
+    for (key, value) in pairs {
+        points.extend(incoming.put(key, value.clone()).unwrap());
     }
-    let (offset, value) = &records[0];
-    assert!(incoming.put(*offset, value).is_err(), "it was taken");
+    let (key, value) = &pairs[first];
+    assert!(incoming.put(key, value.clone()).is_err(), "it was taken");
     let chunks = incoming.finish().unwrap();
     assert!(chunks.len() > 1 && log.chunks().is_empty(), "nothing is seen yet");
     let mut cut = begin();
-    cut.put(records[0].0, &records[0].1).unwrap();
+    cut.put(key, value.clone()).unwrap();
     assert!(cut.finish().is_err(), "the rest is missing");
     let (done, durable) = mpsc::channel();
     let last = EntryId { term: 1, index: chunks[chunks.len() - 1].index - 1 };
     let fired = Box::new(move || done.send(()).unwrap());
     block_on(async {
-        log.write_state(points.to_vec(), Vec::new()).await.unwrap();
-        let keep = vec![IncomingRecords::kept_state()];
-        log.reset_with_chunks(last, keep, Vec::new(), chunks, fired).await.unwrap();
+        log.write_state(points, Vec::new()).await.unwrap();
+        let keep = vec![PartitionRecords.kept_state()];
+        let reset = Reset { keep, state: Vec::new(), chunks };
+        log.reset_to(last, reset, fired).await.unwrap();
     });
     durable.recv().unwrap();
 }
@@ -323,22 +334,15 @@ async fn what_a_replica_has_can_fill_another_wherever_its_records_are() {
         let machine = Machine::encode(&*broker.partition.group().machine());
         let log = broker.partition.group().log().clone();
         let filled = tokio::task::spawn_blocking(move || {
-            let (records, points) = all_of(&log, &machine);
-            assert!(points.len() > 3);
-            // From the middle on as well, as when a transfer was cut off.
-            let middle = &records[records.len() / 2];
-            let mut rest = OutgoingRecords::new(&log, &machine, middle.0).unwrap();
-            assert_eq!(rest.next().unwrap().as_ref(), Some(middle));
+            let pairs = all_of(&log, &machine);
             let dir = TempDir::new().unwrap();
             let options = Options { chunk_bytes: 100_000, ..Options::default() };
             let db = Db::open(dir.path(), options).unwrap();
             let other = db.log(GROUP);
-            fill(&other, &machine, &records, &points);
-            let (there, points_there) = all_of(&other, &machine);
-            assert_eq!(there, records);
-            assert_eq!(points_there, points);
+            fill(&other, &machine, &pairs);
+            assert_eq!(all_of(&other, &machine), pairs);
             db.close();
-            (records, points)
+            pairs
         });
         both.push(filled.await.unwrap());
     }

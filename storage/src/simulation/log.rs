@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::chunk_writer::ChunkWriter;
 use super::db::Db;
 use super::image::{Record, Stored};
-use crate::chunks::{Chunk, ChunkRecords, Chunks, NewChunk};
+use crate::chunks::{Chunk, ChunkRecords, Chunks, NewChunk, Reset};
 use crate::group::Group;
 use crate::sync::Callback;
 use crate::{Durable, Entry, EntryId, Error, GroupId, LogState, StateDelete, StatePut, read};
@@ -81,36 +81,9 @@ impl Log {
         self.db.write(Record::Purge { group: self.group, upto }, None)
     }
 
-    /// Replaces the log by a snapshot boundary and all of the group's state by `state`.
-    pub async fn reset_to(
-        &self,
-        upto: EntryId,
-        state: Vec<StatePut>,
-        durable: Durable,
-    ) -> Result<(), Error> {
-        self.reset_keeping(upto, None, state, durable).await
-    }
-
-    /// [`Log::reset_to`], but the state with keys in the range stays.
-    pub async fn reset_keeping(
-        &self,
-        upto: EntryId,
-        keep: Option<StateDelete>,
-        state: Vec<StatePut>,
-        durable: Durable,
-    ) -> Result<(), Error> {
-        self.reset_with_chunks(upto, Vec::from_iter(keep), state, Vec::new(), durable).await
-    }
-
-    /// [`Log::reset_keeping`] of some ranges, and the group has these chunks instead of those it had.
-    pub async fn reset_with_chunks(
-        &self,
-        upto: EntryId,
-        keep: Vec<StateDelete>,
-        state: Vec<StatePut>,
-        chunks: Vec<NewChunk>,
-        durable: Durable,
-    ) -> Result<(), Error> {
+    /// Replaces the log by a snapshot boundary, and all that the group has by what `new` has.
+    pub async fn reset_to(&self, upto: EntryId, new: Reset, durable: Durable) -> Result<(), Error> {
+        let Reset { keep, state, chunks } = new;
         let now = chunks.iter().map(|chunk| Chunk::clone(chunk)).collect();
         let now = Chunks::new(self.group, now)?;
         let wait = Callback::Always(durable);
@@ -144,6 +117,16 @@ impl Log {
         self.db.write(Record::Chunks { group: self.group, chunks }, Some(wait))?;
         new.into_iter().for_each(|chunk| drop(chunk.named()));
         Ok(true)
+    }
+
+    /// Puts new chunks in the place of all that there are.
+    pub async fn replace_chunks(&self, new: Vec<NewChunk>, durable: Durable) -> Result<(), Error> {
+        let chunks =
+            Chunks::new(self.group, new.iter().map(|chunk| Chunk::clone(chunk)).collect())?;
+        let wait = Callback::Always(durable);
+        self.db.write(Record::Chunks { group: self.group, chunks }, Some(wait))?;
+        new.into_iter().for_each(|chunk| drop(chunk.named()));
+        Ok(())
     }
 
     /// Records of one of `chunks`, from the last one at or before `from` on.

@@ -1,7 +1,7 @@
 //! Single operations and what they promise.
 
 use bytes::Bytes;
-use quorate_storage::{Db, Error, GroupId, LogState, Options, StateDelete, StatePut};
+use quorate_storage::{Db, Error, GroupId, LogState, Options, Reset, StateDelete, StatePut};
 
 use crate::support::{
     PATIENCE, append, durable, entries, id, ignore, open, read_all, small, sync, wait,
@@ -151,7 +151,8 @@ fn a_reset_replaces_log_and_state_and_keeps_the_vote() {
     wait(log.write_state(vec![old], vec![])).expect("state");
     let new = StatePut { key: b"new".to_vec(), value: Bytes::from_static(b"2") };
     let (durable, fired) = durable();
-    wait(log.reset_to(id(4, 200), vec![new], durable)).expect("reset");
+    wait(log.reset_to(id(4, 200), Reset { state: vec![new], ..Reset::default() }, durable))
+        .expect("reset");
     assert_eq!(log.state(), LogState { purged: Some(id(4, 200)), last: Some(id(4, 200)) });
     fired.recv_timeout(PATIENCE).expect("durable");
     append(&log, entries(GROUP, 4, 201, 1, 10));
@@ -176,7 +177,7 @@ fn purged_entries_do_not_come_back_when_a_dropped_or_reset_group_begins_again_be
         append(&log, entries(GROUP, 1, 0, 200, 10));
         wait(log.purge(id(1, 199))).expect("purge");
         let first = if reset {
-            wait(log.reset_to(id(1, 9), vec![], ignore())).expect("reset");
+            wait(log.reset_to(id(1, 9), Reset::default(), ignore())).expect("reset");
             10
         } else {
             db.drop_group(GROUP, ignore());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_storage::{
-    ChunkRecords, Chunks, Db, Error, GroupId, Log, NewChunk, Options, StateDelete, StatePut,
+    ChunkRecords, Chunks, Db, Error, GroupId, Log, NewChunk, Options, Reset, StateDelete, StatePut,
 };
 
 use crate::power::take_back;
@@ -139,7 +139,7 @@ fn what_does_not_fit_is_refused_and_leaves_no_file() {
     let late = vec![chunk(&db, 100)];
     assert!(!wait(log.change_chunks(&seen, 1..1, late, ignore())).expect("another was first"));
     // A log that was reset meanwhile begins behind what was read of the old one.
-    wait(log.reset_to(id(3, 1000), Vec::new(), ignore())).expect("reset");
+    wait(log.reset_to(id(3, 1000), Reset::default(), ignore())).expect("reset");
     let late = vec![chunk(&db, 200)];
     assert!(!wait(log.change_chunks(&log.chunks(), 0..0, late, ignore())).expect("too late"));
     sync(&log);
@@ -189,7 +189,11 @@ fn a_reset_takes_other_chunks_with_it_in_one_write() {
         .map(|(from, to)| StateDelete { from: from.to_vec(), to: to.to_vec() });
     let new = [500, 600].map(|first| chunk(&db, first)).into();
     let (durable, fired) = durable();
-    let reset = log.reset_with_chunks(id(2, 70), keep.into(), vec![put(b"f")], new, durable);
+    let reset = log.reset_to(
+        id(2, 70),
+        Reset { keep: keep.into(), state: vec![put(b"f")], chunks: new },
+        durable,
+    );
     wait(reset).expect("reset");
     fired.recv_timeout(PATIENCE).expect("durable");
     let kept = log.state_range(b"", b"z", 100).expect("state");
@@ -202,7 +206,7 @@ fn a_reset_takes_other_chunks_with_it_in_one_write() {
     drop((log, db));
     let db = open(dir.path());
     assert_eq!(read_all(&db.log(GROUP), usize::MAX), offsets(500, 700));
-    wait(db.log(GROUP).reset_to(id(2, 80), Vec::new(), ignore())).expect("reset");
+    wait(db.log(GROUP).reset_to(id(2, 80), Reset::default(), ignore())).expect("reset");
     assert!(db.log(GROUP).chunks().is_empty());
     sync(&db.log(GROUP));
     eventually("they go with the next", || chunk_tables(dir.path()) == 0);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use bytes::Bytes;
-use quorate_storage::{Db, EXIT_STORAGE, Error, GroupId, Log, LogState, Options};
+use quorate_storage::{Db, EXIT_STORAGE, Error, GroupId, Log, LogState, Options, Reset};
 
 use crate::support::{append, entries, id, ignore, open, read_all, small, sync, wait};
 
@@ -146,7 +146,7 @@ fn a_damaged_entry_that_is_cut_off_or_reset_is_forgotten() {
         let log = db.log(GROUP);
         let (_, index) = read_up_to_damage(&log);
         if reset {
-            wait(log.reset_to(id(2, 300), vec![], ignore())).expect("reset");
+            wait(log.reset_to(id(2, 300), Reset::default(), ignore())).expect("reset");
         } else {
             wait(log.truncate_after(Some(index - 1))).expect("truncate");
         }

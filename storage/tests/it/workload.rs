@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_storage::{Db, Durable, EntryId, GroupId, StateDelete, StatePut};
+use quorate_storage::{Db, Durable, EntryId, GroupId, Reset, StateDelete, StatePut};
 
 use crate::model::{Group, Model};
 use crate::support::{entries, id, wait};
@@ -114,7 +114,7 @@ impl Op {
             Op::Purge { upto, .. } => wait(log.purge(upto)),
             Op::Reset { upto, value, .. } => {
                 let put = StatePut { key: b"snapshot".to_vec(), value: Bytes::from(value) };
-                wait(log.reset_to(upto, vec![put], durable))
+                wait(log.reset_to(upto, Reset { state: vec![put], ..Reset::default() }, durable))
             }
             Op::State { delete, key, value, .. } => {
                 let put = StatePut { key, value: Bytes::from(value) };
