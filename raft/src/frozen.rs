@@ -32,11 +32,10 @@ use parking_lot::Mutex;
 use quorate_storage::{Error, Log, StateDelete, StatePut};
 use tokio::time::Instant;
 
-use crate::checkpoint::Checkpoint;
 use crate::error::storage_failed;
 use crate::keyed;
+use crate::page::{Pairs, Part, Position};
 use crate::records::{OutgoingRecords, Page, Records};
-use crate::snapshot::{Pairs, Part, Position};
 
 /// A view that no receiver asked for so long is given up: the transfer it was for is not resumed.
 const FORGET: Duration = Duration::from_secs(60);
@@ -57,6 +56,7 @@ pub(crate) struct Frozen {
     /// The checkpoint it is as of, and its index.
     pub checkpoint: Bytes,
     pub index: u64,
+    machine: Bytes,
     since: Instant,
     /// When a receiver last answered.
     answered: Mutex<Option<Instant>>,
@@ -69,15 +69,15 @@ impl std::fmt::Debug for Frozen {
 }
 
 impl Frozen {
-    /// The slot of the keyed state; the checkpoint's index and bytes.
+    /// The slot of the keyed state; the checkpoint's index, its bytes, and those of its machine.
     pub fn new(
         log: Log,
-        (slot, index, checkpoint): (u8, u64, Bytes),
+        (slot, index, checkpoint, machine): (u8, u64, Bytes, Bytes),
         kind: Option<&'static dyn Records>,
     ) -> Self {
         let (since, answered, records) = (Instant::now(), Mutex::new(None), Mutex::new(None));
         let broken = AtomicBool::new(false);
-        Self { log, slot, kind, records, broken, checkpoint, index, since, answered }
+        Self { log, slot, kind, records, broken, checkpoint, index, machine, since, answered }
     }
 
     /// A receiver is there and has answered.
@@ -132,8 +132,7 @@ impl Frozen {
             return Ok(Arc::clone(records));
         }
         let kind = self.kind.ok_or_else(|| io::Error::other("there are no records"))?;
-        let checkpoint = Checkpoint::decode(self.checkpoint.clone()).map_err(io::Error::other)?;
-        let begun = kind.outgoing(&self.log, &checkpoint.machine).map_err(io::Error::other)?;
+        let begun = kind.outgoing(&self.log, &self.machine).map_err(io::Error::other)?;
         Ok(Arc::clone(records.insert(Arc::from(begun))))
     }
 
@@ -247,7 +246,7 @@ mod tests {
     fn the_log_is_held_while_a_receiver_answers_and_for_none_that_is_away() {
         let dir = TempDir::new().unwrap();
         let db = Db::open(dir.path(), Options::default()).unwrap();
-        let frozen = Frozen::new(db.log(GroupId(1)), (0, 7, Bytes::new()), None);
+        let frozen = Frozen::new(db.log(GroupId(1)), (0, 7, Bytes::new(), Bytes::new()), None);
         let mut now = frozen.since;
         assert!(!frozen.holds_the_log(now), "nobody has answered yet");
         while now < frozen.since + HOLD_MAX {
@@ -279,7 +278,7 @@ mod tests {
                 }
                 checkpoint(&log, changes, false).await;
             }
-            let frozen = Frozen::new(log.clone(), (0, 7, Bytes::new()), None);
+            let frozen = Frozen::new(log.clone(), (0, 7, Bytes::new(), Bytes::new()), None);
             let (mut found, mut at, mut pages) = (Vec::new(), Position::default(), 0);
             loop {
                 checkpoint(&log, changes(&mut random), true).await;

@@ -14,9 +14,10 @@ use tokio::time::Instant;
 use crate::checkpoint::Checkpoint;
 use crate::digest;
 use crate::keyed;
+use crate::page::{Pairs, Part, Position};
 use crate::platform::spawn_blocking;
 use crate::records::{IncomingRecords, Records, RecordsError};
-use crate::snapshot::{Pairs, Part, Position, Received};
+use crate::snapshot::Received;
 use crate::types::LogId;
 
 /// Where the checkpoint waits that the pages belong to.
@@ -240,3 +241,7 @@ pub(crate) fn forget() -> StateDelete {
 fn failed(error: impl std::fmt::Display) -> StageError {
     StageError::Failed(error.to_string())
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "simulation"))]
+mod tests;

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use quorate_raft::{
     DecodeError, IncomingRecords, Machine, OutgoingRecords, Page, Records, RecordsError,
 };
-use quorate_storage::{Log, NewChunk, StateDelete, StatePut};
+use quorate_storage::{Log, NewChunk, StateDelete, StatePut, mutant};
 
 use super::index;
 use super::machine::{PartitionMachine, View};
@@ -93,6 +93,9 @@ impl Outgoing {
                 return Ok(Page { pairs, upto: None });
             };
             size += value.len();
+            if mutant::on("record-left-out") && at.offset % 8 == 5 {
+                continue;
+            }
             pairs.push((batch_key(at.offset), value));
         }
         let upto = Some(batch_key(reading.end().offset));

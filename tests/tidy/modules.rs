@@ -104,7 +104,7 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("chunk_read", "chunks group keys queue rocks shared"),
             ("chunk_writer", "chunk_files chunks db failpoint keys rocks"),
             ("log", "chunks db entry group queue read state"),
-            ("chunk_log", "chunk_read chunk_writer chunks log queue"),
+            ("chunk_log", "chunk_read chunk_writer chunks group log queue"),
             ("simulation", "chunks group read sync"),
         ],
     ),
@@ -125,30 +125,32 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("drain", ""),
             ("suspects", ""),
             ("status", "divergence"),
+            ("records", ""),
             ("keyed", "digest"),
-            ("frozen", "keyed"),
-            ("machine", "error keyed"),
+            ("machine", "error keyed records"),
             ("calls", "error"),
             ("stall", "config"),
             ("codec", "error ids"),
-            ("snapshot", "codec error frozen"),
+            ("page", "codec error"),
+            ("frozen", "error keyed page records"),
+            ("snapshot", "frozen"),
             ("types", "codec error ids runtime snapshot"),
             ("checkpoint", "codec error types"),
             ("states", "codec divergence error"),
-            ("staging", "checkpoint digest keyed platform snapshot types"),
+            ("staging", "checkpoint digest keyed page platform records snapshot types"),
             ("shared", "codec options staging states status types"),
             ("due_groups", "checkpoint shared"),
             ("failure", "due_groups suspects"),
             (
                 "transport",
-                "catch_up checkpoint codec condition config error failure frozen platform \
+                "catch_up checkpoint codec condition config error failure frozen page platform \
                  shared snapshot types",
             ),
             ("store", "codec error platform transport types"),
             (
                 "apply",
                 "checkpoint digest divergence due_groups error frozen keyed machine platform \
-                 shared snapshot staging states store types",
+                 records shared snapshot staging states store types",
             ),
             ("promise", "codec error platform store types"),
             ("erase", "codec promise shared transport types"),
@@ -179,8 +181,8 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("maintenance", "core replica shared transfer"),
             (
                 "server",
-                "calls checkpoint codec compare core error platform rebuild replica snapshot staging \
-                 transport types",
+                "calls checkpoint codec compare core due_groups error page platform rebuild replica \
+                 snapshot staging transport types",
             ),
             (
                 "node",

@@ -15,7 +15,7 @@ use crate::run::say;
 use crate::summary::Summary;
 
 /// A defect, the scenario that finds it, and within how many seconds.
-const TABLE: [(&str, &str, u64); 20] = [
+const TABLE: [(&str, &str, u64); 21] = [
     ("ack-before-fsync", "power-cut", 240),
     ("ack-before-commit", "isolate-leader", 240),
     ("vote-not-persisted", "pause-kill", 240),
@@ -26,6 +26,7 @@ const TABLE: [(&str, &str, u64); 20] = [
     ("truncate-on-checksum-error", "bit-rot-single", 240),
     ("stale-list-offsets", "isolate-leader-list-offsets", 240),
     ("leader-restore", "power-cut-slow-leader", 240),
+    ("record-left-out", "snapshot-while-changing", 240),
     ("machine-differs", "isolate-leader", 240),
     ("metadata-before-commit", "admin-churn", 240),
     ("decided-on-any-image", "admin-churn", 240),

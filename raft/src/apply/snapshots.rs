@@ -45,7 +45,8 @@ impl StateMachine {
         let checkpoint = spawn_blocking(read).await.map_err(storage_failed)?;
         let checkpoint =
             checkpoint.ok_or_else(|| io::Error::other(format!("checkpoint {newest} is gone")))?;
-        let view = (self.slot, newest, checkpoint);
+        let machine = Checkpoint::decode(checkpoint.clone()).map_err(invalid)?.machine;
+        let view = (self.slot, newest, checkpoint, machine);
         let frozen = Arc::new(Frozen::new(self.log.clone(), view, self.holder.records()));
         self.frozen = Some(Arc::clone(&frozen));
         self.wanted.look_later(self.shared.group);

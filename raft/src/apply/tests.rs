@@ -4,25 +4,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::entry::RaftEntry;
 use parking_lot::RwLock;
-use quorate_storage::{Db, EntryId, GroupId, Options};
+use quorate_storage::{Db, EntryId, GroupId, Options, StateDelete};
 use tempfile::TempDir;
 
 use super::*;
 use crate::checkpoint::QUIET;
 use crate::machine::{Committed, Machine};
-use crate::snapshot::{Pairs, Part, Position};
+use crate::page::{Pairs, Part, Position};
+use crate::records::{IncomingRecords, OutgoingRecords, Records, RecordsError};
 use crate::types::{Data, Entry};
 
 /// A state that is large beside what changes it, and counts how often it is written down.
 #[derive(Clone, Default)]
-struct Large {
+struct Large<const RECORDS: bool> {
     encoded: Arc<AtomicU64>,
     needed_from: Arc<AtomicU64>,
 }
 
 const STATE_BYTES: usize = 50_000;
 
-impl Machine for Large {
+impl<const RECORDS: bool> Machine for Large<RECORDS> {
     type Reply = ();
 
     fn apply(&mut self, _: Committed<'_>, _: &mut Effects) {}
@@ -33,27 +34,45 @@ impl Machine for Large {
     fn decode(_: &[u8]) -> Result<Self, DecodeError> {
         Ok(Self::default())
     }
+    fn records() -> Option<&'static dyn Records> {
+        if RECORDS { Some(&Unsent) } else { None }
+    }
     fn needed_from(&self) -> u64 {
         self.needed_from.load(Ordering::Relaxed)
     }
 }
 
-struct Setting {
+/// Records that nobody is given here.
+struct Unsent;
+
+impl Records for Unsent {
+    fn outgoing(&self, _: &Log, _: &[u8]) -> Result<Box<dyn OutgoingRecords>, RecordsError> {
+        Err(RecordsError("not here".into()))
+    }
+    fn incoming(&self, _: &Log, _: &[u8]) -> Result<Box<dyn IncomingRecords>, RecordsError> {
+        Err(RecordsError("not here".into()))
+    }
+    fn kept_state(&self) -> StateDelete {
+        StateDelete::key(b"p".to_vec())
+    }
+}
+
+struct Setting<const RECORDS: bool = false> {
     machine: StateMachine,
-    large: Large,
+    large: Large<RECORDS>,
     shared: Arc<Shared>,
     next: u64,
     db: Arc<Db>,
     _dir: TempDir,
 }
 
-impl Setting {
+impl<const RECORDS: bool> Setting<RECORDS> {
     fn new() -> Self {
         let dir = TempDir::new().unwrap();
         let db = Db::open(dir.path(), Options::default()).unwrap();
         let log = db.log(GroupId(1));
         let shared = Arc::new(Shared::new(GroupId(1), 1, vec![1], log, 1 << 20, None));
-        let large = Large::default();
+        let large = Large::<RECORDS>::default();
         let holder = Arc::new(RwLock::new(large.clone()));
         let running = watch::Sender::new(());
         let machine =
@@ -76,7 +95,7 @@ impl Setting {
 /// Every 15 s, at once for all groups, would be eight bytes written a byte for a thousand partitions.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trickle_is_not_written_down_again_and_again() {
-    let mut it = Setting::new();
+    let mut it = Setting::<false>::new();
     it.apply(100).await;
     let begun = Instant::now();
     assert!(it.machine.checkpoint_if_old(begun + QUIET * 2).await.unwrap());
@@ -107,7 +126,7 @@ async fn a_trickle_is_not_written_down_again_and_again() {
 /// A snapshot of another index, of which a part arrived, must change nothing of what is replayed.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_arrives_is_not_where_the_state_is_also_before_the_first_checkpoint() {
-    let it = Setting::new();
+    let it = Setting::<false>::new();
     let (log, staging) = (&it.machine.log, &it.shared.staging);
     let last = log_id(EntryId { term: 1, index: 9 });
     let members = StoredMembers::default();
@@ -130,7 +149,7 @@ async fn what_arrives_is_not_where_the_state_is_also_before_the_first_checkpoint
 /// What is kept elsewhere lets the log go as what the machine does without.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_goes_up_to_what_this_replica_has_elsewhere() {
-    let mut it = Setting::new();
+    let mut it = Setting::<false>::new();
     for _ in 0..4 {
         it.apply(STATE_BYTES * 17).await;
         assert!(it.machine.checkpoint_if_old(Instant::now() + QUIET * 2).await.unwrap());
@@ -147,5 +166,31 @@ async fn the_log_goes_up_to_what_this_replica_has_elsewhere() {
     it.shared.freed_below.store(6, Ordering::Relaxed);
     assert!(it.machine.checkpoint_if_old(Instant::now() + QUIET * 2).await.unwrap());
     assert_eq!(it.machine.next_boundary(), Some(5));
+    it.db.close();
+}
+
+/// Whoever is given the newest checkpoint is given the records that this one begins with, also if they are trimmed since.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_keeps_the_records_that_the_newest_checkpoint_begins_with() {
+    let mut it = Setting::<true>::new();
+    for _ in 0..8 {
+        it.apply(STATE_BYTES * 17).await;
+    }
+    assert!(it.machine.checkpoint_if_old(Instant::now() + QUIET * 2).await.unwrap());
+    assert_eq!((&it.machine.kept[..], it.machine.next_boundary()), (&[7][..], None));
+    // The log start moves: the checkpoint has still the old one.
+    it.large.needed_from.store(5, Ordering::Relaxed);
+    it.apply(100).await;
+    assert_eq!((it.machine.next_boundary(), it.shared.covered_from()), (None, 0));
+    // So another one is written, however little it covers.
+    assert!(it.machine.checkpoint_if_old(Instant::now() + QUIET * 2).await.unwrap());
+    assert_eq!((it.machine.next_boundary(), it.shared.covered_from()), (Some(4), 5));
+    let written = it.written();
+    it.apply(100).await;
+    assert!(!it.machine.checkpoint_if_old(Instant::now() + QUIET * 2).await.unwrap());
+    assert_eq!(it.written(), written, "it would free nothing");
+    // What is elsewhere as well goes, and the records still begin where they did.
+    it.shared.freed_below.store(8, Ordering::Relaxed);
+    assert_eq!((it.machine.next_boundary(), it.shared.covered_from()), (Some(7), 5));
     it.db.close();
 }

@@ -34,9 +34,10 @@ use crate::codec::{Get, Put};
 use crate::config::TransportLimits;
 use crate::error::DecodeError;
 use crate::frozen::Frozen;
+use crate::page::Position;
 use crate::platform::spawn_blocking;
 use crate::shared::Shared;
-use crate::snapshot::{Position, SnapshotData};
+use crate::snapshot::SnapshotData;
 use crate::types::{AppendResult, Snapshot, TypeConfig, Vote};
 
 type RpcError = RPCError<TypeConfig>;
