@@ -165,7 +165,7 @@ fn fetch_all(wire: &mut Wire) -> Vec<i16> {
 }
 
 #[test]
-fn a_broker_with_a_rotten_table_starts_and_others_lead_and_serve_what_it_cannot() {
+fn a_broker_with_a_rotten_table_starts_others_lead_and_serve_what_it_cannot_and_it_is_rebuilt() {
     let cluster = Cluster::start("rotten-table", 3);
     cluster.create_topic("kept", 1, 3);
     let text = "x".repeat(LARGE);
@@ -174,9 +174,12 @@ fn a_broker_with_a_rotten_table_starts_and_others_lead_and_serve_what_it_cannot(
         assert_eq!(produce(&mut wire, "kept", 0, &Batch::of(&[&text]).bytes()).error, NONE);
     }
     let victim = cluster.broker(leader(&cluster, "kept", 0).leader as u64);
+    let away = cluster.running().find(|broker| broker.id != victim.id).unwrap();
     victim.stop();
     rot(victim);
-    for expected in ["damaged on disk", "partition log unreadable"] {
+    // While a replica is away the damaged one is needed.
+    away.kill9();
+    for expected in ["damaged on disk", "partition log unreadable", "is rebuilt from the others"] {
         cluster.allow(expected);
     }
     victim.start();
@@ -205,4 +208,15 @@ fn a_broker_with_a_rotten_table_starts_and_others_lead_and_serve_what_it_cannot(
     let metrics = victim.get("/metrics").unwrap().text;
     assert!(metrics.contains("raft_corrupt_groups 1"), "{metrics}");
     assert_ne!(leader(&cluster, "kept", 0).leader as u64, victim.id);
+
+    away.start();
+    cluster.wait_whole();
+    cluster.wait("it is rebuilt, leads and serves everything", || {
+        let path = "/v1/topics/kept/partitions/0/leader";
+        cluster.request("PUT", path, Some(&body));
+        let all = fetch_all(&mut Wire::connect(victim.kafka));
+        (damaged(victim).is_none() && all.iter().all(|error| *error == NONE)).then_some(())
+    });
+    let metrics = victim.get("/metrics").unwrap().text;
+    assert!(metrics.contains("raft_corrupt_groups 0"), "{metrics}");
 }

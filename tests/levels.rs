@@ -197,3 +197,29 @@ fn a_release_that_used_what_it_has_new_before_the_level_is_finalized_would_end_t
     cluster.broker(away).kill9();
     assert_eq!(cluster.broker(3).exit_code(), Some(UNREADABLE), "{}", cluster.broker(3).log_text());
 }
+
+#[test]
+fn a_release_that_counted_by_its_own_rules_would_be_found_by_its_state() {
+    let cluster = Cluster::start("rules-by-release", 3);
+    for expected in ["the state of this replica", "is rebuilt from the others", "a replica differs"]
+    {
+        cluster.allow(expected);
+    }
+    cluster.create_topic("kept", 1, 3);
+    upgrade(&cluster, 3, &[("MUTANT", "rules-by-release")]);
+    // More than its rules have in a span, and fewer than the others'.
+    let batch = Batch::of(&["a record"]).bytes();
+    for _ in 0..70 {
+        cluster.wait("a batch is taken", || {
+            let mut wire = kafka::at_leader(&cluster, "kept", 0);
+            (produce(&mut wire, "kept", 0, &batch).error == NONE).then_some(())
+        });
+    }
+    let group = cluster.get("/v1/topics/kept/partitions/0")["group"].clone();
+    cluster.wait("broker 3 is found to differ", || {
+        let groups = cluster.broker(3).get("/v1/raft/groups")?.json();
+        let row = groups["groups"].as_array()?.iter().find(|row| row["group"] == group)?.clone();
+        let found = row["divergence"].is_string();
+        (found || cluster.broker(3).log_text().contains("is rebuilt from the others")).then_some(())
+    });
+}

@@ -18,6 +18,7 @@ mod clocks;
 mod damaged_files;
 mod descriptors;
 mod disks;
+mod far_behind;
 mod fetch_sessions;
 mod fetch_waits;
 mod http_api;

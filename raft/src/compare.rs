@@ -4,6 +4,9 @@
 //! each member. What a quiet group wrote since the last such index is compared less often, at the index where all have
 //! stopped. What comes of it is in `rebuild.rs`.
 //!
+//! Members say as well whether their log is damaged on disk: such a one can be rebuilt as one that is wrong, once all others
+//! were found right.
+//!
 //! Only hashes of machines that write the same format are compared: the bytes of another release may differ, and what
 //! they say be the same.
 
@@ -74,7 +77,8 @@ async fn compare(core: &Arc<Core>, replica: Arc<Replica>, quiet: bool) {
     let mut own: BTreeMap<u64, u64> = states.hashes.lock().all().collect();
     own.retain(|index, _| *index > compared);
     let mut at = None;
-    if quiet && *replica.shared.applied().borrow() > compared {
+    let is_new = *replica.shared.applied().borrow() > compared;
+    if quiet && (is_new || is_anybody_damaged(core, &replica, &others).await) {
         let now = state_hash(&replica).await;
         at = now.map(|(index, _)| index);
         own.extend(now);
@@ -83,17 +87,26 @@ async fn compare(core: &Arc<Core>, replica: Arc<Replica>, quiet: bool) {
         return;
     }
     let view = replica.shared.view();
-    let answers = others.iter().map(|id| ask(core, &replica, *id, at));
-    let answers: Vec<(u64, Answer)> = futures::future::join_all(answers).await;
+    let answers = ask_all(core, &replica, &others, at).await;
     let format = states.format.load(Ordering::Relaxed);
-    let diverged: BTreeSet<u64> =
-        answers.iter().filter(|(_, answer)| answer.diverged).map(|(id, _)| *id).collect();
+    let say = |says: &dyn Fn(&Answer) -> bool| -> BTreeSet<u64> {
+        answers.iter().filter(|(_, answer)| says(answer)).map(|(id, _)| *id).collect()
+    };
+    let (diverged, damaged) = (say(&|it| it.diverged), say(&|it| it.damaged));
     for (index, hash) in own.into_iter().rev() {
         let mut hashes = BTreeMap::from([(replica.shared.me, hash)]);
         hashes.extend(at_index(&answers, index, format));
         let verdict = judge(&view.configs, &hashes);
         let group = replica.shared.group.0;
-        tracing::debug!(group, index, ?hashes, ?diverged, ?verdict, "states of replicas compared");
+        tracing::debug!(
+            group,
+            index,
+            ?hashes,
+            ?diverged,
+            ?damaged,
+            ?verdict,
+            "states of replicas compared"
+        );
         let (mut wrong, right) = match verdict {
             Verdict::Unknown => continue,
             Verdict::NoMajority => {
@@ -107,7 +120,7 @@ async fn compare(core: &Arc<Core>, replica: Arc<Replica>, quiet: bool) {
             }
         };
         wrong.extend(&diverged);
-        if wrong.is_empty() {
+        if wrong.is_empty() && damaged.is_empty() {
             states.wrong.lock().clear();
             // Whoever is behind is asked again; who is away may come back with anything, and replays.
             if others.iter().all(|id| hashes.contains_key(id) || !core.alive(*id)) {
@@ -115,14 +128,15 @@ async fn compare(core: &Arc<Core>, replica: Arc<Replica>, quiet: bool) {
             }
             return;
         }
-        return rebuild::act(core, &replica, Findings { index, wrong, right }).await;
+        return rebuild::act(core, &replica, Findings { index, wrong, damaged, right }).await;
     }
 }
 
 /// The hashes that count: of one index and one format, and of replicas that were not found wrong before. What such a one
-/// holds now, say after a restart, proves nothing of what it served.
+/// holds now, say after a restart, proves nothing of what it served. One whose log is damaged has no say either.
 fn at_index(answers: &[(u64, Answer)], index: u64, format: u32) -> BTreeMap<u64, u64> {
-    let counts = |answer: &Answer| answer.format == format && !answer.diverged;
+    let is_whole = |answer: &Answer| !answer.diverged && !answer.damaged;
+    let counts = |answer: &Answer| answer.format == format && is_whole(answer);
     let hash = |(id, answer): &(u64, Answer)| {
         Some((*id, *answer.hashes.get(&index).filter(|_| counts(answer))?))
     };
@@ -134,9 +148,25 @@ fn at_index(answers: &[(u64, Answer)], index: u64, format: u32) -> BTreeMap<u64,
 struct Answer {
     /// It was found wrong, and not rebuilt since.
     diverged: bool,
+    /// Its log is damaged on disk.
+    damaged: bool,
     /// See [`crate::Machine::FORMAT`].
     format: u32,
     hashes: BTreeMap<u64, u64>,
+}
+
+/// Whether a log was found damaged, where there is nothing to compare.
+async fn is_anybody_damaged(core: &Core, replica: &Replica, others: &[u64]) -> bool {
+    ask_all(core, replica, others, None).await.iter().any(|(_, answer)| answer.damaged)
+}
+
+async fn ask_all(
+    core: &Core,
+    replica: &Replica,
+    others: &[u64],
+    at: Option<u64>,
+) -> Vec<(u64, Answer)> {
+    futures::future::join_all(others.iter().map(|id| ask(core, replica, *id, at))).await
 }
 
 async fn ask(core: &Core, replica: &Replica, id: u64, at: Option<u64>) -> (u64, Answer) {
@@ -152,11 +182,11 @@ async fn ask(core: &Core, replica: &Replica, id: u64, at: Option<u64>) -> (u64, 
 
 fn read_answer(body: Bytes) -> Result<Answer, DecodeError> {
     let mut input = Get::new(body);
-    let (diverged, format) = (input.flag()?, input.u32()?);
+    let (diverged, damaged, format) = (input.flag()?, input.flag()?, input.u32()?);
     let count = input.count(HASHES_MAX)?;
     let hashes = (0..count).map(|_| Ok((input.u64()?, input.u64()?))).collect::<Result<_, _>>()?;
     input.end()?;
-    Ok(Answer { diverged, format, hashes })
+    Ok(Answer { diverged, damaged, format, hashes })
 }
 
 /// Answers with the hashes this replica noted, and that of its present state if it is the one asked for.
@@ -174,6 +204,7 @@ pub(crate) async fn answer(replica: &Replica, body: Bytes) -> Result<Bytes, Deco
     let mut out = BytesMut::new();
     let states = &replica.shared.states;
     out.u8(u8::from(matches!(states.divergence(), Some((Divergence::Wrong, _)))));
+    out.u8(u8::from(replica.shared.log.corrupt().is_some()));
     out.u32(states.format.load(Ordering::Relaxed));
     out.u32(hashes.len() as u32);
     for (index, hash) in hashes {
@@ -203,12 +234,18 @@ mod tests {
 
     #[test]
     fn only_states_of_one_format_and_of_replicas_in_service_are_compared() {
-        let answer = |diverged, format| Answer {
+        let answer = |diverged, damaged, format| Answer {
             diverged,
+            damaged,
             format,
             hashes: BTreeMap::from([(8, 80), (9, 90)]),
         };
-        let answers = [(2, answer(false, 1)), (3, answer(false, 2)), (4, answer(true, 1))];
+        let answers = [
+            (2, answer(false, false, 1)),
+            (3, answer(false, false, 2)),
+            (4, answer(true, false, 1)),
+            (5, answer(false, true, 1)),
+        ];
         assert_eq!(at_index(&answers, 9, 1), BTreeMap::from([(2, 90)]));
         assert_eq!(at_index(&answers, 9, 2), BTreeMap::from([(3, 90)]));
         assert_eq!(at_index(&answers, 7, 1), BTreeMap::new());

@@ -113,7 +113,7 @@ pub enum Divergence {
     /// It differs from that of a majority. The replica votes and takes entries, but neither leads nor serves, until it is
     /// rebuilt from the others.
     Wrong,
-    /// The same, and it is being rebuilt.
+    /// The same, or its log is damaged on disk, and it is being rebuilt from the others.
     Rebuilt,
     /// There is no majority that holds the same state. The group has stopped, nothing is deleted, and an operator has to
     /// look.

@@ -1,4 +1,4 @@
-//! Erases a replica that has stopped because its state is wrong, if nothing is lost by it.
+//! Erases a replica that has stopped because its state is wrong or its log damaged, if nothing is lost by it.
 //!
 //! It may be the only one that has some entry: so it says what it has, which grows no more, and its leader answers whether
 //! every other voter has that too (`rebuild.rs`). If not, or if nobody answers, it is opened again as it was.
@@ -37,7 +37,7 @@ pub(crate) async fn erase(peers: &Peers, db: &Arc<Db>, shared: &Shared) -> &'sta
         promise::erase(db, group).await.ok()
     };
     match erased.await {
-        Some(()) => "its state differed from the majority's and is rebuilt from theirs",
-        None => "its state differs from the majority's, and it could not be rebuilt now",
+        Some(()) => "it differed from the majority or was damaged, and is rebuilt from the others",
+        None => "it differs from the majority or is damaged, and could not be rebuilt now",
     }
 }

@@ -1,4 +1,4 @@
-//! What becomes of a replica whose state is not that of the others.
+//! What becomes of a replica whose state is not that of the others, or whose log is damaged on disk.
 //!
 //! ```text
 //!  leader                        wrong replica
@@ -9,6 +9,8 @@
 //!    │── yes: all others have n ─────▶│  is erased (`erase.rs`) in the same run, but for its promises, and opened
 //!    │                                │  again by its owner: a snapshot and the log behind it, as any new replica
 //! ```
+//!
+//! One with a damaged log stopped leading and serving by itself (`Shared::may_lead`), so it is told only to begin anew.
 //!
 //! So nothing is erased that any other voter lacks, and nothing by a permission of long ago. One replica at a time, and
 //! only while every other voter is alive and was found right in the same comparison. A leader that finds itself wrong
@@ -41,6 +43,8 @@ pub(crate) struct Findings {
     /// The index of which the states were compared.
     pub index: u64,
     pub wrong: BTreeSet<u64>,
+    /// Whose log is damaged.
+    pub damaged: BTreeSet<u64>,
     /// Who was found to hold what a majority holds, this node among them unless it is wrong.
     pub right: BTreeSet<u64>,
 }
@@ -53,17 +57,21 @@ pub(crate) async fn act(core: &Arc<Core>, replica: &Arc<Replica>, found: Finding
     }
     replica.shared.states.wrong.lock().clone_from(&found.wrong);
     let voters = replica.shared.view().voters();
-    let calm = voters.difference(&found.wrong).all(|id| found.right.contains(id));
+    let unfit: BTreeSet<u64> = found.wrong.union(&found.damaged).copied().collect();
+    let calm = voters.difference(&unfit).all(|id| found.right.contains(id));
     let majority = replica.shared.is_quorum(|id| found.right.contains(&id));
-    for (place, id) in found.wrong.iter().enumerate() {
+    for (place, id) in unfit.iter().enumerate() {
         let has = matched_id(&replica.metrics(), *id);
         let rebuilt = place == 0 && calm && majority && others_have(core, replica, *id, has);
-        let what = if rebuilt { Divergence::Rebuilt } else { Divergence::Wrong };
         // Those after the first must not take its leave to be erased back: it asks for that when it has stopped.
         if place == 0 {
             *replica.shared.states.rebuilding.lock() = rebuilt.then_some(*id);
         }
-        notify(core, replica, *id, what, found.index).await;
+        if rebuilt {
+            notify(core, replica, *id, Divergence::Rebuilt, found.index).await;
+        } else if found.wrong.contains(id) {
+            notify(core, replica, *id, Divergence::Wrong, found.index).await;
+        }
     }
 }
 
@@ -101,7 +109,7 @@ async fn notify(core: &Core, replica: &Replica, id: u64, what: Divergence, index
     let Some(peer) = core.peers.get(id) else { return };
     let answer = timeout(ASK, peer.request(request::DIVERGED, group, vec![body.freeze()])).await;
     let heard = matches!(answer, Ok(Ok(_)));
-    tracing::warn!(group, node = id, index, ?what, heard, "the states of replicas differ");
+    tracing::warn!(group, node = id, index, ?what, heard, "a replica differs or is damaged");
 }
 
 /// Takes the word of the leader that this replica's state is not the others'.
@@ -134,7 +142,11 @@ async fn quarantine(core: &Arc<Core>, replica: &Arc<Replica>, what: Divergence, 
         return;
     }
     let group = shared.group.0;
-    tracing::error!(group, index, ?what, "the state of this replica is not that of the others");
+    if what == Divergence::Rebuilt {
+        tracing::warn!(group, index, "this replica is rebuilt from the others");
+    } else {
+        tracing::error!(group, index, ?what, "the state of this replica is not that of the others");
+    }
     shared.states.set(Some((what, index)));
     if what != Divergence::NoMajority && before != Some(Divergence::Wrong) {
         let put = states::note(index);

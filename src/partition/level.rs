@@ -5,6 +5,9 @@
 //! that for the group. Entries before it are judged by the old rules and those behind it by the new ones, on every
 //! replica and at every replay. A constant of the machine that is to change moves here.
 
+#[cfg(feature = "mutants")]
+use quorate_storage::mutant::{self, next_release};
+
 use super::command::level_payload;
 use super::index::SPAN_BATCHES;
 use super::{Partition, TrimError};
@@ -24,6 +27,9 @@ impl Rules {
     /// Returns the rules of a level, 0 standing for the first. Those of old levels stay here as long as a log may hold
     /// them. A level that is not here ends the process: any rules but its own would be a silent fork.
     pub(super) fn of(level: u16) -> Self {
+        #[cfg(feature = "mutants")]
+        let level =
+            if mutant::on("rules-by-release") && next_release() { NEXT_LEVEL } else { level };
         match level {
             0 | FIRST_LEVEL => Self { span_batches: SPAN_BATCHES },
             // What the next release does otherwise, for tests of a cluster of two releases.

@@ -8,7 +8,7 @@
 compile_error!("the feature `mutants` breaks the broker on purpose; `make mutants` builds it");
 
 /// Every defect, with what it breaks.
-pub const NAMES: [(&str, &str); 22] = [
+pub const NAMES: [(&str, &str); 23] = [
     ("ack-before-fsync", "a write is reported durable without a sync"),
     ("ack-before-commit", "a produce is acknowledged without a majority if that takes too long"),
     ("vote-not-persisted", "a vote is answered without being stored"),
@@ -29,6 +29,7 @@ pub const NAMES: [(&str, &str); 22] = [
     ("decided-on-any-image", "a change of metadata is applied whichever image it was decided on"),
     ("level-gate-skipped", "a release uses what it has new before the level is finalized"),
     ("record-left-out", "a replica that fell behind is not given every record"),
+    ("rules-by-release", "partitions count by the rules of their release, whatever their log says"),
     ("machine-differs", "the replicas of one broker leave out some entries when they apply them"),
     ("metadata-before-commit", "a change of metadata is answered before it is committed"),
 ];

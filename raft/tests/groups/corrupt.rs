@@ -1,7 +1,8 @@
-//! A replica whose log rots on disk goes on voting and taking entries, and does not lead.
+//! A replica whose log rots on disk goes on voting and taking entries, does not lead, and is rebuilt from the others.
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use quorate_raft::Role;
 use quorate_storage::{Db, Error, GroupId};
@@ -25,7 +26,8 @@ fn rot(dir: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_with_a_damaged_entry_votes_and_takes_entries_but_does_not_lead() {
+async fn a_replica_with_a_damaged_entry_votes_and_takes_entries_but_does_not_lead_until_it_is_rebuilt()
+ {
     let mut cluster = Cluster::start(3).await;
     cluster.create(1, &[1, 2, 3]).await;
     let text = "x".repeat(20_000);
@@ -44,15 +46,7 @@ async fn a_replica_with_a_damaged_entry_votes_and_takes_entries_but_does_not_lea
         cluster.start_node(id).await;
         cluster.open(id, 1, &[1, 2, 3]).await;
     }
-    let log = cluster.node(1).db.log(GROUP);
-    let mut next = 1;
-    let damaged = loop {
-        match log.read(next, last + 1, 1 << 20) {
-            Ok(entries) => next = entries.last().expect("the damage comes first").id.index + 1,
-            Err(Error::Corrupt { index, .. }) => break index,
-            Err(other) => panic!("{other}"),
-        }
-    };
+    let damaged = damage(&cluster, 1, last);
     assert!((1..last).contains(&damaged));
     until("node 2 leads with the vote of node 1", || {
         cluster.group(2, 1).leadership().borrow().ready
@@ -86,4 +80,51 @@ async fn a_replica_with_a_damaged_entry_votes_and_takes_entries_but_does_not_lea
     let written = cluster.write_on(2, 1, "and goes on").await;
     cluster.agree(1, &[2, 3], written).await;
     assert!(!cluster.group(1, 1).leadership().borrow().ready);
+
+    // All are there, and the others have all that it has: it begins anew.
+    rebuilt(&mut cluster, 1, written).await;
+
+    // Also where nothing is written that would have to be compared.
+    until("all is compared", || {
+        let status = cluster.group(2, 1).status();
+        status.compared_index.is_some() && status.compared_index == status.applied_index
+    })
+    .await;
+    cluster.kill(3);
+    rot(cluster.homes[&3].dir.path());
+    cluster.start_node(3).await;
+    cluster.open(3, 1, &[1, 2, 3]).await;
+    damage(&cluster, 3, last);
+    rebuilt(&mut cluster, 3, written).await;
+}
+
+/// Reads the log of a node until it finds the damage.
+fn damage(cluster: &Cluster, id: u64, last: u64) -> u64 {
+    let log = cluster.node(id).db.log(GROUP);
+    let mut next = 1;
+    loop {
+        match log.read(next, last + 1, 1 << 20) {
+            Ok(entries) => next = entries.last().expect("the damage comes first").id.index + 1,
+            Err(Error::Corrupt { index, .. }) => return index,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+/// Waits until a replica ends to be rebuilt, opens it again as its owner would, and until it has everything.
+async fn rebuilt(cluster: &mut Cluster, id: u64, written: u64) {
+    loop {
+        let mut failed = cluster.node(id).node.failed_groups();
+        until("the replica ends", || failed.borrow_and_update().contains_key(&GROUP)).await;
+        let node = Arc::clone(&cluster.node(id).node);
+        cluster.node(id).spawn(async move { node.close(GROUP).await }).await;
+        cluster.open(id, 1, &[1, 2, 3]).await;
+        // Where the others were not known yet to have all that it has, nothing was erased and it is asked again.
+        if cluster.group(id, 1).status().divergence.is_none() {
+            break;
+        }
+    }
+    cluster.agree(1, &[1, 2, 3], written).await;
+    let status = cluster.group(id, 1).status();
+    assert_eq!((status.corrupt_index, status.role), (None, Role::Follower));
 }
