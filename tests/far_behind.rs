@@ -45,8 +45,9 @@ fn replica(broker: &Broker) -> Option<Value> {
 /// Bytes of the chunks that a broker has.
 fn chunk_bytes(broker: &Broker) -> u64 {
     let metrics = broker.get("/metrics").unwrap().text;
-    let line = metrics.lines().find_map(|line| line.strip_prefix("storage_chunk_bytes "));
-    line.unwrap().parse().unwrap()
+    let lines = metrics.lines().filter(|line| !line.starts_with('#'));
+    let mut found = lines.filter_map(|line| Some(line.split_once("storage_chunk_bytes ")?.1));
+    found.next().unwrap().parse().unwrap()
 }
 
 fn move_to(cluster: &Cluster, replicas: &[u64]) {

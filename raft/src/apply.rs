@@ -63,8 +63,8 @@ pub(crate) struct StateMachine {
     beside: bool,
     /// Indexes of the checkpoints on disk, ascending.
     kept: Vec<u64>,
-    /// The log may go up to here: the checkpoint that is the group's snapshot, or with keyed state an index that the
-    /// newest covers.
+    /// The log may go up to here: the checkpoint that is the group's snapshot, or an index that the newest one covers if
+    /// more belongs to it than its bytes.
     boundary: Option<u64>,
     /// Size of the newest checkpoint.
     newest_size: u64,
@@ -110,7 +110,8 @@ impl StateMachine {
         machine.shared.states.format.store(machine.holder.format(), Ordering::Relaxed);
         // Also where no checkpoint says which: what arrives must never be where the state is.
         machine.shared.staging.set_slot(keyed::other(machine.slot));
-        machine.holder.records().inspect(|kind| machine.shared.staging.set_records(*kind));
+        let (is_streamed, records) = (machine.holder.is_streamed(), machine.holder.records());
+        machine.shared.staging.set_kind(is_streamed, records);
         if let Some((checkpoint, size)) = checkpoint::load_newest(&machine.log)? {
             machine
                 .holder
@@ -344,13 +345,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             return Ok(None);
         }
         let mut builder = self.builder();
-        match builder.named().await? {
-            Some(meta) => {
-                let snapshot = SnapshotData::Frozen(self.freeze().await?);
-                Ok(Some(Snapshot { meta, snapshot }))
-            }
-            None => builder.build_snapshot().await.map(Some),
+        // While it begins the core asks what it may purge up to, and sends nothing.
+        if self.holder.is_streamed() && self.shared.is_running() {
+            return self.frozen_snapshot().await.map(Some);
         }
+        builder.build_snapshot().await.map(Some)
     }
 }
 

@@ -1,10 +1,10 @@
 //! Checkpoints: the machine as of an index, kept beside the log.
 //!
-//! They serve three readers. A restart loads the newest and replays the log behind it. The one just
-//! below the first index that is still needed is the group's snapshot: the log is purged up to it,
-//! and a follower that fell behind is reset to it, which leaves it exactly the retained range. The
-//! ones in between let that boundary advance in small steps, so they are spread evenly and bounded
-//! in number.
+//! They serve three readers. A restart loads the newest and replays the log behind it. The one just below the first index
+//! that is still needed is the group's snapshot: the log is purged up to it, and a follower that fell behind is reset to it,
+//! which leaves it exactly the retained range. The ones in between let that boundary advance in small steps, so they are
+//! spread evenly and bounded in number. Where more belongs to a checkpoint than its bytes there is only the newest, which is
+//! the snapshot, and the boundary is any index that it covers (`snapshot.rs`).
 //!
 //! Key: `0x00 'c' index(u64 BE)`. The list of kept indexes is part of every checkpoint, so a restart
 //! reads one value per group.
@@ -64,7 +64,7 @@ pub(crate) struct Checkpoint {
     pub kept: Vec<u64>,
     /// Hash of all pairs of the keyed state.
     pub keyed: u64,
-    /// Where the keyed state is on this disk, if the machine has any; see `keyed.rs`.
+    /// Where the keyed state is on this disk, see `keyed.rs`; none of a machine whose checkpoint is its bytes alone.
     pub slot: Option<u8>,
     pub machine: Bytes,
 }

@@ -214,6 +214,7 @@ impl Core {
         let raft = Raft::new(self.id(), config, network, store, machine)
             .await
             .map_err(|error| Error::Corrupt(format!("group {group} cannot start: {error}")))?;
+        shared.set_running();
         raft.runtime_config().elect(shared.may_lead());
         let replica = Arc::new(Replica { shared, raft, machine_runs });
         if !self.admit(&replica) {

@@ -16,8 +16,8 @@
 //! A page is read in two steps, the state and then what is beside. A checkpoint in between changes both at once, and what
 //! is beside wins: so each pair is as of the snapshot, whether or not the first step saw it overwritten.
 //!
-//! Records need no such thing: they do not change, and while the log is held those are kept that the checkpoint begins with.
-//! Where they were given up all the same, the view is broken, and the next one is of a newer checkpoint.
+//! Records need no such thing: they do not change, and those that it begins with are in the log, which is held, or in chunks.
+//! Where they were trimmed faster than they were sent the view is broken, and the next one is of a newer checkpoint.
 //!
 //! Key: `0x00 'u' key`, value: a byte that says whether there was one, and the old value.
 

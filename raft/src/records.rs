@@ -39,14 +39,15 @@ pub trait Records: Send + Sync + 'static {
 
 /// Records on their way to another replica.
 pub trait OutgoingRecords: Send + Sync {
-    /// The pairs behind a position that an earlier page ended at, as many as take about so many bytes, one at least.
+    /// The pairs behind a position that an earlier page ended at, as many as take about so many bytes; there may be none
+    /// and more behind them.
     ///
     /// # Errors
     /// They cannot be read, also because they are not kept any more: then a newer checkpoint is to be sent.
     fn page(&self, after: Option<&[u8]>, bytes: usize) -> Result<Page, RecordsError>;
 }
 
-/// Records on their way into this replica. Dropped, they leave nothing.
+/// Records on their way into this replica. Dropped, they leave no chunk.
 pub trait IncomingRecords: Send {
     /// Takes the next pair. What it returns is written to the group's state at once: it must do no harm beside the state
     /// that there is.

@@ -33,12 +33,14 @@ pub(crate) struct Shared {
     pub unfit: AtomicBool,
     /// Whether its state is that of the other replicas.
     pub states: States,
-    /// Keyed state that arrives.
+    /// What belongs to a snapshot that arrives.
     pub staging: Staging,
     /// This replica has what the machine needs of lower entries elsewhere; see [`crate::GroupHandle::free_log_below`].
     pub freed_below: AtomicU64,
     /// What the newest checkpoint's machine needs of the log.
     covered_from: AtomicU64,
+    /// The core has begun.
+    running: AtomicBool,
     closing: AtomicBool,
     /// This node's disk hangs and others can lead: it does not claim to, whatever its core thinks,
     /// which may itself wait for the disk.
@@ -111,6 +113,7 @@ impl Shared {
             staging: Staging::default(),
             freed_below: AtomicU64::new(0),
             covered_from: AtomicU64::new(0),
+            running: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             aside: watch::Sender::new(false),
             loaded_vote: log.vote().and_then(|bytes| decode_vote(bytes).ok()),
@@ -132,6 +135,15 @@ impl Shared {
         *self.applied.lock() = Some(id);
         self.applied_index.send_replace(id.index);
         self.refresh_ready();
+    }
+
+    /// From here on the core asks for snapshots to send them.
+    pub fn set_running(&self) {
+        self.running.store(true, Ordering::Release);
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire)
     }
 
     pub fn set_covered_from(&self, index: u64) {

@@ -1,10 +1,9 @@
 //! What a replica that fell behind is given: a checkpoint, and what belongs to it besides, keyed state and records.
 //!
 //! Of a machine with neither it is the checkpoint just below the first entry that is still needed, so that the
-//! receiver replays and keeps the rest. The rest exists as of the newest checkpoint only, so of a machine with it it
-//! is that one. The consensus core is told another index all the same, the one below which the log may go: it purges
-//! by it, and sends whoever lacks less than that the entries. The receiver is then further than its sender assumes, which
-//! Raft allows: it is told entries that it has.
+//! receiver replays and keeps the rest. What belongs to one exists as of the newest checkpoint only, so of a machine with
+//! it it is that one. By itself the consensus core is told another index, the one below which the log may go: it purges by
+//! it, and sends whoever lacks less than that the entries. When it sends a snapshot it is told the index this is of.
 //!
 //! It is sent in pieces, and nobody holds more than one of them besides the checkpoint, which a machine has in memory
 //! anyway: first the checkpoint's bytes, then pages of the keyed state, then pages of the records. The receiver says after

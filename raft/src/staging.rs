@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_storage::{Log, StateDelete, StatePut};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit};
 use tokio::time::Instant;
 
 use crate::checkpoint::Checkpoint;
@@ -29,7 +29,8 @@ const FORGET: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub(crate) struct Staging {
     slot: AtomicU8,
-    records: OnceLock<&'static dyn Records>,
+    /// Whether more belongs to a checkpoint than its bytes, and which records.
+    kind: OnceLock<(bool, Option<&'static dyn Records>)>,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -53,6 +54,7 @@ struct Arriving {
     /// All before it is here.
     at: Position,
     touched: Instant,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// What came of a page.
@@ -84,10 +86,15 @@ impl Staging {
         self.slot.store(slot, Ordering::Relaxed);
     }
 
-    /// Says what records the group has; once.
-    pub fn set_records(&self, records: &'static dyn Records) {
+    /// Says whether pages belong to a checkpoint of the group, and what records; once.
+    pub fn set_kind(&self, is_streamed: bool, records: Option<&'static dyn Records>) {
         // A second machine of the group is of the same kind.
-        let _ = self.records.set(records);
+        let _ = self.kind.set((is_streamed, records));
+    }
+
+    /// Whether pages belong to a checkpoint of the group.
+    pub fn is_streamed(&self) -> bool {
+        self.kind.get().is_some_and(|(is_streamed, _)| *is_streamed)
     }
 
     /// Waits for the page that is being written and takes no other.
@@ -119,8 +126,8 @@ impl Staging {
         &self,
         log: &Log,
         from: u64,
-        checkpoint: &Checkpoint,
-        bytes: Bytes,
+        (checkpoint, bytes): (&Checkpoint, Bytes),
+        permit: OwnedSemaphorePermit,
     ) -> Result<(), StageError> {
         let mut inner = self.inner.lock().await;
         if inner.closed {
@@ -130,8 +137,8 @@ impl Staging {
         let (slot, total) = (self.slot.load(Ordering::Relaxed), bytes.len() as u64);
         let put = StatePut { key: CHECKPOINT.to_vec(), value: bytes };
         log.write_state(vec![put], vec![keyed::all(slot)]).await.map_err(failed)?;
-        let records = match self.records.get() {
-            Some(&kind) => {
+        let records = match self.kind.get().and_then(|(_, records)| *records) {
+            Some(kind) => {
                 let (log, machine) = (log.clone(), checkpoint.machine.clone());
                 let begun = spawn_blocking(move || kind.incoming(&log, &machine)).await;
                 Some(begun.map_err(StageError::Records)?)
@@ -140,8 +147,18 @@ impl Staging {
         };
         let (at, touched) = (Position::default(), Instant::now());
         let (wanted, last) = (checkpoint.keyed, checkpoint.last);
-        inner.arriving =
-            Some(Arriving { from, last, slot, total, wanted, hash: 0, records, at, touched });
+        inner.arriving = Some(Arriving {
+            from,
+            last,
+            slot,
+            total,
+            wanted,
+            hash: 0,
+            records,
+            at,
+            touched,
+            _permit: permit,
+        });
         Ok(())
     }
 

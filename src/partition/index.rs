@@ -189,11 +189,11 @@ impl OpenBlocks {
     }
 }
 
-/// Returns the deletions that a log start moving from `from` to `to` brings. Blocks are few, so they stay until
-/// it has passed as much of the log as one of them tells of at most.
+/// Returns the deletions that a log start moving from `from` to `to` brings, whatever a replica that was given its records
+/// has kept from before. Blocks are few, so they stay until it has passed as much of the log as one of them tells of at
+/// most.
 pub(super) fn deletes(from: Position, to: Position) -> Vec<StateDelete> {
-    let mut deletes =
-        vec![StateDelete { from: key(PREFIX, from.offset), to: key(PREFIX, to.offset) }];
+    let mut deletes = vec![StateDelete { from: key(PREFIX, 0), to: key(PREFIX, to.offset) }];
     let mut bytes = SPAN_BYTES;
     for prefix in BLOCK_PREFIXES {
         bytes *= u64::from(BLOCK_SPANS);

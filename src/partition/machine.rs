@@ -260,6 +260,10 @@ impl PartitionMachine {
         effects: &mut Effects,
     ) -> BatchReply {
         let at = self.end;
+        if self.start.offset == at.offset {
+            // Nothing before it is kept, so a log that begins later than this has all the same records.
+            self.start = at;
+        }
         if self.open.is_empty(at) {
             // Only ever the first: what Raft wrote before it need not be walked again.
             self.open = OpenSpan::starting(at, wall_ms);

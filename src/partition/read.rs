@@ -178,7 +178,10 @@ impl Partition {
         let read = move || -> Result<_, WalkError> {
             let mut walk = match walk {
                 Some(walk) => walk,
-                None => Walk::new(&log, &view, view.seek(&log, offset)?, gather.bytes_max),
+                None => {
+                    let from = view.seek(&log, offset)?;
+                    Walk::new(&log, &view, from, gather.bytes_max).toward(offset)
+                }
             };
             gather.run(&mut walk, Source::Disk)?;
             Ok((gather, view))

@@ -39,7 +39,7 @@ impl StoredRecords {
             from = from.nearer(boundary, offset);
         }
         let index_end = index_end.min(view.end.place.index);
-        let walk = Walk::new(log, view, from, READ_BYTES);
+        let walk = Walk::new(log, view, from, READ_BYTES).toward(offset);
         Ok(Self { walk, offset, index_end, end: from })
     }
 

@@ -59,7 +59,15 @@ impl Partition {
     pub(super) async fn write_tail(&self, offset: i64) -> Result<Option<Written>, RelocateError> {
         let view = self.group.machine().view();
         let (log, seen) = (self.group.log().clone(), self.seen(&view));
-        let written = on_disk(&self.disk_reads, move || write(&log, &view, offset)).await?;
+        let tail = Tail::of(&log).map_err(failed)?;
+        let trimmed = self.trimmed(&tail);
+        let is_passed = tail.end().is_some_and(|end| end.offset < view.start.offset);
+        if is_passed && trimmed < tail.chunks().len() {
+            // What it would go behind is still given to others, until the next checkpoint.
+            return Err(RelocateError::Changed);
+        }
+        let write = move || write(&log, &view, tail, trimmed, offset);
+        let written = on_disk(&self.disk_reads, write).await?;
         written.map_err(|error| match error {
             _ if self.has_changed_since(&seen) => RelocateError::Changed,
             TailWriteError::Storage(StorageError::Closed) => RelocateError::Closed,
@@ -95,14 +103,19 @@ impl Partition {
             return Ok(0);
         }
         let _changing = self.tail_changes.lock().await;
-        // Below the log start of the newest checkpoint, not of now: whoever is given that is given its records.
-        let kept_from = self.group.covered_from();
         let tail = Tail::of(self.group.log()).map_err(failed)?;
-        let gone = tail.chunks().partition_point(|chunk| chunk.index <= kept_from);
+        let gone = self.trimmed(&tail);
         if gone == 0 || self.change_tail(&tail, 0..gone, Vec::new()).await? {
             return Ok(gone);
         }
         Err(RelocateError::Changed)
+    }
+
+    /// Returns how many chunks lie below the log start of the newest checkpoint. Not of now: whoever is given that
+    /// checkpoint is given its records.
+    fn trimmed(&self, tail: &Tail) -> usize {
+        let kept_from = self.group.covered_from();
+        tail.chunks().partition_point(|chunk| chunk.index <= kept_from)
     }
 
     async fn change_tail(
@@ -126,9 +139,13 @@ impl Partition {
 }
 
 /// Writes chunks of the batches before `offset` that the tail does not have.
-fn write(log: &Log, view: &View, offset: i64) -> Result<Option<Written>, TailWriteError> {
-    let tail = Tail::of(log)?;
-    let trimmed = tail.before(view.start.offset);
+fn write(
+    log: &Log,
+    view: &View,
+    tail: Tail,
+    trimmed: usize,
+    offset: i64,
+) -> Result<Option<Written>, TailWriteError> {
     let from = tail.end().map_or(view.start.offset, |end| end.offset.max(view.start.offset));
     let index_end = index_before(log, view, offset)?;
     let mut records = StoredRecords::new(log, view, from, index_end)?;

@@ -72,7 +72,8 @@ impl Partition {
 
     /// Gives the disk back what a trim has left of the tail, on every replica.
     async fn look_for_trimmed(&self) {
-        if let Err(error) = self.drop_trimmed().await {
+        // The next look tries again.
+        if let Ok(Err(error)) = timeout(TRIM_WAIT_MAX, self.drop_trimmed()).await {
             tracing::debug!(group = %self.id(), %error, "the tail was not trimmed");
         }
     }

@@ -37,11 +37,11 @@ const HEADER: usize = 1 + 4 + 8 + 4 + 4 + 8 + 4 + 8;
 #[derive(Debug, Clone)]
 pub(super) struct Tail {
     chunks: Chunks,
-    /// The boundary.
-    end: Option<Position>,
+    /// Where it begins, and the boundary.
+    bounds: Option<Description>,
 }
 
-/// What the row of a chunk says of it.
+/// What the row of a chunk says of it, or those of several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Description {
     /// Where its first batch begins, and behind its last.
@@ -78,30 +78,27 @@ impl Tail {
     /// Returns the tail of this replica now. Looks at memory only.
     pub(super) fn of(log: &Log) -> Result<Self, CodecError> {
         let chunks = log.chunks();
+        let first = chunks.first().map(Description::of).transpose()?;
         let last = chunks.last().map(Description::of).transpose()?;
-        Ok(Self { end: last.map(|last| last.end), chunks })
+        let bounds = first.zip(last);
+        let bounds = bounds.map(|(first, last)| Description { start: first.start, end: last.end });
+        Ok(Self { chunks, bounds })
     }
 
     /// Returns where the log takes over; none without a tail.
     pub(super) fn end(&self) -> Option<Position> {
-        self.end
+        self.bounds.map(|bounds| bounds.end)
     }
 
     pub(super) fn chunks(&self) -> &Chunks {
         &self.chunks
     }
 
-    /// Returns where to begin a walk to `offset`, if it is in the tail: at that offset, where the batch that holds it is
-    /// found at once. Place and bytes are those of its chunk's first batch.
+    /// Returns where to begin a walk to `offset`, if it is in the tail: where its chunk begins.
     pub(super) fn seek(&self, offset: i64) -> Option<Position> {
         let at = self.chunks.partition_point(|chunk| to_signed(chunk.end) <= offset);
         let chunk = self.chunks.get(at).filter(|chunk| to_signed(chunk.first) <= offset)?;
-        Description::of(chunk).ok().map(|it| Position { offset, ..it.start })
-    }
-
-    /// Returns how many chunks lie before `offset` as a whole.
-    pub(super) fn before(&self, offset: i64) -> usize {
-        self.chunks.partition_point(|chunk| to_signed(chunk.end) <= offset)
+        Description::of(chunk).ok().map(|it| it.start)
     }
 }
 
@@ -153,6 +150,10 @@ impl TailBatch {
             return Err(CodecError::Range("a place in an entry"));
         }
         let (size, wall_ms) = (reader.u32()?, reader.i64()?);
+        let end = bytes_before.checked_add(u64::from(size)).and(place.index.checked_add(1));
+        if end.is_none() || offset < 0 {
+            return Err(CodecError::Range("a batch's position"));
+        }
         let at = Position { offset, place, bytes: bytes_before };
         let bytes = value.slice_ref(reader.rest());
         Ok(Self { at, epoch, of_batches, size, wall_ms, bytes })
@@ -179,7 +180,7 @@ impl TailBatch {
     }
 }
 
-/// The tail as a walk passes it. What it has read is from the offset on that it was told first.
+/// The tail as a walk passes it.
 pub(super) struct TailReader {
     tail: Result<Tail, CodecError>,
     read: std::vec::IntoIter<(u64, Bytes)>,
@@ -194,8 +195,8 @@ impl TailReader {
 
     /// Returns whether the batch at `place` is read here.
     pub(super) fn holds(&self, place: Place) -> Result<bool, CodecError> {
-        let end = self.tail.as_ref().map_err(|error| *error)?.end;
-        Ok(end.is_some_and(|end| place < end.place))
+        let bounds = self.tail.as_ref().map_err(|error| *error)?.bounds;
+        Ok(bounds.is_some_and(|it| (it.start.place..it.end.place).contains(&place)))
     }
 
     pub(super) fn end(&self) -> Option<Position> {
@@ -205,6 +206,11 @@ impl TailReader {
     /// Returns whether there is something to pass without going to the disk.
     pub(super) fn is_loaded(&self) -> bool {
         !self.read.as_slice().is_empty()
+    }
+
+    /// Has reading begin with the batch that holds `offset`, or behind the tail if that is there.
+    pub(super) fn begin_at(&mut self, offset: i64) {
+        self.next = Some(to_unsigned(offset));
     }
 
     /// Reads on, the first time from the batch that holds `offset`.

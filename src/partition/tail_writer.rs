@@ -55,7 +55,9 @@ impl TailWriter {
         {
             return Err(TailWriteError::Order { found: at.offset, end: next.offset });
         }
-        if self.writing.as_ref().is_some_and(|(writer, _)| writer.is_full()) {
+        // Between two entries, so that its index says which chunk a log start has passed.
+        let is_full = self.writing.as_ref().is_some_and(|(writer, _)| writer.is_full());
+        if is_full && at.place.sub == 0 {
             self.end_chunk(at)?;
         }
         if self.writing.is_none() {

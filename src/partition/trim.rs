@@ -60,7 +60,8 @@ impl Partition {
         }
         let (log, seen) = (self.group.log().clone(), self.seen(&view));
         let located = on_disk(&self.disk_reads, move || {
-            let mut walk = Walk::new(&log, &view, view.seek(&log, offset)?, usize::MAX);
+            let from = view.seek(&log, offset)?;
+            let mut walk = Walk::new(&log, &view, from, usize::MAX).toward(offset);
             while let Step::Batch(batch) = walk.step(Source::Disk)? {
                 if batch.end_offset > offset {
                     return Ok(batch.at);

@@ -75,19 +75,25 @@ pub(super) enum Source {
 }
 
 impl Walk {
-    /// Begins at `from`; reads about `bytes_max` from the log at once.
+    /// Begins at `from`, or where the view does; reads about `bytes_max` from the log at once.
     pub(super) fn new(log: &Log, view: &View, from: Position, bytes_max: usize) -> Self {
         Self {
             log: log.clone(),
             tail: TailReader::new(Tail::of(log)),
             rejected: view.rejected.clone(),
             page: None,
-            at: from,
+            at: if from.place < view.start.place { view.start } else { from },
             end: view.end,
             read: Vec::new().into_iter(),
             inside: None,
             chunk_bytes: bytes_max.clamp(*CHUNK_BYTES.start(), *CHUNK_BYTES.end()),
         }
+    }
+
+    /// Passes over what is in the tail before the batch that holds `offset`.
+    pub(super) fn toward(mut self, offset: i64) -> Self {
+        self.tail.begin_at(offset);
+        self
     }
 
     /// Returns where the next batch will stand, or a place before it with no accepted batch between.
@@ -97,6 +103,10 @@ impl Walk {
 
     /// Returns the next batch.
     pub(super) fn step(&mut self, source: Source) -> Result<Step, WalkError> {
+        // What follows took no offsets. A replica that was given its records need not have it.
+        if self.at.offset == self.end.offset {
+            self.at = self.end;
+        }
         loop {
             if self.at.place < self.end.place && self.tail.holds(self.at.place)? {
                 match self.step_tail(source)? {

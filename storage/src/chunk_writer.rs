@@ -38,8 +38,12 @@ impl std::fmt::Debug for ChunkWriter {
 impl Db {
     /// Begins a chunk, for whatever group.
     ///
-    /// Fails with [`Error::ChunkNotWritten`], also when too many are being written: try again later.
+    /// Fails with [`Error::ChunkNotWritten`], also when too many are being written or the disk is short of space: try again
+    /// later.
     pub fn chunk_writer(self: &Arc<Self>) -> Result<ChunkWriter, Error> {
+        if self.low_on_space() {
+            return Err(not_written("the disk is short of space"));
+        }
         let number = self.shared.chunk_numbers.begin().ok_or_else(|| {
             Error::ChunkNotWritten(format!("{WRITERS_MAX} are being written, try again later"))
         })?;

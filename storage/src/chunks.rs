@@ -7,7 +7,7 @@
 //!
 //! A chunk is one file: it is written beside the store, taken into it as it is, and dropped as a whole. It is durable
 //! before a row names it, and its row is durably gone before the file is: what a crash leaves is a file that no row
-//! names, and the next opening drops it. Numbers are the node's own and never used twice, so neither a reader nor a file
+//! names, and the next opening drops it. Numbers are the node's own, and none that a row has named is used again, so neither a reader nor a file
 //! that is still to be dropped can be mistaken about one.
 //!
 //! What a record is, is the business of the layer above, and so is a chunk's description.

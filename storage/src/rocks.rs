@@ -334,6 +334,8 @@ pub(crate) fn chunk_writer_options() -> RocksOptions {
     let mut options = RocksOptions::default();
     options.set_compression_type(DBCompressionType::None);
     options.set_block_based_table_factory(&table);
+    // A chunk as a whole would stand before the log's own syncs.
+    options.set_bytes_per_sync(1 << 20);
     options
 }
 

@@ -105,7 +105,7 @@ impl StateMachine {
     /// Notes a checkpoint among those that are kept, and gives those that are not any more.
     fn make_room(&mut self, index: u64) -> Vec<u64> {
         if self.holder.is_streamed() {
-            // Of the others the keyed state is gone.
+            // What belongs to the others is gone.
             return std::mem::replace(&mut self.kept, vec![index]);
         }
         let boundary = self.boundary.unwrap_or(0);
@@ -137,10 +137,11 @@ impl StateMachine {
         self.needed_from()
     }
 
-    /// Whether a checkpoint at this index would let more of the log go.
+    /// Whether a checkpoint at this index would let more of the log or its records go.
     fn would_free(&self, index: u64) -> bool {
-        let needed = self.needed_from();
-        index < needed || self.kept_from() < needed
+        let has_records = self.holder.records().is_some();
+        let passed = has_records && self.shared.covered_from() < self.holder.needed_from();
+        index < self.needed_from() || passed
     }
 
     /// The greatest checkpoint below the first index that is still needed. If more belongs to a checkpoint than its bytes,

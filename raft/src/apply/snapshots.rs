@@ -36,7 +36,7 @@ impl StateMachine {
         if let Some(frozen) = &self.frozen {
             return Ok(Arc::clone(frozen));
         }
-        if std::mem::take(&mut self.beside) {
+        if self.holder.is_keyed() && std::mem::take(&mut self.beside) {
             let old = vec![frozen::beside_all()];
             self.log.write_state(Vec::new(), old).await.map_err(storage_failed)?;
         }
@@ -51,6 +51,17 @@ impl StateMachine {
         self.frozen = Some(Arc::clone(&frozen));
         self.wanted.look_later(self.shared.group);
         Ok(frozen)
+    }
+
+    /// The snapshot to be sent, by the index that it is really of: whoever has it needs the log from there on.
+    pub(super) async fn frozen_snapshot(&mut self) -> io::Result<Snapshot> {
+        let frozen = self.freeze().await?;
+        let checkpoint = Checkpoint::decode(frozen.checkpoint.clone()).map_err(invalid)?;
+        let meta = SnapshotMeta {
+            last_log_id: Some(checkpoint.last),
+            last_membership: checkpoint.members,
+        };
+        Ok(Snapshot { meta, snapshot: SnapshotData::Frozen(frozen) })
     }
 
     /// Adds what a checkpoint has to put beside for a snapshot that is being sent, or gives up what is not needed.

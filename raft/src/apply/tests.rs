@@ -6,12 +6,14 @@ use openraft::entry::RaftEntry;
 use parking_lot::RwLock;
 use quorate_storage::{Db, EntryId, GroupId, Options, StateDelete};
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::checkpoint::QUIET;
 use crate::machine::{Committed, Machine};
 use crate::page::{Pairs, Part, Position};
 use crate::records::{IncomingRecords, OutgoingRecords, Records, RecordsError};
+use crate::snapshot::Received;
 use crate::types::{Data, Entry};
 
 /// A state that is large beside what changes it, and counts how often it is written down.
@@ -132,7 +134,8 @@ async fn what_arrives_is_not_where_the_state_is_also_before_the_first_checkpoint
     let members = StoredMembers::default();
     let (kept, machine) = (vec![9], Bytes::new());
     let arriving = Checkpoint { last, members, kept, keyed: 7, slot: Some(0), machine };
-    staging.begin(log, 2, &arriving, arriving.encode()).await.unwrap();
+    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    staging.begin(log, 2, (&arriving, arriving.encode()), permit).await.unwrap();
     let key = Bytes::from_static(b"key");
     let pairs = vec![(key.clone(), Bytes::new())];
     let next = Some(Position::new(Part::Keyed, Some(key.clone())));
@@ -192,5 +195,37 @@ async fn the_log_keeps_the_records_that_the_newest_checkpoint_begins_with() {
     // What is elsewhere as well goes, and the records still begin where they did.
     it.shared.freed_below.store(8, Ordering::Relaxed);
     assert_eq!((it.machine.next_boundary(), it.shared.covered_from()), (Some(7), 5));
+    it.db.close();
+}
+
+/// A snapshot of an index that the log has: what is behind it stays, its records go to chunks before the core purges.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_installed_also_where_the_log_goes_on_behind_them() {
+    let mut it = Setting::<true>::new();
+    let entry = |index| {
+        let id = EntryId { term: 1, index };
+        quorate_storage::Entry {
+            id,
+            kind: quorate_storage::EntryKind::Normal,
+            payload: Bytes::new(),
+        }
+    };
+    let log = it.shared.log.clone();
+    log.append((0..9).map(entry).collect(), Box::new(|| ())).await.unwrap();
+    let mut writer = log.chunk_writer().unwrap();
+    writer.put(0, b"a record").unwrap();
+    let chunks = vec![writer.finish(5, 6, Bytes::new()).unwrap()];
+    let last = log_id(EntryId { term: 1, index: 5 });
+    let machine = Bytes::from(vec![0; STATE_BYTES]);
+    let (members, kept) = (StoredMembers::default(), vec![5]);
+    let checkpoint =
+        Checkpoint { last, members: members.clone(), kept, keyed: 0, slot: Some(0), machine };
+    let received = Received { checkpoint: checkpoint.encode(), slot: 1, chunks };
+    let meta = SnapshotMeta { last_log_id: Some(last), last_membership: members };
+    it.machine.install_snapshot(&meta, SnapshotData::Staged(received)).await.unwrap();
+    assert_eq!(log.chunks().len(), 1);
+    assert_eq!(log.state().last, Some(EntryId { term: 1, index: 8 }));
+    assert_eq!(log.state().purged, None, "the core purges");
+    assert_eq!((it.machine.applied_index(), &it.machine.kept[..]), (5, &[5][..]));
     it.db.close();
 }

@@ -5,10 +5,12 @@
 //! in bytes over all groups, and the sender is answered as busy beyond that.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::checkpoint::Checkpoint;
@@ -30,9 +32,22 @@ const PARTS_MAX: usize = 256;
 /// Room made for a snapshot at a time, whatever total it claims.
 const GROW_BYTES: usize = 4 << 20;
 
-/// Partial snapshots by sender and group.
-#[derive(Default)]
-pub(crate) struct Arriving(Mutex<HashMap<(u64, u64), Part>>);
+/// Snapshots whose pages arrive at the same time: each has files open, and sooner whole than a share of the disk each.
+const STAGED_MAX: usize = 16;
+
+/// Partial snapshots.
+pub(crate) struct Arriving {
+    /// Their checkpoints, by sender and group.
+    parts: Mutex<HashMap<(u64, u64), Part>>,
+    /// For those of which pages arrive.
+    staged: Arc<Semaphore>,
+}
+
+impl Default for Arriving {
+    fn default() -> Self {
+        Self { parts: Mutex::default(), staged: Arc::new(Semaphore::new(STAGED_MAX)) }
+    }
+}
 
 struct Part {
     last: LogId,
@@ -97,6 +112,10 @@ pub(crate) async fn piece(
     {
         return Ok(go_on(bytes, at));
     }
+    // Before a checkpoint is sent in vain.
+    if staging.is_streamed() && arriving.staged.available_permits() == 0 {
+        return Err(busy());
+    }
     let total = piece.total as u64;
     let complete = match arriving.take(key, piece, limit)? {
         Progress::Have(bytes) => return Ok(go_on(bytes, Position::default())),
@@ -107,8 +126,13 @@ pub(crate) async fn piece(
     if checkpoint.last != last {
         return Err(refused(DecodeError("snapshot of another index than it says".into())));
     }
-    if checkpoint.slot.is_some() {
-        staging.begin(log, from, &checkpoint, complete).await.map_err(not_staged)?;
+    if checkpoint.slot.is_some() != staging.is_streamed() {
+        return Err(refused(DecodeError("snapshot of another kind of machine".into())));
+    }
+    if staging.is_streamed() {
+        let permit = Arc::clone(&arriving.staged).try_acquire_owned().map_err(|_| busy())?;
+        let begun = staging.begin(log, from, (&checkpoint, complete), permit).await;
+        begun.map_err(not_staged)?;
         wanted.look_later(replica.shared.group);
         return Ok(go_on(total, Position::default()));
     }
@@ -124,7 +148,6 @@ async fn install(
     let checkpoint = Checkpoint::decode(snapshot.checkpoint().clone()).map_err(refused)?;
     let (group, index) = (replica.shared.group.0, checkpoint.last.index);
     tracing::debug!(group, from, index, "installing a snapshot");
-    // It may be of a later index than the sender's core goes by, see `snapshot.rs`.
     let meta =
         SnapshotMeta { last_log_id: Some(checkpoint.last), last_membership: checkpoint.members };
     let installed = replica.raft.install_full_snapshot(vote, Snapshot { meta, snapshot }).await;
@@ -147,6 +170,10 @@ fn not_staged(error: StageError) -> Failed {
     }
 }
 
+fn busy() -> Failed {
+    Failed::new(Failure::Busy, "too many snapshots are arriving")
+}
+
 fn refused(error: DecodeError) -> Failed {
     Failed::new(Failure::Refused, error.0)
 }
@@ -159,7 +186,7 @@ enum Progress {
 impl Arriving {
     fn take(&self, key: (u64, u64), piece: Piece, limit: usize) -> Result<Progress, Failed> {
         let now = Instant::now();
-        let mut parts = self.0.lock();
+        let mut parts = self.parts.lock();
         parts.retain(|_, part| now.duration_since(part.touched) < FORGET);
         if parts.get(&key).is_some_and(|part| part.last != piece.last || part.total != piece.total)
         {
@@ -168,7 +195,7 @@ impl Arriving {
         let held: usize = parts.values().map(|part| part.data.len()).sum();
         let full = parts.len() >= PARTS_MAX && !parts.contains_key(&key);
         if full || held + piece.data.len() > limit {
-            return Err(Failed::new(Failure::Busy, "too many snapshots are arriving"));
+            return Err(busy());
         }
         let part = parts.entry(key).or_insert_with(|| Part {
             last: piece.last,

@@ -1,5 +1,6 @@
 use quorate_storage::{ChunkWriter, Db, EntryId, GroupId, NewChunk, Options};
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::records::OutgoingRecords;
@@ -85,8 +86,10 @@ impl Setting {
         };
         let staging = Staging::default();
         staging.set_slot(1);
-        staging.set_records(&Numbers);
-        staging.begin(&log, FROM, &checkpoint, checkpoint.encode()).await.unwrap();
+        staging.set_kind(true, Some(&Numbers));
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let begun = staging.begin(&log, FROM, (&checkpoint, checkpoint.encode()), permit).await;
+        begun.unwrap();
         Self { staging, log, checkpoint, dir, db }
     }
 
