@@ -121,6 +121,9 @@ fn a_replica_that_lacks_what_was_purged_is_given_the_records_and_gives_them_to_o
     cluster.wait_for("the chunks are gone", 2 * SOON, || {
         [3, 4].iter().all(|id| chunk_bytes(cluster.broker(*id)) == 0).then_some(())
     });
+    // Broker 2 is given a checkpoint and no record, and goes on from there.
+    move_to(&cluster, &[3, 2]);
     write(&cluster, end..end + 10);
+    serves_all(&cluster, 2, end..end + 10);
     serves_all(&cluster, 3, end..end + 10);
 }

@@ -86,7 +86,8 @@ fn offsets_are_dense_whatever_raft_writes_in_between() {
     assert_eq!(replica.apply(None), Reply::Nothing);
     assert_eq!(base_offset(replica.append(0, &records(2, 0))), 3);
     assert_eq!(replica.machine.next_offset(), 5);
-    assert_eq!((replica.machine.log_start(), replica.machine.needed_from()), (0, 0));
+    let first = (replica.machine.log_start(), replica.machine.needed_from());
+    assert_eq!(first, (0, 1), "what Raft wrote before the first batch is not needed");
 }
 
 #[test]
@@ -384,6 +385,22 @@ fn producers_are_forgotten_by_log_time_alone() {
     assert_eq!(replica.machine.summary().producers, 1);
 }
 
+/// A replica that is given the records of an empty log is given none: its log begins behind the checkpoint.
+#[test]
+fn the_first_batch_of_an_empty_log_is_where_it_begins() {
+    let mut replica = Replica::default();
+    base_offset(replica.append(0, &records(3, 0)));
+    let all = replica.machine.view().end;
+    replica.trim(all.offset, all);
+    (0..5).for_each(|_| drop(replica.apply(None)));
+    assert_eq!(replica.machine.view().start, all);
+    let at = replica.machine.view().end;
+    assert_eq!(base_offset(replica.append(0, &records(2, 0))), 3);
+    assert_eq!((replica.machine.view().start, replica.machine.needed_from()), (at, at.place.index));
+    replica.append(0, &records(2, 0));
+    assert_eq!(replica.machine.view().start, at);
+}
+
 #[test]
 fn the_bytes_of_a_checkpoint_are_frozen() {
     let mut replica = Replica { term: 2, ..Replica::default() };
@@ -394,7 +411,7 @@ fn the_bytes_of_a_checkpoint_are_frozen() {
     let expected = concat!(
         "0400000000",                                               // version, level
         "0000000000000000",                                         // log start
-        "00000000000000000000000000000000000000000000000000000000", // start
+        "00000000000000000000000000000001000000000000000000000000", // start
         "00000000000000010000000000000003000000000000000000000049", // end
         "00000000000000000000000000000001000000000000000000000000", // open span: start
         "00000000000000070000000200000000000000050000000000000005", // opened, passed, ages
