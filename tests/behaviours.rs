@@ -122,8 +122,8 @@ fn any_broker_creates_topics_and_says_why_it_does_not() {
 fn requests_with_another_leader_epoch_are_fenced_and_those_to_a_follower_refused() {
     let cluster = Cluster::shared();
     cluster.create_topic("fenced", 1, 3);
+    let mut wire = kafka::at_leader(&cluster, "fenced", 0);
     let partition = leader(&cluster, "fenced", 0);
-    let mut wire = Wire::connect(cluster.broker(partition.leader as u64).kafka);
     for (epoch, error) in [
         (partition.epoch, NONE),
         (-1, NONE),

@@ -12,7 +12,7 @@ use crate::support::wire::{Batch, Wire, batches};
 fn created(name: &str) -> (Shared, Wire) {
     let cluster = Cluster::shared();
     cluster.create_topic(name, 1, 3);
-    let wire = kafka::at_serving_leader(&cluster, name, 0);
+    let wire = kafka::at_leader(&cluster, name, 0);
     (cluster, wire)
 }
 

@@ -157,16 +157,12 @@ pub fn leader(cluster: &Cluster, topic: &str, index: i32) -> PartitionState {
     })
 }
 
-/// A connection to the leader of a partition.
+/// A connection to the leader of a partition once it serves: an elected one has to commit an entry first, and a fetch that
+/// does not wait is turned away until then.
 pub fn at_leader(cluster: &Cluster, topic: &str, index: i32) -> Wire {
-    Wire::connect(cluster.broker(leader(cluster, topic, index).leader as u64).kafka)
-}
-
-/// The same once that leader serves: an elected one has to commit an entry first, and a fetch that does not wait is
-/// turned away until then.
-pub fn at_serving_leader(cluster: &Cluster, topic: &str, index: i32) -> Wire {
     cluster.wait(&format!("the leader of {topic}-{index} serves"), || {
-        let mut wire = at_leader(cluster, topic, index);
+        let leader = leader(cluster, topic, index).leader as u64;
+        let mut wire = Wire::connect(cluster.broker(leader).kafka);
         (list_offset(&mut wire, topic, index, -1, -1).error == NONE).then_some(wire)
     })
 }
