@@ -16,6 +16,7 @@ use crate::error::storage_failed;
 use crate::frozen::{self, Frozen};
 use crate::keyed;
 use crate::platform::spawn_blocking;
+use crate::records::Records;
 use crate::snapshot::SnapshotData;
 use crate::staging;
 use crate::states;
@@ -114,7 +115,7 @@ impl StateMachine {
         let (durable, done) = oneshot::channel();
         let durable = Box::new(move || signal(durable));
         let mut keep = Vec::from_iter(own.slot.map(keyed::all));
-        keep.extend(self.holder.records().map(|records| records.kept_state()));
+        keep.extend(self.holder.records().map(Records::kept_state));
         let reset = Reset { keep, state: puts, chunks };
         self.log.reset_to(last, reset, durable).await.map_err(storage_failed)?;
         done.await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
