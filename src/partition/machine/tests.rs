@@ -394,7 +394,8 @@ fn the_first_batch_of_an_empty_log_is_where_it_begins() {
     (0..5).for_each(|_| drop(replica.apply(None)));
     assert_eq!(replica.machine.view().start, all);
     let at = replica.machine.view().end;
-    (0..2).for_each(|_| drop(base_offset(replica.append(0, &records(2, 0)))));
+    let found = [(); 2].map(|()| base_offset(replica.append(0, &records(2, 0))));
+    assert_eq!(found, [3, 5]);
     assert_eq!((replica.machine.view().start, replica.machine.needed_from()), (at, at.place.index));
 }
 
