@@ -16,7 +16,7 @@ use quorate_storage::{EntryId, Log, StateDelete};
 
 use crate::codec::{Get, Put};
 use crate::error::{DecodeError, Error};
-use crate::types::{LogId, StoredMembers, get_stored_members, put_stored_members};
+use crate::types::{LogId, SnapshotMeta, StoredMembers, get_stored_members, put_stored_members};
 
 /// First byte of a checkpoint value; raised when the layout changes.
 const VERSION: u8 = 3;
@@ -81,6 +81,11 @@ pub(crate) fn deletes(indexes: &[u64]) -> Vec<StateDelete> {
 }
 
 impl Checkpoint {
+    /// What the consensus core knows a snapshot of it by.
+    pub fn meta(&self) -> SnapshotMeta {
+        SnapshotMeta { last_log_id: Some(self.last), last_membership: self.members.clone() }
+    }
+
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(self.machine.len() + 64 + self.kept.len() * 8);
         out.u8(VERSION);

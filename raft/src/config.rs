@@ -95,7 +95,7 @@ pub struct TransportLimits {
     /// Append streams of one connection, which is about the groups its node leads here, and
     /// heartbeats of one connection that are not answered.
     pub streams: usize,
-    /// Largest snapshot accepted, bytes.
+    /// Largest checkpoint of a snapshot accepted, bytes; what belongs to it besides comes in pieces, without a bound.
     pub snapshot_bytes: usize,
     /// Size of one piece of a snapshot, bytes.
     pub snapshot_chunk_bytes: usize,

@@ -4,7 +4,7 @@
 //! the two: consensus (the `openraft` crate), the wire between nodes, failure detection, elections,
 //! checkpoints, membership changes. It knows nothing of Kafka; its storage is `quorate-storage`,
 //! where the log of a group *is* the data, so nothing is ever compacted into a snapshot: a snapshot
-//! is a checkpoint of the machine that stands at the retention boundary of the log.
+//! is a checkpoint of the machine, and beside it go the records before it that are kept (`records.rs`).
 //!
 //! Three decisions shape the code, each explained where it is made:
 //! - heartbeats are slow and failover is driven by a node-level failure detector (`elections.rs`),

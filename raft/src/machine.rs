@@ -90,7 +90,8 @@ pub trait Machine: Send + Sync + Sized + 'static {
         None
     }
 
-    /// Lowest index whose log entry is still needed. Everything below may be purged, up to what a checkpoint covers. Must never go back.
+    /// Lowest index whose log entry is still needed. Everything below may be purged, up to what a checkpoint covers. Must
+    /// never go back.
     fn needed_from(&self) -> u64;
 }
 

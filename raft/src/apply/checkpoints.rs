@@ -149,7 +149,7 @@ impl StateMachine {
     pub(super) fn next_boundary(&self) -> Option<u64> {
         let needed = self.kept_from();
         if self.holder.is_streamed() {
-            // Whoever is being sent a snapshot goes on from the index that its sender's core was told, see `snapshot.rs`.
+            // Records that are being sent are read from the log, and whoever has them goes on with it.
             if self.frozen.as_ref().is_some_and(|frozen| frozen.holds_the_log(Instant::now())) {
                 return self.boundary;
             }

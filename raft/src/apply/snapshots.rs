@@ -57,11 +57,7 @@ impl StateMachine {
     /// The snapshot to be sent, by the index that it is really of: whoever has it needs the log from there on.
     pub(super) async fn frozen_snapshot(&mut self) -> io::Result<Snapshot> {
         let frozen = self.freeze().await?;
-        let checkpoint = Checkpoint::decode(frozen.checkpoint.clone()).map_err(invalid)?;
-        let meta = SnapshotMeta {
-            last_log_id: Some(checkpoint.last),
-            last_membership: checkpoint.members,
-        };
+        let meta = Checkpoint::decode(frozen.checkpoint.clone()).map_err(invalid)?.meta();
         Ok(Snapshot { meta, snapshot: SnapshotData::Frozen(frozen) })
     }
 
@@ -166,11 +162,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let found = found.map_err(storage_failed)?.pop();
         let (_, value) =
             found.ok_or_else(|| io::Error::other(format!("checkpoint {index} is gone")))?;
-        let checkpoint = Checkpoint::decode(value.clone()).map_err(invalid)?;
-        let meta = SnapshotMeta {
-            last_log_id: Some(checkpoint.last),
-            last_membership: checkpoint.members,
-        };
+        let meta = Checkpoint::decode(value.clone()).map_err(invalid)?.meta();
         Ok(Snapshot { meta, snapshot: SnapshotData::Whole(value) })
     }
 }

@@ -23,7 +23,7 @@ use crate::snapshot::SnapshotData;
 use crate::staging::{StageError, Staged};
 use crate::transport::message::{Failed, Failure};
 use crate::transport::network::{SnapshotAnswer, snapshot_answer};
-use crate::types::{LogId, Snapshot, SnapshotMeta, Vote};
+use crate::types::{LogId, Snapshot, Vote};
 
 /// A partial snapshot nobody continued for this long is dropped.
 const FORGET: Duration = Duration::from_secs(60);
@@ -148,8 +148,7 @@ async fn install(
     let checkpoint = Checkpoint::decode(snapshot.checkpoint().clone()).map_err(refused)?;
     let (group, index) = (replica.shared.group.0, checkpoint.last.index);
     tracing::debug!(group, from, index, "installing a snapshot");
-    let meta =
-        SnapshotMeta { last_log_id: Some(checkpoint.last), last_membership: checkpoint.members };
+    let meta = checkpoint.meta();
     let installed = replica.raft.install_full_snapshot(vote, Snapshot { meta, snapshot }).await;
     let response = installed.map_err(|error| Failed::new(Failure::Failed, error.to_string()))?;
     Ok(snapshot_answer(&SnapshotAnswer::Installed(response.vote)))

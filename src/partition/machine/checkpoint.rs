@@ -1,7 +1,7 @@
 //! The machine as bytes. Kept on disk and sent to replicas that fell behind, so frozen.
 //!
-//! A checkpoint is of the last applied entry, also when it serves as the boundary of a trimmed log: a
-//! replica reset to it replays what follows, trims included, and arrives where the others are.
+//! A checkpoint is of the last applied entry. A replica that is given it is given the records before it besides
+//! (`transfer.rs`), replays what follows, trims included, and arrives where the others are.
 
 use super::{Newest, OpenSpan, PartitionMachine};
 use crate::partition::codec::{CodecError, Reader, Writer};
