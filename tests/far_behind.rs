@@ -50,14 +50,33 @@ fn chunk_bytes(broker: &Broker) -> u64 {
     found.next().unwrap().parse().unwrap()
 }
 
-fn move_to(cluster: &Cluster, replicas: &[u64]) {
-    let path = format!("/v1/topics/{TOPIC}/partitions/0");
+fn begin_move(cluster: &Cluster, replicas: &[u64]) {
+    let path = format!("/v1/topics/{TOPIC}/partitions/0/replicas");
     let body = json!({ "brokers": replicas }).to_string();
-    let answer = cluster.request("PUT", &format!("{path}/replicas"), Some(&body));
+    let answer = cluster.request("PUT", &path, Some(&body));
     assert_eq!(answer.status, 202, "{answer:?}");
-    cluster.wait_for("the replicas have moved", 2 * SOON, || {
-        let state = cluster.get(&path);
-        (state["replicas"] == json!(replicas) && state["target"].is_null()).then_some(())
+}
+
+fn has_moved(cluster: &Cluster, replicas: &[u64]) -> bool {
+    let state = cluster.get(&format!("/v1/topics/{TOPIC}/partitions/0"));
+    state["replicas"] == json!(replicas) && state["target"].is_null()
+}
+
+fn settled(cluster: &Cluster, replicas: &[u64]) {
+    let moved = || has_moved(cluster, replicas).then_some(());
+    cluster.wait_for("the replicas have moved", 2 * SOON, moved);
+}
+
+fn move_to(cluster: &Cluster, replicas: &[u64]) {
+    begin_move(cluster, replicas);
+    settled(cluster, replicas);
+}
+
+/// Waits until records arrive at a broker: a chunk is being written that no group has yet.
+fn arriving(cluster: &Cluster, broker: &Broker) {
+    cluster.wait("records arrive", || {
+        let mut files = std::fs::read_dir(broker.data.join("db")).ok()?.flatten();
+        files.any(|file| file.path().extension().is_some_and(|it| it == "chunk")).then_some(())
     });
 }
 
@@ -126,4 +145,33 @@ fn a_replica_that_lacks_what_was_purged_is_given_the_records_and_gives_them_to_o
     write(&cluster, end..end + 10);
     serves_all(&cluster, 2, end..end + 10);
     serves_all(&cluster, 3, end..end + 10);
+}
+
+#[test]
+fn a_transfer_of_records_goes_on_after_either_end_was_killed_in_the_middle() {
+    const MANY: i64 = 16_000;
+    let cluster = Cluster::start("far-behind-killed", 3);
+    let body = json!({ "name": TOPIC, "replicas": [[1, 2]] }).to_string();
+    cluster.request("POST", "/v1/topics", Some(&body)).ok();
+    write(&cluster, 0..MANY);
+    cluster.wait_for("the log begins later on both", 2 * SOON, || {
+        let purged = |id| replica(cluster.broker(id))?["purged_index"].as_u64();
+        Some((purged(1)?, purged(2)?))
+    });
+
+    let receiver = cluster.broker(3);
+    begin_move(&cluster, &[1, 3]);
+    arriving(&cluster, receiver);
+    receiver.kill9();
+    assert!(!has_moved(&cluster, &[1, 3]), "in the middle");
+    receiver.start();
+    cluster.wait_whole();
+    arriving(&cluster, receiver);
+    let sender = cluster.broker(leader(&cluster, TOPIC, 0).leader as u64);
+    sender.kill9();
+    sender.start();
+    cluster.wait_whole();
+    settled(&cluster, &[1, 3]);
+    assert!(chunk_bytes(receiver) > MANY as u64 * RECORD as u64 / 2);
+    serves_all(&cluster, 3, 0..MANY);
 }

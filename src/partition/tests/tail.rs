@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::broker::{Broker, GROUP, records, until};
 use crate::partition::command::{Times, append_payload};
-use crate::partition::tail::Tail;
+use crate::partition::tail::{Description, Tail};
 use crate::partition::transfer::PartitionRecords;
 use crate::partition::{OffsetSpec, PartitionSettings, RelocateError, Reply};
 use crate::record::{BatchBuilder, Codec};
@@ -349,6 +349,14 @@ async fn what_a_replica_has_can_fill_another_wherever_its_records_are() {
             let other = db.log(GROUP);
             fill(&other, &machine, &pairs);
             assert_eq!(all_of(&other, &machine), pairs);
+            let chunks = other.chunks();
+            let starts = chunks.iter().map(|chunk| Description::of(chunk).unwrap().start.place);
+            assert!(starts.skip(1).all(|place| place.sub == 0), "chunks end between entries");
+            // Who reads below what is left is told so, and not given what follows.
+            block_on(other.change_chunks(&chunks, 0..1, Vec::new(), Box::new(|| ()))).unwrap();
+            let first = pairs.iter().find(|(key, _)| key[0] == b'r').unwrap();
+            let outgoing = PartitionRecords.outgoing(&other, &machine).unwrap();
+            assert!(outgoing.page(Some(&first.0), 10_000).is_err(), "it is gone");
             db.close();
             pairs
         });
