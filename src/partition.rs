@@ -23,6 +23,7 @@ mod codec;
 mod command;
 mod disk;
 mod epochs;
+mod forget;
 mod hints;
 mod index;
 mod level;
@@ -52,6 +53,7 @@ mod walk;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -99,6 +101,8 @@ pub struct Partition {
     proposer: Arc<Proposer>,
     /// Held by who changes the tail.
     tail_changes: Mutex<()>,
+    /// First producer that is still to be looked at, see `forget.rs`.
+    looked_through: AtomicI64,
     clock: Clock,
 }
 
@@ -120,8 +124,8 @@ pub struct Summary {
     pub bytes: u64,
     /// The newest leader epoch with an entry in the log; -1 when there is none.
     pub leader_epoch: i32,
-    /// Idempotent producers remembered.
-    pub producers: usize,
+    /// Idempotent producers remembered, those included that were silent too long and still take a place.
+    pub producers: u64,
 }
 
 impl Partition {

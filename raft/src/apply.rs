@@ -87,6 +87,7 @@ impl StateMachine {
         running: watch::Sender<()>,
     ) -> Result<Self, Error> {
         let log = shared.log.clone();
+        let keyed = Keyed::restored(0, Arc::clone(&shared.overlay));
         let mut machine = Self {
             shared,
             holder,
@@ -94,7 +95,7 @@ impl StateMachine {
             applied: None,
             members: StoredMembers::default(),
             covered_members: StoredMembers::default(),
-            keyed: Keyed::default(),
+            keyed,
             slot: 0,
             frozen: None,
             beside: true,
@@ -146,7 +147,7 @@ impl StateMachine {
         self.applied = Some(checkpoint.last);
         self.covered_members = checkpoint.members.clone();
         self.members = checkpoint.members;
-        self.keyed = Keyed::restored(checkpoint.keyed);
+        self.keyed = Keyed::restored(checkpoint.keyed, Arc::clone(&self.shared.overlay));
         self.slot = checkpoint.slot.unwrap_or(0);
         self.shared.staging.set_slot(keyed::other(self.slot));
         self.kept = checkpoint.kept;

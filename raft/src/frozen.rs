@@ -229,7 +229,7 @@ mod tests {
         if kept {
             puts = beside(log, 0, changes.keys().cloned().collect()).unwrap();
         }
-        keyed::stage(0, changes, &mut puts, &mut deletes);
+        keyed::stage(0, &changes, &mut puts, &mut deletes);
         log.write_state(puts, deletes).await.unwrap();
     }
 

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::core::Core;
 use crate::divergence::Divergence;
 use crate::error::{Error, ProposeError};
+use crate::keyed;
 use crate::machine::Machine;
 use crate::membership;
 use crate::propose::{self, Pending, Prepared, Reservation};
@@ -170,6 +171,22 @@ impl GroupHandle {
     #[must_use]
     pub fn covered_from(&self) -> u64 {
         self.replica.shared.covered_from()
+    }
+
+    /// The first `max` pairs of the keyed state with keys in `[from, to)`, ascending: each as it was at some time between
+    /// call and return, so what was applied before the call is seen. May block on the disk.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn keyed_range(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        max: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, quorate_storage::Error> {
+        let shared = &self.replica.shared;
+        let slot = shared.staging.state_slot();
+        keyed::range(&shared.log, slot, &shared.overlay, (from, to), max)
     }
 
     /// Who leads, as this node knows it.

@@ -14,16 +14,20 @@
 //! What is forgotten with time is judged when it is read, by the time that the log carries: an expired value counts as
 //! none, so nobody has to look for it. To free its place a sweep names keys in a command, and applying it judges again.
 //!
+//! Whoever reads beside the machine ([`crate::GroupHandle::keyed_range`]) sees the overlay (`overlay.rs`) over the disk.
+//!
 //! Key on disk: `0x00 'k' slot key`. Of the two slots the newest checkpoint says which holds the state; into the other one
 //! a snapshot is written piece by piece, which then takes its place with a checkpoint that names that slot.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_storage::{Log, StateDelete, StatePut};
 
 use crate::digest;
+use crate::overlay::{self, Changes, SharedOverlay};
 
 /// An overlay of so many bytes makes a checkpoint.
 const OVERLAY_BYTES: usize = if cfg!(feature = "simulation") { 1 << 12 } else { 1 << 20 };
@@ -42,8 +46,8 @@ pub struct Keyed {
     named: Vec<Bytes>,
     /// Values as of the newest checkpoint, read ahead for the batch being applied.
     read: BTreeMap<Bytes, Option<Bytes>>,
-    /// What changed since the newest checkpoint; `None` where a key was removed.
-    changed: BTreeMap<Bytes, Option<Bytes>>,
+    /// What changed since the newest checkpoint.
+    overlay: SharedOverlay,
     changed_bytes: usize,
     /// Over all pairs, see [`digest::of_pair`].
     hash: u64,
@@ -54,7 +58,7 @@ impl Keyed {
     ///
     /// # Panics
     /// If the entry did not name the key.
-    pub fn get(&self, key: &[u8]) -> Option<&Bytes> {
+    pub fn get(&self, key: &[u8]) -> Option<Bytes> {
         self.check(key);
         self.value(key)
     }
@@ -83,22 +87,22 @@ impl Keyed {
         assert!(named, "the entry uses a key that it did not name: {key:?}");
     }
 
-    fn value(&self, key: &[u8]) -> Option<&Bytes> {
-        match self.changed.get(key) {
-            Some(changed) => changed.as_ref(),
-            None => self.read.get(key).expect("what is named was read ahead").as_ref(),
+    fn value(&self, key: &[u8]) -> Option<Bytes> {
+        match self.overlay.read().changed.get(key) {
+            Some(changed) => changed.clone(),
+            None => self.read.get(key).expect("what is named was read ahead").clone(),
         }
     }
 
     fn change(&mut self, key: &[u8], new: Option<Bytes>) {
         self.check(key);
         let of = |value: &Bytes| digest::of_pair(key, value);
-        let before = self.value(key).map_or(0, of);
+        let before = self.value(key).as_ref().map_or(0, of);
         let after = new.as_ref().map_or(0, of);
         self.hash = self.hash.wrapping_sub(before).wrapping_add(after);
         let size = |value: Option<&Bytes>| value.map_or(0, Bytes::len);
         self.changed_bytes += size(new.as_ref());
-        match self.changed.insert(Bytes::copy_from_slice(key), new) {
+        match self.overlay.write().changed.insert(Bytes::copy_from_slice(key), new) {
             None => self.changed_bytes += key.len() + CHANGE_BYTES,
             Some(old) => self.changed_bytes -= size(old.as_ref()),
         }
@@ -112,7 +116,8 @@ impl Keyed {
 
     /// Of the keys of an entry those that have to be read before it is applied.
     pub(crate) fn missing(&self, keys: &[Bytes]) -> Vec<Bytes> {
-        keys.iter().filter(|key| !self.changed.contains_key(*key)).cloned().collect()
+        let overlay = self.overlay.read();
+        keys.iter().filter(|key| !overlay.changed.contains_key(*key)).cloned().collect()
     }
 
     /// Takes over what was read ahead for a batch.
@@ -136,20 +141,26 @@ impl Keyed {
         self.hash
     }
 
-    /// Begins at the state as of a checkpoint.
-    pub(crate) fn restored(hash: u64) -> Self {
-        Self { hash, ..Self::default() }
+    /// Begins at the state as of a checkpoint; readers share the overlay.
+    pub(crate) fn restored(hash: u64, overlay: SharedOverlay) -> Self {
+        overlay.write().clear();
+        Self { hash, overlay, ..Self::default() }
     }
 
     /// The changes since the newest checkpoint.
-    pub(crate) fn changes(&self) -> &BTreeMap<Bytes, Option<Bytes>> {
-        &self.changed
+    pub(crate) fn changes(&self) -> Changes {
+        self.overlay.read().changed.clone()
     }
 
     /// The changes since the newest checkpoint, for the write of the next.
-    pub(crate) fn take_changes(&mut self) -> BTreeMap<Bytes, Option<Bytes>> {
+    pub(crate) fn take_changes(&mut self) -> Arc<Changes> {
         self.changed_bytes = 0;
-        std::mem::take(&mut self.changed)
+        self.overlay.write().leave()
+    }
+
+    /// What was taken is readable on disk.
+    pub(crate) fn changes_written(&self) {
+        self.overlay.write().left();
     }
 }
 
@@ -171,17 +182,37 @@ pub(crate) fn other(slot: u8) -> u8 {
 /// The changes as they are written.
 pub(crate) fn stage(
     slot: u8,
-    changes: BTreeMap<Bytes, Option<Bytes>>,
+    changes: &Changes,
     puts: &mut Vec<StatePut>,
     deletes: &mut Vec<StateDelete>,
 ) {
     for (key, value) in changes {
-        let key = disk_key(slot, &key);
+        let key = disk_key(slot, key);
         match value {
-            Some(value) => puts.push(StatePut { key, value }),
+            Some(value) => puts.push(StatePut { key, value: value.clone() }),
             None => deletes.push(StateDelete::key(key)),
         }
     }
+}
+
+/// The first `max` pairs with keys in `[from, to)` as they are now. Blocks.
+pub(crate) fn range(
+    log: &Log,
+    slot: u8,
+    overlay: &SharedOverlay,
+    (from, to): (&[u8], &[u8]),
+    max: usize,
+) -> Result<Vec<(Bytes, Bytes)>, quorate_storage::Error> {
+    // Taken before the disk is read: what leaves it meanwhile is there then.
+    let changes = overlay.read().range(from, to);
+    let limit = max.saturating_add(changes.len());
+    let found = log.state_range(&disk_key(slot, from), &disk_key(slot, to), limit)?;
+    let is_cut = found.len() == limit;
+    let prefix = disk_key(slot, &[]).len();
+    let pairs = found.into_iter().map(|(key, value)| (Bytes::from(key).slice(prefix..), value));
+    let mut merged = overlay::merge(changes, pairs.collect(), is_cut);
+    merged.truncate(max);
+    Ok(merged)
 }
 
 /// Values by key, as of the newest checkpoint.
@@ -257,6 +288,7 @@ mod tests {
         keyed.put(b"a", Bytes::from(vec![0; OVERLAY_BYTES]));
         assert!(keyed.is_full());
         assert_eq!(keyed.take_changes().len(), 1);
+        keyed.changes_written();
         assert!(!keyed.is_full());
     }
 

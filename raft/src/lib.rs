@@ -43,6 +43,7 @@ mod maintenance;
 mod membership;
 mod node;
 mod options;
+mod overlay;
 mod page;
 mod platform;
 mod progress;

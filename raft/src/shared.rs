@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::codec::decode_vote;
 use crate::options::GroupOptions;
+use crate::overlay::SharedOverlay;
 use crate::staging::Staging;
 use crate::states::States;
 use crate::status::Leadership;
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub states: States,
     /// What belongs to a snapshot that arrives.
     pub staging: Staging,
+    /// What changed of the keyed state since the newest checkpoint.
+    pub overlay: SharedOverlay,
     /// This replica has what the machine needs of lower entries elsewhere; see [`crate::GroupHandle::free_log_below`].
     pub freed_below: AtomicU64,
     /// What the newest checkpoint's machine needs of the log.
@@ -111,6 +114,7 @@ impl Shared {
             unfit: AtomicBool::new(log.corrupt().is_some()),
             states: States::default(),
             staging: Staging::default(),
+            overlay: SharedOverlay::default(),
             freed_below: AtomicU64::new(0),
             covered_from: AtomicU64::new(0),
             running: AtomicBool::new(false),

@@ -86,6 +86,11 @@ impl Staging {
         self.slot.store(slot, Ordering::Relaxed);
     }
 
+    /// The slot that is not free: the state's.
+    pub fn state_slot(&self) -> u8 {
+        keyed::other(self.slot.load(Ordering::Relaxed))
+    }
+
     /// Says whether pages belong to a checkpoint of the group, and what records; once.
     pub fn set_kind(&self, is_streamed: bool, records: Option<&'static dyn Records>) {
         // A second machine of the group is of the same kind.

@@ -4,6 +4,7 @@
 //!  version u8 = 3 │ kind u8 │ wall_ms i64 │ log_ms i64 │ Append: batches u32, then those
 //!                                                      │ Trim:   log_start i64, offset i64, index u64, sub u32, bytes u64
 //!                                                      │ SetLevel: level u32
+//!                                                      │ Forget: producers u32, then the id i64 of each
 //!  a batch:       size u32 │ length u32 │ attachments u8, then those │ one record batch v2 of `length` bytes, as sent
 //!  an attachment: tag u16 │ length u32 │ what was taken from the batch before it was proposed
 //! ```
@@ -22,6 +23,7 @@ use bytes::Bytes;
 
 use super::codec::{CodecError, Reader, Writer};
 use super::position::Position;
+use super::producers::Sequence;
 use crate::record::Header;
 
 mod frames;
@@ -32,9 +34,12 @@ const VERSION: u8 = 3;
 const APPEND: u8 = 1;
 const TRIM: u8 = 2;
 const SET_LEVEL: u8 = 3;
+const FORGET: u8 = 4;
 /// Bytes that every command begins with.
 const PREFIX_BYTES: usize = 18;
 const TRIM_BYTES: usize = PREFIX_BYTES + 36;
+/// Producers that one command names at most. More than a leader puts into one, as with batches.
+const FORGOTTEN_MAX: usize = 1 << 16;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
@@ -51,6 +56,11 @@ pub(super) enum Command {
     SetLevel {
         times: Times,
         level: u16,
+    },
+    /// Frees the places of those of these producers that were silent too long.
+    Forget {
+        times: Times,
+        producers: Vec<i64>,
     },
 }
 
@@ -99,7 +109,25 @@ impl Command {
                 let level = u16::try_from(level).map_err(|_| CodecError::Range("a level"))?;
                 Ok(Command::SetLevel { times, level })
             }
+            FORGET => {
+                let count = reader.count(FORGOTTEN_MAX, 8)?;
+                let producers = (0..count).map(|_| reader.i64()).collect::<Result<_, _>>()?;
+                reader.end()?;
+                Ok(Command::Forget { times, producers })
+            }
             kind => Err(CodecError::Kind(kind)),
+        }
+    }
+
+    /// Returns the producers whose state it reads or changes, some perhaps more than once.
+    pub(super) fn producers(self) -> Vec<i64> {
+        match self {
+            Self::Append { batches, .. } => {
+                let claims = batches.iter().filter_map(|batch| Sequence::of(&batch.header));
+                claims.map(|claim| claim.producer_id).collect()
+            }
+            Self::Forget { producers, .. } => producers,
+            Self::Trim { .. } | Self::SetLevel { .. } => Vec::new(),
         }
     }
 }
@@ -128,6 +156,15 @@ pub(super) fn level_payload(times: Times, level: u16) -> Vec<u8> {
     let mut writer = Writer::with_capacity(PREFIX_BYTES + 4);
     put_prefix(&mut writer, SET_LEVEL, times);
     writer.u32(level.into());
+    writer.finish()
+}
+
+/// Encodes a command that forgets producers.
+pub(super) fn forget_payload(times: Times, producers: &[i64]) -> Vec<u8> {
+    let mut writer = Writer::with_capacity(PREFIX_BYTES + 4 + producers.len() * 8);
+    put_prefix(&mut writer, FORGET, times);
+    writer.count(producers.len());
+    producers.iter().for_each(|id| writer.i64(*id));
     writer.finish()
 }
 

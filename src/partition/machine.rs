@@ -2,16 +2,18 @@
 //!
 //! Applying an entry looks at the command's header and the batch's header and touches no record, so a
 //! replica that only follows spends next to nothing here. What grows with the log (points, old rejected
-//! entries) leaves as [`Effects`], written behind the entries; what stays in memory is bounded and goes
-//! into checkpoints.
+//! entries) leaves as [`Effects`], written behind the entries; what grows with the producers is keyed state; what stays
+//! in memory is bounded and goes into checkpoints.
 //!
 //! Invariant: two machines that applied the same entries encode to the same bytes and emitted the same
 //! effects, wherever either was restored from a checkpoint in between.
 
 mod checkpoint;
+mod last_writers;
 mod recent;
 
-use quorate_raft::{Committed, DecodeError, Effects, Machine, Records};
+use bytes::Bytes;
+use quorate_raft::{Committed, DecodeError, Effects, Keyed, Machine, Records};
 use quorate_storage::mutant;
 
 use super::Summary;
@@ -20,9 +22,10 @@ use super::epochs::{self, Epochs};
 use super::index::{self, OpenBlocks, Point, SPAN_BYTES, SPAN_MS, Span};
 use super::level::Rules;
 use super::position::{Place, Position};
-use super::producers::{Producers, Sequence, Stored, Verdict};
+use super::producers::{self, Producer, Sequence, Stored, Verdict};
 use super::rejected::Rejected;
 use super::transfer::PartitionRecords;
+use last_writers::LastWriters;
 use recent::Recent;
 
 use crate::metadata::{FIRST_LEVEL, check_checkpoint, end_if_unfit};
@@ -42,7 +45,8 @@ pub struct PartitionMachine {
     epochs: Epochs,
     /// How long the partition was led, in milliseconds, as of the last command; it never goes back.
     log_ms: i64,
-    producers: Producers,
+    /// How many the keyed state has.
+    producers: u64,
     rejected: Rejected,
     open: OpenSpan,
     blocks: OpenBlocks,
@@ -50,6 +54,8 @@ pub struct PartitionMachine {
     newest: Option<Newest>,
     /// A cache; in no checkpoint.
     recent: Recent,
+    /// A cache; in no checkpoint.
+    last_writers: LastWriters,
 }
 
 /// The span that no point has closed yet.
@@ -142,7 +148,7 @@ impl PartitionMachine {
             high_watermark: self.end.offset,
             bytes: self.end.bytes - self.start.bytes,
             leader_epoch: self.epochs.latest(),
-            producers: self.producers.len(),
+            producers: self.producers,
         }
     }
 
@@ -151,14 +157,24 @@ impl PartitionMachine {
         self.log_ms
     }
 
-    /// Returns whether a gap in this producer's sequence numbers would be noticed.
-    pub fn knows_producer(&self, producer_id: i64) -> bool {
-        self.producers.knows(producer_id)
+    /// Returns how many producers are remembered, those included that are forgotten and still take a place.
+    pub(super) fn producers(&self) -> u64 {
+        self.producers
     }
 
-    /// Returns where a batch stands that is in the log already, if it is remembered.
+    /// Returns whether a gap in this producer's sequence numbers would be noticed for certain: it wrote not long ago.
+    pub fn knows_producer(&self, producer_id: i64) -> bool {
+        self.last_writer(producer_id).is_some()
+    }
+
+    fn last_writer(&self, producer_id: i64) -> Option<&Producer> {
+        let writer = self.last_writers.get(producer_id)?;
+        (!writer.is_forgotten(self.log_ms)).then_some(writer)
+    }
+
+    /// Returns where a batch stands that is in the log already, if its producer wrote not long ago.
     pub(super) fn duplicate(&self, claim: &Sequence) -> Option<Stored> {
-        match self.producers.judge(claim) {
+        match claim.judge(self.last_writer(claim.producer_id)) {
             Verdict::Duplicate(stored) => Some(stored),
             Verdict::Accept
             | Verdict::Outdated
@@ -203,7 +219,7 @@ impl PartitionMachine {
         self.newest.filter(|newest| newest.end_offset > self.log_start)
     }
 
-    /// Log time passes, and with it who was silent too long.
+    /// Log time passes.
     fn pass(&mut self, times: Times) {
         self.log_ms = if mutant::on("clock-expiry") {
             times.wall_ms
@@ -211,7 +227,6 @@ impl PartitionMachine {
             // Of two that were under way at once the later may carry less, were its leader's clock read first.
             self.log_ms.max(times.log_ms)
         };
-        self.producers.expire(self.log_ms);
     }
 
     /// Each batch of an entry is judged by itself, on what those before it have left.
@@ -236,9 +251,16 @@ impl PartitionMachine {
         effects: &mut Effects,
     ) -> BatchReply {
         let claim = Sequence::of(&batch.header);
-        let verdict = claim.map_or(Verdict::Accept, |claim| self.producers.judge(&claim));
+        let known = claim.and_then(|claim| self.known(claim.producer_id, &effects.keyed));
+        let verdict = claim.map_or(Verdict::Accept, |claim| claim.judge(known.as_ref()));
         let refusal = match verdict {
-            Verdict::Accept => return self.accept(wall_ms, batch, claim, effects),
+            Verdict::Accept => {
+                let stored = self.accept(wall_ms, batch, effects);
+                if let Some(claim) = claim {
+                    self.remember(&claim, known, stored, &mut effects.keyed);
+                }
+                return self.stored(stored, false);
+            }
             Verdict::Duplicate(stored) => self.stored(stored, true),
             Verdict::Outdated => BatchReply::Refused(Refusal::DuplicateSequence),
             Verdict::OutOfOrder { expected } => {
@@ -252,13 +274,38 @@ impl PartitionMachine {
         refusal
     }
 
-    fn accept(
+    /// What is remembered of a producer that was not silent too long.
+    fn known(&self, producer_id: i64, keyed: &Keyed) -> Option<Producer> {
+        let stored = producers::stored_in(keyed, producer_id);
+        stored.filter(|producer| !producer.is_forgotten(self.log_ms))
+    }
+
+    /// `known`: what was, before this batch.
+    fn remember(
         &mut self,
-        wall_ms: i64,
-        batch: &Batch,
-        claim: Option<Sequence>,
-        effects: &mut Effects,
-    ) -> BatchReply {
+        claim: &Sequence,
+        known: Option<Producer>,
+        stored: Stored,
+        keyed: &mut Keyed,
+    ) {
+        let key = producers::key(claim.producer_id);
+        self.producers += u64::from(keyed.get(&key).is_none());
+        let producer = Producer::after(known, claim, stored, self.log_ms);
+        keyed.put(&key, producer.encode());
+        self.last_writers.note(claim.producer_id, producer);
+    }
+
+    fn forget(&mut self, ids: &[i64], keyed: &mut Keyed) {
+        for id in ids {
+            let stored = producers::stored_in(keyed, *id);
+            if stored.is_some_and(|producer| producer.is_forgotten(self.log_ms)) {
+                keyed.remove(&producers::key(*id));
+                self.producers -= 1;
+            }
+        }
+    }
+
+    fn accept(&mut self, wall_ms: i64, batch: &Batch, effects: &mut Effects) -> Stored {
         let at = self.end;
         if self.start.offset == at.offset {
             // Nothing before it is kept, so a log that begins later than this has all the same records.
@@ -284,11 +331,7 @@ impl PartitionMachine {
             self.newest = Some(Newest { timestamp, end_offset: self.end.offset, at });
         }
         self.recent.push(at);
-        let stored = Stored { base_offset: at.offset, log_append_time: batch.log_append_time() };
-        if let Some(claim) = claim {
-            self.producers.remember(&claim, stored, self.log_ms);
-        }
-        self.stored(stored, false)
+        Stored { base_offset: at.offset, log_append_time: batch.log_append_time() }
     }
 
     fn stored(&self, stored: Stored, duplicate: bool) -> BatchReply {
@@ -328,6 +371,14 @@ impl Machine for PartitionMachine {
 
     type Reply = Reply;
 
+    const KEYED: bool = true;
+
+    fn needs(entry: Committed<'_>) -> Vec<Bytes> {
+        // What cannot be decoded ends the process when it is applied.
+        let command = entry.payload.and_then(|payload| Command::decode(payload).ok());
+        command.map_or_else(Vec::new, |it| it.producers().into_iter().map(producers::key).collect())
+    }
+
     fn apply(&mut self, entry: Committed<'_>, effects: &mut Effects) -> Reply {
         self.end.place = Place::of_entry(entry.index);
         self.epochs.observe(epochs::of_term(entry.term), self.end.offset);
@@ -350,6 +401,12 @@ impl Machine for PartitionMachine {
                 self.pass(times);
                 self.level = self.level.max(level);
                 end_if_unfit(level);
+                Reply::Nothing
+            }
+            Some(Ok(Command::Forget { times, producers })) => {
+                self.open.passed = self.open.passed.saturating_add(1);
+                self.pass(times);
+                self.forget(&producers, &mut effects.keyed);
                 Reply::Nothing
             }
             // Going on would make this replica's offsets differ from the others' for ever.

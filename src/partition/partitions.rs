@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -89,6 +90,7 @@ impl Kind for Partitions {
             hints: Hints::default(),
             proposer,
             tail_changes: Mutex::default(),
+            looked_through: AtomicI64::default(),
             closing: Arc::default(),
             clock: Arc::clone(&self.clock),
         });

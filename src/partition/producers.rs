@@ -4,16 +4,15 @@
 //! the order of the log says which sequence number is next. Duplicates are looked for first, so that
 //! the retry of a batch whose answer was lost gets that answer, whoever leads by now.
 //!
-//! Memory is bounded, and what goes first is what is missed least. Of the producers that wrote last, the last
-//! five batches are known; of the others the last one, so that an older batch that comes again is known to
-//! be in the log, though not where; and beyond a bound the longest silent are forgotten. Log time never goes
-//! back along the log, so the order of silence is the order of last offsets, and no clock is asked.
+//! Producers are keyed state, by id, so their number is bounded by the disk and not by memory, and nobody is forgotten
+//! because others came. A producer is forgotten by log time alone: one that was silent too long counts as none wherever it
+//! is read, and its place is freed later (`forget.rs`).
 //!
 //! The numbers here are constants and not settings because replicas that disagree about them would
 //! disagree about offsets.
 
-use std::collections::BTreeMap;
-
+use bytes::Bytes;
+use quorate_raft::Keyed;
 use quorate_storage::mutant;
 
 use super::codec::{CodecError, Reader, Writer};
@@ -23,39 +22,32 @@ use crate::record::Header;
 const OLDER: usize = 4;
 /// A producer silent for a day of log time is forgotten; it may then continue with any sequence.
 const EXPIRATION_MS: i64 = 86_400_000;
-/// Beyond this many the longest silent is forgotten; about 1.5 MiB.
-pub(super) const PRODUCERS_MAX: usize = 16_384;
-/// Beyond this many the longest silent is remembered by its last batch alone; about 0.5 MiB more.
-const RECENT_MAX: usize = 4096;
 /// Sequence numbers go from 2^31 - 1 on to 0.
 const SEQUENCES: i64 = 1 << 31;
 /// Half the circle: what lies further back cannot be told from what lies ahead.
 const BEHIND_MAX: u32 = 1 << 30;
+/// First byte of the keys of producers.
+const PRODUCER: u8 = b'p';
+/// Behind the keys of all producers.
+pub(super) const END: &[u8] = &[PRODUCER + 1];
+/// A batch as bytes.
+const BATCH_BYTES: usize = 24;
 /// A producer as bytes, its older batches aside.
-const PRODUCER_BYTES: usize = 47;
+const PRODUCER_BYTES: usize = 15 + BATCH_BYTES;
 
-/// The producers of one partition.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Producers {
-    known: BTreeMap<i64, Producer>,
-    /// Producers by the first offset of their last batch: the longest silent first.
-    by_silence: BTreeMap<i64, i64>,
-    /// Those of them of whom older batches are remembered.
-    recent: BTreeMap<i64, i64>,
-}
-
+/// What is remembered of one producer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Producer {
+pub(super) struct Producer {
     epoch: i16,
     /// Log time of the last batch.
     seen_ms: i64,
     /// How many sequence numbers up to the last are in the log without a gap, up to [`BEHIND_MAX`].
     unbroken: u32,
     last: Batch,
-    older: Option<Box<Older>>,
+    older: Older,
 }
 
-/// Batches before the last one, oldest first; at least one, the rest is the default.
+/// Batches before the last one, oldest first; the rest is the default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Older {
     batches: [Batch; OLDER],
@@ -103,6 +95,27 @@ pub(super) enum Verdict {
     },
 }
 
+/// Returns where a producer is in the keyed state.
+pub(super) fn key(producer_id: i64) -> Bytes {
+    // Ids are never negative, so the order of keys is that of ids.
+    Bytes::from([&[PRODUCER], &producer_id.to_be_bytes()[..]].concat())
+}
+
+/// Returns the producer a key of the keyed state belongs to; `None` if it is not a producer's.
+pub(super) fn id_of(key: &[u8]) -> Option<i64> {
+    let id = key.strip_prefix(&[PRODUCER])?;
+    Some(i64::from_be_bytes(id.try_into().ok()?))
+}
+
+/// Returns what the keyed state has of a producer, whether or not it was silent too long.
+pub(super) fn stored_in(keyed: &Keyed, producer_id: i64) -> Option<Producer> {
+    let bytes = keyed.get(&key(producer_id))?;
+    // Going on without would store a batch twice on this replica alone.
+    Some(Producer::decode(&bytes).unwrap_or_else(|error| {
+        quorate_storage::fatal("read a producer of a partition", &error);
+    }))
+}
+
 impl Sequence {
     /// Returns the claim of a batch; `None` when its producer is not idempotent.
     pub(super) fn of(header: &Header) -> Option<Self> {
@@ -118,135 +131,69 @@ impl Sequence {
     fn len(&self) -> u32 {
         steps(self.first, self.last)
     }
-}
 
-impl Producers {
-    pub(super) fn len(&self) -> usize {
-        self.known.len()
-    }
-
-    pub(super) fn knows(&self, producer_id: i64) -> bool {
-        self.known.contains_key(&producer_id)
-    }
-
-    /// Returns what is to become of a batch.
-    pub(super) fn judge(&self, claim: &Sequence) -> Verdict {
+    /// Returns what is to become of a batch, by what is known of its producer.
+    pub(super) fn judge(&self, known: Option<&Producer>) -> Verdict {
         if mutant::on("dedup-off") {
             return Verdict::Accept;
         }
-        let Some(producer) = self.known.get(&claim.producer_id) else {
+        let Some(producer) = known else {
             // Forgotten or new: both look the same, and refusing the former would lose its records.
             return Verdict::Accept;
         };
-        if claim.epoch < producer.epoch {
+        if self.epoch < producer.epoch {
             return Verdict::Fenced { current: producer.epoch };
         }
-        let expected = if claim.epoch > producer.epoch {
+        let expected = if self.epoch > producer.epoch {
             0
-        } else if let Some(stored) = producer.find(claim) {
+        } else if let Some(stored) = producer.find(self) {
             return Verdict::Duplicate(stored);
-        } else if producer.has(claim) {
+        } else if producer.has(self) {
             return Verdict::Outdated;
         } else {
             following(producer.last.last)
         };
-        if claim.first == expected { Verdict::Accept } else { Verdict::OutOfOrder { expected } }
-    }
-
-    /// Remembers a batch that was accepted as the newest of the log. `log_ms`: the log time.
-    pub(super) fn remember(&mut self, claim: &Sequence, stored: Stored, log_ms: i64) {
-        let batch = Batch { first: claim.first, last: claim.last, stored };
-        let before = self.known.remove(&claim.producer_id);
-        if let Some(before) = &before {
-            self.by_silence.remove(&before.last.stored.base_offset);
-            self.recent.remove(&before.last.stored.base_offset);
-        } else if self.known.len() >= PRODUCERS_MAX {
-            self.forget_longest_silent();
-        }
-        let producer = match before {
-            Some(before) if before.epoch == claim.epoch => before.followed_by(batch, claim, log_ms),
-            _ => Producer::new(claim, batch, log_ms),
-        };
-        self.insert(claim.producer_id, producer);
-        while self.recent.len() > RECENT_MAX
-            && let Some((_, id)) = self.recent.pop_first()
-        {
-            self.known.entry(id).and_modify(|longest_silent| longest_silent.older = None);
-        }
-    }
-
-    /// Forgets the producers that were silent too long at log time `log_ms`.
-    pub(super) fn expire(&mut self, log_ms: i64) {
-        while let Some(id) = self.by_silence.first_entry().map(|first| *first.get()) {
-            let seen_ms = self.known.get(&id).map_or(i64::MIN, |producer| producer.seen_ms);
-            if log_ms.saturating_sub(seen_ms) <= EXPIRATION_MS {
-                break;
-            }
-            self.forget_longest_silent();
-        }
-    }
-
-    fn forget_longest_silent(&mut self) {
-        if let Some((offset, id)) = self.by_silence.pop_first() {
-            self.recent.remove(&offset);
-            self.known.remove(&id);
-        }
-    }
-
-    fn insert(&mut self, id: i64, producer: Producer) {
-        let offset = producer.last.stored.base_offset;
-        self.by_silence.insert(offset, id);
-        if producer.older.is_some() {
-            self.recent.insert(offset, id);
-        }
-        self.known.insert(id, producer);
-    }
-
-    pub(super) fn encode(&self, writer: &mut Writer) {
-        writer.count(self.known.len());
-        for (id, producer) in &self.known {
-            writer.i64(*id);
-            producer.encode(writer);
-        }
-    }
-
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
-        let mut producers = Self::default();
-        let count = reader.count(PRODUCERS_MAX, PRODUCER_BYTES)?;
-        for _ in 0..count {
-            producers.insert(reader.i64()?, Producer::decode(reader)?);
-        }
-        let whole = producers.known.len() == count && producers.by_silence.len() == count;
-        if whole && producers.recent.len() <= RECENT_MAX {
-            Ok(producers)
-        } else {
-            Err(CodecError::Range("the producers' offsets"))
-        }
-    }
-
-    /// Bytes of all producers in a checkpoint, about.
-    pub(super) fn encoded_bytes(&self) -> usize {
-        self.known.len() * PRODUCER_BYTES + self.recent.len() * OLDER * 24
+        if self.first == expected { Verdict::Accept } else { Verdict::OutOfOrder { expected } }
     }
 }
 
 impl Producer {
-    fn new(claim: &Sequence, last: Batch, log_ms: i64) -> Self {
-        let unbroken = claim.len().min(BEHIND_MAX);
-        Self { epoch: claim.epoch, seen_ms: log_ms, unbroken, last, older: None }
+    /// Returns the producer after a batch of it was accepted. `before`: what was known of it; `log_ms`: the log time.
+    pub(super) fn after(
+        before: Option<Self>,
+        claim: &Sequence,
+        stored: Stored,
+        log_ms: i64,
+    ) -> Self {
+        let last = Batch { first: claim.first, last: claim.last, stored };
+        let Some(mut producer) = before.filter(|before| before.epoch == claim.epoch) else {
+            let unbroken = claim.len().min(BEHIND_MAX);
+            let older = Older::default();
+            return Self { epoch: claim.epoch, seen_ms: log_ms, unbroken, last, older };
+        };
+        producer.older.push(producer.last);
+        producer.last = last;
+        producer.seen_ms = log_ms;
+        producer.unbroken = producer.unbroken.saturating_add(claim.len()).min(BEHIND_MAX);
+        producer
     }
 
-    fn followed_by(mut self, next: Batch, claim: &Sequence, log_ms: i64) -> Self {
-        self.older.get_or_insert_default().push(self.last);
-        self.last = next;
-        self.seen_ms = log_ms;
-        self.unbroken = self.unbroken.saturating_add(claim.len()).min(BEHIND_MAX);
-        self
+    /// Returns whether it was silent too long at log time `log_ms`, and so counts as none.
+    pub(super) fn is_forgotten(&self, log_ms: i64) -> bool {
+        log_ms.saturating_sub(self.seen_ms) > EXPIRATION_MS
+    }
+
+    /// Returns the offset its last batch begins at.
+    pub(super) fn last_offset(&self) -> i64 {
+        self.last.stored.base_offset
+    }
+
+    fn older(&self) -> &[Batch] {
+        &self.older.batches[..self.older.count]
     }
 
     fn find(&self, claim: &Sequence) -> Option<Stored> {
-        let older = self.older.as_ref().map_or(&[][..], |older| &older.batches[..older.count]);
-        let mut known = older.iter().chain([&self.last]).rev();
+        let mut known = self.older().iter().chain([&self.last]).rev();
         let same = |batch: &&Batch| batch.first == claim.first && batch.last == claim.last;
         known.find(same).map(|batch| batch.stored)
     }
@@ -257,19 +204,20 @@ impl Producer {
         claim.len() <= behind && behind <= self.unbroken
     }
 
-    fn encode(&self, writer: &mut Writer) {
+    pub(super) fn encode(&self) -> Bytes {
+        let bytes = PRODUCER_BYTES + self.older.count * BATCH_BYTES;
+        let mut writer = Writer::with_capacity(bytes);
         writer.i16(self.epoch);
         writer.i64(self.seen_ms);
         writer.u32(self.unbroken);
-        self.last.encode(writer);
-        let older = self.older.as_ref().map_or(&[][..], |older| &older.batches[..older.count]);
-        writer.u8(u8::try_from(older.len()).expect("at most four"));
-        for batch in older {
-            batch.encode(writer);
-        }
+        self.last.encode(&mut writer);
+        writer.u8(u8::try_from(self.older.count).expect("at most four"));
+        self.older().iter().for_each(|batch| batch.encode(&mut writer));
+        writer.finish().into()
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let reader = &mut Reader::new(bytes);
         let (epoch, seen_ms, unbroken) = (reader.i16()?, reader.i64()?, reader.u32()?);
         let last = Batch::decode(reader)?;
         let count = usize::from(reader.u8()?);
@@ -280,7 +228,7 @@ impl Producer {
         for batch in &mut older.batches[..count] {
             *batch = Batch::decode(reader)?;
         }
-        let older = (count > 0).then(|| Box::new(older));
+        reader.end()?;
         Ok(Self { epoch, seen_ms, unbroken, last, older })
     }
 }

@@ -48,6 +48,7 @@ pub(super) async fn run(partitions: Arc<Partitions>, pace: RetentionPace) {
         for partition in partitions.all() {
             partition.look_for_expired().await;
             partition.look_for_trimmed().await;
+            partition.look_for_forgotten().await;
         }
     }
 }
@@ -75,6 +76,14 @@ impl Partition {
         // The next look tries again.
         if let Ok(Err(error)) = timeout(TRIM_WAIT_MAX, self.drop_trimmed()).await {
             tracing::debug!(group = %self.id(), %error, "the tail was not trimmed");
+        }
+    }
+
+    /// Frees the place of producers that were silent too long.
+    async fn look_for_forgotten(&self) {
+        // The next look tries again.
+        if let Ok(Err(error)) = timeout(TRIM_WAIT_MAX, self.forget_producers()).await {
+            tracing::debug!(group = %self.id(), %error, "producers were not forgotten");
         }
     }
 

@@ -3,6 +3,7 @@
 mod broker;
 
 mod append;
+mod producers;
 mod read;
 mod retention;
 mod tail;

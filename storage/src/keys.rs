@@ -16,7 +16,7 @@ pub(crate) const STATE: &str = "state";
 pub(crate) const CHUNKS: &str = "chunks";
 
 /// Version of everything in this file and in the values; checked on open.
-pub(crate) const FORMAT_VERSION: u32 = 5;
+pub(crate) const FORMAT_VERSION: u32 = 6;
 
 pub(crate) const ENTRY_KEY: usize = 4 + 8 + 8;
 pub(crate) const GROUP_KEY: usize = 1 + 8 + 1 + 8;

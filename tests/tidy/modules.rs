@@ -126,7 +126,8 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("suspects", ""),
             ("status", "divergence"),
             ("records", ""),
-            ("keyed", "digest"),
+            ("overlay", ""),
+            ("keyed", "digest overlay"),
             ("machine", "error keyed records"),
             ("calls", "error"),
             ("stall", "config"),
@@ -138,7 +139,7 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("checkpoint", "codec error types"),
             ("states", "codec divergence error"),
             ("staging", "checkpoint digest keyed page platform records snapshot types"),
-            ("shared", "codec options staging states status types"),
+            ("shared", "codec options overlay staging states status types"),
             ("due_groups", "checkpoint shared"),
             ("failure", "due_groups suspects"),
             (
@@ -149,7 +150,7 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("store", "codec error platform transport types"),
             (
                 "apply",
-                "checkpoint digest divergence due_groups error frozen keyed machine platform \
+                "checkpoint digest divergence due_groups error frozen keyed machine overlay platform \
                  records shared snapshot staging states store types",
             ),
             ("promise", "codec error platform store types"),
@@ -174,7 +175,10 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("compare", "codec core divergence error rebuild replica states transport"),
             ("membership", "core error progress replica transfer"),
             ("propose", "config core error machine replica types"),
-            ("group", "core divergence error machine membership propose replica status transfer"),
+            (
+                "group",
+                "core divergence error keyed machine membership propose replica status transfer",
+            ),
             ("elections", "core replica shared suspects transfer transport types views"),
             ("hand_over", "core transfer"),
             ("disk_watch", "core stall"),

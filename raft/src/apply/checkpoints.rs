@@ -93,10 +93,11 @@ impl StateMachine {
         if self.holder.is_keyed() {
             let changes = self.keyed.take_changes();
             self.keep_frozen(&changes, &mut puts, &mut deletes).await?;
-            keyed::stage(self.slot, changes, &mut puts, &mut deletes);
+            keyed::stage(self.slot, &changes, &mut puts, &mut deletes);
         }
         let needed = self.holder.needed_from();
         self.log.write_state(puts, deletes).await.map_err(storage_failed)?;
+        self.keyed.changes_written();
         self.shared.set_covered_from(needed);
         self.advance_boundary();
         Ok(())

@@ -1,6 +1,5 @@
 //! Snapshots as the machine's task sees them: what is built, what is frozen while it is sent, and what was received.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::error::storage_failed;
 use crate::frozen::{self, Frozen};
 use crate::keyed;
+use crate::overlay::Changes;
 use crate::platform::spawn_blocking;
 use crate::records::Records;
 use crate::snapshot::SnapshotData;
@@ -64,7 +64,7 @@ impl StateMachine {
     /// Adds what a checkpoint has to put beside for a snapshot that is being sent, or gives up what is not needed.
     pub(super) async fn keep_frozen(
         &mut self,
-        changes: &BTreeMap<Bytes, Option<Bytes>>,
+        changes: &Changes,
         puts: &mut Vec<StatePut>,
         deletes: &mut Vec<StateDelete>,
     ) -> io::Result<()> {

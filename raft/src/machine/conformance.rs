@@ -73,7 +73,7 @@ where
             Err(error) => panic!("what encode wrote at {applied} cannot be decoded: {error}"),
         };
         assert_eq!(machine.encode(), bytes, "a state restored at {applied} encodes to other bytes");
-        let (disk, keyed) = (Arc::clone(&keyed.0), Keyed::restored(keyed.1));
+        let (disk, keyed) = (Arc::clone(&keyed.0), Keyed::restored(keyed.1, Default::default()));
         Self { machine, next: applied, keyed, disk, checkpoints: false }
     }
 
@@ -92,8 +92,8 @@ where
         for (key, value) in self.keyed.changes() {
             let pairs = Arc::make_mut(&mut pairs);
             match value {
-                Some(value) => drop(pairs.insert(key.clone(), value.clone())),
-                None => drop(pairs.remove(key)),
+                Some(value) => drop(pairs.insert(key, value)),
+                None => drop(pairs.remove(&key)),
             }
         }
         pairs
@@ -113,6 +113,7 @@ where
         let pairs = self.pairs();
         if self.checkpoints {
             self.keyed.take_changes();
+            self.keyed.changes_written();
             self.disk = Arc::clone(&pairs);
         }
         let reserved = effects.puts.iter().any(|put| put.key.first() == Some(&0));
@@ -126,6 +127,16 @@ where
             needs,
         }
     }
+}
+
+/// Makes the keys that an entry needs readable in `effects`, whose keyed state is all in memory, as that of a replica is
+/// before its first checkpoint. For tests that apply entries one by one.
+pub fn name_keys<M: Machine>(entry: Committed<'_>, effects: &mut Effects) {
+    let needs = M::needs(entry);
+    let missing = effects.keyed.missing(&needs);
+    effects.keyed.end();
+    effects.keyed.read_ahead(missing.into_iter().map(|key| (key, None)));
+    effects.keyed.begin(needs);
 }
 
 /// Checks a machine with a log; `new` makes one that has applied nothing.

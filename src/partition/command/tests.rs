@@ -41,6 +41,8 @@ fn the_bytes_of_commands_are_frozen() {
     assert_eq!(hex(&trim), expected);
     let level = level_payload(times(1, 2), 3);
     assert_eq!(hex(&level), "03030000000000000001000000000000000200000003");
+    let forget = forget_payload(times(1, 2), &[3]);
+    assert_eq!(hex(&forget), "030400000000000000010000000000000002000000010000000000000003");
 }
 
 #[test]
@@ -50,6 +52,9 @@ fn a_command_decodes_to_what_was_encoded() {
 
     let level = Command::decode(&level_payload(times(5, 4), 2)).unwrap();
     assert_eq!(level, Command::SetLevel { times: times(5, 4), level: 2 });
+
+    let forget = Command::decode(&forget_payload(times(5, 4), &[7, 0])).unwrap();
+    assert_eq!(forget, Command::Forget { times: times(5, 4), producers: vec![7, 0] });
 
     let sent = [batch(7), batch(8)];
     let payload = append(&sent);
@@ -90,7 +95,8 @@ fn a_trim_holds_no_batch() {
 fn damaged_and_newer_commands_are_refused() {
     let appends = append(&[batch(0), batch(1)]).to_vec();
     let level = level_payload(times(5, 4), 2);
-    for payload in [appends, trim_payload(times(5, 4), &TRIM_EXAMPLE), level] {
+    let forget = forget_payload(times(5, 4), &[1, 2]);
+    for payload in [appends, trim_payload(times(5, 4), &TRIM_EXAMPLE), level, forget] {
         for cut in 0..payload.len() {
             assert!(Command::decode(&payload[..cut]).is_err(), "cut to {cut} bytes");
         }
@@ -138,4 +144,14 @@ fn a_batch_that_would_take_no_offsets_is_refused() {
     let mut batch = batch(0).to_vec();
     batch[23..27].copy_from_slice(&(-1_i32).to_be_bytes());
     assert!(Command::decode(&append_payload(times(0, 0), [batch.as_slice()])).is_err());
+}
+
+#[test]
+fn a_command_says_which_producers_it_is_about() {
+    let of = |payload: &[u8]| Command::decode(payload).unwrap().producers();
+    let plain = BatchBuilder::new().record(10, None, Some(b"v")).build();
+    assert_eq!(of(&append(&[batch(0), plain, batch(1)])), [3, 3]);
+    assert_eq!(of(&forget_payload(times(0, 0), &[5, 9])), [5, 9]);
+    assert_eq!(of(&trim_payload(times(0, 0), &TRIM_EXAMPLE)), [0; 0]);
+    assert_eq!(of(&level_payload(times(0, 0), 2)), [0; 0]);
 }

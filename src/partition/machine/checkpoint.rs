@@ -1,4 +1,4 @@
-//! The machine as bytes. Kept on disk and sent to replicas that fell behind, so frozen.
+//! The machine's small state as bytes. Kept on disk and sent to replicas that fell behind, so frozen.
 //!
 //! A checkpoint is of the last applied entry. A replica that is given it is given the records before it besides
 //! (`transfer.rs`), replays what follows, trims included, and arrives where the others are.
@@ -8,13 +8,12 @@ use crate::partition::codec::{CodecError, Reader, Writer};
 use crate::partition::epochs::Epochs;
 use crate::partition::index::{OpenBlocks, Span};
 use crate::partition::position::Position;
-use crate::partition::producers::Producers;
 use crate::partition::rejected::Rejected;
 
-pub(super) const VERSION: u8 = 4;
+pub(super) const VERSION: u8 = 5;
 
 pub(super) fn encode(machine: &PartitionMachine) -> Vec<u8> {
-    let mut writer = Writer::with_capacity(256 + machine.producers.encoded_bytes());
+    let mut writer = Writer::with_capacity(512);
     writer.u8(VERSION);
     writer.u32(machine.level.into());
     writer.i64(machine.log_start);
@@ -36,7 +35,7 @@ pub(super) fn encode(machine: &PartitionMachine) -> Vec<u8> {
     }
     machine.epochs.encode(&mut writer);
     machine.rejected.encode(&mut writer);
-    machine.producers.encode(&mut writer);
+    writer.u64(machine.producers);
     writer.finish()
 }
 
@@ -73,7 +72,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<PartitionMachine, CodecError> {
         newest,
         epochs: Epochs::decode(&mut reader)?,
         rejected: Rejected::decode(&mut reader)?,
-        producers: Producers::decode(&mut reader)?,
+        producers: reader.u64()?,
         ..PartitionMachine::default()
     };
     reader.end()?;

@@ -1,12 +1,16 @@
-use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use quorate_raft::conformance;
+
 use super::*;
-use crate::partition::command::{Times, append_payload, level_payload, trim_payload};
+use crate::partition::command::{
+    Times, append_payload, forget_payload, level_payload, trim_payload,
+};
 use crate::partition::index::SPAN_BATCHES;
 use crate::record::BatchBuilder;
 
+mod producers;
 mod restore;
 
 /// A machine and the log it was fed, as a replica sees them.
@@ -22,6 +26,7 @@ impl Replica {
     fn apply(&mut self, payload: Option<&Bytes>) -> Reply {
         let entry = Committed { index: self.index, term: self.term, payload };
         self.index += 1;
+        conformance::name_keys::<PartitionMachine>(entry, &mut self.effects);
         self.machine.apply(entry, &mut self.effects)
     }
 
@@ -363,27 +368,6 @@ fn points_are_cut_inside_entries() {
     assert_eq!((open.offset, open.place), (256, at(0, 256)));
 }
 
-#[test]
-fn producers_are_forgotten_by_log_time_alone() {
-    const DAY_MS: i64 = 86_400_000;
-    let mut replica = Replica::default();
-    let batch = records(1, 0).producer(1, 0, 0);
-    base_offset(replica.append_at(Times { wall_ms: 0, log_ms: 5 }, &batch));
-    for days in [8, -8, 0] {
-        let times = Times { wall_ms: days * DAY_MS, log_ms: 5 + DAY_MS };
-        base_offset(replica.append_at(times, &records(1, 0)));
-        assert!(replica.machine.knows_producer(1), "{days} days by the wall clock");
-    }
-    // A leader that began to count earlier, or whose command was overtaken.
-    base_offset(replica.append_at(Times { wall_ms: 0, log_ms: 3 }, &records(1, 0)));
-    assert_eq!(replica.machine.log_ms(), 5 + DAY_MS, "it does not go back");
-    replica.machine = PartitionMachine::decode(&replica.machine.encode()).unwrap();
-    assert_eq!(replica.machine.log_ms(), 5 + DAY_MS);
-    let times = Times { wall_ms: 0, log_ms: 6 + DAY_MS };
-    base_offset(replica.append_at(times, &batch));
-    assert_eq!(replica.machine.summary().producers, 1);
-}
-
 /// A replica that is given the records of an empty log is given none: its log begins behind the checkpoint.
 #[test]
 fn the_first_batch_of_an_empty_log_is_where_it_begins() {
@@ -407,7 +391,7 @@ fn the_bytes_of_a_checkpoint_are_frozen() {
     replica.append(8, &records(1, 5).producer(3, 1, 0));
     let hex: String = replica.machine.encode().iter().map(|byte| format!("{byte:02x}")).collect();
     let expected = concat!(
-        "0400000000",                                               // version, level
+        "0500000000",                                               // version, level
         "0000000000000000",                                         // log start
         "00000000000000000000000000000001000000000000000000000000", // start
         "00000000000000010000000000000003000000000000000000000049", // end
@@ -421,10 +405,7 @@ fn the_bytes_of_a_checkpoint_are_frozen() {
         "00000001000000020000000000000000",                         // epochs
         "00000001000000000000000200000000000000000000000300000000", // rejected: runs
         "00000000000000000000000000000000",                         // ... blocks
-        "000000010000000000000003",                                 // producers: one, its id
-        "0001000000000000000000000001",                             // ... epoch, seen, unbroken
-        "00000000000000000000000000000000ffffffffffffffff",         // ... sequence, offset, time
-        "00",                                                       // ... older batches
+        "0000000000000001",                                         // producers
     );
     assert_eq!(hex, expected);
 }
@@ -473,7 +454,7 @@ fn damaged_checkpoints_are_refused() {
     }
     assert!(PartitionMachine::decode(&[&bytes[..], b"x"].concat()).is_err());
     let mut newer = bytes.clone();
-    newer[0] = 5;
+    newer[0] = 6;
     assert!(PartitionMachine::decode(&newer).is_err());
     let mut beyond = bytes;
     beyond[5] = 1;

@@ -13,6 +13,10 @@ fn any_command(rng: &mut StdRng, places: &[(i64, Position)]) -> Option<Bytes> {
     match rng.random_range(0..100) {
         0..5 => None,
         5 => Some(level_payload(times, rng.random_range(1..3)).into()),
+        9 => {
+            let ids: Vec<i64> = (0..5).filter(|_| rng.random()).collect();
+            Some(forget_payload(times, &ids).into())
+        }
         6..9 if !places.is_empty() => {
             let (log_start, start) = places[rng.random_range(0..places.len())];
             Some(trim_payload(times, &Trim { log_start, start }).into())
@@ -80,7 +84,7 @@ fn restored_equals_straight(seed: u64) -> bool {
 fn batches_of(payload: Option<&Bytes>) -> Vec<Batch> {
     match Command::decode(payload.unwrap()).unwrap() {
         Command::Append { batches, .. } => batches,
-        Command::Trim { .. } | Command::SetLevel { .. } => Vec::new(),
+        Command::Trim { .. } | Command::SetLevel { .. } | Command::Forget { .. } => Vec::new(),
     }
 }
 
