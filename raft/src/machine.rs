@@ -108,6 +108,9 @@ pub struct Committed<'a> {
 
 /// What applying entries changes besides the machine: keyed state, and writes beside the log.
 ///
+/// They do not come with a snapshot: what a replica that is given one needs of the effects of earlier entries comes with
+/// its records, and is the same whoever writes it ([`crate::IncomingRecords::put`], [`crate::Records::kept_state`]).
+///
 /// The writes are queued behind the entries in the same write-ahead log, so they are never durable ahead
 /// of them, and may be written again after a restart: an effect must be idempotent. Keys whose first
 /// byte is `0x00` are reserved.

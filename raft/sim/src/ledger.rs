@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut, Bytes};
 use quorate_raft::{Committed, DecodeError, Effects, Machine, Records};
-use quorate_storage::StatePut;
+use quorate_storage::{StateDelete, StatePut};
 
 use crate::records::LedgerRecords;
 
@@ -91,9 +91,20 @@ pub struct Ledger {
     pub wrong: bool,
 }
 
-/// Key under which an effect remembers a client.
-pub fn effect_key(client: u64) -> Vec<u8> {
-    [&b"c"[..], &client.to_be_bytes()].concat()
+/// Key under which an effect remembers what a client had applied last. The same whoever writes it and when, so that it may
+/// come with a snapshot that is never installed.
+pub fn effect_key(client: u64, index: u64) -> Vec<u8> {
+    [&b"c"[..], &client.to_be_bytes(), &index.to_be_bytes()].concat()
+}
+
+/// The effect of a client's note.
+pub fn effect(client: u64, index: u64) -> StatePut {
+    StatePut { key: effect_key(client, index), value: Bytes::from_static(b"applied") }
+}
+
+/// The keys of all effects.
+pub fn effects() -> StateDelete {
+    StateDelete { from: b"c".to_vec(), to: b"d".to_vec() }
 }
 
 /// Mixes a value into a digest (FNV-1a, 64 bits).
@@ -152,8 +163,7 @@ impl Machine for Ledger {
                 if serial > done.serial {
                     assert!(serial == done.serial + 1, "client {client} skipped to {serial}");
                     *done = Done { serial, index: entry.index };
-                    let value = Bytes::copy_from_slice(&entry.index.to_be_bytes());
-                    effects.puts.push(StatePut { key: effect_key(client), value });
+                    effects.puts.push(effect(client, entry.index));
                 }
                 *done
             }

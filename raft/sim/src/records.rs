@@ -12,7 +12,7 @@ use quorate_storage::{
     ChunkWriter, Entry, EntryId, EntryKind, Log, NewChunk, StateDelete, StatePut,
 };
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Request, effect, effects};
 
 /// Records of ledgers.
 #[derive(Debug)]
@@ -37,11 +37,12 @@ impl Records for LedgerRecords {
         machine: &[u8],
     ) -> Result<Box<dyn IncomingRecords>, RecordsError> {
         let (next, to) = bounds(machine)?;
-        Ok(Box::new(Incoming { log: log.clone(), next, to, writing: None, done: Vec::new() }))
+        let (log, machine) = (log.clone(), Ledger::decode(machine).map_err(failed)?);
+        Ok(Box::new(Incoming { log, machine, next, to, writing: None, done: Vec::new() }))
     }
 
     fn kept_state(&self) -> StateDelete {
-        StateDelete::key(b"nothing".to_vec())
+        effects()
     }
 }
 
@@ -92,6 +93,8 @@ fn read(log: &Log, from: u64, to: u64) -> Result<Vec<(u64, Bytes)>, RecordsError
 
 struct Incoming {
     log: Log,
+    /// What it is to be, whose effects come with its entries.
+    machine: Ledger,
     next: u64,
     to: u64,
     writing: Option<ChunkWriter>,
@@ -113,7 +116,7 @@ impl IncomingRecords for Incoming {
         };
         self.writing.insert(writing).put(index, &value).map_err(failed)?;
         self.next = index + 1;
-        Ok(None)
+        Ok(self.effect(&entry(index, value)))
     }
 
     fn finish(mut self: Box<Self>) -> Result<Vec<NewChunk>, RecordsError> {
@@ -126,6 +129,16 @@ impl IncomingRecords for Incoming {
 }
 
 impl Incoming {
+    /// What applying the entry has left beside the log, unless a later one has replaced it.
+    fn effect(&self, entry: &Entry) -> Option<StatePut> {
+        let Some(Request::Note { client, .. }) = Request::decode(&entry.payload) else {
+            return None;
+        };
+        let index = entry.id.index;
+        let is_last = self.machine.clients.get(&client).is_some_and(|done| done.index == index);
+        is_last.then(|| effect(client, index))
+    }
+
     fn end_chunk(&mut self) -> Result<(), RecordsError> {
         if let Some(writing) = self.writing.take() {
             let chunk = writing.finish(self.next, self.next, Bytes::new());
