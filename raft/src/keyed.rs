@@ -88,8 +88,8 @@ impl Keyed {
     }
 
     fn value(&self, key: &[u8]) -> Option<Bytes> {
-        match self.overlay.read().changed.get(key) {
-            Some(changed) => changed.clone(),
+        match self.overlay.read().get(key) {
+            Some(known) => known.clone(),
             None => self.read.get(key).expect("what is named was read ahead").clone(),
         }
     }
@@ -117,7 +117,7 @@ impl Keyed {
     /// Of the keys of an entry those that have to be read before it is applied.
     pub(crate) fn missing(&self, keys: &[Bytes]) -> Vec<Bytes> {
         let overlay = self.overlay.read();
-        keys.iter().filter(|key| !overlay.changed.contains_key(*key)).cloned().collect()
+        keys.iter().filter(|key| overlay.get(key).is_none()).cloned().collect()
     }
 
     /// Takes over what was read ahead for a batch.
@@ -154,13 +154,12 @@ impl Keyed {
 
     /// The changes since the newest checkpoint, for the write of the next.
     pub(crate) fn take_changes(&mut self) -> Arc<Changes> {
-        self.changed_bytes = 0;
         self.overlay.write().leave()
     }
 
     /// What was taken is readable on disk.
-    pub(crate) fn changes_written(&self) {
-        self.overlay.write().left();
+    pub(crate) fn changes_written(&mut self) {
+        self.overlay.write().left(std::mem::take(&mut self.changed_bytes));
     }
 }
 

@@ -17,7 +17,12 @@ pub(crate) struct Overlay {
     pub changed: Changes,
     /// On their way to the disk with a checkpoint; nothing is applied before they are there.
     leaving: Arc<Changes>,
+    /// What went with the newest checkpoint, if that was little: it is likely to be needed again.
+    clean: Arc<Changes>,
 }
+
+/// So much of what is on disk is kept in memory.
+const CLEAN_BYTES: usize = 64 << 10;
 
 /// Shared by the machine's task and readers. Never held across an await, and by readers after the machine's own lock.
 pub(crate) type SharedOverlay = Arc<RwLock<Overlay>>;
@@ -29,9 +34,15 @@ impl Overlay {
         Arc::clone(&self.leaving)
     }
 
-    /// What was given to a checkpoint is readable on disk.
-    pub fn left(&mut self) {
-        self.leaving = Arc::default();
+    /// What was given to a checkpoint, of so many bytes, is readable on disk.
+    pub fn left(&mut self, bytes: usize) {
+        let left = std::mem::take(&mut self.leaving);
+        self.clean = if bytes <= CLEAN_BYTES { left } else { Arc::default() };
+    }
+
+    /// The value of a key, if it is in memory.
+    pub fn get(&self, key: &[u8]) -> Option<&Option<Bytes>> {
+        self.changed.get(key).or_else(|| self.clean.get(key))
     }
 
     /// Forgets everything: the state on disk is another.
@@ -104,8 +115,29 @@ mod tests {
         assert_eq!(overlay.range(b"", b"z"), Changes::from(all.clone()));
         assert_eq!(overlay.range(b"b", b"c"), Changes::from([all[1].clone()]));
         assert_eq!(overlay.range(b"c", b"a"), Changes::new());
-        overlay.left();
+        overlay.left(2);
         assert_eq!(overlay.range(b"", b"z"), Changes::from([all[1].clone(), all[2].clone()]));
+    }
+
+    #[test]
+    fn what_went_to_the_disk_last_is_known_without_it_if_it_is_little() {
+        let mut overlay = Overlay::default();
+        let checkpoint = |overlay: &mut Overlay, value, bytes| {
+            put(overlay, "a", value);
+            overlay.leave();
+            overlay.left(bytes);
+        };
+        checkpoint(&mut overlay, Some("1"), 2);
+        assert_eq!(overlay.get(b"a"), Some(&Some(bytes("1"))));
+        assert_eq!(overlay.get(b"b"), None, "that is on disk, or nowhere");
+        put(&mut overlay, "a", Some("2"));
+        assert_eq!(overlay.get(b"a"), Some(&Some(bytes("2"))));
+        checkpoint(&mut overlay, None, 2);
+        assert_eq!(overlay.get(b"a"), Some(&None), "it is known to be gone");
+        checkpoint(&mut overlay, Some("3"), CLEAN_BYTES + 1);
+        assert_eq!(overlay.get(b"a"), None);
+        overlay.clear();
+        assert_eq!(overlay.get(b"a"), None);
     }
 
     #[test]
