@@ -8,6 +8,7 @@ mod admin;
 mod content;
 mod dump;
 mod finish;
+mod groups;
 mod idempotent;
 mod keys;
 mod list_offsets;
@@ -28,6 +29,7 @@ use crate::client::At;
 use crate::environment::{Env, Worker};
 use crate::history::Op;
 use finish::final_reads;
+pub use groups::GROUP;
 use keys::Keys;
 use pace::Pace;
 use session::Session;
@@ -114,6 +116,7 @@ pub fn all() -> Vec<Workload> {
         Workload::new(list_offsets::ListOffsets),
         Workload::new(admin::Admin::default()),
         Workload::new(retention::Retention),
+        Workload::new(groups::Groups),
     ]
 }
 

@@ -8,7 +8,7 @@
 compile_error!("the feature `mutants` breaks the broker on purpose; `make mutants` builds it");
 
 /// Every defect, with what it breaks.
-pub const NAMES: [(&str, &str); 23] = [
+pub const NAMES: [(&str, &str); 26] = [
     ("ack-before-fsync", "a write is reported durable without a sync"),
     ("ack-before-commit", "a produce is acknowledged without a majority if that takes too long"),
     ("vote-not-persisted", "a vote is answered without being stored"),
@@ -32,6 +32,12 @@ pub const NAMES: [(&str, &str); 23] = [
     ("rules-by-release", "partitions count by the rules of their release, whatever their log says"),
     ("machine-differs", "the replicas of one broker leave out some entries when they apply them"),
     ("metadata-before-commit", "a change of metadata is answered before it is committed"),
+    ("commit-before-durable", "what a coordinator decides is answered before it is committed"),
+    (
+        "commit-applied-late",
+        "an offset that was committed before is applied once more, out of order",
+    ),
+    ("members-never-expire", "a member of a consumer group that is silent is taken for alive"),
 ];
 
 /// The variable that makes this build stand in for the release after this one.

@@ -15,7 +15,7 @@ use crate::run::say;
 use crate::summary::Summary;
 
 /// A defect, the scenario that finds it, and within how many seconds.
-const TABLE: [(&str, &str, u64); 21] = [
+const TABLE: [(&str, &str, u64); 24] = [
     ("ack-before-fsync", "power-cut", 240),
     ("ack-before-commit", "isolate-leader", 240),
     ("vote-not-persisted", "pause-kill", 240),
@@ -37,6 +37,9 @@ const TABLE: [(&str, &str, u64); 21] = [
     ("deleted-by-old-image", "replicas-come-back", 240),
     ("connections-unbounded", "few-descriptors", 240),
     ("addresses-remembered", "addresses-change", 240),
+    ("commit-before-durable", "coordinator-falls", 240),
+    ("commit-applied-late", "coordinator-falls", 240),
+    ("members-never-expire", "coordinator-falls", 240),
 ];
 /// The variable by which a mutant is told its defect.
 const VARIABLE: &str = "MUTANT";

@@ -24,8 +24,13 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use super::connection::{Api, Connection};
 use super::{At, Failure};
 
+mod groups;
 mod topics;
 
+pub use groups::{
+    Joined, Member, commit_offsets, committed_offsets, describe_group, find_coordinator, heartbeat,
+    join_group, leave_group, sync_group,
+};
 pub use topics::{create_partitions, create_topic, delete_topic};
 
 const PRODUCE: Api = Api { key: ApiKey::Produce, version: 9 };

@@ -1,8 +1,8 @@
 //! The scenarios, one row each: what clients do, for how long, what goes wrong, and what must have been seen at least.
 
 use super::{
-    Scenario, address, clock, descriptors, disk, full, hang, kill, link, many, membership,
-    partition, pause, power, reset, restart, rot, snapshot, starve, transfer,
+    Scenario, address, clock, coordinator, descriptors, disk, full, hang, kill, link, many,
+    membership, partition, pause, power, reset, restart, rot, snapshot, starve, transfer,
 };
 use crate::run::Demand::{self, Bit, Either, Saw};
 use crate::run::Sign::{
@@ -161,6 +161,16 @@ pub(super) static ALL: &[Scenario] = &[
     )
     .needs(&[Bit("membership", 5), Bit("partition", 1), Bit("kill", 1)])
     .but(with_a_spare),
+    row(
+        "coordinator-falls",
+        "T14",
+        "groups",
+        36,
+        PLAIN,
+        coordinator::falls,
+        "the coordinator of a consumer group is killed, cut off and paused in turn",
+    )
+    .needs(&[Bit("kill", 2), Bit("partition", 1), Bit("pause", 1)]),
     row(
         "replicas-come-back",
         "T24",

@@ -1,0 +1,114 @@
+//! A consumer group whose members join, read, commit, leave and die while others write.
+//!
+//! Every process is a member besides a producer. What it reads it commits; who takes a partition over goes on where the
+//! group last committed. What coordinators answer is judged by [`check`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rand::Rng;
+
+use super::keys::{Keys, Limits};
+use super::session::Session;
+use super::work::{Step, Work};
+use crate::checker::{self, Finding, Findings, SubVia};
+use crate::client::{self, Failure};
+use crate::environment::{Env, Phase, Worker};
+use crate::history::Op;
+
+mod check;
+mod membership;
+
+use membership::Membership;
+
+const KEYS: i64 = 6;
+const LIMITS: Limits = Limits { active: KEYS as usize, writes_min: u32::MAX, writes_max: u32::MAX };
+/// The name of the group.
+pub const GROUP: &str = "readers";
+/// Mean time after which a process is ended, without a word to the group.
+const CRASH: Duration = Duration::from_secs(15);
+/// How long members that are gone may be taken for alive once everything is healed: several sessions.
+const GONE_AFTER: Duration = Duration::from_secs(30);
+
+/// See the module.
+pub struct Groups;
+
+impl Work for Groups {
+    fn name(&self) -> &'static str {
+        "groups"
+    }
+
+    fn about(&self) -> &'static str {
+        "members of a group share partitions, commit what they read, leave and die"
+    }
+
+    fn broker_settings(&self) -> &'static [(&'static str, &'static str)] {
+        &[("groups.session_timeout_min_ms", "500"), ("groups.initial_rebalance_delay_ms", "0")]
+    }
+
+    fn prepare(&self, env: &Env) -> anyhow::Result<Keys> {
+        Keys::prepare(env, "groups", LIMITS)
+    }
+
+    fn process(&self, session: &mut Session) -> Step {
+        let crash = Instant::now() + CRASH.mul_f64(session.random.random_range(0.5..1.5));
+        let mut membership = Membership::new(GROUP);
+        Box::new(move |session| {
+            if Instant::now() >= crash {
+                return session.crash();
+            }
+            // Also while it does something else: who is silent is gone.
+            membership.be_heard(session);
+            if session.random.random_ratio(2, 5) {
+                let keys = session.keys.some(1, &mut session.random);
+                return session.send(keys[0], 1, -1).map(drop);
+            }
+            membership.act(session)
+        })
+    }
+
+    /// All processes have ended, and none has left: the group is to notice.
+    fn finish(
+        &self,
+        worker: &mut Worker,
+        keys: &Arc<Keys>,
+        found: &Mutex<Findings>,
+    ) -> anyhow::Result<()> {
+        if worker.number > 0 {
+            return Ok(());
+        }
+        let (env, mut session) = (Arc::clone(&worker.env), Session::new(worker, keys));
+        let deadline = Instant::now() + GONE_AFTER;
+        let mut last = "nobody answered".to_owned();
+        while Instant::now() < deadline {
+            if env.phase() == Phase::Over {
+                // There was no time to find out.
+                return Ok(());
+            }
+            match described(&mut session) {
+                Ok((_, 0)) => return Ok(()),
+                Ok((state, members)) => last = format!("it is {state} and has {members} members"),
+                Err(failure) => last = failure.to_string(),
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let case = || format!("{} s after the last one was heard: {last}", GONE_AFTER.as_secs());
+        found.lock().invalid("member-kept", case, []);
+        Ok(())
+    }
+
+    fn check(&self, history: &[Op]) -> Vec<Finding> {
+        let options = checker::Options { sub_via: SubVia::Subscribe, ..Default::default() };
+        let mut findings = checker::queue(history, &options);
+        findings.extend(check::check(history));
+        findings
+    }
+}
+
+fn described(session: &mut Session) -> Result<(String, usize), Failure> {
+    let (broker, patience) = (session.client.any_broker(), session.client.patience());
+    let to = session.client.to(broker)?;
+    let coordinator = client::find_coordinator(to, GROUP, patience)?;
+    client::describe_group(session.client.to(coordinator)?, GROUP, patience)
+}

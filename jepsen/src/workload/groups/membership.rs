@@ -1,0 +1,293 @@
+//! One process as a member: it joins, learns its part, reads and commits, and joins again when it is told to.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kafka_protocol::ResponseError;
+use rand::Rng;
+
+use crate::client::{self, At, Connection, Failure, Joined, Member};
+use crate::history::{Body, Edn, Kind, Pending, int, map, text};
+use crate::workload::session::{Extra, Session};
+
+/// A member that is silent for so long is gone.
+const SESSION: Duration = Duration::from_secs(2);
+/// Members have so long to join again.
+const REBALANCE: Duration = Duration::from_secs(3);
+const HEARTBEAT: Duration = Duration::from_millis(400);
+/// All keys of the workload, none of which is ever retired.
+const KEYS: Range<i64> = 0..super::KEYS;
+const POLL: Duration = Duration::from_millis(20);
+const POLL_BYTES: i32 = 64 << 10;
+
+/// Codes of a commit that certainly changed nothing.
+const REFUSED: [ResponseError; 5] = [
+    ResponseError::IllegalGeneration,
+    ResponseError::UnknownMemberId,
+    ResponseError::RebalanceInProgress,
+    ResponseError::FencedInstanceId,
+    ResponseError::UnknownTopicOrPartition,
+];
+
+/// See the module.
+pub struct Membership {
+    group: &'static str,
+    coordinator: Option<u64>,
+    /// Kept for as long as the group knows it.
+    id: String,
+    member: Option<Member>,
+    /// What it has not told the group yet.
+    uncommitted: bool,
+    heard: Instant,
+}
+
+impl Membership {
+    pub fn new(group: &'static str) -> Membership {
+        let (id, heard) = (String::new(), Instant::now());
+        Membership { group, coordinator: None, id, member: None, uncommitted: false, heard }
+    }
+
+    /// Says that it is alive, if it is time.
+    pub fn be_heard(&mut self, session: &mut Session) {
+        let Some(member) = self.member.clone().filter(|_| self.heard.elapsed() >= HEARTBEAT) else {
+            return;
+        };
+        let beat = self.ask(session, |to, patience| client::heartbeat(to, &member, patience));
+        self.heard = Instant::now();
+        if let Err(failure) = beat {
+            self.learn(&failure);
+        }
+    }
+
+    /// One operation of the member, or of somebody who wants to be one.
+    pub fn act(&mut self, session: &mut Session) -> anyhow::Result<()> {
+        let Some(member) = self.member.clone() else { return self.join(session) };
+        match session.random.random_range(0..40) {
+            0 => self.leave(session, &member),
+            1..=12 if self.uncommitted => self.commit(session, &member),
+            _ => {
+                let read = session.poll(POLL, POLL_BYTES)?;
+                self.uncommitted |= read > 0;
+                Ok(())
+            }
+        }
+    }
+
+    fn join(&mut self, session: &mut Session) -> anyhow::Result<()> {
+        let body = |fields: Edn| Body::Other("join".to_owned(), fields);
+        let pending = session.invoke(body(Edn::Nil), Extra::new())?;
+        let (group, mut id) = (self.group, self.id.clone());
+        let mut joined = Err(Failure::Unsent("it never tried".to_owned()));
+        for _ in 0..2 {
+            joined = self.ask(session, |to, patience| {
+                let timeouts = (SESSION, REBALANCE);
+                client::join_group(to, group, &id, timeouts, patience + REBALANCE)
+            });
+            match &joined {
+                Ok(Joined::IdGiven(given)) => id.clone_from(given),
+                _ => break,
+            }
+        }
+        self.heard = Instant::now();
+        let (member, members) = match joined {
+            Ok(Joined::Generation { member, members }) => (member, members),
+            Ok(Joined::IdGiven(id)) => {
+                self.id = id;
+                let failure = Failure::Unsent("another id was given".to_owned());
+                return not_done(session, pending, &failure);
+            }
+            Err(failure) => {
+                self.id = id;
+                self.learn(&failure);
+                return not_done(session, pending, &failure);
+            }
+        };
+        self.id.clone_from(&member.id);
+        let told = body(map([
+            ("generation", int(i64::from(member.generation))),
+            ("member", text(&member.id)),
+        ]));
+        session.complete(pending, Kind::Ok, told, Extra::new())?;
+        self.sync(session, &member, &members)
+    }
+
+    /// Learns its part, and goes on where the group is.
+    fn sync(
+        &mut self,
+        session: &mut Session,
+        member: &Member,
+        members: &[String],
+    ) -> anyhow::Result<()> {
+        let parts = parts(members, KEYS);
+        let generation = ("generation", int(i64::from(member.generation)));
+        let body = |fields: Edn| Body::Other("sync".to_owned(), fields);
+        let dealt = parts.iter().map(|(id, part)| {
+            let keys = keys_of(part).into_iter().map(int).collect();
+            Edn::Vector(vec![text(id), Edn::Vector(keys)])
+        });
+        let dealt = ("parts", Edn::Vector(dealt.collect()));
+        let pending = session.invoke(body(map([generation.clone(), dealt])), Extra::new())?;
+        let synced = self.ask(session, |to, patience| {
+            client::sync_group(to, member, &parts, patience + SESSION)
+        });
+        self.heard = Instant::now();
+        let keys = match synced {
+            Ok(part) => keys_of(&part),
+            Err(failure) => {
+                self.learn(&failure);
+                return not_done(session, pending, &failure);
+            }
+        };
+        let list = Edn::Vector(keys.iter().map(|key| int(*key)).collect());
+        let told = map([generation, ("member", text(&member.id)), ("keys", list)]);
+        session.complete(pending, Kind::Ok, body(told), Extra::new())?;
+        let kept = std::mem::take(&mut session.positions);
+        let Some(committed) = self.committed(session)? else {
+            session.positions = BTreeMap::new();
+            return Ok(());
+        };
+        session.positions = BTreeMap::new();
+        session.assign(&keys, false)?;
+        for key in keys {
+            // Nobody else had it meanwhile, so nothing is behind what it read itself.
+            let position = committed.get(&key).copied().unwrap_or(0);
+            let own = kept.get(&key).copied().unwrap_or(0);
+            session.positions.insert(key, position.max(own));
+        }
+        (self.member, self.uncommitted) = (Some(member.clone()), false);
+        Ok(())
+    }
+
+    /// How far the group has read, by key.
+    fn committed(&mut self, session: &mut Session) -> anyhow::Result<Option<BTreeMap<i64, i64>>> {
+        let body = |it: Edn| Body::Other("fetch-offsets".to_owned(), it);
+        let pending = session.invoke(body(Edn::Nil), Extra::new())?;
+        let group = self.group;
+        let found =
+            self.ask(session, |to, patience| client::committed_offsets(to, group, patience));
+        let found = match found {
+            Ok(found) => found,
+            Err(failure) => {
+                self.learn(&failure);
+                return not_done(session, pending, &failure).map(|()| None);
+            }
+        };
+        let of = |key: i64| Some((key, *found.get(&session.keys.at(key))?));
+        let offsets: BTreeMap<i64, i64> = KEYS.filter_map(of).collect();
+        session.complete(pending, Kind::Ok, body(pairs(&offsets)), Extra::new())?;
+        Ok(Some(offsets))
+    }
+
+    fn commit(&mut self, session: &mut Session, member: &Member) -> anyhow::Result<()> {
+        let body = Body::Other(
+            "commit".to_owned(),
+            map([
+                ("generation", int(i64::from(member.generation))),
+                ("offsets", pairs(&session.positions)),
+            ]),
+        );
+        let offsets: Vec<(At, i64)> =
+            session.positions.iter().map(|(key, next)| (session.keys.at(*key), *next)).collect();
+        let pending = session.invoke(body.clone(), Extra::new())?;
+        let done = self
+            .ask(session, |to, patience| client::commit_offsets(to, member, &offsets, patience));
+        match done {
+            Ok(()) => {
+                self.uncommitted = false;
+                session.complete(pending, Kind::Ok, body, Extra::new())
+            }
+            Err(failure) => {
+                self.learn(&failure);
+                let refused = REFUSED.iter().any(|code| failure.is(*code));
+                let kind = if refused { Kind::Fail } else { failure.kind() };
+                let extra = Extra::from([("error".to_owned(), text(failure.to_string()))]);
+                session.complete(pending, kind, body, extra)
+            }
+        }
+    }
+
+    fn leave(&mut self, session: &mut Session, member: &Member) -> anyhow::Result<()> {
+        let body = Body::Other("leave".to_owned(), map([("member", text(&member.id))]));
+        let pending = session.invoke(body.clone(), Extra::new())?;
+        let left = self.ask(session, |to, patience| client::leave_group(to, member, patience));
+        (self.member, self.id) = (None, String::new());
+        session.positions.clear();
+        match left {
+            Ok(()) => session.complete(pending, Kind::Ok, body, Extra::new()),
+            Err(failure) => not_done(session, pending, &failure),
+        }
+    }
+
+    /// Asks the coordinator, whoever that is believed to be.
+    fn ask<T>(
+        &mut self,
+        session: &mut Session,
+        request: impl FnOnce(&mut Connection, Duration) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let patience = session.client.patience();
+        let coordinator = match self.coordinator {
+            Some(coordinator) => coordinator,
+            None => {
+                let broker = session.client.any_broker();
+                let found = session
+                    .client
+                    .to(broker)
+                    .and_then(|to| client::find_coordinator(to, self.group, patience));
+                let found = found.map_err(|failure| {
+                    session.client.disconnect(broker);
+                    Failure::Unsent(format!("no coordinator: {failure}"))
+                })?;
+                *self.coordinator.insert(found)
+            }
+        };
+        let answer = session.client.to(coordinator).and_then(|to| request(to, patience));
+        if answer.as_ref().is_err_and(|failure| !matches!(failure, Failure::Code(_))) {
+            session.client.disconnect(coordinator);
+        }
+        answer
+    }
+
+    /// What a failure says of the membership.
+    fn learn(&mut self, failure: &Failure) {
+        let rejoin = [ResponseError::RebalanceInProgress];
+        let forget = [ResponseError::UnknownMemberId, ResponseError::IllegalGeneration];
+        let is = |codes: &[ResponseError]| codes.iter().any(|code| failure.is(*code));
+        if is(&rejoin) || is(&forget) {
+            self.member = None;
+        } else {
+            self.coordinator = None;
+        }
+        if is(&forget) {
+            self.id = String::new();
+        }
+    }
+}
+
+/// Records what failed without anything that depends on it: to join twice is no harm, nor to ask.
+fn not_done(session: &mut Session, pending: Pending, failure: &Failure) -> anyhow::Result<()> {
+    let extra = Extra::from([("error".to_owned(), text(failure.to_string()))]);
+    let body = pending.body.clone();
+    session.complete(pending, Kind::Fail, body, extra)
+}
+
+/// Everybody's keys, dealt out in turn.
+fn parts(members: &[String], keys: Range<i64>) -> BTreeMap<String, Bytes> {
+    let mut parts: BTreeMap<&String, Vec<String>> =
+        members.iter().map(|member| (member, Vec::new())).collect();
+    for (member, key) in members.iter().cycle().zip(keys) {
+        parts.entry(member).or_default().push(key.to_string());
+    }
+    parts.into_iter().map(|(member, keys)| (member.clone(), keys.join(",").into())).collect()
+}
+
+fn keys_of(part: &[u8]) -> Vec<i64> {
+    String::from_utf8_lossy(part).split(',').filter_map(|key| key.parse().ok()).collect()
+}
+
+fn pairs(offsets: &BTreeMap<i64, i64>) -> Edn {
+    Edn::Vector(
+        offsets.iter().map(|(key, offset)| Edn::Vector(vec![int(*key), int(*offset)])).collect(),
+    )
+}
