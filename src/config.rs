@@ -100,6 +100,23 @@ settings! {
         /// How often a partition's leader looks for records past their retention.
         retention_check_ms: u64 = 30_000, Allowed::Between(100, 3_600_000);
     }
+    /// Consumer groups.
+    groups: Groups {
+        /// How long a group without members waits for more of them after the first has joined.
+        initial_rebalance_delay_ms: u64 = 3_000, Allowed::Between(0, 300_000);
+        /// The shortest time that a member may ask to be taken for alive without a word.
+        session_timeout_min_ms: u64 = 6_000, Allowed::Between(100, 3_600_000);
+        /// The longest time that a member may ask to be taken for alive without a word.
+        session_timeout_max_ms: u64 = 1_800_000, Allowed::Between(100, 86_400_000);
+        /// Members of a group.
+        members_max: usize = 10_000, Allowed::Between(1, 100_000);
+        /// How long the offsets of a group stay that has no members, or of a topic that none of them reads.
+        offsets_retention_ms: u64 = 7 * DAY_MS.unsigned_abs(), Allowed::Between(1_000, 315_360_000_000);
+        /// How often a coordinator looks for offsets past their retention.
+        offsets_check_ms: u64 = 600_000, Allowed::Between(100, 86_400_000);
+        /// The longest text that a consumer may write beside an offset, in bytes.
+        offset_metadata_bytes_max: usize = 4_096, Allowed::Between(0, 32_768);
+    }
     /// How brokers agree and how soon they notice a dead one.
     raft: Raft {
         /// How often each broker pings each other broker.

@@ -10,6 +10,7 @@ use quorate_storage::Db;
 
 use crate::config::Config;
 use crate::controller::Controller;
+use crate::coordinator::Coordinators;
 use crate::metadata::Metadata;
 use crate::partition::Partitions;
 
@@ -25,6 +26,7 @@ pub struct Context {
     pub metadata: Arc<Metadata>,
     pub controller: Arc<Controller>,
     pub partitions: Arc<Partitions>,
+    pub coordinators: Arc<Coordinators>,
     pub node: Arc<Node>,
     pub db: Arc<Db>,
     /// Whether this broker can serve clients, and if not, why.

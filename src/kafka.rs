@@ -18,6 +18,7 @@ mod connection;
 mod description;
 mod error;
 mod frame;
+mod groups;
 mod keys;
 mod listener;
 mod memory;

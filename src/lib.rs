@@ -9,6 +9,7 @@ pub mod context;
 pub mod telemetry;
 
 pub mod controller;
+pub mod coordinator;
 pub mod metadata;
 pub mod partition;
 pub mod record;

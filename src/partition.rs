@@ -27,7 +27,6 @@ mod forget;
 mod hints;
 mod index;
 mod level;
-mod log_time;
 mod logged;
 mod machine;
 #[cfg(feature = "mutants")]

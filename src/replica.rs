@@ -12,6 +12,7 @@
 //! the same for every kind and is here. So a new kind of group is one [`Kind`] and no second way to move a replica.
 
 mod kind;
+mod log_time;
 mod metadata;
 
 use std::collections::{BTreeSet, HashMap};
@@ -27,6 +28,7 @@ use tokio::time::timeout;
 use crate::metadata::{GroupKind, Image};
 
 pub use kind::{AnyKind, Kind};
+pub(crate) use log_time::LogTime;
 
 /// How long each less preferred replica waits longer for the group to be bootstrapped by another. Bootstrapping it
 /// together is safe, but their elections would compete.

@@ -21,6 +21,7 @@ mod disks;
 mod far_behind;
 mod fetch_sessions;
 mod fetch_waits;
+mod groups;
 mod http_api;
 mod identity;
 mod levels;

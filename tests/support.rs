@@ -10,6 +10,7 @@ pub mod kafka;
 pub mod links;
 pub mod load;
 pub mod logs;
+pub mod members;
 pub mod ports;
 pub mod process;
 pub mod records;

@@ -10,6 +10,7 @@ use futures::StreamExt;
 use futures::stream;
 use tokio::time::{sleep, timeout};
 
+use crate::coordinator::{Coordinator, Coordinators};
 use crate::metadata::Metadata;
 use crate::partition::{Partition, Partitions};
 
@@ -24,6 +25,7 @@ const CONCURRENT: usize = 64;
 pub(super) struct GroupLevels {
     pub(super) metadata: Arc<Metadata>,
     pub(super) partitions: Arc<Partitions>,
+    pub(super) coordinators: Arc<Coordinators>,
 }
 
 impl GroupLevels {
@@ -34,6 +36,9 @@ impl GroupLevels {
             let level = images.borrow_and_update().level;
             stream::iter(self.below(level))
                 .for_each_concurrent(CONCURRENT, |partition| raise(partition, level))
+                .await;
+            stream::iter(self.coordinators_below(level))
+                .for_each_concurrent(CONCURRENT, |coordinator| raise_of(coordinator, level))
                 .await;
             tokio::select! {
                 changed = images.changed() => if changed.is_err() { return },
@@ -47,6 +52,23 @@ impl GroupLevels {
         let mut partitions = self.partitions.all();
         partitions.retain(|it| it.level() < level && it.leader_epoch_if_ready().is_ok());
         partitions
+    }
+
+    /// The coordinators led here whose logs have not reached the level.
+    fn coordinators_below(&self, level: u16) -> Vec<Arc<Coordinator>> {
+        let mut coordinators = self.coordinators.all();
+        coordinators.retain(|it| it.level() < level && it.group().leadership().borrow().ready);
+        coordinators
+    }
+}
+
+/// The same of a coordinator.
+async fn raise_of(coordinator: Arc<Coordinator>, level: u16) {
+    let group = coordinator.group().id();
+    match timeout(STEP, coordinator.set_level(level)).await {
+        Ok(Ok(())) => tracing::debug!(%group, level, "feature level raised"),
+        Ok(Err(error)) => tracing::debug!(%group, level, %error, "level not raised yet"),
+        Err(_) => tracing::debug!(%group, level, "level not raised in time, looking again"),
     }
 }
 

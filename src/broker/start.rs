@@ -22,6 +22,7 @@ use crate::controller::{
     BrokerClock, Calls, Clocks, Controller, FencedStatus, Gossip, InternalGroups, Members, Peer,
     Progress, Reassignments, Rebalance, Reconciler, follow_peers,
 };
+use crate::coordinator::{CoordinatorSettings, Coordinators, Sweeper};
 use crate::metadata::{AdminError, EXIT_REFUSED, Image, METADATA_GROUP, Metadata};
 use crate::partition::{Partitions, RetentionPace};
 use crate::replica::{AnyKind, OpenError, Replicas};
@@ -113,7 +114,12 @@ impl Broker {
         let clock = BrokerClock::new();
         let interval = Duration::from_millis(config.topics.retention_check_ms);
         let partitions = Partitions::new(Arc::clone(&clock) as Clock, RetentionPace { interval });
-        kinds.extend([Arc::clone(&metadata) as _, Arc::clone(&partitions) as Arc<dyn AnyKind>]);
+        let coordinators = Coordinators::new(coordinator_settings(&config));
+        kinds.extend([
+            Arc::clone(&metadata) as _,
+            Arc::clone(&partitions) as _,
+            Arc::clone(&coordinators) as Arc<dyn AnyKind>,
+        ]);
         let replicas = Replicas::new(Arc::clone(&node), kinds);
         let group = replicas.open(&metadata, METADATA_GROUP, Vec::new(), ()).await?;
         let controller = Controller::new(
@@ -130,8 +136,17 @@ impl Broker {
         }
         let progress = Arc::new(Progress::default());
         let readiness = Readiness::new(Arc::clone(&progress));
-        let context =
-            Context { config, identity, metadata, controller, partitions, node, db, readiness };
+        let context = Context {
+            config,
+            identity,
+            metadata,
+            controller,
+            partitions,
+            coordinators,
+            node,
+            db,
+            readiness,
+        };
         Ok(run(context, sockets, progress))
     }
 }
@@ -168,9 +183,12 @@ fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
         GroupLevels {
             metadata: Arc::clone(&context.metadata),
             partitions: Arc::clone(&context.partitions),
+            coordinators: Arc::clone(&context.coordinators),
         }
         .run(),
     );
+    let coordinators = Arc::clone(&context.coordinators);
+    drivers.spawn(Sweeper { coordinators, controller: Arc::clone(&controller) }.run());
     drivers.spawn(Rebalance { controller: Arc::clone(&controller) }.run());
     drivers.spawn(InternalGroups { controller: Arc::clone(&controller) }.run());
     let clock = Arc::clone(controller.clock());
@@ -233,6 +251,16 @@ async fn serve_kafka(
     }
     tracing::info!("kafka clients are let in");
     listener.run(context, stopped).await;
+}
+
+fn coordinator_settings(config: &Config) -> CoordinatorSettings {
+    let groups = &config.groups;
+    CoordinatorSettings {
+        initial_rebalance_delay: Duration::from_millis(groups.initial_rebalance_delay_ms),
+        members_max: groups.members_max,
+        offsets_retention: Duration::from_millis(groups.offsets_retention_ms),
+        offsets_check: Duration::from_millis(groups.offsets_check_ms),
+    }
 }
 
 async fn open_db(

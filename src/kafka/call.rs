@@ -1,5 +1,6 @@
 //! One request under way, as far as its header tells.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +17,8 @@ pub(crate) struct Call {
     pub(crate) version: i16,
     pub(crate) correlation: i32,
     pub(crate) client: Option<Arc<str>>,
+    /// Where the client is.
+    pub(crate) host: Option<IpAddr>,
     /// When its last byte arrived.
     pub(crate) received: Instant,
     /// The connection's memory of its producers.

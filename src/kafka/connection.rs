@@ -58,6 +58,7 @@ pub(super) async fn serve(server: Arc<KafkaServer>, stream: TcpStream, peer: Soc
         socket: Reader::new(read_half),
         queue,
         server,
+        peer,
     };
     let closed = tokio::select! {
         closed = reader.run() => closed,
@@ -80,6 +81,7 @@ struct Requests {
     slots: Arc<Semaphore>,
     pipelined: usize,
     pipeline: Arc<Pipeline>,
+    peer: SocketAddr,
 }
 
 impl Requests {
@@ -100,7 +102,8 @@ impl Requests {
         let slots = slots.expect("this semaphore is never closed");
         // Memory is the last thing to wait for, so that nobody holds it while waiting for something else.
         let (bytes, permit) = self.socket.frame(&head, &self.server).await?;
-        let (call, body) = frame::open(&head, bytes, &self.pipeline)?;
+        let (mut call, body) = frame::open(&head, bytes, &self.pipeline)?;
+        call.host = Some(self.peer.ip());
         let (api, received) = (call.api, call.received);
         let Accepted { work, held } = if api.serves(call.version) {
             let row = table::find(api.key).ok_or(FrameError::UnknownApi { key: api.key })?;

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::coordinator::GroupError;
 use crate::metadata::AdminError;
 use crate::partition::{AppendError, ReadError, Refusal, TrimError};
 use crate::record::{BatchError, RecordError};
@@ -35,10 +36,20 @@ codes! {
     NotLeaderOrFollower = 6,
     RequestTimedOut = 7,
     MessageTooLarge = 10,
+    OffsetMetadataTooLarge = 12,
     CoordinatorLoadInProgress = 14,
+    CoordinatorNotAvailable = 15,
+    NotCoordinator = 16,
     InvalidTopic = 17,
     NotEnoughReplicas = 19,
     InvalidRequiredAcks = 21,
+    IllegalGeneration = 22,
+    InconsistentGroupProtocol = 23,
+    InvalidGroupId = 24,
+    UnknownMemberId = 25,
+    InvalidSessionTimeout = 26,
+    RebalanceInProgress = 27,
+    InvalidCommitOffsetSize = 28,
     InvalidTimestamp = 32,
     UnsupportedVersion = 35,
     TopicAlreadyExists = 36,
@@ -55,13 +66,19 @@ codes! {
     StorageError = 56,
     UnknownProducerId = 59,
     ReassignmentInProgress = 60,
+    NonEmptyGroup = 68,
+    GroupIdNotFound = 69,
     FetchSessionIdNotFound = 70,
     InvalidFetchSessionEpoch = 71,
     FencedLeaderEpoch = 74,
     UnknownLeaderEpoch = 75,
     UnsupportedCompressionType = 76,
     OffsetNotAvailable = 78,
+    MemberIdRequired = 79,
+    GroupMaxSizeReached = 81,
+    FencedInstanceId = 82,
     NoReassignmentInProgress = 85,
+    GroupSubscribedToTopic = 86,
     InvalidRecord = 87,
     InvalidUpdateVersion = 95,
     UnknownTopicId = 100,
@@ -136,6 +153,27 @@ impl From<&TrimError> for ErrorCode {
             TrimError::Busy => ErrorCode::NotEnoughReplicas,
             TrimError::Indeterminate => ErrorCode::RequestTimedOut,
             TrimError::Read(error) => error.into(),
+        }
+    }
+}
+
+impl From<&GroupError> for ErrorCode {
+    fn from(error: &GroupError) -> ErrorCode {
+        match error {
+            GroupError::NotCoordinator => ErrorCode::NotCoordinator,
+            // Retriable; a commit may be there all the same, and is made again.
+            GroupError::NotAvailable => ErrorCode::CoordinatorNotAvailable,
+            GroupError::UnknownMember => ErrorCode::UnknownMemberId,
+            GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+            GroupError::Rebalancing => ErrorCode::RebalanceInProgress,
+            GroupError::InconsistentProtocol => ErrorCode::InconsistentGroupProtocol,
+            GroupError::MemberIdRequired(_) => ErrorCode::MemberIdRequired,
+            GroupError::FencedInstance => ErrorCode::FencedInstanceId,
+            GroupError::Full => ErrorCode::GroupMaxSizeReached,
+            GroupError::TooLarge => ErrorCode::InvalidCommitOffsetSize,
+            GroupError::NotEmpty => ErrorCode::NonEmptyGroup,
+            GroupError::NotFound => ErrorCode::GroupIdNotFound,
+            GroupError::Subscribed => ErrorCode::GroupSubscribedToTopic,
         }
     }
 }

@@ -93,6 +93,7 @@ pub(super) fn open(
         version: head.version,
         correlation: head.correlation,
         client: None,
+        host: None,
         received: Instant::now(),
         pipeline: Arc::clone(pipeline),
     };

@@ -5,8 +5,7 @@
 //! Adding an API is one file under `api` and one row.
 //!
 //! The ceilings belong together: topic ids in Produce and Fetch from 13 on need Metadata 10, which gives them;
-//! leader epochs in Metadata 7 need OffsetForLeaderEpoch. FindCoordinator is absent until there are consumer
-//! groups, for a client that sees it will use it.
+//! leader epochs in Metadata 7 need OffsetForLeaderEpoch.
 
 use std::sync::Arc;
 
@@ -75,6 +74,15 @@ table! {
     Fetch 1, 4..=18, from 4, FetchRequest, fetch begins;
     ListOffsets 2, 1..=10, from 1, ListOffsetsRequest, list_offsets;
     Metadata 3, 0..=13, from 0, MetadataRequest, metadata weighs;
+    OffsetCommit 8, 2..=10, from 2, OffsetCommitRequest, offset_commit;
+    OffsetFetch 9, 1..=10, from 1, OffsetFetchRequest, offset_fetch;
+    FindCoordinator 10, 0..=5, from 0, FindCoordinatorRequest, find_coordinator;
+    JoinGroup 11, 0..=9, from 0, JoinGroupRequest, join_group;
+    Heartbeat 12, 0..=4, from 0, HeartbeatRequest, heartbeat;
+    LeaveGroup 13, 0..=5, from 0, LeaveGroupRequest, leave_group;
+    SyncGroup 14, 0..=5, from 0, SyncGroupRequest, sync_group;
+    DescribeGroups 15, 0..=6, from 0, DescribeGroupsRequest, describe_groups;
+    ListGroups 16, 0..=5, from 0, ListGroupsRequest, list_groups;
     ApiVersions 18, 0..=4, from 0, ApiVersionsRequest, api_versions;
     CreateTopics 19, 2..=7, from 2, CreateTopicsRequest, create_topics weighs;
     DeleteTopics 20, 1..=6, from 1, DeleteTopicsRequest, delete_topics;
@@ -83,6 +91,8 @@ table! {
     OffsetForLeaderEpoch 23, 2..=4, from 2, OffsetForLeaderEpochRequest, offset_for_leader_epoch;
     DescribeConfigs 32, 1..=4, from 1, DescribeConfigsRequest, describe_configs weighs;
     CreatePartitions 37, 0..=3, from 0, CreatePartitionsRequest, create_partitions;
+    DeleteGroups 42, 0..=2, from 0, DeleteGroupsRequest, delete_groups;
+    OffsetDelete 47, 0..=0, from 0, OffsetDeleteRequest, offset_delete;
     UpdateFeatures 57, 0..=2, from 0, UpdateFeaturesRequest, update_features;
     DescribeCluster 60, 0..=2, from 0, DescribeClusterRequest, describe_cluster;
 }

@@ -251,13 +251,14 @@ impl PartitionMachine {
         effects: &mut Effects,
     ) -> BatchReply {
         let claim = Sequence::of(&batch.header);
-        let known = claim.and_then(|claim| self.known(claim.producer_id, &effects.keyed));
-        let verdict = claim.map_or(Verdict::Accept, |claim| claim.judge(known.as_ref()));
+        let before = claim.and_then(|it| producers::stored_in(&effects.keyed, it.producer_id));
+        let known = before.as_ref().filter(|producer| !producer.is_forgotten(self.log_ms));
+        let verdict = claim.map_or(Verdict::Accept, |claim| claim.judge(known));
         let refusal = match verdict {
             Verdict::Accept => {
                 let stored = self.accept(wall_ms, batch, effects);
                 if let Some(claim) = claim {
-                    self.remember(&claim, known, stored, &mut effects.keyed);
+                    self.remember(&claim, before, stored, &mut effects.keyed);
                 }
                 return self.stored(stored, false);
             }
@@ -274,24 +275,18 @@ impl PartitionMachine {
         refusal
     }
 
-    /// What is remembered of a producer that was not silent too long.
-    fn known(&self, producer_id: i64, keyed: &Keyed) -> Option<Producer> {
-        let stored = producers::stored_in(keyed, producer_id);
-        stored.filter(|producer| !producer.is_forgotten(self.log_ms))
-    }
-
-    /// `known`: what was, before this batch.
+    /// `before`: what was stored of it, before this batch.
     fn remember(
         &mut self,
         claim: &Sequence,
-        known: Option<Producer>,
+        before: Option<Producer>,
         stored: Stored,
         keyed: &mut Keyed,
     ) {
-        let key = producers::key(claim.producer_id);
-        self.producers += u64::from(keyed.get(&key).is_none());
+        self.producers += u64::from(before.is_none());
+        let known = before.filter(|producer| !producer.is_forgotten(self.log_ms));
         let producer = Producer::after(known, claim, stored, self.log_ms);
-        keyed.put(&key, producer.encode());
+        keyed.put(&producers::key(claim.producer_id), producer.encode());
         self.last_writers.note(claim.producer_id, producer);
     }
 

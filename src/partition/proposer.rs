@@ -22,8 +22,8 @@ use super::accumulator::{Accumulator, ENTRY_BYTES, Entry, Next, Pushed};
 use super::append::{AppendError, Appended};
 use super::command::Times;
 use super::known_leader;
-use super::log_time::LogTime;
 use super::machine::{BatchReply, PartitionMachine, Reply};
+use crate::replica::LogTime;
 use crate::telemetry::metrics;
 
 /// Between two tries to propose what cannot be proposed now.

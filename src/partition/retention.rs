@@ -26,6 +26,8 @@ use super::{Partition, PartitionSettings, Partitions, TrimError};
 
 /// How long one partition's trim may take before the look goes on to the next.
 const TRIM_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Between two looks for producers that are forgotten, so many for retention.
+const FORGET_EVERY: u64 = 20;
 /// Entries without records (of elections, of refused batches) that an empty log may hold.
 const EMPTY_ENTRIES_MAX: u64 = 4096;
 
@@ -42,13 +44,16 @@ pub struct RetentionPace {
 
 /// Looks at all open partitions for ever. Drop it to stop; that leaves nothing half done.
 pub(super) async fn run(partitions: Arc<Partitions>, pace: RetentionPace) {
-    loop {
+    for look in 0_u64.. {
         let factor = rand::rng().random_range(0.75..1.25);
         sleep(pace.interval.mul_f64(factor)).await;
         for partition in partitions.all() {
             partition.look_for_expired().await;
             partition.look_for_trimmed().await;
-            partition.look_for_forgotten().await;
+            // They are forgotten after a day, and reading them all costs more.
+            if look.is_multiple_of(FORGET_EVERY) {
+                partition.look_for_forgotten().await;
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A partition's own time: how long it was led.
+//! A group's own time: how long it was led.
 //!
 //! Wall clocks are set wrong, and what goes by them then forgets what it should keep. So producers are
 //! forgotten by a time that only a leader in office advances, by its monotonic clock, and that every
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// Where this replica's present leadership began to count.
 #[derive(Debug, Default)]
-pub(super) struct LogTime(Mutex<Option<Began>>);
+pub(crate) struct LogTime(Mutex<Option<Began>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Began {
@@ -24,7 +24,7 @@ impl LogTime {
     /// Returns the log time at `now`. `applied`: that of the log as far as it is applied here.
     ///
     /// Only what a ready leader is told goes into the log, so what others are told does not matter.
-    pub(super) fn at(
+    pub(crate) fn at(
         &self,
         now: Instant,
         leadership: &Leadership,

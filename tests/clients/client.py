@@ -3,6 +3,11 @@
 write BOOTSTRAP TOPIC CODEC FILE     each line `key TAB value` of FILE to partition 0, acks=all
 read BOOTSTRAP TOPIC COUNT FILE      COUNT records of partition 0 as lines `offset TAB key TAB value`
 admin BOOTSTRAP TOPIC                the life of a topic through the admin client; prints what it saw
+consume BOOTSTRAP TOPIC GROUP [NAME=VALUE ...]
+                                     subscribes until standard input ends, then leaves; prints
+                                     `assigned 0,1`, `revoked 0`, `record PARTITION OFFSET VALUE` and,
+                                     once it is committed, `committed PARTITION OFFSET`
+groups BOOTSTRAP TOPIC GROUP         the life of a group through the admin client; prints what it saw
 load BOOTSTRAP TOPIC PARTITIONS      numbered records round robin until standard input ends; each
                                      acknowledged one is printed as `partition offset number`
 """
@@ -11,7 +16,14 @@ import json
 import sys
 import threading
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,
@@ -112,10 +124,104 @@ def admin(bootstrap, topic):
     print(json.dumps(seen))
 
 
-def load(bootstrap, topic, partitions):
-    sender = producer(bootstrap)
+def told_to_stop():
+    """An event that is set when standard input ends."""
     stop = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+    return stop
+
+
+def say(word, partitions):
+    print(word, ",".join(str(it.partition) for it in sorted(partitions)), flush=True)
+
+
+def consume(bootstrap, topic, group, *settings):
+    more = dict(setting.split("=", 1) for setting in settings)
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False}
+        | {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 100, "log_level": 2}
+        | {"session.timeout.ms": 6000, "heartbeat.interval.ms": 300}
+        | more
+    )
+    consumer.subscribe(
+        [topic],
+        on_assign=lambda _, partitions: say("assigned", partitions),
+        on_revoke=lambda _, partitions: say("revoked", partitions),
+        on_lost=lambda _, partitions: say("lost", partitions),
+    )
+    stop = told_to_stop()
+    while not stop.is_set():
+        read = {}
+        for message in consumer.consume(100, timeout=0.1):
+            if message.error():
+                print("error", message.error(), flush=True)
+                continue
+            print("record", message.partition(), message.offset(), message.value().decode())
+            read[message.partition()] = message.offset() + 1
+        if read:
+            offsets = [TopicPartition(topic, partition, read[partition]) for partition in read]
+            try:
+                for done in consumer.commit(offsets=offsets, asynchronous=False):
+                    word = "error" if done.error else "committed"
+                    print(word, done.partition, done.offset, done.error or "")
+            except KafkaException as error:
+                print("error", error.args[0].name())
+        sys.stdout.flush()
+    consumer.close()
+
+
+def groups(bootstrap, topic, group):
+    client = AdminClient({"bootstrap.servers": bootstrap})
+    seen = {}
+    client.create_topics([NewTopic(topic, num_partitions=2)])[topic].result(60)
+    offsets = [TopicPartition(topic, 0, 7, "note"), TopicPartition(topic, 1, 8)]
+
+    def told(kind, future):
+        try:
+            return kind(future.result(60))
+        except KafkaException as error:
+            return error.args[0].name()
+
+    def committed(result):
+        def of(it):
+            return it.error.name() if it.error else (it.offset, it.metadata)
+
+        return [of(it) for it in sorted(result.topic_partitions)]
+
+    def alter():
+        wanted = ConsumerGroupTopicPartitions(group, offsets)
+        return client.alter_consumer_group_offsets([wanted])[group]
+
+    def listed():
+        result = client.list_consumer_groups().result(60)
+        return [(it.group_id, it.state.name) for it in result.valid if it.group_id == group]
+
+    def described(result):
+        return (result.state.name, len(result.members), result.partition_assignor)
+
+    one = ConsumerGroupTopicPartitions(group)
+    seen["alter"] = told(committed, alter())
+    seen["offsets"] = told(committed, client.list_consumer_group_offsets([one])[group])
+    seen["list"] = listed()
+    seen["describe"] = told(described, client.describe_consumer_groups([group])[group])
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group})
+    consumer.subscribe([topic])
+    while not consumer.assignment():
+        consumer.poll(0.1)
+    seen["living"] = told(described, client.describe_consumer_groups([group])[group])
+    seen["delete living"] = told(str, client.delete_consumer_groups([group])[group])
+    seen["alter living"] = told(committed, alter())
+    consumer.close()
+    seen["delete"] = told(str, client.delete_consumer_groups([group])[group])
+    seen["delete again"] = told(str, client.delete_consumer_groups([group])[group])
+    seen["list deleted"] = listed()
+    seen["offsets deleted"] = told(committed, client.list_consumer_group_offsets([one])[group])
+    print(json.dumps(seen))
+
+
+def load(bootstrap, topic, partitions):
+    sender = producer(bootstrap)
+    stop = told_to_stop()
 
     def delivered(error, message):
         if error is None:
@@ -141,4 +247,5 @@ def load(bootstrap, topic, partitions):
 
 if __name__ == "__main__":
     commands = {"write": write, "read": read, "admin": admin, "load": load}
+    commands |= {"consume": consume, "groups": groups}
     commands[sys.argv[1]](*sys.argv[2:])

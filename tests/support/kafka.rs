@@ -8,6 +8,7 @@ pub const PRODUCE: i16 = 0;
 pub const FETCH: i16 = 1;
 pub const LIST_OFFSETS: i16 = 2;
 pub const METADATA: i16 = 3;
+pub const FIND_COORDINATOR: i16 = 10;
 pub const API_VERSIONS: i16 = 18;
 pub const CREATE_TOPICS: i16 = 19;
 pub const DELETE_TOPICS: i16 = 20;
@@ -390,4 +391,14 @@ pub fn create_topic(
     });
     decoder.end();
     topics.remove(0)
+}
+
+/// FindCoordinator version 1 of a consumer group, asked of a running broker: (error, the coordinator's id).
+pub fn coordinator(broker: &Broker, group: &str) -> (i16, i32) {
+    let mut wire = Wire::connect(broker.kafka);
+    let mut decoder = wire.call(FIND_COORDINATOR, 1, &Encoder::default().string(group).i8(0));
+    decoder.i32();
+    let error = decoder.i16();
+    decoder.string();
+    (error, decoder.i32())
 }

@@ -20,12 +20,17 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("replica", "metadata"),
             ("partition", "metadata record replica telemetry wall_clock"),
             ("controller", "config metadata replica telemetry wall_clock"),
-            ("context", "config controller metadata partition"),
+            ("coordinator", "controller metadata replica"),
+            ("context", "config controller coordinator metadata partition"),
             ("http", "config context controller metadata telemetry"),
-            ("kafka", "config context controller metadata partition record telemetry wall_clock"),
+            (
+                "kafka",
+                "config context controller coordinator metadata partition record telemetry \
+                 wall_clock",
+            ),
             (
                 "broker",
-                "config context controller http kafka metadata partition replica \
+                "config context controller coordinator http kafka metadata partition replica \
                  wall_clock",
             ),
             ("client", "config record"),

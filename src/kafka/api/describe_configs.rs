@@ -323,6 +323,7 @@ mod tests {
             version: 4,
             correlation: 1,
             client: None,
+            host: None,
             received: Instant::now(),
             pipeline: Arc::default(),
         };

@@ -227,8 +227,8 @@ fn named_twice() -> Failure {
     }
 }
 
-/// Refuses a producer id that the cluster never gave out: a partition remembers so many producers and no more, and
-/// made-up ones would make it forget others.
+/// Refuses a producer id that the cluster never gave out: each takes room on the disks of a partition for a day at least,
+/// and may be given to somebody else later.
 ///
 /// Refused with UNKNOWN_PRODUCER_ID, upon which librdkafka and franz-go ask for a new id; an id of before the
 /// cluster was made anew is refused as well.

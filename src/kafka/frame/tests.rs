@@ -127,6 +127,7 @@ fn the_header_of_an_api_versions_answer_never_has_tagged_fields() {
         version: 3,
         correlation: 5,
         client: None,
+        host: None,
         received: Instant::now(),
         pipeline: Arc::default(),
     };

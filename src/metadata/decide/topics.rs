@@ -11,6 +11,8 @@ use crate::metadata::{
     AdminError, Candidate, Done, Image, NewPartitions, NewTopic, TopicConfigs, place, quote,
 };
 
+/// What Kafka keeps in topics of these names is kept in internal groups here.
+const RESERVED: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
 /// Kafka's limit: names became directory names there, and clients check it.
 const NAME_BYTES_MAX: usize = 249;
 /// One command must not stall the metadata log; 10,000 partitions are placed in a few milliseconds.
@@ -101,6 +103,12 @@ fn check_name_form(name: &str) -> Result<(), AdminError> {
     }
     if name == "." || name == ".." {
         return Err(invalid_name(name, "is a path"));
+    }
+    if RESERVED.contains(&name) {
+        return Err(invalid_name(
+            name,
+            "is reserved: Kafka's tools take it for a part of the broker",
+        ));
     }
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
         let why = "has other characters than letters, digits, '.', '_' and '-'";

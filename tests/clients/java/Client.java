@@ -6,26 +6,37 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collection;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Properties;
+import java.util.Set;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.stream.Collectors;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.FeatureUpdate;
+import org.apache.kafka.clients.admin.MemberToRemove;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions;
 import org.apache.kafka.clients.admin.UpdateFeaturesOptions;
+import org.apache.kafka.clients.consumer.CommitFailedException;
+import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.KafkaFuture;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.RebalanceInProgressException;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
@@ -36,6 +47,11 @@ import org.apache.kafka.common.serialization.StringSerializer;
  * write BOOTSTRAP TOPIC CODEC FILE  each line `key TAB value` of FILE to partition 0, acks=all
  * read BOOTSTRAP TOPIC COUNT FILE   COUNT records of partition 0 as lines `offset TAB key TAB value`
  * admin BOOTSTRAP TOPIC             the life of a topic through the admin client; prints what it saw
+ * consume BOOTSTRAP TOPIC GROUP [NAME=VALUE ...]
+ *                                   subscribes until standard input ends, then leaves; prints
+ *                                   `assigned 0,1`, `revoked 0`, `record PARTITION OFFSET VALUE` and,
+ *                                   once it is committed, `committed PARTITION OFFSET`
+ * groups BOOTSTRAP TOPIC GROUP      the life of a group through the admin client; prints what it saw
  * load BOOTSTRAP TOPIC PARTITIONS   numbered records round robin until standard input ends; each
  *                                   acknowledged one is printed as `partition offset number`
  * </pre>
@@ -46,6 +62,8 @@ public class Client {
             case "write" -> write(args[1], args[2], args[3], Path.of(args[4]));
             case "read" -> read(args[1], args[2], Integer.parseInt(args[3]), Path.of(args[4]));
             case "admin" -> admin(args[1], args[2]);
+            case "consume" -> consume(args[1], args[2], args[3], List.of(args).subList(4, args.length));
+            case "groups" -> groups(args[1], args[2], args[3]);
             case "load" -> load(args[1], args[2], Integer.parseInt(args[3]));
             default -> throw new IllegalArgumentException(args[0]);
         }
@@ -155,7 +173,97 @@ public class Client {
         return outcome(admin.updateFeatures(update, new UpdateFeaturesOptions().validateOnly(dryRun)).all());
     }
 
-    static void load(String bootstrap, String topic, int partitions) throws Exception {
+    static void say(String word, Collection<TopicPartition> partitions) {
+        var numbers = partitions.stream().map(it -> it.partition()).sorted().map(String::valueOf);
+        System.out.println(word + " " + numbers.collect(Collectors.joining(",")));
+    }
+
+    static void consume(String bootstrap, String topic, String group, List<String> more) throws Exception {
+        Properties settings = new Properties();
+        settings.put("bootstrap.servers", bootstrap);
+        settings.put("group.id", group);
+        settings.put("enable.auto.commit", "false");
+        settings.put("auto.offset.reset", "earliest");
+        settings.put("session.timeout.ms", "6000");
+        settings.put("heartbeat.interval.ms", "300");
+        settings.put("fetch.max.wait.ms", "100");
+        settings.put("key.deserializer", StringDeserializer.class.getName());
+        settings.put("value.deserializer", StringDeserializer.class.getName());
+        for (String setting : more) settings.put(setting.split("=", 2)[0], setting.split("=", 2)[1]);
+        AtomicBoolean stop = toldToStop();
+        try (var consumer = new KafkaConsumer<String, String>(settings)) {
+            consumer.subscribe(List.of(topic), new ConsumerRebalanceListener() {
+                public void onPartitionsAssigned(Collection<TopicPartition> partitions) { say("assigned", partitions); }
+                public void onPartitionsRevoked(Collection<TopicPartition> partitions) { say("revoked", partitions); }
+                public void onPartitionsLost(Collection<TopicPartition> partitions) { say("lost", partitions); }
+            });
+            while (!stop.get()) {
+                Map<TopicPartition, OffsetAndMetadata> read = new HashMap<>();
+                for (var record : consumer.poll(Duration.ofMillis(100))) {
+                    System.out.println("record " + record.partition() + " " + record.offset() + " " + record.value());
+                    read.put(new TopicPartition(topic, record.partition()), new OffsetAndMetadata(record.offset() + 1));
+                }
+                if (read.isEmpty()) continue;
+                try {
+                    consumer.commitSync(read);
+                    read.forEach((it, at) -> System.out.println("committed " + it.partition() + " " + at.offset()));
+                } catch (CommitFailedException | RebalanceInProgressException error) {
+                    System.out.println("error " + error.getClass().getSimpleName());
+                }
+            }
+        }
+    }
+
+    static void groups(String bootstrap, String topic, String group) throws Exception {
+        List<String> seen = new ArrayList<>();
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
+            admin.createTopics(List.of(new NewTopic(topic, 2, (short) 3))).all().get();
+            TopicPartition first = new TopicPartition(topic, 0);
+            var offsets = Map.of(first, new OffsetAndMetadata(7, Optional.of(1), "note"));
+            seen.add("alter " + outcome(admin.alterConsumerGroupOffsets(group, offsets).all()));
+            seen.add("offsets " + outcome(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata()));
+            seen.add("list " + listed(admin, group));
+            seen.add("describe " + described(admin, group));
+            seen.add("delete offsets " + outcome(admin.deleteConsumerGroupOffsets(group, Set.of(first)).all()));
+            seen.add("no offsets " + outcome(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata()));
+            Properties settings = new Properties();
+            settings.put("bootstrap.servers", bootstrap);
+            settings.put("group.id", group);
+            settings.put("group.instance.id", "one");
+            settings.put("key.deserializer", StringDeserializer.class.getName());
+            settings.put("value.deserializer", StringDeserializer.class.getName());
+            try (var consumer = new KafkaConsumer<String, String>(settings)) {
+                consumer.subscribe(List.of(topic));
+                while (consumer.assignment().isEmpty()) consumer.poll(Duration.ofMillis(100));
+                seen.add("living " + described(admin, group));
+                seen.add("delete living " + outcome(admin.deleteConsumerGroups(List.of(group)).all()));
+                seen.add("delete read " + outcome(admin.deleteConsumerGroupOffsets(group, Set.of(first)).all()));
+                seen.add("alter living " + outcome(admin.alterConsumerGroupOffsets(group, offsets).all()));
+            }
+            // A static member does not leave when it stops; an operator has it go.
+            seen.add("still there " + described(admin, group));
+            var member = new RemoveMembersFromConsumerGroupOptions(List.of(new MemberToRemove("one")));
+            seen.add("remove " + outcome(admin.removeMembersFromConsumerGroup(group, member).all()));
+            seen.add("empty " + described(admin, group));
+            seen.add("delete " + outcome(admin.deleteConsumerGroups(List.of(group)).all()));
+            seen.add("delete again " + outcome(admin.deleteConsumerGroups(List.of(group)).all()));
+            seen.add("list deleted " + listed(admin, group));
+        }
+        seen.forEach(System.out::println);
+    }
+
+    static String listed(Admin admin, String group) throws Exception {
+        var found = admin.listGroups().all().get().stream().filter(it -> it.groupId().equals(group));
+        return found.map(it -> it.groupState().get() + " " + it.type().get() + " " + it.protocol()).toList().toString();
+    }
+
+    static String described(Admin admin, String group) throws Exception {
+        var description = admin.describeConsumerGroups(List.of(group)).all().get().get(group);
+        var members = description.members().stream().map(it -> it.groupInstanceId().orElse("-") + " " + it.host() + " " + it.assignment().topicPartitions().size());
+        return description.groupState() + " " + description.partitionAssignor() + " " + members.toList();
+    }
+
+    static AtomicBoolean toldToStop() {
         AtomicBoolean stop = new AtomicBoolean();
         Thread watcher = new Thread(() -> {
             try {
@@ -167,6 +275,11 @@ public class Client {
         });
         watcher.setDaemon(true);
         watcher.start();
+        return stop;
+    }
+
+    static void load(String bootstrap, String topic, int partitions) throws Exception {
+        AtomicBoolean stop = toldToStop();
         PrintStream out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
         try (var producer = producer(bootstrap, "none")) {
             for (long number = 0; !stop.get(); number++) {

@@ -15,6 +15,7 @@ fn call(version: i16) -> Call {
         version,
         correlation: 1,
         client: None,
+        host: None,
         received: StdInstant::now(),
         pipeline: Arc::default(),
     }

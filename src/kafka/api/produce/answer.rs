@@ -105,6 +105,7 @@ mod tests {
             version,
             correlation: 1,
             client: None,
+            host: None,
             received: Instant::now(),
             pipeline: Arc::default(),
         }

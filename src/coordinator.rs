@@ -1,0 +1,330 @@
+//! Consumer groups: who reads what, and how far.
+//!
+//! ```text
+//!  kafka ──▶ Coordinator ──calls──▶ Driver ──▶ groups, classic   (pure; the leader's view, ahead of the log)
+//!                │                    │ commands, one entry at a time
+//!                │ offsets            ▼
+//!                └──────────▶ CoordinatorMachine   (replicated: groups in memory, offsets by key)
+//! ```
+//!
+//! A coordinator is an internal Raft group; there are 32, and a consumer group is at home in the one that Kafka's hash of
+//! its name says. Everything that a new leader must know is in its log: generations, members, parts, offsets. So it serves
+//! at once, and nobody has to join again because a broker died. Who is alive is known to the leader alone.
+//!
+//! Invariant: no answer leaves before all it rests on is committed.
+
+mod call;
+mod classic;
+mod clock;
+mod command;
+mod coordinators;
+mod driver;
+mod groups;
+mod machine;
+mod offsets;
+mod record;
+mod subscription;
+mod sweep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_raft::Group;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::time::{Instant, timeout, timeout_at};
+use uuid::Uuid;
+
+pub use call::{
+    Commit, Description, GroupError, GroupState, Identity, Join, Joined, JoinedMember, Leave,
+    Listing, MemberDescription, NamedPartition, Position, Sync, Synced,
+};
+pub use coordinators::{COORDINATORS, COUNT, CoordinatorSettings, Coordinators};
+pub use machine::{CoordinatorMachine, Verdict};
+pub use sweep::Sweeper;
+
+use call::{Answer, Call};
+use driver::Asked;
+use offsets::OffsetKey;
+
+/// How long a replica that is about to lead may take before whoever asks is sent away.
+const READY_WAIT: Duration = Duration::from_secs(1);
+/// How long a call may wait to be taken.
+const QUEUE_WAIT: Duration = Duration::from_secs(5);
+/// How long a majority may take for what is answered as soon as it is committed.
+const COMMIT_WAIT: Duration = Duration::from_secs(5);
+/// Offsets read at once.
+const PAGE: usize = 1000;
+
+/// A replica of one coordinator on this broker.
+pub struct Coordinator {
+    group: Group<CoordinatorMachine>,
+    calls: mpsc::Sender<Asked>,
+    reads: Arc<Semaphore>,
+    driver: AbortHandle,
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// A committed offset, and of what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommittedOffset {
+    pub topic: Uuid,
+    pub partition: i32,
+    pub offset: i64,
+    pub leader_epoch: i32,
+    pub metadata: String,
+}
+
+impl Coordinator {
+    fn new(
+        group: Group<CoordinatorMachine>,
+        calls: mpsc::Sender<Asked>,
+        reads: Arc<Semaphore>,
+        driver: AbortHandle,
+    ) -> Self {
+        Self { group, calls, reads, driver }
+    }
+
+    /// Ends what waits here for an answer.
+    fn close(&self) {
+        self.driver.abort();
+    }
+
+    /// Returns the Raft group behind it.
+    pub fn group(&self) -> &Group<CoordinatorMachine> {
+        &self.group
+    }
+
+    /// Joins a group; waits for the others, as long as a rebalance takes.
+    ///
+    /// # Errors
+    /// Those of JoinGroup, see [`GroupError`].
+    pub async fn join(&self, join: Join) -> Result<Joined, GroupError> {
+        match self.ask(Call::Join(join)).await? {
+            Answer::Join(answer) => answer,
+            _ => Err(GroupError::NotCoordinator),
+        }
+    }
+
+    /// Asks for one's part; waits for the member that assigns.
+    ///
+    /// # Errors
+    /// Those of SyncGroup, see [`GroupError`].
+    pub async fn sync(&self, sync: Sync) -> Result<Synced, GroupError> {
+        match self.ask(Call::Sync(sync)).await? {
+            Answer::Sync(answer) => answer,
+            _ => Err(GroupError::NotCoordinator),
+        }
+    }
+
+    /// Says that a member is alive.
+    ///
+    /// # Errors
+    /// Those of Heartbeat, see [`GroupError`].
+    pub async fn heartbeat(&self, who: Identity) -> Result<(), GroupError> {
+        self.done(Call::Heartbeat(who)).await
+    }
+
+    /// Lets members go; one answer for each.
+    ///
+    /// # Errors
+    /// That the coordinator is not here, or cannot be reached.
+    pub async fn leave(&self, leave: Leave) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+        match self.ask_soon(Call::Leave(leave)).await? {
+            Answer::Leave(answers) => Ok(answers),
+            _ => Err(GroupError::NotCoordinator),
+        }
+    }
+
+    /// Commits offsets: all of them or none.
+    ///
+    /// # Errors
+    /// Those of OffsetCommit, see [`GroupError`]. After [`GroupError::NotAvailable`] they may be committed.
+    pub async fn commit(&self, commit: Commit) -> Result<(), GroupError> {
+        self.done(Call::Commit(commit)).await
+    }
+
+    /// Deletes offsets of a group; one answer for each partition.
+    ///
+    /// # Errors
+    /// [`GroupError::NotFound`], [`GroupError::NotEmpty`] for a group that is not one of consumers.
+    pub async fn delete_offsets(
+        &self,
+        group: String,
+        partitions: Vec<NamedPartition>,
+    ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+        match self.ask_soon(Call::DeleteOffsets { group, partitions }).await? {
+            Answer::DeleteOffsets(answers) => answers,
+            _ => Err(GroupError::NotCoordinator),
+        }
+    }
+
+    /// Deletes a group that has no members, and its offsets.
+    ///
+    /// # Errors
+    /// [`GroupError::NotFound`], [`GroupError::NotEmpty`].
+    pub async fn delete(&self, group: String) -> Result<(), GroupError> {
+        self.done(Call::Delete { group }).await
+    }
+
+    /// Describes a group; `None` if there is none.
+    ///
+    /// # Errors
+    /// That the coordinator is not here, or cannot be reached.
+    pub async fn describe(&self, group: String) -> Result<Option<Description>, GroupError> {
+        match self.ask_soon(Call::Describe { group }).await? {
+            Answer::Describe(description) => Ok(description),
+            _ => Err(GroupError::NotCoordinator),
+        }
+    }
+
+    /// Lists the groups.
+    ///
+    /// # Errors
+    /// That the coordinator is not here, or cannot be reached.
+    pub async fn list(&self) -> Result<Vec<Listing>, GroupError> {
+        match self.ask_soon(Call::List).await? {
+            Answer::List(groups) => Ok(groups),
+            _ => Err(GroupError::NotCoordinator),
+        }
+    }
+
+    /// Returns all offsets that a group has committed, by topic and partition; those of topics that are deleted may be
+    /// among them. Linearizable (ReadIndex, Raft § 6.4).
+    ///
+    /// # Errors
+    /// That the coordinator is not here, or cannot be reached.
+    pub async fn offsets(&self, group: &str) -> Result<Vec<CommittedOffset>, GroupError> {
+        let term = self.ready().await?;
+        match timeout(COMMIT_WAIT, self.group.read_barrier()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(GroupError::NotCoordinator),
+            Err(_) => return Err(GroupError::NotAvailable),
+        }
+        let record = self.group.machine().group(group).map(|record| record.incarnation);
+        let Some(incarnation) = record else { return Ok(Vec::new()) };
+        let (mut from, to) = offsets::of_group(incarnation);
+        let mut found = Vec::new();
+        loop {
+            let pairs = self.read(from, to.clone(), PAGE).await?;
+            from = match pairs.last() {
+                Some((key, _)) if pairs.len() == PAGE => [&key[..], &[0]].concat().into(),
+                _ => bytes::Bytes::new(),
+            };
+            found.extend(pairs.into_iter().filter_map(|(key, value)| committed(&key, &value)));
+            if from.is_empty() {
+                // Of a replica that is given a snapshot meanwhile there is nothing to be read for a moment.
+                return if self.ready().await? == term {
+                    Ok(found)
+                } else {
+                    Err(GroupError::NotCoordinator)
+                };
+            }
+        }
+    }
+
+    /// Reads pairs of the keyed state, off the async workers.
+    async fn read(
+        &self,
+        from: bytes::Bytes,
+        to: bytes::Bytes,
+        max: usize,
+    ) -> Result<Vec<(bytes::Bytes, bytes::Bytes)>, GroupError> {
+        let place = Arc::clone(&self.reads).acquire_owned().await;
+        let place = place.map_err(|_| GroupError::NotCoordinator)?;
+        let group = self.group.clone();
+        let read = spawn_blocking(move || {
+            let pairs = group.keyed_range(&from, &to, max);
+            drop(place);
+            pairs
+        });
+        match read.await {
+            Ok(Ok(pairs)) => Ok(pairs),
+            Ok(Err(error)) => {
+                tracing::debug!(group = %self.group.id(), %error, "offsets are not read");
+                Err(GroupError::NotCoordinator)
+            }
+            Err(_) => Err(GroupError::NotCoordinator),
+        }
+    }
+
+    /// Lets what a sweep found go; returns how many commits were decided on before, all of which are applied then.
+    async fn swept(&self, found: call::Found) -> Result<u64, GroupError> {
+        match self.ask_soon(Call::Sweep(found)).await? {
+            Answer::Swept(commits) => Ok(commits),
+            _ => Err(GroupError::NotCoordinator),
+        }
+    }
+
+    /// Returns the feature level that its log has reached here.
+    #[must_use]
+    pub fn level(&self) -> u16 {
+        self.group.machine().level()
+    }
+
+    /// Raises the level of its log; returns once that is committed and applied here. Only the leader can. Asking again is
+    /// harmless, and a lower level changes nothing.
+    ///
+    /// # Errors
+    /// That the coordinator is not here, or cannot be reached.
+    pub async fn set_level(&self, level: u16) -> Result<(), GroupError> {
+        self.done(Call::SetLevel(level)).await
+    }
+
+    async fn done(&self, call: Call) -> Result<(), GroupError> {
+        match self.ask_soon(call).await? {
+            Answer::Done(answer) => answer,
+            _ => Err(GroupError::NotCoordinator),
+        }
+    }
+
+    /// Asks for what is answered as soon as it is committed.
+    async fn ask_soon(&self, call: Call) -> Result<Answer, GroupError> {
+        match timeout(COMMIT_WAIT, self.ask(call)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(GroupError::NotAvailable),
+        }
+    }
+
+    async fn ask(&self, call: Call) -> Result<Answer, GroupError> {
+        self.ready().await?;
+        let (asker, answered) = oneshot::channel();
+        match timeout(QUEUE_WAIT, self.calls.send((call, asker))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(GroupError::NotCoordinator),
+            Err(_) => return Err(GroupError::NotAvailable),
+        }
+        // Dropped where the leadership is lost.
+        answered.await.map_err(|_| GroupError::NotCoordinator)
+    }
+
+    /// Waits a moment for a replica that has won its election and is about to serve; returns the term it leads in.
+    async fn ready(&self) -> Result<u64, GroupError> {
+        let me = self.group.node();
+        let mut leadership = self.group.leadership();
+        let deadline = Instant::now() + READY_WAIT;
+        loop {
+            let now = *leadership.borrow_and_update();
+            if now.ready {
+                return Ok(now.term);
+            }
+            if now.leader.is_some_and(|leader| leader != me) {
+                return Err(GroupError::NotCoordinator);
+            }
+            if !matches!(timeout_at(deadline, leadership.changed()).await, Ok(Ok(()))) {
+                return Err(GroupError::NotCoordinator);
+            }
+        }
+    }
+}
+
+fn committed(key: &[u8], value: &[u8]) -> Option<CommittedOffset> {
+    let OffsetKey { topic, partition, .. } = OffsetKey::decode(key)?;
+    let offsets::Committed { offset, leader_epoch, metadata, .. } = machine::read(value);
+    Some(CommittedOffset { topic, partition, offset, leader_epoch, metadata })
+}

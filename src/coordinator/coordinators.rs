@@ -1,0 +1,131 @@
+//! The coordinators this broker holds a replica of, as a kind of group.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use quorate_raft::Group;
+use quorate_storage::GroupId;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::Coordinator;
+use super::classic::Limits;
+use super::driver::Driver;
+use super::machine::CoordinatorMachine;
+use crate::metadata::{GroupKind, Image, InternalId, InternalKind, PartitionInfo};
+use crate::replica::{Kind, LogTime};
+
+/// The internal groups that coordinate.
+pub const COORDINATORS: InternalKind = InternalKind(1);
+/// How many there are. Never another number: a group's home follows from it.
+pub const COUNT: u32 = 32;
+/// Calls that wait for one coordinator.
+const CALLS_MAX: usize = 4096;
+/// Reads of offsets at once.
+const READS_MAX: usize = 8;
+
+/// What an operator sets.
+#[derive(Debug, Clone, Copy)]
+pub struct CoordinatorSettings {
+    /// How long an empty group waits for more members after the first.
+    pub initial_rebalance_delay: Duration,
+    pub members_max: usize,
+    /// How long offsets stay that nobody reads on from.
+    pub offsets_retention: Duration,
+    /// Between two looks for those that are over.
+    pub offsets_check: Duration,
+}
+
+/// All coordinators of one broker.
+pub struct Coordinators {
+    open: RwLock<HashMap<GroupId, Arc<Coordinator>>>,
+    pub(super) settings: CoordinatorSettings,
+    reads: Arc<Semaphore>,
+}
+
+impl Coordinators {
+    /// Returns the kind, with nothing open.
+    pub fn new(settings: CoordinatorSettings) -> Arc<Self> {
+        let reads = Arc::new(Semaphore::new(READS_MAX));
+        Arc::new(Self { open: RwLock::default(), settings, reads })
+    }
+
+    /// Returns the replica of `group` if it is open.
+    pub fn get(&self, group: GroupId) -> Option<Arc<Coordinator>> {
+        self.open.read().get(&group).map(Arc::clone)
+    }
+
+    /// Returns all open replicas, in no order.
+    pub fn all(&self) -> Vec<Arc<Coordinator>> {
+        self.open.read().values().map(Arc::clone).collect()
+    }
+
+    /// Returns the coordinator of a consumer group; `None` before there are any.
+    pub fn home<'i>(image: &'i Image, group: &str) -> Option<&'i PartitionInfo> {
+        image.internal.get(InternalId { kind: COORDINATORS, number: home(group) })
+    }
+}
+
+/// Kafka's choice: Java's hash of the name, over its UTF-16.
+fn home(group: &str) -> u32 {
+    let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+    let hash = group.encode_utf16().fold(0, step);
+    // Of the least number there is no opposite.
+    hash.checked_abs().unwrap_or(0).unsigned_abs() % COUNT
+}
+
+impl Kind for Coordinators {
+    const KIND: GroupKind = GroupKind::Internal(COORDINATORS);
+    type Machine = CoordinatorMachine;
+    type Spec = InternalId;
+
+    fn name(spec: &InternalId) -> String {
+        format!("coordinator-{}", spec.number)
+    }
+
+    fn spec(image: &Image, group: GroupId) -> Option<InternalId> {
+        image.internal.of(group).map(|(id, _)| id)
+    }
+
+    fn machine(&self) -> CoordinatorMachine {
+        CoordinatorMachine::default()
+    }
+
+    fn opened(&self, group: Group<CoordinatorMachine>, _: InternalId) {
+        let (sender, calls) = mpsc::channel(CALLS_MAX);
+        let limits = Limits {
+            initial_delay: self.settings.initial_rebalance_delay,
+            members_max: self.settings.members_max,
+        };
+        let log_time = Arc::new(LogTime::default());
+        let driver = Driver { group: group.clone(), calls, limits, log_time };
+        let driver = tokio::spawn(driver.run()).abort_handle();
+        let (id, reads) = (group.id(), Arc::clone(&self.reads));
+        let coordinator = Coordinator::new(group, sender, reads, driver);
+        self.open.write().insert(id, Arc::new(coordinator));
+    }
+
+    fn changed(&self, _: GroupId, _: InternalId) {}
+
+    fn closing(&self, group: GroupId) {
+        let closed = self.open.write().remove(&group);
+        if let Some(coordinator) = closed {
+            coordinator.close();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_at_home_where_kafka_has_it() {
+        // `Utils.abs("...".hashCode()) % 32` in Java.
+        let homes = [("", 0), ("a", 1), ("test", 18), ("orders", 27), ("polygenelubricants", 0)];
+        for (group, number) in homes {
+            assert_eq!(home(group), number, "{group}");
+        }
+    }
+}

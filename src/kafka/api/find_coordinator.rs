@@ -1,0 +1,116 @@
+//! FindCoordinator (key 10), versions 0–5: which broker coordinates a consumer group.
+//!
+//! The first who asks makes the coordinators, and waits until they have leaders. Transactional ids have none yet, which
+//! is answered with a code that clients take for final.
+//!
+//! | since version | what is new |
+//! |---|---|
+//! | 1 | kinds of keys, and words for errors (KIP-98) |
+//! | 3 | flexible (KIP-482) |
+//! | 4 | several keys (KIP-699) |
+//! | 5 | transactions that can be aborted (KIP-890) |
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_wire::find_coordinator_response::Coordinator;
+use kafka_wire::{FindCoordinatorRequest, FindCoordinatorResponse};
+use kafka_wire_core::StrBytes;
+use tokio::time::{Instant, timeout_at};
+
+use crate::coordinator::{COORDINATORS, COUNT, Coordinators};
+use crate::kafka::call::Call;
+use crate::kafka::error::ErrorCode;
+use crate::kafka::server::{KafkaServer, broker_id};
+use crate::metadata::Broker;
+
+/// The kind of key that names a consumer group.
+const GROUP: i8 = 0;
+/// The version from which a request names several keys.
+const SEVERAL_FROM: i16 = 4;
+/// How long the coordinators may take to be there and to have leaders; clients that are told to come back wait for longer.
+const LEADER_WAIT: Duration = Duration::from_secs(10);
+
+pub(in crate::kafka) async fn handle(
+    server: Arc<KafkaServer>,
+    call: Call,
+    request: FindCoordinatorRequest,
+) -> FindCoordinatorResponse {
+    let mut answer = FindCoordinatorResponse::default();
+    let deadline = Instant::now() + LEADER_WAIT;
+    let several = call.version >= SEVERAL_FROM;
+    let keys = if several { request.coordinator_keys } else { vec![request.key] };
+    for key in keys {
+        let found = find(&server, request.key_type, &key, deadline).await;
+        let row = row(key, found, &call);
+        if several {
+            answer.coordinators.push(row);
+        } else {
+            answer.error_code = row.error_code;
+            answer.error_message = row.error_message;
+            (answer.node_id, answer.host, answer.port) = (row.node_id, row.host, row.port);
+        }
+    }
+    answer
+}
+
+fn row(
+    key: StrBytes,
+    found: Result<Broker, (ErrorCode, &'static str)>,
+    call: &Call,
+) -> Coordinator {
+    let mut row = Coordinator::default();
+    row.key = key;
+    (row.node_id, row.port) = (-1, -1);
+    match found {
+        Ok(broker) => {
+            row.node_id = broker_id(broker.id);
+            row.host = broker.kafka.host.into();
+            row.port = i32::from(broker.kafka.port);
+        }
+        Err((code, words)) => {
+            row.error_code = code.count(call);
+            row.error_message = Some(words.into());
+        }
+    }
+    row
+}
+
+async fn find(
+    server: &KafkaServer,
+    kind: i8,
+    group: &str,
+    deadline: Instant,
+) -> Result<Broker, (ErrorCode, &'static str)> {
+    if kind != GROUP {
+        let words = "only consumer groups have coordinators here; there are no transactions yet";
+        return Err((ErrorCode::InvalidRequest, words));
+    }
+    let metadata = &server.context.metadata;
+    // Taken before looking, so that what changes in between is not missed.
+    let mut changes = metadata.leaders().changes();
+    if Coordinators::home(&metadata.image(), group).is_none() {
+        let wait = deadline.saturating_duration_since(Instant::now());
+        let made = server.context.controller.make_internal_groups(COORDINATORS, COUNT, wait).await;
+        made.map_err(|error| {
+            tracing::info!(%error, "the coordinators of consumer groups are not made");
+            let words = "the coordinators cannot be made now, ask again";
+            (ErrorCode::CoordinatorNotAvailable, words)
+        })?;
+    }
+    loop {
+        changes.borrow_and_update();
+        let image = metadata.image();
+        let home = Coordinators::home(&image, group);
+        let leader = home.and_then(|info| metadata.leader(info.group));
+        if let Some(broker) = leader.and_then(|leader| image.brokers.get(&leader.id)) {
+            return Ok(broker.clone());
+        }
+        if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+            return Err((
+                ErrorCode::CoordinatorNotAvailable,
+                "the group's coordinator has no leader now",
+            ));
+        }
+    }
+}
