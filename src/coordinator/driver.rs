@@ -44,6 +44,8 @@ const CONFIRMED_FOR: Duration = Duration::from_secs(2);
 const CONFIRM_WAIT: Duration = Duration::from_secs(5);
 /// Between two looks at what is due, at most.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long a coordinator sleeps in whose groups nothing can be due.
+const SLEEP: Duration = Duration::from_secs(60);
 /// Before a proposal is tried again that there was no room for.
 const AGAIN: Duration = Duration::from_millis(20);
 /// Calls taken at once.
@@ -220,7 +222,7 @@ impl Led {
     /// How long there is nothing to do unless something happens.
     fn rest(&mut self) -> Duration {
         let now = self.clock.now();
-        self.groups.deadline().map_or(LOOK, |due| due.saturating_duration_since(now).min(LOOK))
+        self.groups.deadline().map_or(SLEEP, |due| due.saturating_duration_since(now).min(LOOK))
     }
 
     fn step(&mut self, call: Call, asker: oneshot::Sender<Answer>, now: std::time::Instant) {

@@ -6,10 +6,7 @@ fn keys_are_in_order_and_found() {
     for Row { api, .. } in TABLE {
         assert_eq!(find(api.key).unwrap().api.name, api.name);
     }
-    assert!(
-        find(10).is_none(),
-        "FindCoordinator is not advertised before there are consumer groups"
-    );
+    assert!(find(24).is_none(), "AddPartitionsToTxn is not told of before there are transactions");
     assert!(find(-1).is_none() && find(i16::MAX).is_none());
 }
 
@@ -30,7 +27,9 @@ fn every_version_in_the_table_is_one_the_codec_has() {
 #[test]
 fn no_version_is_below_what_current_clients_need() {
     // The highest versions that Java 4.3, librdkafka 2.12 and franz-go 1.21 insist on (KIP-896).
-    for (key, needed) in [(0, 3), (1, 4), (2, 1), (19, 2), (20, 1), (23, 2), (32, 1)] {
+    for (key, needed) in
+        [(0, 3), (1, 4), (2, 1), (8, 2), (9, 1), (19, 2), (20, 1), (23, 2), (32, 1)]
+    {
         assert!(find(key).unwrap().api.serves(needed), "{key}");
     }
 }
@@ -38,7 +37,7 @@ fn no_version_is_below_what_current_clients_need() {
 #[test]
 fn topic_ids_in_fetch_and_produce_come_with_metadata_that_gives_them() {
     let max = |key| find(key).unwrap().api.max;
-    assert!((max(0) < 13 && max(1) < 13) || max(3) >= 12);
+    assert!((max(0) < 13 && max(1) < 13 && max(8) < 10 && max(9) < 10) || max(3) >= 12);
 }
 
 #[test]
