@@ -221,7 +221,7 @@ const MODULES: [(&str, &[Row]); 4] = [
                  summary workload",
             ),
             ("nemesis", "fault run"),
-            ("scenario", "admin client environment fault history net run sandbox"),
+            ("scenario", "admin client environment fault history net run sandbox workload"),
             ("cli", "checker fault history nemesis run sandbox scenario summary workload"),
         ],
     ),

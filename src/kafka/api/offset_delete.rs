@@ -1,6 +1,10 @@
-//! OffsetDelete (key 47), version 0: forgets how far a group has read (KIP-496).
+//! OffsetDelete (key 47), versions 0–0: forgets how far a group has read.
 //!
 //! Not of topics that a living group subscribes to.
+//!
+//! | since version | what is new |
+//! |---|---|
+//! | 0 | the API (KIP-496) |
 
 use std::sync::Arc;
 

@@ -1,0 +1,259 @@
+//! Consumer groups by hand: what each request is answered that ordinary clients rarely send.
+
+use crate::support::cluster::Cluster;
+use crate::support::kafka;
+use crate::support::wire::{Decoder, Encoder, Wire};
+
+/// The keys of JoinGroup, SyncGroup, Heartbeat, LeaveGroup, OffsetCommit, OffsetFetch, OffsetDelete, ListGroups,
+/// DescribeGroups, DeleteGroups and FindCoordinator.
+const JOIN_GROUP: i16 = 11;
+const SYNC_GROUP: i16 = 14;
+const HEARTBEAT: i16 = 12;
+const LEAVE_GROUP: i16 = 13;
+const OFFSET_COMMIT: i16 = 8;
+const OFFSET_FETCH: i16 = 9;
+const OFFSET_DELETE: i16 = 47;
+const LIST_GROUPS: i16 = 16;
+const DESCRIBE_GROUPS: i16 = 15;
+const DELETE_GROUPS: i16 = 42;
+const FIND_COORDINATOR: i16 = 10;
+
+const OFFSET_METADATA_TOO_LARGE: i16 = 12;
+const NOT_COORDINATOR: i16 = 16;
+const ILLEGAL_GENERATION: i16 = 22;
+const INCONSISTENT_PROTOCOL: i16 = 23;
+const INVALID_GROUP: i16 = 24;
+const UNKNOWN_MEMBER: i16 = 25;
+const INVALID_SESSION_TIMEOUT: i16 = 26;
+const NON_EMPTY: i16 = 68;
+const NOT_FOUND: i16 = 69;
+const MEMBER_ID_REQUIRED: i16 = 79;
+const SUBSCRIBED: i16 = 86;
+
+/// A connection to the coordinator of a group.
+fn at_coordinator(cluster: &Cluster, group: &str) -> Wire {
+    let id = cluster.wait("somebody coordinates the group", || {
+        let (error, id) = kafka::coordinator(cluster.broker(1), group);
+        (error == kafka::NONE).then_some(id)
+    });
+    Wire::connect(cluster.broker(u64::try_from(id).unwrap()).kafka)
+}
+
+/// JoinGroup version 4: (error, generation, member id).
+fn join(
+    wire: &mut Wire,
+    group: &str,
+    member: &str,
+    session_ms: i32,
+    names: &[&str],
+) -> (i16, i32, String) {
+    let subscription =
+        [0, 0, 0, 0, 0, 1, 0, 8, b'g', b'-', b't', b'o', b'p', b'i', b'c', b's', 0, 0, 0, 0];
+    let head = Encoder::default().string(group).i32(session_ms).i32(10_000).string(member);
+    let count = i32::try_from(names.len()).unwrap();
+    let body = names.iter().fold(head.string("consumer").i32(count), |body, name| {
+        body.string(name).bytes(&subscription)
+    });
+    let mut decoder = wire.call(JOIN_GROUP, 4, &body);
+    decoder.i32();
+    let (error, generation) = (decoder.i16(), decoder.i32());
+    assert!(decoder.string().is_some(), "the protocol is nullable from version 7 on only");
+    decoder.string();
+    (error, generation, decoder.string().unwrap())
+}
+
+/// SyncGroup version 1 of a lone leader: its error and part.
+fn sync(wire: &mut Wire, group: &str, generation: i32, member: &str) -> (i16, Vec<u8>) {
+    let body = Encoder::default().string(group).i32(generation).string(member).i32(1);
+    let mut decoder = wire.call(SYNC_GROUP, 1, &body.string(member).bytes(b"all"));
+    decoder.i32();
+    (decoder.i16(), decoder.bytes().unwrap())
+}
+
+/// Heartbeat version 1.
+fn heartbeat(wire: &mut Wire, group: &str, generation: i32, member: &str) -> i16 {
+    let body = Encoder::default().string(group).i32(generation).string(member);
+    let mut decoder = wire.call(HEARTBEAT, 1, &body);
+    decoder.i32();
+    decoder.i16()
+}
+
+/// OffsetCommit version 2 of one partition.
+fn commit(
+    wire: &mut Wire,
+    (group, generation, member): (&str, i32, &str),
+    topic: &str,
+    metadata: &str,
+) -> i16 {
+    let body = Encoder::default().string(group).i32(generation).string(member).i64(-1).i32(1);
+    let body = body.string(topic).i32(1).i32(0).i64(7).string(metadata);
+    let mut decoder = wire.call(OFFSET_COMMIT, 2, &body);
+    rows(&mut decoder).remove(0).1
+}
+
+/// The rows of an answer that has an error for each partition.
+fn rows(decoder: &mut Decoder) -> Vec<(i32, i16)> {
+    let topics = decoder.list(|decoder| {
+        decoder.string();
+        decoder.list(|decoder| (decoder.i32(), decoder.i16()))
+    });
+    topics.into_iter().flatten().collect()
+}
+
+/// OffsetFetch version 2: the error of the whole, and (partition, offset, metadata, error) of each.
+fn fetch(wire: &mut Wire, group: &str, topic: Option<&str>) -> (i16, Vec<(i32, i64, String, i16)>) {
+    let body = Encoder::default().string(group);
+    let body = match topic {
+        Some(topic) => body.i32(1).string(topic).i32(1).i32(0),
+        None => body.i32(-1),
+    };
+    let mut decoder = wire.call(OFFSET_FETCH, 2, &body);
+    let topics = decoder.list(|decoder| {
+        decoder.string();
+        decoder.list(|decoder| {
+            (decoder.i32(), decoder.i64(), decoder.string().unwrap(), decoder.i16())
+        })
+    });
+    (decoder.i16(), topics.into_iter().flatten().collect())
+}
+
+/// DeleteGroups version 1.
+fn delete(wire: &mut Wire, group: &str) -> i16 {
+    let mut decoder = wire.call(DELETE_GROUPS, 1, &Encoder::default().i32(1).string(group));
+    decoder.i32();
+    decoder.list(|decoder| (decoder.string(), decoder.i16())).remove(0).1
+}
+
+/// DescribeGroups version 1 of a group that is named twice: (error, state) of each answer.
+fn describe(wire: &mut Wire, group: &str) -> Vec<(i16, String)> {
+    let body = Encoder::default().i32(2).string(group).string(group);
+    let mut decoder = wire.call(DESCRIBE_GROUPS, 1, &body);
+    decoder.i32();
+    decoder.list(|decoder| {
+        let error = decoder.i16();
+        decoder.string();
+        let state = decoder.string().unwrap();
+        (decoder.string(), decoder.string());
+        decoder.list(|decoder| {
+            (0..3).for_each(|_| drop(decoder.string()));
+            (0..2).for_each(|_| drop(decoder.bytes()));
+        });
+        (error, state)
+    })
+}
+
+/// OffsetDelete version 0 of one partition: its error, or that of the whole.
+fn forget(wire: &mut Wire, group: &str, topic: &str) -> i16 {
+    let body = Encoder::default().string(group).i32(1).string(topic).i32(1).i32(0);
+    let mut decoder = wire.call(OFFSET_DELETE, 0, &body);
+    let error = decoder.i16();
+    decoder.i32();
+    if error == 0 { rows(&mut decoder).remove(0).1 } else { error }
+}
+
+#[test]
+fn a_join_is_refused_for_what_is_wrong_with_it_and_given_an_id_first() {
+    let cluster = Cluster::shared();
+    let wire = &mut at_coordinator(&cluster, "g-joins");
+    let ranges = ["range"];
+    assert_eq!(join(wire, "", "", 10_000, &ranges).0, INVALID_GROUP);
+    for session_ms in [5_999, 1_800_001, -1] {
+        assert_eq!(join(wire, "g-joins", "", session_ms, &ranges).0, INVALID_SESSION_TIMEOUT);
+    }
+    assert_eq!(join(wire, "g-joins", "nobody", 10_000, &ranges).0, UNKNOWN_MEMBER);
+    assert_eq!(join(wire, "g-joins", "", 10_000, &[]).0, INCONSISTENT_PROTOCOL);
+    let (error, generation, member) = join(wire, "g-joins", "", 6_000, &ranges);
+    assert_eq!((error, generation), (MEMBER_ID_REQUIRED, -1));
+    let (error, generation, joined) = join(wire, "g-joins", &member, 6_000, &ranges);
+    assert_eq!((error, generation, &joined), (0, 1, &member));
+    assert_eq!(sync(wire, "g-joins", 9, &member).0, ILLEGAL_GENERATION);
+    assert_eq!(sync(wire, "g-joins", 1, &member), (0, b"all".to_vec()));
+    assert_eq!(heartbeat(wire, "g-joins", 1, &member), 0);
+    assert_eq!(heartbeat(wire, "g-joins", 2, &member), ILLEGAL_GENERATION);
+    assert_eq!(heartbeat(wire, "g-joins", 1, "nobody"), UNKNOWN_MEMBER);
+    assert_eq!(heartbeat(wire, "g-nowhere", 1, &member), {
+        // It is answered by whoever coordinates that group, which may be another broker.
+        let home = kafka::coordinator(cluster.broker(1), "g-nowhere").1;
+        let here = kafka::coordinator(cluster.broker(1), "g-joins").1;
+        if home == here { UNKNOWN_MEMBER } else { NOT_COORDINATOR }
+    });
+}
+
+#[test]
+fn offsets_are_committed_fetched_and_deleted_with_the_errors_of_kafka() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("g-topic", 1, 3);
+    let wire = &mut at_coordinator(&cluster, "g-offsets");
+    let (nobody, unknown) = (("g-offsets", -1, ""), (kafka::NONE, vec![(0, -1, String::new(), 0)]));
+    assert_eq!(fetch(wire, "g-offsets", Some("g-topic")), unknown, "nothing was committed");
+    assert_eq!(fetch(wire, "g-offsets", Some("no-such-topic")), unknown);
+    assert_eq!(fetch(wire, "g-offsets", None), (kafka::NONE, vec![]));
+    assert_eq!(forget(wire, "g-offsets", "g-topic"), NOT_FOUND);
+    assert_eq!(commit(wire, ("g-offsets", 1, "m"), "g-topic", ""), ILLEGAL_GENERATION);
+    assert_eq!(commit(wire, nobody, "no-such-topic", ""), kafka::UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(commit(wire, nobody, "g-topic", &"m".repeat(4097)), OFFSET_METADATA_TOO_LARGE);
+    assert_eq!(commit(wire, nobody, "g-topic", &"m".repeat(4096)), 0);
+    let expected = vec![(0, 7, "m".repeat(4096), 0)];
+    assert_eq!(fetch(wire, "g-offsets", Some("g-topic")), (kafka::NONE, expected.clone()));
+    assert_eq!(fetch(wire, "g-offsets", None), (kafka::NONE, expected));
+    assert_eq!(forget(wire, "g-offsets", "no-such-topic"), kafka::UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(forget(wire, "g-offsets", "g-topic"), 0);
+    assert_eq!(fetch(wire, "g-offsets", None), (kafka::NONE, vec![]));
+    // Of a group with members only members may.
+    let member = join(wire, "g-offsets", "", 10_000, &["range"]).2;
+    let (_, generation, _) = join(wire, "g-offsets", &member, 10_000, &["range"]);
+    sync(wire, "g-offsets", generation, &member);
+    assert_eq!(commit(wire, nobody, "g-topic", ""), UNKNOWN_MEMBER);
+    assert_eq!(commit(wire, ("g-offsets", generation, &member), "g-topic", ""), 0);
+    assert_eq!(forget(wire, "g-offsets", "g-topic"), 0, "it subscribes to another");
+    cluster.create_topic("g-topics", 1, 3);
+    assert_eq!(commit(wire, ("g-offsets", generation, &member), "g-topics", ""), 0);
+    assert_eq!(forget(wire, "g-offsets", "g-topics"), SUBSCRIBED);
+    assert_eq!(delete(wire, "g-offsets"), NON_EMPTY);
+}
+
+#[test]
+fn groups_are_listed_described_left_and_deleted() {
+    let cluster = Cluster::shared();
+    let wire = &mut at_coordinator(&cluster, "g-life");
+    assert_eq!(describe(wire, "g-life"), [(0, "Dead".to_owned())], "each once");
+    assert_eq!(delete(wire, "g-life"), NOT_FOUND);
+    let member = join(wire, "g-life", "", 10_000, &["range"]).2;
+    let (_, generation, _) = join(wire, "g-life", &member, 10_000, &["range"]);
+    assert_eq!(describe(wire, "g-life"), [(0, "CompletingRebalance".to_owned())]);
+    sync(wire, "g-life", generation, &member);
+    assert_eq!(describe(wire, "g-life"), [(0, "Stable".to_owned())]);
+    let listed = |wire: &mut Wire, state: &str| {
+        let mut decoder =
+            wire.call_flexible(LIST_GROUPS, 4, Encoder::default().count(1).text(state).zero());
+        decoder.i32();
+        assert_eq!(decoder.i16(), 0);
+        let groups =
+            decoder.rows(|decoder| (decoder.text().unwrap(), decoder.text(), decoder.text()));
+        groups.unwrap().iter().any(|(group, ..)| group == "g-life")
+    };
+    assert!(listed(wire, "stable") && !listed(wire, "Empty"), "whatever the case");
+    // LeaveGroup version 1, and 3 of a group that is not there.
+    let leave = Encoder::default().string("g-life").string(&member);
+    let mut decoder = wire.call(LEAVE_GROUP, 1, &leave);
+    decoder.i32();
+    assert_eq!(decoder.i16(), 0);
+    assert_eq!(wire.call(LEAVE_GROUP, 1, &leave).end_with_error(), UNKNOWN_MEMBER);
+    assert_eq!(describe(wire, "g-life"), [(0, "Empty".to_owned())]);
+    assert_eq!(delete(wire, "g-life"), 0);
+    assert_eq!(describe(wire, "g-life"), [(0, "Dead".to_owned())]);
+    // There are no transactions, and clients are to take that for final.
+    let transaction = Encoder::default().string("t").i8(1);
+    assert_eq!(
+        wire.call(FIND_COORDINATOR, 1, &transaction).end_with_error(),
+        kafka::INVALID_REQUEST
+    );
+}
+
+impl Decoder {
+    /// The error behind the throttle time.
+    fn end_with_error(mut self) -> i16 {
+        self.i32();
+        self.i16()
+    }
+}
