@@ -133,7 +133,7 @@ fn describe(wire: &mut Wire, group: &str) -> Vec<(i16, String)> {
         let error = decoder.i16();
         decoder.string();
         let state = decoder.string().unwrap();
-        (decoder.string(), decoder.string());
+        (0..2).for_each(|_| drop(decoder.string()));
         decoder.list(|decoder| {
             (0..3).for_each(|_| drop(decoder.string()));
             (0..2).for_each(|_| drop(decoder.bytes()));
