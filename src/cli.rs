@@ -10,6 +10,7 @@
 
 mod cluster;
 mod features;
+mod group;
 mod records;
 mod serve;
 mod topic;
@@ -49,6 +50,9 @@ enum Command {
     /// Create, list, describe and delete topics.
     #[command(subcommand)]
     Topic(topic::TopicCommand),
+    /// List and describe consumer groups.
+    #[command(subcommand)]
+    Group(group::GroupCommand),
     /// Write lines of standard input as records.
     Produce(records::ProduceOptions),
     /// Read records and print them.
@@ -92,6 +96,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(options) => serve::serve(&options).await,
         Command::Demo(options) => crate::demo::run(options).await,
         Command::Topic(command) => topic::run(command).await,
+        Command::Group(command) => group::run(command).await,
         Command::Produce(options) => records::produce(options).await,
         Command::Consume(options) => records::consume(options).await,
         Command::Cluster(command) => cluster::run(command).await,

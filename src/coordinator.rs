@@ -41,6 +41,7 @@ pub use call::{
 };
 pub use coordinators::{COORDINATORS, COUNT, CoordinatorSettings, Coordinators};
 pub use machine::{CoordinatorMachine, Verdict};
+pub use subscription::parts;
 pub use sweep::Sweeper;
 
 use call::{Answer, Call};

@@ -11,6 +11,7 @@ mod drain;
 mod extract;
 mod features;
 mod forward;
+mod groups;
 mod health;
 mod log;
 mod partitions;
@@ -49,6 +50,7 @@ use problem::Problem;
     tags(
         (name = "health", description = "Whether this broker lives, serves, and how it fares"),
         (name = "cluster", description = "Brokers, and the cluster as a whole"),
+        (name = "groups", description = "Consumer groups, their members and offsets"),
         (name = "topics", description = "Topics, their partitions, replicas and leaders"),
         (name = "raft", description = "The Raft groups beneath"),
         (name = "log", description = "What a broker logs")
@@ -72,6 +74,8 @@ fn routes() -> (Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(cluster::confirm_clock))
         .routes(routes!(topics::list, topics::create))
         .routes(routes!(topics::describe, topics::delete))
+        .routes(routes!(groups::list))
+        .routes(routes!(groups::describe))
         .routes(routes!(partitions::describe))
         .routes(routes!(partitions::set_replicas, partitions::cancel_replicas))
         .routes(routes!(partitions::set_leader))

@@ -9,5 +9,5 @@ mod servers;
 pub(crate) use admin::Admin;
 pub use failure::Failure;
 pub(crate) use health::wait_until_healthy;
-pub(crate) use output::{Format, Table, line, note, print_json};
+pub(crate) use output::{Format, Table, line, note, print_json, printable};
 pub(crate) use servers::{HttpServers, KafkaServers};

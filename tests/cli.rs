@@ -17,7 +17,7 @@ use crate::support::{ports, wait};
 
 #[test]
 fn every_commands_help_carries_an_example() {
-    let commands: [&[&str]; 14] = [
+    let commands: [&[&str]; 16] = [
         &[],
         &["serve"],
         &["demo"],
@@ -25,6 +25,8 @@ fn every_commands_help_carries_an_example() {
         &["topic", "list"],
         &["topic", "describe"],
         &["topic", "delete"],
+        &["group", "list"],
+        &["group", "describe"],
         &["produce"],
         &["consume"],
         &["cluster", "status"],

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use serde_json::Value;
 
 use crate::support::clients::{self, Client, java, python};
 use crate::support::cluster::{Broker, Cluster, SOON};
@@ -255,6 +256,61 @@ fn the_java_admin_client_sees_and_changes_groups() {
         "list deleted []",
     ];
     assert_eq!(seen.lines().collect::<Vec<_>>(), expected);
+}
+
+/// The group as every running broker tells it, once all tell the same that is as it should be.
+fn told(cluster: &Cluster, group: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    cluster.wait(what, || {
+        let paths = |broker: &Broker| broker.get(&format!("/v1/groups/{group}"));
+        let answers: Vec<_> = cluster.running().map(paths).collect::<Option<_>>()?;
+        let told = answers.iter().filter(|answer| answer.status == 200).map(|it| it.json());
+        let told: Vec<Value> = told.filter(&is).collect();
+        (told.len() == answers.len() && told.iter().all(|it| *it == told[0]))
+            .then(|| told[0].clone())
+    })
+}
+
+#[test]
+fn every_broker_and_the_command_line_tell_members_offsets_and_lag() {
+    let (cluster, name) = (Cluster::shared(), "group-told");
+    topic(&cluster, name);
+    write(&cluster, name, 0, 100);
+    // Its name needs escaping, and its partitions are led by three brokers.
+    let (group, escaped) = ("told/of it", "told%2Fof%20it");
+    let unknown = cluster.request("GET", "/v1/groups/nobody%2Fhere", None);
+    assert_eq!(unknown.problem(404), "unknown_consumer_group");
+    let member = Member::start(&cluster, Client::Python, (name, group), &[]);
+    committed(&cluster, &[&member], 100);
+    let stable = told(&cluster, escaped, "it has read all", |it| it["lag"] == 0);
+    assert_eq!((&stable["group"], &stable["state"]), (&group.into(), &"Stable".into()));
+    assert_eq!(
+        (&stable["protocol_type"], &stable["assignor"]),
+        (&"consumer".into(), &"range".into())
+    );
+    let reads: Vec<String> = (0..PARTITIONS).map(|n| format!("{name}-{n}")).collect();
+    assert_eq!(stable["members"][0]["partitions"], serde_json::json!(reads));
+    let offsets = stable["offsets"].as_array().unwrap();
+    let offsets: BTreeSet<i64> = offsets.iter().map(|it| it["offset"].as_i64().unwrap()).collect();
+    assert_eq!(offsets, BTreeSet::from([25]), "{stable}");
+    member.stop();
+    write(&cluster, name, 100, 140);
+    let behind = told(&cluster, escaped, "it is behind", |it| it["lag"] == 40);
+    assert_eq!((&behind["state"], &behind["members"]), (&"Empty".into(), &serde_json::json!([])));
+
+    let line = cluster.cli(&["group", "describe", group], "").ok("describe");
+    assert!(line.contains("Empty") && line.contains("lag 40"), "{line}");
+    let coordinator = behind["coordinator"].as_u64().unwrap();
+    for broker in cluster.running() {
+        let listed = broker.get("/v1/groups").unwrap().ok();
+        assert_eq!(listed["unreachable"], serde_json::json!([]));
+        let listed = listed["groups"].as_array().unwrap();
+        let of_it = listed.iter().find(|it| it["group"] == group).expect("it is listed");
+        assert_eq!(of_it["coordinator"], coordinator);
+    }
+    let listed = cluster.cli(&["group", "list"], "").ok("list");
+    assert!(listed.lines().any(|it| it.contains(group) && it.contains("consumer")), "{listed}");
+    let none = cluster.cli(&["group", "describe", "nobody"], "");
+    assert!(none.code == Some(1) && none.stderr.contains("no consumer group"), "{}", none.stderr);
 }
 
 #[test]

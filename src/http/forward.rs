@@ -33,6 +33,16 @@ pub(super) async fn ask<T: DeserializeOwned + Send + 'static>(
     broker: u64,
     path: String,
 ) -> Option<T> {
+    find(context, broker, path).await?
+}
+
+/// Asks that broker for `path`. None: it is not known, or gave no usable answer in time. `Some(None)`: it says that there
+/// is no such thing.
+pub(super) async fn find<T: DeserializeOwned + Send + 'static>(
+    context: &Context,
+    broker: u64,
+    path: String,
+) -> Option<Option<T>> {
     if !context.node.alive(broker) {
         return None;
     }
@@ -41,7 +51,8 @@ pub(super) async fn ask<T: DeserializeOwned + Send + 'static>(
     // The HTTP client blocks, so it gets a thread of the blocking pool; its timeout bounds how long.
     let answer = tokio::task::spawn_blocking(move || get(&format!("http://{address}{path}")));
     match answer.await.ok()? {
-        Ok(answer) => Some(answer),
+        Ok(answer) => Some(Some(answer)),
+        Err(ureq::Error::StatusCode(404)) => Some(None),
         Err(error) => {
             tracing::debug!(broker, %error, "broker did not answer a forwarded request");
             None

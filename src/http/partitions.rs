@@ -181,6 +181,18 @@ pub(super) async fn set_leader(
     Ok(Json(brief(&context.metadata, index, info)))
 }
 
+/// Returns the end of a partition that another broker leads, as that tells it.
+pub(super) async fn high_watermark(
+    context: &Context,
+    topic: &str,
+    index: i32,
+    info: &PartitionInfo,
+) -> Option<i64> {
+    let leader = context.metadata.leader(info.group)?.id;
+    let path = format!("/v1/topics/{topic}/partitions/{index}");
+    forward::ask::<Detailed>(context, leader, path).await?.high_watermark
+}
+
 pub(super) fn brief(metadata: &Metadata, index: i32, info: &PartitionInfo) -> Partition {
     let leader = metadata.leader(info.group);
     Partition {

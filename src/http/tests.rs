@@ -5,10 +5,11 @@ use axum::response::IntoResponse;
 use super::*;
 use crate::metadata::AdminError;
 
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     include_str!("../http.rs"),
     include_str!("cluster.rs"),
     include_str!("features.rs"),
+    include_str!("groups.rs"),
     include_str!("health.rs"),
     include_str!("log.rs"),
     include_str!("partitions.rs"),
@@ -64,6 +65,8 @@ fn the_specification_has_every_route_that_was_promised() {
         "post /v1/topics",
         "get /v1/topics/{topic}",
         "delete /v1/topics/{topic}",
+        "get /v1/groups",
+        "get /v1/groups/{group}",
         "get /v1/topics/{topic}/partitions/{partition}",
         "put /v1/topics/{topic}/partitions/{partition}/replicas",
         "delete /v1/topics/{topic}/partitions/{partition}/replicas",

@@ -44,7 +44,7 @@ impl Table {
     }
 
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+        self.rows.push(cells.map(|cell| printable(&cell)).to_vec());
     }
 
     pub(crate) fn print(&self) -> Result<(), Failure> {
@@ -71,6 +71,12 @@ impl Table {
     }
 }
 
+/// Clients choose what groups, members and offsets carry; a terminal must not take it for commands.
+pub(crate) fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    text.chars().map(shown).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +87,12 @@ mod tests {
         table.row(["a".into(), "10".into()]);
         table.row(["a-long-name".into(), "2".into()]);
         assert_eq!(table.text(), "topic        n\na            10\na-long-name  2");
+    }
+
+    #[test]
+    fn what_clients_chose_moves_no_cursor() {
+        let mut table = Table::new(["client"]);
+        table.row(["\u{1b}[2J\n\u{9b}é".into()]);
+        assert_eq!(table.text(), "client\n\\u{1b}[2J\\n\\u{9b}é");
     }
 }

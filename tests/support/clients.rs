@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
@@ -140,6 +140,16 @@ pub fn consumer_at(bootstrap: &str, topic: &str, partition: i32, offset: i64) ->
     list.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
     consumer.assign(&list).unwrap();
     consumer
+}
+
+/// Commits an offset of partition 0 of `topic` for `group`, without being a member.
+pub fn commit(bootstrap: &str, topic: &str, group: &str, offset: i64) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("group.id", group);
+    let consumer: BaseConsumer = config.set("enable.auto.commit", "false").create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
+    consumer.commit(&list, CommitMode::Sync).unwrap();
 }
 
 fn rust_write(bootstrap: &str, topic: &str, codec: &str, file: &Path) {

@@ -1,0 +1,108 @@
+//! `quorate group`: list and describe consumer groups.
+
+use clap::{Args, Subcommand};
+
+use super::topic::text;
+use crate::terminal::{
+    Admin, Failure, Format, HttpServers, Table, line, note, print_json, printable,
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum GroupCommand {
+    /// List the consumer groups.
+    #[command(after_help = "Example:\n  quorate group list --format json")]
+    List(Options),
+    /// Show a group's members, offsets and how far it is behind.
+    #[command(after_help = "Example:\n  quorate group describe billing")]
+    Describe(NamedOptions),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    servers: HttpServers,
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NamedOptions {
+    /// The group's name.
+    name: String,
+    #[command(flatten)]
+    options: Options,
+}
+
+pub(super) async fn run(command: GroupCommand) -> Result<(), Failure> {
+    match command {
+        GroupCommand::List(options) => list(options).await,
+        GroupCommand::Describe(options) => describe(options).await,
+    }
+}
+
+async fn list(options: Options) -> Result<(), Failure> {
+    let found = Admin::new(options.servers.http).get("/v1/groups").await?;
+    if options.format == Format::Json {
+        return print_json(&found);
+    }
+    let mut table = Table::new(["GROUP", "STATE", "TYPE", "COORDINATOR"]);
+    for group in found["groups"].as_array().unwrap_or(&Vec::new()) {
+        table.row(["group", "state", "protocol_type", "coordinator"].map(|it| text(&group[it])));
+    }
+    table.print()?;
+    match found["unreachable"].as_array().filter(|brokers| !brokers.is_empty()) {
+        None => Ok(()),
+        Some(_) => note(&format!(
+            "broker {} did not say which groups it coordinates; `quorate cluster status` says why",
+            text(&found["unreachable"])
+        )),
+    }
+}
+
+async fn describe(named: NamedOptions) -> Result<(), Failure> {
+    let path = format!("/v1/groups/{}", escaped(&named.name));
+    let group = Admin::new(named.options.servers.http).get(&path).await?;
+    if named.options.format == Format::Json {
+        return print_json(&group);
+    }
+    let cell = |name: &str| printable(&text(&group[name]));
+    line(&format!(
+        "{}: {}, coordinated by broker {}, lag {}",
+        cell("group"),
+        cell("state"),
+        cell("coordinator"),
+        cell("lag")
+    ))?;
+    let rows = |name: &str| group[name].as_array().cloned().unwrap_or_default();
+    let mut members = Table::new(["MEMBER", "INSTANCE", "CLIENT", "HOST", "PARTITIONS"]);
+    for member in rows("members") {
+        let columns = ["member", "instance", "client", "host", "partitions"];
+        members.row(columns.map(|column| text(&member[column])));
+    }
+    members.print()?;
+    let mut offsets = Table::new(["TOPIC", "PARTITION", "OFFSET", "END", "LAG", "METADATA"]);
+    for offset in rows("offsets") {
+        let columns = ["topic", "partition", "offset", "high_watermark", "lag", "metadata"];
+        offsets.row(columns.map(|column| text(&offset[column])));
+    }
+    offsets.print()
+}
+
+/// A group may be called anything, also what means something in a URL.
+fn escaped(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let escape =
+        |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    name.bytes().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_is_one_part_of_a_path() {
+        assert_eq!(escaped("a-b.c_d~1"), "a-b.c_d~1");
+        assert_eq!(escaped("a/b ?%\u{e4}"), "a%2Fb%20%3F%25%C3%A4");
+    }
+}

@@ -1,0 +1,221 @@
+//! Consumer groups: who they are, who reads what in them, and how far behind the end.
+//!
+//! Each group is known to the broker that coordinates it, and each end to the leader of its partition; any broker asks
+//! them.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use futures::future::join_all;
+use futures::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::extract::Parameters;
+use super::problem::Problem;
+use super::{forward, partitions};
+use crate::context::Context;
+use crate::coordinator::{CommittedOffset, Coordinators, Description, GroupError, parts};
+
+/// The groups of the cluster, by name.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(super) struct Groups {
+    groups: Vec<GroupSummary>,
+    /// Brokers that did not say which groups they coordinate.
+    unreachable: Vec<u64>,
+}
+
+/// A group in a list.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(super) struct GroupSummary {
+    #[schema(example = "billing")]
+    group: String,
+    /// Empty, PreparingRebalance, CompletingRebalance or Stable.
+    state: String,
+    /// What its members are, such as `consumer`; empty before somebody joined.
+    protocol_type: String,
+    /// The broker that coordinates it.
+    coordinator: u64,
+}
+
+/// A group in full.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(super) struct GroupDetail {
+    #[serde(flatten)]
+    summary: GroupSummary,
+    /// The assignor its members agreed on; empty while they have not.
+    assignor: String,
+    members: Vec<GroupMember>,
+    offsets: Vec<GroupOffset>,
+    /// Records that are still to be read, of all partitions with an offset and a leader.
+    lag: i64,
+}
+
+/// A member of a group.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(super) struct GroupMember {
+    member: String,
+    /// What a static member is known by.
+    instance: Option<String>,
+    client: String,
+    host: String,
+    /// What it reads, such as `orders-3`; empty while the group rebalances.
+    partitions: Vec<String>,
+}
+
+/// How far a group has read a partition.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(super) struct GroupOffset {
+    topic: String,
+    partition: i32,
+    /// The next offset it will read.
+    offset: i64,
+    /// The offset after the last committed record; none while the partition's leader does not answer.
+    high_watermark: Option<i64>,
+    lag: Option<i64>,
+    /// What a consumer wrote beside it.
+    metadata: String,
+}
+
+/// Lists the consumer groups of the cluster.
+#[utoipa::path(get, path = "/v1/groups", tag = "groups", responses((status = 200, body = Groups)))]
+pub(super) async fn list(State(context): State<Context>, headers: HeaderMap) -> Json<Groups> {
+    let mut found = here(&context).await;
+    if !forward::is_forwarded(&headers) {
+        let me = context.node.id();
+        let image = context.metadata.image();
+        let others: Vec<u64> = image.brokers.keys().copied().filter(|id| *id != me).collect();
+        let asked = others.iter().map(|id| forward::ask(&context, *id, "/v1/groups".to_owned()));
+        for (broker, told) in others.iter().zip(join_all(asked).await) {
+            match told {
+                Some(Groups { groups, unreachable }) => {
+                    found.groups.extend(groups);
+                    found.unreachable.extend(unreachable);
+                }
+                None => found.unreachable.push(*broker),
+            }
+        }
+    }
+    found.groups.sort_by(|one, other| one.group.cmp(&other.group));
+    Json(found)
+}
+
+/// The groups that this broker coordinates.
+async fn here(context: &Context) -> Groups {
+    let me = context.node.id();
+    let mut led = context.coordinators.all();
+    led.retain(|it| it.group().leadership().borrow().leader == Some(me));
+    let listed = join_all(led.iter().map(|coordinator| coordinator.list())).await;
+    let is_whole = listed.iter().all(Result::is_ok);
+    let groups = listed.into_iter().flatten().flatten().map(|group| GroupSummary {
+        group: group.group,
+        state: group.state.name().to_owned(),
+        protocol_type: group.protocol_type,
+        coordinator: me,
+    });
+    let groups = groups.collect();
+    Groups { groups, unreachable: if is_whole { Vec::new() } else { vec![me] } }
+}
+
+/// Returns a group: its members with what they read, and its offsets with how far they are behind.
+#[utoipa::path(
+    get, path = "/v1/groups/{group}", tag = "groups",
+    params(("group" = String, Path, description = "Its name", example = "billing")),
+    responses(
+        (status = 200, body = GroupDetail),
+        (status = 404, description = "There is none", body = Problem),
+        (status = 503, description = "Its coordinator does not answer", body = Problem)
+    )
+)]
+pub(super) async fn describe(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    uri: Uri,
+    Parameters(group): Parameters<String>,
+) -> Result<Json<GroupDetail>, Problem> {
+    let image = context.metadata.image();
+    let home = Coordinators::home(&image, &group).ok_or_else(|| unknown(&group))?;
+    let leader = context.metadata.leader(home.group).map(|leader| leader.id);
+    if let Some(leader) = leader.filter(|leader| *leader != context.node.id())
+        && !forward::is_forwarded(&headers)
+    {
+        let told = forward::find(&context, leader, uri.path().to_owned()).await;
+        return told.ok_or_else(|| unavailable(&group))?.map(Json).ok_or_else(|| unknown(&group));
+    }
+    let coordinator = context.coordinators.get(home.group).ok_or_else(|| unavailable(&group))?;
+    let problem = |_: GroupError| unavailable(&group);
+    let description = coordinator.describe(group.clone()).await.map_err(problem)?;
+    let description = description.ok_or_else(|| unknown(&group))?;
+    let offsets = coordinator.offsets(&group).await.map_err(problem)?;
+    let offsets: Vec<GroupOffset> = stream::iter(offsets)
+        .map(|it| offset(&context, it))
+        .buffered(32)
+        .filter_map(std::future::ready)
+        .collect()
+        .await;
+    Ok(Json(detail(&context, group, description, offsets)))
+}
+
+fn detail(
+    context: &Context,
+    group: String,
+    description: Description,
+    offsets: Vec<GroupOffset>,
+) -> GroupDetail {
+    let summary = GroupSummary {
+        group,
+        state: description.state.name().to_owned(),
+        protocol_type: description.protocol_type,
+        coordinator: context.node.id(),
+    };
+    let members = description.members.into_iter().map(|member| GroupMember {
+        partitions: parts(&member.part),
+        member: member.member_id,
+        instance: member.instance_id,
+        client: member.client_id,
+        host: member.client_host,
+    });
+    let lag = offsets.iter().filter_map(|offset| offset.lag).sum();
+    GroupDetail {
+        summary,
+        assignor: description.protocol,
+        members: members.collect(),
+        offsets,
+        lag,
+    }
+}
+
+/// An offset and the end of its partition; `None` of a topic that is deleted.
+async fn offset(context: &Context, committed: CommittedOffset) -> Option<GroupOffset> {
+    let image = context.metadata.image();
+    let topic = image.topic_by_id(committed.topic)?;
+    let info = topic.partition(committed.partition)?;
+    let here = context.partitions.get(info.group).filter(|it| it.leader_epoch_if_ready().is_ok());
+    let high_watermark = match here {
+        Some(here) => Some(here.high_watermark()),
+        None => partitions::high_watermark(context, &topic.name, committed.partition, info).await,
+    };
+    Some(GroupOffset {
+        topic: topic.name.clone(),
+        partition: committed.partition,
+        offset: committed.offset,
+        high_watermark,
+        lag: high_watermark.map(|end| end.saturating_sub(committed.offset).max(0)),
+        metadata: committed.metadata,
+    })
+}
+
+fn unknown(group: &str) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "unknown_consumer_group",
+        format!("there is no consumer group {group:?}"),
+    )
+    .hint("GET /v1/groups lists the groups")
+}
+
+fn unavailable(group: &str) -> Problem {
+    let detail = format!("the coordinator of consumer group {group:?} does not answer");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "coordinator_unavailable", detail)
+        .hint("ask again; GET /v1/brokers shows which brokers are alive")
+}
