@@ -47,7 +47,7 @@ enum Command {
     Serve(Box<serve::ServeOptions>),
     /// Run a cluster of brokers on this machine, to try things out.
     Demo(DemoOptions),
-    /// Create, list, describe and delete topics.
+    /// Create, list, describe, alter and delete topics.
     #[command(subcommand)]
     Topic(topic::TopicCommand),
     /// List and describe consumer groups.

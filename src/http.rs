@@ -6,6 +6,7 @@
 //! the handlers; a route cannot be mounted without being described.
 
 mod cluster;
+mod configs;
 mod description;
 mod drain;
 mod extract;
@@ -74,6 +75,7 @@ fn routes() -> (Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(cluster::confirm_clock))
         .routes(routes!(topics::list, topics::create))
         .routes(routes!(topics::describe, topics::delete))
+        .routes(routes!(configs::list, configs::change))
         .routes(routes!(groups::list))
         .routes(routes!(groups::describe))
         .routes(routes!(partitions::describe))

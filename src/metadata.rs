@@ -35,7 +35,9 @@ use tokio::sync::watch;
 pub use address::HostPort;
 pub use codec::{CodecError, decode, encode};
 pub use command::{Change, Command, NewGroups};
-pub use configs::{ConfigEntry, ConfigKind, TOPIC_CONFIGS, TimestampType, TopicConfigs};
+pub use configs::{
+    ConfigEntry, ConfigKind, TOPIC_CONFIGS, TimestampType, TopicConfigs, find as find_config,
+};
 pub use decide::{check_form, decide, preview};
 pub(crate) use error::quote;
 pub use error::{AdminError, EXIT_REFUSED};
@@ -49,7 +51,7 @@ pub use levels::{FEATURE, FIRST_LEVEL, Levels};
 pub(crate) use levels::{check_checkpoint, end_if_unfit, end_unfit};
 pub use machine::{Applied, MetadataMachine};
 pub use placement::{Candidate, place};
-pub use request::{BrokerSpec, Done, NewPartitions, NewTopic, Reply, Request};
+pub use request::{AlteredConfigs, BrokerSpec, Done, NewPartitions, NewTopic, Reply, Request};
 pub use topic::{PartitionInfo, Topic};
 
 /// The local view of the cluster: the newest image applied here, and the leaders heard of.

@@ -23,6 +23,12 @@ fn the_python_admin_client_makes_changes_and_removes_a_topic() {
     assert_eq!(seen["shrink"], "INVALID_PARTITIONS");
     assert_eq!(seen["configs"]["retention.ms"], "5000");
     assert_eq!(seen["configs"]["cleanup.policy"], "delete");
+    assert_eq!((&seen["alter"], &seen["altered"]), (&Value::Null, &json!("7000")));
+    assert_eq!((&seen["replace"], &seen["replaced"]), (&Value::Null, &json!("900000")));
+    assert_eq!(
+        (&seen["back"], &seen["replace bad"]),
+        (&json!("604800000"), &json!("INVALID_CONFIG"))
+    );
     assert_eq!(seen["unsent"], 0);
     assert_eq!(seen["brokers"], json!([1, 2, 3]));
     assert_eq!(seen["replicas"], json!([3, 3, 3]));
@@ -49,6 +55,14 @@ fn the_java_admin_client_makes_changes_and_removes_a_topic() {
         "shrink InvalidPartitionsException",
         "retention.ms 5000 DYNAMIC_TOPIC_CONFIG",
         "retention.bytes -1 DEFAULT_CONFIG",
+        "alter null",
+        "altered 7000 DYNAMIC_TOPIC_CONFIG",
+        "append null",
+        "append to none InvalidConfigurationException",
+        "alter bad InvalidConfigurationException",
+        "reset null",
+        "altered 604800000 DEFAULT_CONFIG",
+        "alter broker InvalidRequestException",
         "partitions 3",
         "low watermark 4",
         "earliest 4",

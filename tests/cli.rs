@@ -17,13 +17,14 @@ use crate::support::{ports, wait};
 
 #[test]
 fn every_commands_help_carries_an_example() {
-    let commands: [&[&str]; 16] = [
+    let commands: [&[&str]; 17] = [
         &[],
         &["serve"],
         &["demo"],
         &["topic", "create"],
         &["topic", "list"],
         &["topic", "describe"],
+        &["topic", "alter"],
         &["topic", "delete"],
         &["group", "list"],
         &["group", "describe"],

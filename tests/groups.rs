@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::support::clients::{self, Client, java, python};
 use crate::support::cluster::{Broker, Cluster, SOON};
+use crate::support::http::Answer;
 use crate::support::kafka;
 use crate::support::members::{Member, Said};
 use crate::support::process;
@@ -215,8 +216,7 @@ fn a_static_member_that_is_started_again_has_its_part_and_nobody_rebalances() {
 fn the_python_admin_client_sees_and_changes_groups() {
     let cluster = Cluster::shared();
     let command = python(&["groups", &cluster.bootstrap(), "admin-groups", "admin-python"]);
-    let seen: serde_json::Value =
-        serde_json::from_str(&process::run(command, LIMIT).ok("groups")).unwrap();
+    let seen: Value = serde_json::from_str(&process::run(command, LIMIT).ok("groups")).unwrap();
     let offsets = serde_json::json!([[7, "note"], [8, null]]);
     assert_eq!((&seen["alter"], &seen["offsets"]), (&offsets, &offsets), "{seen}");
     assert_eq!(seen["list"], serde_json::json!([["admin-python", "EMPTY"]]));
@@ -263,7 +263,7 @@ fn told(cluster: &Cluster, group: &str, what: &str, is: impl Fn(&Value) -> bool)
     cluster.wait(what, || {
         let paths = |broker: &Broker| broker.get(&format!("/v1/groups/{group}"));
         let answers: Vec<_> = cluster.running().map(paths).collect::<Option<_>>()?;
-        let told = answers.iter().filter(|answer| answer.status == 200).map(|it| it.json());
+        let told = answers.iter().filter(|answer| answer.status == 200).map(Answer::json);
         let told: Vec<Value> = told.filter(&is).collect();
         (told.len() == answers.len() && told.iter().all(|it| *it == told[0]))
             .then(|| told[0].clone())

@@ -30,6 +30,7 @@ fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_brok
         "/v1/brokers/{broker}",
         "/v1/topics",
         "/v1/topics/{topic}",
+        "/v1/topics/{topic}/configs",
         "/v1/topics/{topic}/partitions/{partition}",
         "/v1/topics/{topic}/partitions/{partition}/replicas",
         "/v1/topics/{topic}/partitions/{partition}/leader",
@@ -49,7 +50,7 @@ fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_brok
             let answer = broker.get(&real).unwrap();
             assert_eq!(answer.status, 200, "{path} on broker {}: {answer:?}", broker.id);
         }
-        for method in ["get", "put", "post", "delete"] {
+        for method in ["get", "put", "post", "patch", "delete"] {
             let answer =
                 http::request(&method.to_uppercase(), &cluster.broker(1).url("/nowhere"), None);
             assert_eq!(answer.unwrap().problem(404), "no_such_route");

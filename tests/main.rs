@@ -15,6 +15,7 @@ mod broker_removal;
 mod catch_up;
 mod cli;
 mod clocks;
+mod configs;
 mod damaged_files;
 mod descriptors;
 mod disks;

@@ -1,4 +1,4 @@
-//! `quorate topic`: create, list, describe, delete.
+//! `quorate topic`: create, list, describe, alter, delete.
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -17,6 +17,11 @@ pub(super) enum TopicCommand {
     /// Show a topic's partitions, replicas and leaders.
     #[command(after_help = "Example:\n  quorate topic describe orders")]
     Describe(NamedOptions),
+    /// Change a topic's configs, or show all with their values and meanings.
+    #[command(after_help = "Examples:\n  \
+        quorate topic alter orders --config retention.ms=86400000 --default retention.bytes\n  \
+        quorate topic alter orders            shows all, changes nothing")]
+    Alter(AlterOptions),
     /// Delete a topic and all its records.
     #[command(after_help = "Example:\n  quorate topic delete orders")]
     Delete(NamedOptions),
@@ -61,11 +66,27 @@ pub(super) struct CreateOptions {
     options: Options,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct AlterOptions {
+    /// A topic config by Kafka's name and its new value; may be given several times.
+    #[arg(long = "config", short = 'c', value_name = "NAME=VALUE", value_parser = super::serve::pair)]
+    configs: Vec<(String, String)>,
+    /// A topic config that shall have its default again; may be given several times.
+    #[arg(long = "default", short = 'd', value_name = "NAME")]
+    defaults: Vec<String>,
+    /// Only check, and show what would be.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    named: NamedOptions,
+}
+
 pub(super) async fn run(command: TopicCommand) -> Result<(), Failure> {
     match command {
         TopicCommand::Create(options) => create(options).await,
         TopicCommand::List(options) => list(options).await,
         TopicCommand::Describe(options) => describe(options).await,
+        TopicCommand::Alter(options) => alter(options).await,
         TopicCommand::Delete(options) => delete(options).await,
     }
 }
@@ -123,6 +144,32 @@ async fn describe(named: NamedOptions) -> Result<(), Failure> {
     let path = format!("/v1/topics/{}", checked(&named.name)?);
     let topic = Admin::new(named.options.servers.http).get(&path).await?;
     show(&topic, named.options.format)
+}
+
+async fn alter(wanted: AlterOptions) -> Result<(), Failure> {
+    let path = format!("/v1/topics/{}/configs", checked(&wanted.named.name)?);
+    let NamedOptions { options: Options { servers, format }, .. } = wanted.named;
+    let mut changes = Map::new();
+    let set = wanted.configs.into_iter().map(|(name, value)| (name, Value::String(value)));
+    for (name, value) in set.chain(wanted.defaults.into_iter().map(|name| (name, Value::Null))) {
+        if changes.insert(name.clone(), value).is_some() {
+            return Err(Failure::usage(format!("{name} is named twice; name it once")));
+        }
+    }
+    let admin = Admin::new(servers.http);
+    let now = if changes.is_empty() {
+        admin.get(&path).await?
+    } else {
+        admin.patch(&path, &json!({ "configs": changes, "dry_run": wanted.dry_run })).await?
+    };
+    if format == Format::Json {
+        return print_json(&now);
+    }
+    let mut table = Table::new(["CONFIG", "VALUE", "DEFAULT", "MEANING"]);
+    for config in now["configs"].as_array().unwrap_or(&Vec::new()) {
+        table.row(["name", "value", "default", "doc"].map(|column| text(&config[column])));
+    }
+    table.print()
 }
 
 async fn delete(named: NamedOptions) -> Result<(), Failure> {

@@ -1,6 +1,5 @@
 //! What the Kafka and HTTP interfaces can ask of the cluster.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +11,8 @@ use uuid::Uuid;
 
 use super::Controller;
 use crate::metadata::{
-    AdminError, Done, Image, NewPartitions, NewTopic, PartitionInfo, Request, Topic, decide,
-    preview, quote,
+    AdminError, AlteredConfigs, Done, Image, NewPartitions, NewTopic, PartitionInfo, Request,
+    Topic, TopicConfigs, decide, find_config, preview, quote,
 };
 
 /// Requests of one batch that are under way at a time; the metadata leader merges them into few writes.
@@ -90,19 +89,26 @@ impl Controller {
         self.change_topics(requests, validate_only, timeout).await
     }
 
-    /// Sets and removes explicit configs of a topic.
+    /// Sets and removes explicit configs of topics; each topic's change is made whole or not at all.
     pub async fn alter_configs(
         &self,
-        topic: &str,
-        set: BTreeMap<String, String>,
-        remove: Vec<String>,
+        topics: Vec<AlteredConfigs>,
         validate_only: bool,
         timeout: Duration,
-    ) -> Result<Arc<Topic>, AdminError> {
-        let id = resolve(&self.metadata().image(), &TopicRef::Name(topic.to_owned()))?;
-        let request = Request::AlterConfigs { topic: id, set, remove };
-        let mut changed = self.change_topics(vec![request], validate_only, timeout).await;
-        changed.pop().unwrap_or(Err(AdminError::Timeout))
+    ) -> Vec<Result<Arc<Topic>, AdminError>> {
+        let alter = |change: AlteredConfigs| async move {
+            let AlteredConfigs { topic, set, mut remove } = change;
+            // What is sent on to the metadata leader is bounded so. How many replicas the topic has, it knows.
+            TopicConfigs::check(&set, usize::MAX, u16::MAX)?;
+            remove.retain(|name| find_config(name).is_some());
+            let topic = TopicRef::Name(topic);
+            let id = resolve(&self.metadata().image(), &topic)?;
+            let request = Request::AlterConfigs { topic: id, set, remove };
+            let mut changed = self.change_topics(vec![request], validate_only, timeout).await;
+            let changed = changed.pop().unwrap_or(Err(AdminError::Timeout));
+            changed.map_err(|error| named(error, &topic))
+        };
+        each(topics, alter).await
     }
 
     /// Asks for `replicas` to keep the partition, the first as preferred leader. Returns once the request
@@ -235,7 +241,7 @@ impl Controller {
             ("retention.bytes", defaults.retention_bytes.to_string()),
             ("max.message.bytes", defaults.message_bytes_max.to_string()),
         ];
-        let known = crate::metadata::TopicConfigs::default();
+        let known = TopicConfigs::default();
         for (name, value) in ours {
             if known.get(name) != Some(value.as_str()) {
                 topic.configs.entry(name.to_owned()).or_insert(value);

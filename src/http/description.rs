@@ -13,7 +13,8 @@ const PROBLEM_TYPE: &str = "application/problem+json";
 /// Completes the description of every operation.
 pub(super) fn complete(mut description: OpenApi) -> OpenApi {
     for (path, item) in &mut description.paths.paths {
-        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
+        let operations =
+            [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().flatten() {
             refusals(path, operation);
             operation.responses.responses.values_mut().for_each(name_problems);

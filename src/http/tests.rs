@@ -5,9 +5,10 @@ use axum::response::IntoResponse;
 use super::*;
 use crate::metadata::AdminError;
 
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     include_str!("../http.rs"),
     include_str!("cluster.rs"),
+    include_str!("configs.rs"),
     include_str!("features.rs"),
     include_str!("groups.rs"),
     include_str!("health.rs"),
@@ -65,6 +66,8 @@ fn the_specification_has_every_route_that_was_promised() {
         "post /v1/topics",
         "get /v1/topics/{topic}",
         "delete /v1/topics/{topic}",
+        "get /v1/topics/{topic}/configs",
+        "patch /v1/topics/{topic}/configs",
         "get /v1/groups",
         "get /v1/groups/{group}",
         "get /v1/topics/{topic}/partitions/{partition}",

@@ -1,5 +1,6 @@
 //! The APIs, one file each, named as in the protocol.
 
+pub(super) mod alter_configs;
 pub(super) mod api_versions;
 pub(super) mod create_partitions;
 pub(super) mod create_topics;
@@ -12,6 +13,7 @@ pub(super) mod describe_groups;
 pub(super) mod fetch;
 pub(super) mod find_coordinator;
 pub(super) mod heartbeat;
+pub(super) mod incremental_alter_configs;
 pub(super) mod init_producer_id;
 pub(super) mod join_group;
 pub(super) mod leave_group;
@@ -35,6 +37,9 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 /// Every change waits so long for its outcome, whatever the client states: it takes the disks of a majority, and an
 /// answer given before they can have answered says nothing and has the client ask for the same again.
 const CHANGE_WAIT_MIN: Duration = Duration::from_secs(1);
+
+/// How long a change may take whose request states nothing.
+const CHANGE_WAIT: Duration = Duration::from_secs(30);
 
 /// Returns the patience that a request states in milliseconds, within our own bounds.
 fn wait_of(timeout_ms: i32) -> Duration {

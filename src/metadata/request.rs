@@ -122,6 +122,14 @@ pub struct NewPartitions {
     pub assignment: Vec<Vec<u64>>,
 }
 
+/// Configs of a topic to set, and to return to their defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlteredConfigs {
+    pub topic: String,
+    pub set: BTreeMap<String, String>,
+    pub remove: Vec<String>,
+}
+
 /// The answer to a request.
 pub type Reply = Result<Done, AdminError>;
 

@@ -22,6 +22,7 @@ enum Method {
     Get,
     Post(Value),
     Put(Value),
+    Patch(Value),
     Delete,
 }
 
@@ -40,6 +41,10 @@ impl Admin {
 
     pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.ask(path, || Method::Put(body.clone())).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.ask(path, || Method::Patch(body.clone())).await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Result<Value, Failure> {
@@ -86,6 +91,7 @@ fn call(url: &str, method: Method) -> Result<(u16, Value), ureq::Error> {
         Method::Get => agent.get(url).call()?,
         Method::Post(body) => agent.post(url).send_json(body)?,
         Method::Put(body) => agent.put(url).send_json(body)?,
+        Method::Patch(body) => agent.patch(url).send_json(body)?,
         Method::Delete => agent.delete(url).call()?,
     };
     let status = response.status().as_u16();

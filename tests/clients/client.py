@@ -26,6 +26,8 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import (
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
     ConfigResource,
     NewPartitions,
     NewTopic,
@@ -93,6 +95,15 @@ def outcome(futures):
         return error.args[0].name()
 
 
+def in_force(client, topic, name, expected):
+    """Any broker may answer, and one that has not heard of the change yet answers the former value."""
+    value = None
+    while value != expected:
+        shown = outcome(client.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]))
+        value = shown[name].value
+    return value
+
+
 def admin(bootstrap, topic):
     client = AdminClient({"bootstrap.servers": bootstrap})
     seen = {}
@@ -107,6 +118,16 @@ def admin(bootstrap, topic):
     seen["shrink"] = outcome(client.create_partitions([NewPartitions(topic, 1)]))
     configs = outcome(client.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]))
     seen["configs"] = {name: entry.value for name, entry in configs.items()}
+    single = ConfigEntry("retention.ms", "7000", incremental_operation=AlterConfigOpType.SET)
+    single = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[single])
+    seen["alter"] = outcome(client.incremental_alter_configs([single]))
+    seen["altered"] = in_force(client, topic, "retention.ms", "7000")
+    whole = ConfigResource(ResourceType.TOPIC, topic, set_config={"retention.bytes": "900000"})
+    seen["replace"] = outcome(client.alter_configs([whole]))
+    seen["replaced"] = in_force(client, topic, "retention.bytes", "900000")
+    seen["back"] = in_force(client, topic, "retention.ms", "604800000")
+    whole = ConfigResource(ResourceType.TOPIC, topic, set_config={"retention.bytes": "lots"})
+    seen["replace bad"] = outcome(client.alter_configs([whole]))
     sender = producer(bootstrap)
     for n in range(10):
         sender.produce(topic, str(n), partition=0)

@@ -18,6 +18,8 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.stream.Collectors;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.FeatureUpdate;
 import org.apache.kafka.clients.admin.MemberToRemove;
 import org.apache.kafka.clients.admin.NewPartitions;
@@ -147,6 +149,15 @@ public class Client {
             var config = admin.describeConfigs(List.of(resource)).all().get().get(resource);
             seen.add("retention.ms " + config.get("retention.ms").value() + " " + config.get("retention.ms").source());
             seen.add("retention.bytes " + config.get("retention.bytes").value() + " " + config.get("retention.bytes").source());
+            seen.add("alter " + alter(admin, resource, "retention.ms", "7000", AlterConfigOp.OpType.SET));
+            seen.add("altered " + altered(admin, resource, "retention.ms", "7000"));
+            seen.add("append " + alter(admin, resource, "cleanup.policy", "delete", AlterConfigOp.OpType.APPEND));
+            seen.add("append to none " + alter(admin, resource, "retention.ms", "1", AlterConfigOp.OpType.APPEND));
+            seen.add("alter bad " + alter(admin, resource, "retention.ms", "soon", AlterConfigOp.OpType.SET));
+            seen.add("reset " + alter(admin, resource, "retention.ms", "", AlterConfigOp.OpType.DELETE));
+            seen.add("altered " + altered(admin, resource, "retention.ms", "604800000"));
+            ConfigResource broker = new ConfigResource(ConfigResource.Type.BROKER, "1");
+            seen.add("alter broker " + alter(admin, broker, "num.partitions", "2", AlterConfigOp.OpType.SET));
             var description = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic);
             seen.add("partitions " + description.partitions().size());
             for (int n = 0; n < 10; n++) producer.send(new ProducerRecord<>(topic, 0, null, "" + n)).get();
@@ -166,6 +177,20 @@ public class Client {
             seen.add("delete again " + outcome(admin.deleteTopics(List.of(topic)).all()));
         }
         seen.forEach(System.out::println);
+    }
+
+    static String alter(Admin admin, ConfigResource resource, String name, String value, AlterConfigOp.OpType type)
+            throws Exception {
+        var change = new AlterConfigOp(new ConfigEntry(name, value), type);
+        return outcome(admin.incrementalAlterConfigs(Map.of(resource, List.of(change))).all());
+    }
+
+    /** Any broker may answer, and one that has not heard of the change yet answers the former value. */
+    static String altered(Admin admin, ConfigResource resource, String name, String expected) throws Exception {
+        while (true) {
+            var entry = admin.describeConfigs(List.of(resource)).all().get().get(resource).get(name);
+            if (entry.value().equals(expected)) return entry.value() + " " + entry.source();
+        }
     }
 
     static String feature(Admin admin, int level, FeatureUpdate.UpgradeType type, boolean dryRun) throws Exception {

@@ -1,0 +1,109 @@
+//! A topic's configs: all that are in force, and changing them.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::extract::{Body, Nothing, Options, Parameters, patience};
+use super::problem::Problem;
+use crate::context::Context;
+use crate::metadata::{AdminError, AlteredConfigs, TOPIC_CONFIGS, Topic, quote};
+
+/// Every config of a topic.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Configs {
+    topic: String,
+    configs: Vec<TopicConfig>,
+}
+
+/// A config with its value in force.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TopicConfig {
+    #[schema(example = "retention.ms")]
+    name: &'static str,
+    value: String,
+    default: &'static str,
+    /// Whether it was set for this topic; otherwise it has its default.
+    explicit: bool,
+    /// What it means.
+    doc: &'static str,
+}
+
+/// Configs to change; those that are left out stay as they are.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConfigChanges {
+    /// Kafka's names and the new values; null returns a config to its default.
+    #[schema(example = json!({"retention.ms": "86400000", "retention.bytes": null}))]
+    configs: BTreeMap<String, Option<String>>,
+    /// Only check the request and show what would be.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Returns every config of a topic with its value in force.
+#[utoipa::path(
+    get, path = "/v1/topics/{topic}/configs", tag = "topics",
+    params(("topic" = String, Path, description = "Its name", example = "orders")),
+    responses(
+        (status = 200, body = Configs),
+        (status = 404, description = "There is no such topic", body = Problem)
+    )
+)]
+pub(super) async fn list(
+    State(context): State<Context>,
+    Parameters(name): Parameters<String>,
+) -> Result<Json<Configs>, Problem> {
+    let image = context.metadata.image();
+    let topic = image.topic(&name).ok_or_else(|| AdminError::UnknownTopic(quote(&name)))?;
+    Ok(Json(configs(topic)))
+}
+
+/// Changes configs of a topic, all that are named or none.
+#[utoipa::path(
+    patch, path = "/v1/topics/{topic}/configs", tag = "topics", request_body = ConfigChanges,
+    params(("topic" = String, Path, description = "Its name", example = "orders")),
+    responses(
+        (status = 200, description = "What is in force now, or would be", body = Configs),
+        (status = 404, description = "There is no such topic", body = Problem),
+        (status = 422, description = "A value is not usable", body = Problem),
+        (status = 503, description = "Nothing was changed", body = Problem),
+        (status = 504, description = "It may have been changed", body = Problem)
+    )
+)]
+pub(super) async fn change(
+    State(context): State<Context>,
+    Options(Nothing {}): Options<Nothing>,
+    Parameters(topic): Parameters<String>,
+    Body(wanted): Body<ConfigChanges>,
+) -> Result<Json<Configs>, Problem> {
+    let (mut set, mut remove) = (BTreeMap::new(), Vec::new());
+    for (name, value) in wanted.configs {
+        match value {
+            Some(value) => drop(set.insert(name, value)),
+            None => remove.push(name),
+        }
+    }
+    let change = vec![AlteredConfigs { topic, set, remove }];
+    let changed =
+        context.controller.alter_configs(change, wanted.dry_run, patience(&context)).await;
+    let topic = changed.into_iter().next().unwrap_or(Err(AdminError::Timeout))?;
+    Ok(Json(configs(&topic)))
+}
+
+fn configs(topic: &Topic) -> Configs {
+    let in_force = |name| topic.configs.get(name).map(str::to_owned);
+    let shown = TOPIC_CONFIGS.iter().filter_map(|entry| {
+        Some(TopicConfig {
+            name: entry.name,
+            value: in_force(entry.name)?,
+            default: entry.default,
+            explicit: topic.configs.explicit().contains_key(entry.name),
+            doc: entry.doc,
+        })
+    });
+    Configs { topic: topic.name.clone(), configs: shown.collect() }
+}
