@@ -19,15 +19,15 @@ use crate::coordinator::{CommittedOffset, Coordinators, Description, GroupError,
 
 /// The groups of the cluster, by name.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(super) struct Groups {
-    groups: Vec<GroupSummary>,
+pub(super) struct ConsumerGroups {
+    groups: Vec<ConsumerGroup>,
     /// Brokers that did not say which groups they coordinate.
     unreachable: Vec<u64>,
 }
 
 /// A group in a list.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(super) struct GroupSummary {
+pub(super) struct ConsumerGroup {
     #[schema(example = "billing")]
     group: String,
     /// Empty, PreparingRebalance, CompletingRebalance or Stable.
@@ -40,20 +40,20 @@ pub(super) struct GroupSummary {
 
 /// A group in full.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(super) struct GroupDetail {
+pub(super) struct ConsumerGroupDetail {
     #[serde(flatten)]
-    summary: GroupSummary,
+    summary: ConsumerGroup,
     /// The assignor its members agreed on; empty while they have not.
     assignor: String,
-    members: Vec<GroupMember>,
-    offsets: Vec<GroupOffset>,
+    members: Vec<ConsumerGroupMember>,
+    offsets: Vec<ConsumerGroupOffset>,
     /// Records that are still to be read, of all partitions with an offset and a leader.
     lag: i64,
 }
 
 /// A member of a group.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(super) struct GroupMember {
+pub(super) struct ConsumerGroupMember {
     member: String,
     /// What a static member is known by.
     instance: Option<String>,
@@ -65,7 +65,7 @@ pub(super) struct GroupMember {
 
 /// How far a group has read a partition.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(super) struct GroupOffset {
+pub(super) struct ConsumerGroupOffset {
     topic: String,
     partition: i32,
     /// The next offset it will read.
@@ -78,8 +78,11 @@ pub(super) struct GroupOffset {
 }
 
 /// Lists the consumer groups of the cluster.
-#[utoipa::path(get, path = "/v1/groups", tag = "groups", responses((status = 200, body = Groups)))]
-pub(super) async fn list(State(context): State<Context>, headers: HeaderMap) -> Json<Groups> {
+#[utoipa::path(get, path = "/v1/groups", tag = "groups", responses((status = 200, body = ConsumerGroups)))]
+pub(super) async fn list(
+    State(context): State<Context>,
+    headers: HeaderMap,
+) -> Json<ConsumerGroups> {
     let mut found = here(&context).await;
     if !forward::is_forwarded(&headers) {
         let me = context.node.id();
@@ -88,7 +91,7 @@ pub(super) async fn list(State(context): State<Context>, headers: HeaderMap) -> 
         let asked = others.iter().map(|id| forward::ask(&context, *id, "/v1/groups".to_owned()));
         for (broker, told) in others.iter().zip(join_all(asked).await) {
             match told {
-                Some(Groups { groups, unreachable }) => {
+                Some(ConsumerGroups { groups, unreachable }) => {
                     found.groups.extend(groups);
                     found.unreachable.extend(unreachable);
                 }
@@ -101,20 +104,20 @@ pub(super) async fn list(State(context): State<Context>, headers: HeaderMap) -> 
 }
 
 /// The groups that this broker coordinates.
-async fn here(context: &Context) -> Groups {
+async fn here(context: &Context) -> ConsumerGroups {
     let me = context.node.id();
     let mut led = context.coordinators.all();
     led.retain(|it| it.group().leadership().borrow().leader == Some(me));
     let listed = join_all(led.iter().map(|coordinator| coordinator.list())).await;
     let is_whole = listed.iter().all(Result::is_ok);
-    let groups = listed.into_iter().flatten().flatten().map(|group| GroupSummary {
+    let groups = listed.into_iter().flatten().flatten().map(|group| ConsumerGroup {
         group: group.group,
         state: group.state.name().to_owned(),
         protocol_type: group.protocol_type,
         coordinator: me,
     });
     let groups = groups.collect();
-    Groups { groups, unreachable: if is_whole { Vec::new() } else { vec![me] } }
+    ConsumerGroups { groups, unreachable: if is_whole { Vec::new() } else { vec![me] } }
 }
 
 /// Returns a group: its members with what they read, and its offsets with how far they are behind.
@@ -122,7 +125,7 @@ async fn here(context: &Context) -> Groups {
     get, path = "/v1/groups/{group}", tag = "groups",
     params(("group" = String, Path, description = "Its name", example = "billing")),
     responses(
-        (status = 200, body = GroupDetail),
+        (status = 200, body = ConsumerGroupDetail),
         (status = 404, description = "There is none", body = Problem),
         (status = 503, description = "Its coordinator does not answer", body = Problem)
     )
@@ -132,7 +135,7 @@ pub(super) async fn describe(
     headers: HeaderMap,
     uri: Uri,
     Parameters(group): Parameters<String>,
-) -> Result<Json<GroupDetail>, Problem> {
+) -> Result<Json<ConsumerGroupDetail>, Problem> {
     let image = context.metadata.image();
     let home = Coordinators::home(&image, &group).ok_or_else(|| unknown(&group))?;
     let leader = context.metadata.leader(home.group).map(|leader| leader.id);
@@ -147,7 +150,7 @@ pub(super) async fn describe(
     let description = coordinator.describe(group.clone()).await.map_err(problem)?;
     let description = description.ok_or_else(|| unknown(&group))?;
     let offsets = coordinator.offsets(&group).await.map_err(problem)?;
-    let offsets: Vec<GroupOffset> = stream::iter(offsets)
+    let offsets: Vec<ConsumerGroupOffset> = stream::iter(offsets)
         .map(|it| offset(&context, it))
         .buffered(32)
         .filter_map(std::future::ready)
@@ -160,15 +163,15 @@ fn detail(
     context: &Context,
     group: String,
     description: Description,
-    offsets: Vec<GroupOffset>,
-) -> GroupDetail {
-    let summary = GroupSummary {
+    offsets: Vec<ConsumerGroupOffset>,
+) -> ConsumerGroupDetail {
+    let summary = ConsumerGroup {
         group,
         state: description.state.name().to_owned(),
         protocol_type: description.protocol_type,
         coordinator: context.node.id(),
     };
-    let members = description.members.into_iter().map(|member| GroupMember {
+    let members = description.members.into_iter().map(|member| ConsumerGroupMember {
         partitions: parts(&member.part),
         member: member.member_id,
         instance: member.instance_id,
@@ -176,7 +179,7 @@ fn detail(
         host: member.client_host,
     });
     let lag = offsets.iter().filter_map(|offset| offset.lag).sum();
-    GroupDetail {
+    ConsumerGroupDetail {
         summary,
         assignor: description.protocol,
         members: members.collect(),
@@ -186,7 +189,7 @@ fn detail(
 }
 
 /// An offset and the end of its partition; `None` of a topic that is deleted.
-async fn offset(context: &Context, committed: CommittedOffset) -> Option<GroupOffset> {
+async fn offset(context: &Context, committed: CommittedOffset) -> Option<ConsumerGroupOffset> {
     let image = context.metadata.image();
     let topic = image.topic_by_id(committed.topic)?;
     let info = topic.partition(committed.partition)?;
@@ -195,7 +198,7 @@ async fn offset(context: &Context, committed: CommittedOffset) -> Option<GroupOf
         Some(here) => Some(here.high_watermark()),
         None => partitions::high_watermark(context, &topic.name, committed.partition, info).await,
     };
-    Some(GroupOffset {
+    Some(ConsumerGroupOffset {
         topic: topic.name.clone(),
         partition: committed.partition,
         offset: committed.offset,

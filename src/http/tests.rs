@@ -49,6 +49,21 @@ fn every_handler_is_mounted_and_in_the_specification() {
     assert!(mounted > 10 && !SOURCES[0].contains(".route("), "{mounted}");
 }
 
+/// Of two schemas of one name the specification would show one for both.
+#[test]
+fn every_schema_has_a_name_of_its_own() {
+    let mut seen = std::collections::BTreeSet::new();
+    for source in SOURCES {
+        for block in source.split("ToSchema)]").skip(1) {
+            let mut words = block.split([' ', '<', '(', ';', '\n']);
+            words.find(|word| ["struct", "enum"].contains(word));
+            let name = words.next().unwrap();
+            assert!(seen.insert(name), "{name} is declared twice");
+        }
+    }
+    assert!(seen.len() > 15, "{seen:?}");
+}
+
 #[test]
 fn the_specification_has_every_route_that_was_promised() {
     let operations = operations();

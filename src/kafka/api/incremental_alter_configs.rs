@@ -34,6 +34,8 @@ pub(in crate::kafka) async fn handle(
     for ((kind, name), refused) in alter(&server, edits, request.validate_only).await {
         let mut row = AlterConfigsResourceResponse::default();
         (row.resource_type, row.resource_name) = (kind, name);
+        // The codec's default is an empty message; success has none.
+        row.error_message = None;
         if let Some((code, why)) = refused {
             (row.error_code, row.error_message) = (code.count(&call), Some(why.into()));
         }
