@@ -90,10 +90,10 @@ table! {
     InitProducerId 22, 0..=5, from 0, InitProducerIdRequest, init_producer_id;
     OffsetForLeaderEpoch 23, 2..=4, from 2, OffsetForLeaderEpochRequest, offset_for_leader_epoch;
     DescribeConfigs 32, 1..=4, from 1, DescribeConfigsRequest, describe_configs weighs;
-    AlterConfigs 33, 0..=2, from 0, AlterConfigsRequest, alter_configs;
+    AlterConfigs 33, 0..=2, from 0, AlterConfigsRequest, alter_configs weighs;
     CreatePartitions 37, 0..=3, from 0, CreatePartitionsRequest, create_partitions;
     DeleteGroups 42, 0..=2, from 0, DeleteGroupsRequest, delete_groups;
-    IncrementalAlterConfigs 44, 0..=1, from 0, IncrementalAlterConfigsRequest, incremental_alter_configs;
+    IncrementalAlterConfigs 44, 0..=1, from 0, IncrementalAlterConfigsRequest, incremental_alter_configs weighs;
     OffsetDelete 47, 0..=0, from 0, OffsetDeleteRequest, offset_delete;
     UpdateFeatures 57, 0..=2, from 0, UpdateFeaturesRequest, update_features;
     DescribeCluster 60, 0..=2, from 0, DescribeClusterRequest, describe_cluster;

@@ -26,6 +26,9 @@ use crate::metadata::{AdminError, AlteredConfigs, TOPIC_CONFIGS, quote};
 pub(super) const TOPIC: i8 = 2;
 pub(super) const BROKER: i8 = 4;
 
+/// What a resource takes while an answer is made: its change, its row and why it is refused, in both forms.
+pub(super) const RESOURCE_BYTES: usize = 1024;
+
 /// Why a resource is not changed.
 pub(super) type Refusal = (ErrorCode, String);
 /// Kind and name of a resource.
@@ -58,6 +61,11 @@ pub(in crate::kafka) async fn handle(
         answer.responses.push(row);
     }
     answer
+}
+
+/// Returns about how many bytes the answer takes while it is made.
+pub(in crate::kafka) fn weigh(_: &KafkaServer, _: i16, request: &AlterConfigsRequest) -> usize {
+    request.resources.len().saturating_mul(RESOURCE_BYTES)
 }
 
 /// Everything that is not named returns to its default.

@@ -10,7 +10,7 @@ use kafka_wire::incremental_alter_configs_request::{AlterConfigsResource, Altera
 use kafka_wire::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_wire::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
-use super::alter_configs::{Edit, Refusal, alter, given, once};
+use super::alter_configs::{Edit, RESOURCE_BYTES, Refusal, alter, given, once};
 use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::server::KafkaServer;
@@ -42,6 +42,15 @@ pub(in crate::kafka) async fn handle(
         answer.responses.push(row);
     }
     answer
+}
+
+/// Returns about how many bytes the answer takes while it is made.
+pub(in crate::kafka) fn weigh(
+    _: &KafkaServer,
+    _: i16,
+    request: &IncrementalAlterConfigsRequest,
+) -> usize {
+    request.resources.len().saturating_mul(RESOURCE_BYTES)
 }
 
 /// Only what is named changes.
