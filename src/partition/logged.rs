@@ -5,7 +5,7 @@
 //! Here all of that is side by side, for fuzzing; a replica does the same steps with Raft and a disk in between.
 
 use bytes::Bytes;
-use quorate_raft::{Committed, Effects, Machine};
+use quorate_raft::{Committed, Effects, Machine, conformance};
 
 use super::codec::CodecError;
 use super::command::{Command, Frames, Times, append_payload};
@@ -32,7 +32,7 @@ pub struct Illegible(#[from] CodecError);
 /// since 1970.
 pub fn logged(batch: &CheckedBatch, wall_ms: i64, together: bool) -> Result<Logged, Illegible> {
     let twice: [&[u8]; 2] = [batch.bytes(), batch.bytes()];
-    let mut machine = PartitionMachine::default();
+    let (mut machine, mut effects) = (PartitionMachine::default(), Effects::default());
     let mut logged = Logged { replies: Vec::new(), next_offset: 0, found: Vec::new() };
     for (index, batches) in (1..).zip(twice.chunks(if together { 2 } else { 1 })) {
         let times = Times { wall_ms, log_ms: 0 };
@@ -40,7 +40,8 @@ pub fn logged(batch: &CheckedBatch, wall_ms: i64, together: bool) -> Result<Logg
         // Applied, a damaged entry would end the process.
         Command::decode(&payload)?;
         let entry = Committed { index, term: 1, payload: Some(&payload) };
-        if let Reply::Appended(replies) = machine.apply(entry, &mut Effects::default()) {
+        conformance::name_keys::<PartitionMachine>(entry, &mut effects);
+        if let Reply::Appended(replies) = machine.apply(entry, &mut effects) {
             logged.replies.extend(replies);
         }
         let mut frames = Frames::of(&payload)?.ok_or(CodecError::Short)?;
@@ -50,4 +51,40 @@ pub fn logged(batch: &CheckedBatch, wall_ms: i64, together: bool) -> Result<Logg
     }
     logged.next_offset = machine.next_offset();
     Ok(logged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Logged, logged};
+    use crate::partition::BatchReply;
+    use crate::record::{BatchBuilder, INFLATED_BYTES_MAX, Limits, TimestampRule, check};
+
+    fn twice(batch: BatchBuilder, together: bool) -> Logged {
+        let limits = Limits {
+            bytes_max: 1 << 20,
+            inflated_bytes_max: INFLATED_BYTES_MAX,
+            now_ms: 1_000,
+            timestamps: TimestampRule::LogAppend,
+            zstd: true,
+        };
+        let batch = batch.record(1_000, None, Some(b"v")).build();
+        let checked = check(batch, &limits).expect("a batch made right");
+        logged(&checked, 1_000, together).expect("readable")
+    }
+
+    #[test]
+    fn a_producers_batch_is_stored_once_and_any_other_twice() {
+        for together in [false, true] {
+            let once = twice(BatchBuilder::new().producer(7, 0, 0), together);
+            assert!(
+                matches!(
+                    once.replies[1],
+                    BatchReply::Appended { base_offset: 0, duplicate: true, .. }
+                ),
+                "{once:?}"
+            );
+            assert_eq!((once.next_offset, once.found.len()), (1, 2));
+            assert_eq!(twice(BatchBuilder::new(), together).next_offset, 2);
+        }
+    }
 }
