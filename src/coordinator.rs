@@ -17,15 +17,19 @@ mod call;
 mod classic;
 mod clock;
 mod command;
+mod consumer;
 mod coordinators;
 mod driver;
+mod group;
 mod groups;
 mod machine;
 mod offsets;
 mod record;
+mod regex;
 mod subscription;
 mod sweep;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,14 +40,18 @@ use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 pub use call::{
-    Commit, Description, GroupError, GroupState, Identity, Join, Joined, JoinedMember, Leave,
-    Listing, MemberDescription, NamedPartition, Position, Sync, Synced,
+    Commit, ConsumerDescription, ConsumerMemberDescription, Described, Description, GroupError,
+    GroupProtocol, GroupState, Heard, Identity, Join, Joined, JoinedMember, Leave, Listing,
+    MemberDescription, MemberHeartbeat, NamedPartition, NamedParts, Position, Sync, Synced,
 };
+pub use consumer::ASSIGNORS;
 pub use coordinators::{COORDINATORS, COUNT, CoordinatorSettings, Coordinators};
 pub use machine::{CoordinatorMachine, Verdict};
+pub use regex::Rematcher;
 pub use subscription::parts;
 pub use sweep::Sweeper;
 
+use crate::metadata::Metadata;
 use call::{Answer, Call};
 use driver::Asked;
 use offsets::OffsetKey;
@@ -62,6 +70,8 @@ pub struct Coordinator {
     group: Group<CoordinatorMachine>,
     calls: mpsc::Sender<Asked>,
     reads: Arc<Semaphore>,
+    matching: Arc<Semaphore>,
+    metadata: Arc<Metadata>,
     driver: AbortHandle,
 }
 
@@ -82,15 +92,6 @@ pub struct CommittedOffset {
 }
 
 impl Coordinator {
-    fn new(
-        group: Group<CoordinatorMachine>,
-        calls: mpsc::Sender<Asked>,
-        reads: Arc<Semaphore>,
-        driver: AbortHandle,
-    ) -> Self {
-        Self { group, calls, reads, driver }
-    }
-
     /// Ends what waits here for an answer.
     fn close(&self) {
         self.driver.abort();
@@ -129,6 +130,31 @@ impl Coordinator {
     /// Those of Heartbeat, see [`GroupError`].
     pub async fn heartbeat(&self, who: Identity) -> Result<(), GroupError> {
         self.done(Call::Heartbeat(who)).await
+    }
+
+    /// Hears a member of the consumer protocol: it joins, goes on or leaves (KIP-848).
+    ///
+    /// # Errors
+    /// Those of ConsumerGroupHeartbeat, see [`GroupError`].
+    pub async fn member_heartbeat(
+        &self,
+        mut heartbeat: MemberHeartbeat,
+    ) -> Result<Heard, GroupError> {
+        if let Some(regex) = heartbeat.regex.clone().filter(|it| !it.is_empty()) {
+            let place = Arc::clone(&self.matching).acquire_owned().await;
+            let place = place.map_err(|_| GroupError::NotCoordinator)?;
+            let image = self.metadata.image();
+            let matched = spawn_blocking(move || {
+                let names = regex::matching(&regex, &image);
+                drop(place);
+                Ok((regex, names?))
+            });
+            heartbeat.matched = Some(matched.await.map_err(|_| GroupError::NotCoordinator)??);
+        }
+        match self.ask_soon(Call::MemberHeartbeat(heartbeat)).await? {
+            Answer::Heard(answer) => answer,
+            _ => Err(GroupError::NotCoordinator),
+        }
     }
 
     /// Lets members go; one answer for each.
@@ -177,7 +203,7 @@ impl Coordinator {
     ///
     /// # Errors
     /// That the coordinator is not here, or cannot be reached.
-    pub async fn describe(&self, group: String) -> Result<Option<Description>, GroupError> {
+    pub async fn describe(&self, group: String) -> Result<Option<Described>, GroupError> {
         match self.ask_soon(Call::Describe { group }).await? {
             Answer::Describe(description) => Ok(description),
             _ => Err(GroupError::NotCoordinator),
@@ -201,14 +227,33 @@ impl Coordinator {
     /// # Errors
     /// That the coordinator is not here, or cannot be reached.
     pub async fn offsets(&self, group: &str) -> Result<Vec<CommittedOffset>, GroupError> {
+        self.offsets_of(group, None).await
+    }
+
+    /// As [`Coordinator::offsets`], for a member that says in which epoch it is. Of groups of the classic protocol nobody
+    /// is asked for that.
+    ///
+    /// # Errors
+    /// Also [`GroupError::UnknownMember`], [`GroupError::StaleMemberEpoch`].
+    pub async fn offsets_of(
+        &self,
+        group: &str,
+        member: Option<(&str, i32)>,
+    ) -> Result<Vec<CommittedOffset>, GroupError> {
         let term = self.ready().await?;
         match timeout(COMMIT_WAIT, self.group.read_barrier()).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(GroupError::NotCoordinator),
             Err(_) => return Err(GroupError::NotAvailable),
         }
-        let record = self.group.machine().group(group).map(|record| record.incarnation);
-        let Some(incarnation) = record else { return Ok(Vec::new()) };
+        let incarnation = {
+            let machine = self.group.machine();
+            let Some(record) = machine.group(group) else { return Ok(Vec::new()) };
+            if let (Some((id, epoch)), Some(consumer)) = (member, record.membership.consumer()) {
+                consumer::check_epoch(consumer, id, epoch)?;
+            }
+            record.incarnation
+        };
         let (mut from, to) = offsets::of_group(incarnation);
         let mut found = Vec::new();
         loop {
@@ -252,6 +297,25 @@ impl Coordinator {
             }
             Err(_) => Err(GroupError::NotCoordinator),
         }
+    }
+
+    /// The regular expressions by which the members of its groups read, by group.
+    fn regexes(&self) -> Vec<(String, Vec<String>)> {
+        let machine = self.group.machine();
+        let groups = machine.groups().iter().filter_map(|(name, record)| {
+            let matched = &record.membership.consumer()?.head.matched;
+            (!matched.is_empty()).then(|| (name.clone(), matched.keys().cloned().collect()))
+        });
+        groups.collect()
+    }
+
+    /// Tells what regular expressions of a group match now.
+    async fn matched(
+        &self,
+        group: String,
+        matched: Vec<(String, BTreeSet<String>)>,
+    ) -> Result<(), GroupError> {
+        self.done(Call::Matched { group, matched }).await
     }
 
     /// Lets what a sweep found go; returns how many commits were decided on before, all of which are applied then.

@@ -22,7 +22,7 @@ use crate::controller::{
     BrokerClock, Calls, Clocks, Controller, FencedStatus, Gossip, InternalGroups, Members, Peer,
     Progress, Reassignments, Rebalance, Reconciler, follow_peers,
 };
-use crate::coordinator::{CoordinatorSettings, Coordinators, Sweeper};
+use crate::coordinator::{CoordinatorSettings, Coordinators, Rematcher, Sweeper};
 use crate::metadata::{AdminError, EXIT_REFUSED, Image, METADATA_GROUP, Metadata};
 use crate::partition::{Partitions, RetentionPace};
 use crate::replica::{AnyKind, OpenError, Replicas};
@@ -114,7 +114,7 @@ impl Broker {
         let clock = BrokerClock::new();
         let interval = Duration::from_millis(config.topics.retention_check_ms);
         let partitions = Partitions::new(Arc::clone(&clock) as Clock, RetentionPace { interval });
-        let coordinators = Coordinators::new(coordinator_settings(&config));
+        let coordinators = Coordinators::new(coordinator_settings(&config), Arc::clone(&metadata));
         kinds.extend([
             Arc::clone(&metadata) as _,
             Arc::clone(&partitions) as _,
@@ -188,6 +188,8 @@ fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
         .run(),
     );
     let coordinators = Arc::clone(&context.coordinators);
+    let image = context.metadata.watch();
+    drivers.spawn(Rematcher { coordinators: Arc::clone(&coordinators), image }.run());
     drivers.spawn(Sweeper { coordinators, controller: Arc::clone(&controller) }.run());
     drivers.spawn(Rebalance { controller: Arc::clone(&controller) }.run());
     drivers.spawn(InternalGroups { controller: Arc::clone(&controller) }.run());
@@ -258,6 +260,7 @@ fn coordinator_settings(config: &Config) -> CoordinatorSettings {
     CoordinatorSettings {
         initial_rebalance_delay: Duration::from_millis(groups.initial_rebalance_delay_ms),
         members_max: groups.members_max,
+        consumer_session: Duration::from_millis(groups.consumer_session_timeout_ms),
         offsets_retention: Duration::from_millis(groups.offsets_retention_ms),
         offsets_check: Duration::from_millis(groups.offsets_check_ms),
     }

@@ -1,8 +1,12 @@
-//! What is asked of a coordinator, and what it answers, in the words of the classic group protocol.
+//! What is asked of a coordinator, and what it answers.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::offsets::OffsetKey;
+use super::record::Parts;
 
 /// JoinGroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,8 +84,62 @@ pub struct Identity {
     pub group: String,
     pub member_id: String,
     pub instance_id: Option<String>,
-    /// -1 for who is no member.
+    /// Of the consumer protocol the member's epoch; -1 for who is no member.
     pub generation: i32,
+}
+
+/// ConsumerGroupHeartbeat (KIP-848). What is `None` is as it was.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemberHeartbeat {
+    pub group: String,
+    pub member_id: String,
+    /// 0 to join, -1 to leave, -2 to leave as a static member that comes back.
+    pub epoch: i32,
+    pub instance_id: Option<String>,
+    pub rack: Option<String>,
+    /// -1 for as it was.
+    pub rebalance_timeout_ms: i32,
+    pub topics: Option<BTreeSet<String>>,
+    /// Empty for none any more.
+    pub regex: Option<String>,
+    /// What it matches, if it is there: the expression and the topics.
+    pub matched: Option<(String, BTreeSet<String>)>,
+    pub assignor: Option<String>,
+    /// What it has.
+    pub owned: Option<Parts>,
+    pub client_id: String,
+    pub client_host: String,
+}
+
+impl MemberHeartbeat {
+    /// It says all that there is to say, so it wants to be told all there is.
+    pub(super) fn is_full(&self) -> bool {
+        let subscribes = self.topics.is_some() || self.regex.is_some();
+        self.rebalance_timeout_ms >= 0 && subscribes && self.owned.is_some()
+    }
+
+    /// What it takes in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        let names = self.topics.iter().flatten().map(|name| 48 + name.len());
+        let optional = |it: &Option<String>| it.as_ref().map_or(0, String::len);
+        let matched = self.matched.iter().flat_map(|(_, names)| names).map(|name| 48 + name.len());
+        512 + names.sum::<usize>()
+            + matched.sum::<usize>()
+            + self.client_id.len()
+            + self.client_host.len()
+            + optional(&self.instance_id)
+            + optional(&self.rack)
+            + optional(&self.regex)
+            + optional(&self.assignor)
+    }
+}
+
+/// What a member of the consumer protocol is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    pub epoch: i32,
+    /// What it may read, if that is news.
+    pub parts: Option<Parts>,
 }
 
 /// LeaveGroup, of several.
@@ -102,7 +160,7 @@ pub struct Commit {
 /// How far a partition was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
-    pub topic: uuid::Uuid,
+    pub topic: Uuid,
     pub partition: i32,
     pub offset: i64,
     pub leader_epoch: i32,
@@ -112,7 +170,7 @@ pub struct Position {
 /// A partition by all it is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedPartition {
-    pub id: uuid::Uuid,
+    pub id: Uuid,
     pub topic: String,
     pub partition: i32,
 }
@@ -147,12 +205,84 @@ impl Description {
     }
 }
 
+/// Partitions of topics: id, name, partitions.
+pub type NamedParts = Vec<(Uuid, String, Vec<i32>)>;
+
+/// A group of the consumer protocol as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerDescription {
+    pub state: GroupState,
+    pub epoch: i32,
+    pub assignment_epoch: i32,
+    pub assignor: String,
+    pub members: Vec<ConsumerMemberDescription>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerMemberDescription {
+    pub member_id: String,
+    pub instance_id: Option<String>,
+    pub rack: Option<String>,
+    pub epoch: i32,
+    pub client_id: String,
+    pub client_host: String,
+    pub topics: Vec<String>,
+    /// Empty for none.
+    pub regex: String,
+    /// What it reads.
+    pub parts: NamedParts,
+    /// What it is to read.
+    pub target: NamedParts,
+    /// It speaks the classic protocol.
+    pub is_classic: bool,
+}
+
+impl ConsumerDescription {
+    /// What it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        let parts = |parts: &NamedParts| -> usize {
+            parts.iter().map(|(_, name, it)| 64 + name.len() + 4 * it.len()).sum()
+        };
+        let member = |it: &ConsumerMemberDescription| {
+            let names = it.member_id.len() + it.client_id.len() + it.client_host.len();
+            let topics: usize = it.topics.iter().map(|topic| 24 + topic.len()).sum();
+            512 + names + topics + it.regex.len() + parts(&it.parts) + parts(&it.target)
+        };
+        256 + self.members.iter().map(member).sum::<usize>()
+    }
+}
+
+/// A group as an operator sees it, whatever protocol it speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Described {
+    Classic(Description),
+    Consumer(ConsumerDescription),
+}
+
 /// A group in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
     pub group: String,
     pub state: GroupState,
+    pub protocol: GroupProtocol,
     pub protocol_type: String,
+}
+
+/// The protocol by which the members of a group come to their parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupProtocol {
+    Classic,
+    Consumer,
+}
+
+impl GroupProtocol {
+    /// Returns the protocol as Kafka's tools write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +290,8 @@ pub enum GroupState {
     Empty,
     PreparingRebalance,
     CompletingRebalance,
+    /// Of the consumer protocol: members are on their way to their parts.
+    Reconciling,
     Stable,
 }
 
@@ -170,6 +302,7 @@ impl GroupState {
             Self::Empty => "Empty",
             Self::PreparingRebalance => "PreparingRebalance",
             Self::CompletingRebalance => "CompletingRebalance",
+            Self::Reconciling => "Reconciling",
             Self::Stable => "Stable",
         }
     }
@@ -182,6 +315,12 @@ pub(super) enum Call {
     Sync(Sync),
     Heartbeat(Identity),
     Leave(Leave),
+    MemberHeartbeat(MemberHeartbeat),
+    /// What regular expressions of a group match now.
+    Matched {
+        group: String,
+        matched: Vec<(String, BTreeSet<String>)>,
+    },
     Commit(Commit),
     /// Of these partitions the offsets are to go.
     DeleteOffsets {
@@ -226,6 +365,7 @@ pub(super) struct OldOffset {
 pub(super) enum Answer {
     Join(Result<Joined, GroupError>),
     Sync(Result<Synced, GroupError>),
+    Heard(Result<Heard, GroupError>),
     Done(Result<(), GroupError>),
     /// One for each who leaves.
     Leave(Vec<Result<(), GroupError>>),
@@ -233,7 +373,7 @@ pub(super) enum Answer {
     DeleteOffsets(Result<Vec<Result<(), GroupError>>, GroupError>),
     /// How many commits were decided on before it. All of them are applied when this is told.
     Swept(u64),
-    Describe(Option<Description>),
+    Describe(Option<Described>),
     List(Vec<Listing>),
 }
 
@@ -256,6 +396,16 @@ pub enum GroupError {
     MemberIdRequired(String),
     #[error("another member took over the instance id")]
     FencedInstance,
+    #[error("another member has the instance id, and has not left")]
+    UnreleasedInstance,
+    #[error("the epoch is not the member's; it must give up its partitions and join again")]
+    FencedMemberEpoch,
+    #[error("the epoch is not the member's any more")]
+    StaleMemberEpoch,
+    #[error("the regular expression is none that is taken: {0}")]
+    InvalidRegex(String),
+    #[error("the group has members that do not speak the protocol")]
+    OtherProtocol,
     #[error("the group, or the coordinator, has no room for more")]
     Full,
     #[error("what is to be written takes more than a group may")]

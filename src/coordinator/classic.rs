@@ -20,12 +20,13 @@ mod leave;
 mod rebalance;
 mod sync;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::call::{Answer, Description, GroupError, GroupState, Identity, Join, MemberDescription};
 use super::command::Command;
-use super::record::{self, Blob, Classic, GroupRecord};
+use super::record::{self, Blob, Classic};
+use super::subscription;
 
 /// Names a call whose answer is awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +47,8 @@ pub(super) struct Limits {
     /// How long an empty group waits for more members after the first.
     pub(super) initial_delay: Duration,
     pub(super) members_max: usize,
+    /// How long a member of the consumer protocol may be silent.
+    pub(super) consumer_session: Duration,
 }
 
 /// See the file's header.
@@ -97,7 +100,7 @@ enum Phase {
 }
 
 impl Output {
-    fn answer(&mut self, token: Option<Token>, answer: Answer) {
+    pub(super) fn answer(&mut self, token: Option<Token>, answer: Answer) {
         self.answers.extend(token.map(|token| (token, answer)));
     }
 }
@@ -124,12 +127,12 @@ impl Group {
     /// The group as the log has it, taken over at `now`.
     pub(super) fn taken_over(
         name: &str,
-        record: &GroupRecord,
+        incarnation: u64,
+        classic: &Classic,
         limits: Limits,
         now: Instant,
         output: &mut Output,
     ) -> Self {
-        let classic = record.membership.classic();
         let member = |record: &record::Member| Member {
             expires: now + session(record),
             record: record.clone(),
@@ -149,7 +152,7 @@ impl Group {
             leader: classic.leader.clone(),
             instances: members.iter().filter_map(instance).collect(),
             members,
-            incarnation: record.incarnation,
+            incarnation,
             ..Self::new(name.to_owned(), limits)
         };
         if classic.must_rebalance {
@@ -161,6 +164,14 @@ impl Group {
             group.sync_until = (!classic.is_assigned).then(|| now + group.rebalance_timeout());
         }
         group
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
     }
 
     pub(super) fn incarnation(&self) -> u64 {
@@ -212,8 +223,20 @@ impl Group {
         512 + 2 * self.name.len() + members.sum::<usize>() + promised.sum::<usize>()
     }
 
+    /// The topics that its members read; `None` is all, for nobody knows.
+    pub(super) fn reads(&self) -> Option<BTreeSet<String>> {
+        if self.has_members() && self.protocol_type != subscription::CONSUMER {
+            return None;
+        }
+        let mut topics = BTreeSet::new();
+        for metadata in self.metadata() {
+            topics.extend(subscription::topics(&metadata)?.into_iter().map(str::to_owned));
+        }
+        Some(topics)
+    }
+
     /// What the members say to the chosen assignor.
-    pub(super) fn metadata(&self) -> impl Iterator<Item = bytes::Bytes> {
+    fn metadata(&self) -> impl Iterator<Item = bytes::Bytes> {
         let protocol = self.protocol.as_deref().unwrap_or_default();
         self.members.values().map(move |member| {
             let known = member.record.protocols.first();
@@ -273,8 +296,17 @@ impl Group {
         millis(timeouts.max().unwrap_or(0))
     }
 
+    /// Whoever waits is told to join again.
+    pub(super) fn dismiss(&mut self, output: &mut Output) {
+        for member in self.members.values_mut() {
+            let again = || GroupError::Rebalancing;
+            output.answer(member.joining.take(), Answer::Join(Err(again())));
+            output.answer(member.syncing.take(), Answer::Sync(Err(again())));
+        }
+    }
+
     /// The members as a command writes them.
-    fn membership(&self) -> Classic {
+    pub(super) fn membership(&self) -> Classic {
         let members = self.members.iter().map(|(id, it)| (id.clone(), it.record.clone()));
         Classic {
             generation: self.generation,

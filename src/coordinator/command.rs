@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::offsets::OffsetKey;
-use super::record::{Blob, Classic, Member};
+use super::record::{Blob, Change, Classic, Member, Membership};
 
 /// An entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub(super) enum Command {
     SetLevel(u16),
     /// Makes a group that does not exist.
     Create { group: String, incarnation: u64 },
-    /// A group of the classic protocol has begun a generation, or has no members any more.
+    /// A group has begun a generation of the classic protocol, or has no members any more.
     Begin { group: String, incarnation: u64, membership: Classic },
     /// The parts of a generation are known.
     Assign { group: String, incarnation: u64, generation: i32, parts: Vec<(String, Blob)> },
@@ -38,7 +38,7 @@ pub(super) enum Command {
         member_id: String,
         member: Member,
     },
-    /// Offsets are committed. `generation`: that of the member, -1 for whoever is none.
+    /// Offsets are committed. `generation`: that of the group, of which the member is; -1 for whoever is none.
     Commit { group: String, incarnation: u64, generation: i32, offsets: Vec<NewOffset> },
     /// Offsets are deleted because somebody wants so.
     DeleteOffsets { group: String, incarnation: u64, offsets: Vec<OffsetKey> },
@@ -47,6 +47,10 @@ pub(super) enum Command {
     /// What is over goes: of these offsets those of groups that are no more, of topics that are said to be no more, and
     /// those that their group lets expire.
     Sweep(Sweep),
+    /// A group speaks the other protocol from now on (KIP-848). `generation`: what it was in.
+    Convert { group: String, incarnation: u64, generation: i32, membership: Membership },
+    /// Something changes in a group of the consumer protocol.
+    Change { group: String, incarnation: u64, change: Change },
 }
 
 /// An offset to be committed.
@@ -84,7 +88,9 @@ impl Command {
             | Self::Assign { .. }
             | Self::Remove { .. }
             | Self::Replace { .. }
-            | Self::Delete { .. } => Box::new(std::iter::empty()),
+            | Self::Delete { .. }
+            | Self::Convert { .. }
+            | Self::Change { .. } => Box::new(std::iter::empty()),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::Coordinator;
 use super::classic::Limits;
 use super::driver::Driver;
 use super::machine::CoordinatorMachine;
-use crate::metadata::{GroupKind, Image, InternalId, InternalKind, PartitionInfo};
+use crate::metadata::{GroupKind, Image, InternalId, InternalKind, Metadata, PartitionInfo};
 use crate::replica::{Kind, LogTime};
 
 /// The internal groups that coordinate.
@@ -24,6 +24,8 @@ pub const COUNT: u32 = 32;
 const CALLS_MAX: usize = 4096;
 /// Reads of offsets at once.
 const READS_MAX: usize = 8;
+/// Regular expressions that are matched at once.
+const MATCHING_MAX: usize = 2;
 
 /// What an operator sets.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +33,8 @@ pub struct CoordinatorSettings {
     /// How long an empty group waits for more members after the first.
     pub initial_rebalance_delay: Duration,
     pub members_max: usize,
+    /// How long a member of the consumer protocol may be silent.
+    pub consumer_session: Duration,
     /// How long offsets stay that nobody reads on from.
     pub offsets_retention: Duration,
     /// Between two looks for those that are over.
@@ -42,13 +46,16 @@ pub struct Coordinators {
     open: RwLock<HashMap<GroupId, Arc<Coordinator>>>,
     pub(super) settings: CoordinatorSettings,
     reads: Arc<Semaphore>,
+    matching: Arc<Semaphore>,
+    metadata: Arc<Metadata>,
 }
 
 impl Coordinators {
     /// Returns the kind, with nothing open.
-    pub fn new(settings: CoordinatorSettings) -> Arc<Self> {
+    pub fn new(settings: CoordinatorSettings, metadata: Arc<Metadata>) -> Arc<Self> {
         let reads = Arc::new(Semaphore::new(READS_MAX));
-        Arc::new(Self { open: RwLock::default(), settings, reads })
+        let matching = Arc::new(Semaphore::new(MATCHING_MAX));
+        Arc::new(Self { open: RwLock::default(), settings, reads, matching, metadata })
     }
 
     /// Returns the replica of `group` if it is open.
@@ -97,12 +104,21 @@ impl Kind for Coordinators {
         let limits = Limits {
             initial_delay: self.settings.initial_rebalance_delay,
             members_max: self.settings.members_max,
+            consumer_session: self.settings.consumer_session,
         };
         let log_time = Arc::new(LogTime::default());
-        let driver = Driver { group: group.clone(), calls, limits, log_time };
+        let metadata = Arc::clone(&self.metadata);
+        let driver = Driver { group: group.clone(), calls, limits, log_time, metadata };
         let driver = tokio::spawn(driver.run()).abort_handle();
-        let (id, reads) = (group.id(), Arc::clone(&self.reads));
-        let coordinator = Coordinator::new(group, sender, reads, driver);
+        let id = group.id();
+        let coordinator = Coordinator {
+            group,
+            calls: sender,
+            reads: Arc::clone(&self.reads),
+            matching: Arc::clone(&self.matching),
+            metadata: Arc::clone(&self.metadata),
+            driver,
+        };
         self.open.write().insert(id, Arc::new(coordinator));
     }
 

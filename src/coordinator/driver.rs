@@ -32,7 +32,7 @@ use super::clock::OwnClock;
 use super::command::{Command, Commands};
 use super::groups::Groups;
 use super::machine::{CoordinatorMachine, Verdict};
-use crate::metadata::encode;
+use crate::metadata::{Metadata, encode};
 use crate::replica::LogTime;
 
 /// Something asked, and where the answer goes. Dropped without one where the leadership is lost.
@@ -63,6 +63,7 @@ pub(super) struct Driver {
     pub(super) calls: mpsc::Receiver<Asked>,
     pub(super) limits: Limits,
     pub(super) log_time: Arc<LogTime>,
+    pub(super) metadata: Arc<Metadata>,
 }
 
 /// One leadership.
@@ -70,6 +71,7 @@ struct Led {
     group: Group<CoordinatorMachine>,
     leadership: Leadership,
     log_time: Arc<LogTime>,
+    metadata: Arc<Metadata>,
     clock: OwnClock,
     groups: Groups,
     askers: HashMap<Token, oneshot::Sender<Answer>>,
@@ -134,6 +136,7 @@ impl Driver {
             group: self.group.clone(),
             leadership: now,
             log_time: Arc::clone(&self.log_time),
+            metadata: Arc::clone(&self.metadata),
             clock,
             groups,
             askers: HashMap::new(),
@@ -233,7 +236,8 @@ impl Led {
         self.last_token += 1;
         let (token, mut output) = (Token(self.last_token), Output::default());
         self.askers.insert(token, asker);
-        self.groups.step(call, token, now, &mut output);
+        let image = self.metadata.image();
+        self.groups.step(call, token, now, &*image, &mut output);
         self.take(output);
     }
 

@@ -6,9 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::call::{Answer, Call, Commit, Found, GroupError, Join, Listing, NamedPartition};
-use super::classic::{Group, Limits, Output, Token};
+use super::call::{
+    Answer, Call, Commit, Found, GroupError, Heard, Join, Listing, MemberHeartbeat, NamedPartition,
+};
+use super::classic::{Limits, Output, Token};
 use super::command::{Command, NewOffset, Sweep};
+use super::consumer::Topics;
+use super::group::Group;
 use super::machine::CoordinatorMachine;
 use super::offsets::OffsetKey;
 use super::subscription;
@@ -76,14 +80,23 @@ impl Groups {
     }
 
     /// Does what is asked. The answer, now or later, is to `token`.
-    pub(super) fn step(&mut self, call: Call, token: Token, now: Instant, output: &mut Output) {
+    pub(super) fn step(
+        &mut self,
+        call: Call,
+        token: Token,
+        now: Instant,
+        topics: &dyn Topics,
+        output: &mut Output,
+    ) {
         match call {
             Call::Join(join) => {
                 let name = join.group.clone();
                 if let Err(error) = self.check_room(&join) {
                     return output.answers.push((token, Answer::Join(Err(error))));
                 }
-                self.with(&name, output, |group, output| group.join(join, token, now, output));
+                self.with(&name, output, |group, output| {
+                    group.join(join, token, topics, now, output);
+                });
             }
             Call::Sync(sync) => {
                 let name = sync.who.group.clone();
@@ -104,6 +117,16 @@ impl Groups {
                 let group = group.ok_or(GroupError::UnknownMember);
                 let answer = group.and_then(|known| known.group.heartbeat(&who, now));
                 output.answers.push((token, Answer::Done(answer)));
+            }
+            Call::MemberHeartbeat(heartbeat) => {
+                let answer = self.member_heartbeat(&heartbeat, topics, now, output);
+                output.answers.push((token, Answer::Heard(answer)));
+            }
+            Call::Matched { group, matched } => {
+                if self.groups.contains_key(&group) {
+                    self.with(&group, output, |it, output| it.rematch(matched, topics, output));
+                }
+                output.answers.push((token, Answer::Done(Ok(()))));
             }
             Call::Leave(leave) => {
                 let mut answers = vec![Err(GroupError::UnknownMember); leave.members.len()];
@@ -215,6 +238,37 @@ impl Groups {
         if is_full { Err(GroupError::NotAvailable) } else { Ok(()) }
     }
 
+    fn member_heartbeat(
+        &mut self,
+        heartbeat: &MemberHeartbeat,
+        topics: &dyn Topics,
+        now: Instant,
+        output: &mut Output,
+    ) -> Result<Heard, GroupError> {
+        let name = &heartbeat.group;
+        let known = self.groups.get(name);
+        let joins = heartbeat.epoch == 0;
+        if known.is_none() && !joins {
+            return Err(GroupError::UnknownMember);
+        }
+        // Who is there already may go on as it is.
+        let more = heartbeat.bytes();
+        if joins || heartbeat.topics.is_some() || heartbeat.regex.is_some() {
+            if known.map_or(0, |known| known.bytes) + more > GROUP_BYTES_MAX {
+                return Err(GroupError::Full);
+            }
+            let is_new = known.is_none();
+            if (is_new && self.groups.len() >= GROUPS_MAX) || self.bytes + more > BYTES_MAX {
+                return Err(GroupError::NotAvailable);
+            }
+        }
+        let mut answer = Err(GroupError::UnknownMember);
+        self.with(name, output, |group, output| {
+            answer = group.member_heartbeat(heartbeat, topics, now, output);
+        });
+        answer
+    }
+
     fn commit(
         &mut self,
         commit: Commit,
@@ -250,7 +304,7 @@ impl Groups {
             output.commands.push(Command::Commit {
                 group: who.group.clone(),
                 incarnation,
-                generation: who.generation,
+                generation: if who.generation < 0 { -1 } else { group.generation() },
                 offsets: offsets.into_iter().map(new).collect(),
             });
         });
@@ -273,10 +327,11 @@ impl Groups {
         if group.has_members() && !is_consumer {
             return Err(GroupError::NotEmpty);
         }
-        let (incarnation, read) = (group.incarnation(), Read::by(group));
+        let (incarnation, read) = (group.incarnation(), group.reads());
+        let is_read = |topic: &String| read.as_ref().is_none_or(|topics| topics.contains(topic));
         let (mut keys, mut answers) = (BTreeSet::new(), Vec::new());
         for it in partitions {
-            if read.has(&it.topic) {
+            if is_read(&it.topic) {
                 answers.push(Err(GroupError::Subscribed));
             } else {
                 let (topic, partition) = (it.id, it.partition);
@@ -309,6 +364,7 @@ impl Groups {
             .map(|(name, known)| Listing {
                 group: name.clone(),
                 state: known.group.state(),
+                protocol: known.group.protocol(),
                 protocol_type: known.group.protocol_type().to_owned(),
             })
             .collect()
@@ -319,8 +375,9 @@ impl Groups {
         let (mut expiring, mut read) = (Vec::new(), BTreeMap::new());
         for old in found.old {
             let Some(Known { group, .. }) = self.groups.get(&old.group) else { continue };
-            let read = read.entry(old.group).or_insert_with(|| Read::by(group));
-            if group.incarnation() == old.key.incarnation && !read.has(&old.topic) {
+            let read = read.entry(old.group).or_insert_with(|| group.reads());
+            let is_read = read.as_ref().is_none_or(|topics| topics.contains(&old.topic));
+            if group.incarnation() == old.key.incarnation && !is_read {
                 expiring.push((old.key, group.generation()));
             }
         }
@@ -340,27 +397,6 @@ impl Known {
     /// Whether others are told of it: not while nobody has done more than to ask for an id.
     fn is_to_see(&self) -> bool {
         self.is_logged || self.group.has_members()
-    }
-}
-
-/// What the members of a group read; `None` is everything, for nobody knows.
-struct Read(Option<BTreeSet<String>>);
-
-impl Read {
-    fn by(group: &Group) -> Self {
-        if group.has_members() && group.protocol_type() != subscription::CONSUMER {
-            return Self(None);
-        }
-        let mut topics = BTreeSet::new();
-        for metadata in group.metadata() {
-            let Some(read) = subscription::topics(&metadata) else { return Self(None) };
-            topics.extend(read.into_iter().map(str::to_owned));
-        }
-        Self(Some(topics))
-    }
-
-    fn has(&self, topic: &str) -> bool {
-        self.0.as_ref().is_none_or(|topics| topics.contains(topic))
     }
 }
 

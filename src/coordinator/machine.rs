@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{Command, Commands, NewOffset, Sweep};
 use super::offsets::{self, OffsetKey};
-use super::record::{Classic, GroupRecord, Membership};
+use super::record::{Change, Classic, GroupRecord, Membership};
 use crate::metadata::{FIRST_LEVEL, check_checkpoint, decode, encode, end_if_unfit};
 
 /// See the file's header.
@@ -121,12 +121,17 @@ impl CoordinatorMachine {
                 own.for_each(|key| self.delete(key, keyed));
             }
             Command::Delete { group, incarnation } => {
-                self.same(&group, incarnation)
-                    .filter(|group| group.membership.classic().members.is_empty())?;
+                self.same(&group, incarnation).filter(|group| !group.membership.has_members())?;
                 self.state.groups.remove(&group);
                 self.names.remove(&incarnation);
             }
             Command::Sweep(sweep) => self.sweep(sweep, keyed),
+            Command::Convert { group, incarnation, generation, membership } => {
+                self.convert(&group, incarnation, generation, membership)?;
+            }
+            Command::Change { group, incarnation, change } => {
+                self.change(&group, incarnation, change)?;
+            }
         }
         Some(())
     }
@@ -147,15 +152,44 @@ impl CoordinatorMachine {
     fn begin(&mut self, group: &str, incarnation: u64, next: Classic) -> Option<()> {
         let log_ms = self.state.log_ms;
         let group = self.same(group, incarnation)?;
-        let classic = group.membership.classic_mut();
+        let classic = group.membership.classic_mut()?;
         // Behind the last number comes 1.
         if next.generation <= classic.generation && classic.generation < i32::MAX {
             return None;
         }
-        if next.members.is_empty() {
+        let is_empty = next.members.is_empty();
+        *classic = next;
+        if is_empty {
             group.emptied_ms = log_ms;
         }
-        *classic = next;
+        Some(())
+    }
+
+    fn convert(
+        &mut self,
+        group: &str,
+        incarnation: u64,
+        generation: i32,
+        membership: Membership,
+    ) -> Option<()> {
+        let group = self.same(group, incarnation)?;
+        if group.membership.generation() != generation || group.membership.is_like(&membership) {
+            return None;
+        }
+        group.membership = membership;
+        Some(())
+    }
+
+    fn change(&mut self, group: &str, incarnation: u64, change: Change) -> Option<()> {
+        let log_ms = self.state.log_ms;
+        let group = self.same(group, incarnation)?;
+        let Membership::Consumer(consumer) = &mut group.membership else { return None };
+        if !consumer.make(change) {
+            return None;
+        }
+        if consumer.members.is_empty() {
+            group.emptied_ms = log_ms;
+        }
         Some(())
     }
 
@@ -166,7 +200,7 @@ impl CoordinatorMachine {
         incarnation: u64,
         generation: i32,
     ) -> Option<&mut Classic> {
-        let classic = self.same(group, incarnation)?.membership.classic_mut();
+        let classic = self.same(group, incarnation)?.membership.classic_mut()?;
         (classic.generation == generation).then_some(classic)
     }
 
@@ -181,7 +215,7 @@ impl CoordinatorMachine {
         let committed_ms = self.state.log_ms;
         let out_of_order = mutant::on("commit-applied-late") && self.end.is_multiple_of(4);
         let group = self.same(group, incarnation)?;
-        if generation >= 0 && generation != group.membership.classic().generation {
+        if generation >= 0 && generation != group.membership.generation() {
             return None;
         }
         for NewOffset { key, offset, leader_epoch, metadata } in new {
@@ -218,12 +252,11 @@ impl CoordinatorMachine {
         for (key, generation) in sweep.expiring {
             let Some(value) = keyed.get(&key.encode()) else { continue };
             let Some((_, group)) = self.named(key.incarnation) else { continue };
-            let classic = group.membership.classic();
             // What was never a group of members goes by the commit alone.
-            let was_emptied = classic.members.is_empty() && generation > 0;
+            let was_emptied = !group.membership.has_members() && generation > 0;
             let emptied_ms = if was_emptied { group.emptied_ms } else { i64::MIN };
             let since_ms = read(&value).committed_ms.max(emptied_ms);
-            if classic.generation == generation && since_ms < sweep.before_ms {
+            if group.membership.generation() == generation && since_ms < sweep.before_ms {
                 self.delete(key, keyed);
             }
         }

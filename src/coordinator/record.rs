@@ -3,12 +3,18 @@
 //! It is what a new leader needs to go on as if nothing had happened: who is a member, of which generation, with which
 //! part. Who is alive is not in it: a new leader takes everybody for alive and grants a whole session.
 
+mod consumer;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub(crate) use consumer::{
+    Change, ClassicSession, Consumer, ConsumerMember, Head, LEFT, Parts, SeenTopic,
+};
 
 /// A consumer group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +33,8 @@ pub(crate) struct GroupRecord {
 pub(crate) enum Membership {
     /// The classic protocol, in which a member assigns the partitions.
     Classic(Classic),
+    /// The consumer protocol, in which the coordinator does (KIP-848).
+    Consumer(Consumer),
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,14 +79,38 @@ impl Default for Membership {
 }
 
 impl Membership {
-    pub(crate) fn classic(&self) -> &Classic {
-        let Self::Classic(classic) = self;
-        classic
+    /// Counts what changed in who reads what; it never goes back, whatever protocol the group speaks.
+    pub(crate) fn generation(&self) -> i32 {
+        match self {
+            Self::Classic(classic) => classic.generation,
+            Self::Consumer(consumer) => consumer.head.epoch,
+        }
     }
 
-    pub(super) fn classic_mut(&mut self) -> &mut Classic {
-        let Self::Classic(classic) = self;
-        classic
+    pub(crate) fn has_members(&self) -> bool {
+        match self {
+            Self::Classic(classic) => !classic.members.is_empty(),
+            Self::Consumer(consumer) => !consumer.members.is_empty(),
+        }
+    }
+
+    pub(super) fn classic_mut(&mut self) -> Option<&mut Classic> {
+        match self {
+            Self::Classic(classic) => Some(classic),
+            Self::Consumer(_) => None,
+        }
+    }
+
+    /// Both are of the same protocol.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
+    pub(super) fn consumer(&self) -> Option<&Consumer> {
+        match self {
+            Self::Classic(_) => None,
+            Self::Consumer(consumer) => Some(consumer),
+        }
     }
 }
 

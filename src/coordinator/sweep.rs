@@ -104,9 +104,7 @@ impl Sweeper {
 fn empty_groups(machine: &CoordinatorMachine) -> Vec<String> {
     let before_ms = machine.log_ms().saturating_sub(EMPTY_KEPT_MS);
     let is_empty = |record: &super::record::GroupRecord| {
-        record.offsets == 0
-            && record.membership.classic().members.is_empty()
-            && record.emptied_ms < before_ms
+        record.offsets == 0 && !record.membership.has_members() && record.emptied_ms < before_ms
     };
     let empty = machine.groups().iter().filter(|(_, record)| is_empty(record));
     empty.map(|(name, _)| name.clone()).take(PAGE).collect()

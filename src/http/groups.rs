@@ -15,7 +15,10 @@ use super::extract::Parameters;
 use super::problem::Problem;
 use super::{forward, partitions};
 use crate::context::Context;
-use crate::coordinator::{CommittedOffset, Coordinators, Description, GroupError, parts};
+use crate::coordinator::{
+    CommittedOffset, ConsumerMemberDescription, Coordinators, Described, GroupError, GroupProtocol,
+    MemberDescription, parts,
+};
 
 /// The groups of the cluster, by name.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -30,8 +33,11 @@ pub(super) struct ConsumerGroups {
 pub(super) struct ConsumerGroup {
     #[schema(example = "billing")]
     group: String,
-    /// Empty, PreparingRebalance, CompletingRebalance or Stable.
+    /// Empty, PreparingRebalance, CompletingRebalance, Reconciling or Stable.
     state: String,
+    /// By which its members come to their parts: classic or consumer (KIP-848).
+    #[schema(example = "consumer")]
+    protocol: String,
     /// What its members are, such as `consumer`; empty before somebody joined.
     protocol_type: String,
     /// The broker that coordinates it.
@@ -47,8 +53,8 @@ pub(super) struct ConsumerGroupDetail {
     assignor: String,
     members: Vec<ConsumerGroupMember>,
     offsets: Vec<ConsumerGroupOffset>,
-    /// Records that are still to be read, of all partitions with an offset and a leader.
-    lag: i64,
+    /// Records that are still to be read, of all partitions with an offset; none while the end of one is not known.
+    lag: Option<i64>,
 }
 
 /// A member of a group.
@@ -59,7 +65,7 @@ pub(super) struct ConsumerGroupMember {
     instance: Option<String>,
     client: String,
     host: String,
-    /// What it reads, such as `orders-3`; empty while the group rebalances.
+    /// What it reads, such as `orders-3`; empty while a group of the classic protocol rebalances.
     partitions: Vec<String>,
 }
 
@@ -113,6 +119,7 @@ async fn here(context: &Context) -> ConsumerGroups {
     let groups = listed.into_iter().flatten().flatten().map(|group| ConsumerGroup {
         group: group.group,
         state: group.state.name().to_owned(),
+        protocol: group.protocol.name().to_owned(),
         protocol_type: group.protocol_type,
         coordinator: me,
     });
@@ -162,29 +169,62 @@ pub(super) async fn describe(
 fn detail(
     context: &Context,
     group: String,
-    description: Description,
+    description: Described,
     offsets: Vec<ConsumerGroupOffset>,
 ) -> ConsumerGroupDetail {
+    let (state, protocol, protocol_type, assignor, members) = match description {
+        Described::Classic(it) => {
+            let members = classic_members(it.members, &it.protocol_type);
+            (it.state, GroupProtocol::Classic, it.protocol_type, it.protocol, members)
+        }
+        Described::Consumer(it) => {
+            let members = it.members.into_iter().map(consumer_member).collect();
+            (it.state, GroupProtocol::Consumer, "consumer".to_owned(), it.assignor, members)
+        }
+    };
     let summary = ConsumerGroup {
         group,
-        state: description.state.name().to_owned(),
-        protocol_type: description.protocol_type,
+        state: state.name().to_owned(),
+        protocol: protocol.name().to_owned(),
+        protocol_type,
         coordinator: context.node.id(),
     };
-    let members = description.members.into_iter().map(|member| ConsumerGroupMember {
-        partitions: parts(&member.part),
+    let lag = total(offsets.iter().map(|offset| offset.lag));
+    ConsumerGroupDetail { summary, assignor, members, offsets, lag }
+}
+
+/// What members of other kinds than consumers are assigned they understand alone.
+fn classic_members(
+    members: Vec<MemberDescription>,
+    protocol_type: &str,
+) -> Vec<ConsumerGroupMember> {
+    let is_consumer = protocol_type == "consumer";
+    let shown = parts(members.iter().map(|it| if is_consumer { &it.part[..] } else { &[] }));
+    let member = |(member, partitions): (MemberDescription, Vec<String>)| ConsumerGroupMember {
+        partitions,
         member: member.member_id,
         instance: member.instance_id,
         client: member.client_id,
         host: member.client_host,
+    };
+    members.into_iter().zip(shown).map(member).collect()
+}
+
+/// Strangers say how far they are, so it may be anything.
+fn total(mut lags: impl Iterator<Item = Option<i64>>) -> Option<i64> {
+    lags.try_fold(0_i64, |total, lag| Some(total.saturating_add(lag?)))
+}
+
+fn consumer_member(member: ConsumerMemberDescription) -> ConsumerGroupMember {
+    let parts = member.parts.iter().flat_map(|(_, topic, partitions)| {
+        partitions.iter().map(move |partition| format!("{topic}-{partition}"))
     });
-    let lag = offsets.iter().filter_map(|offset| offset.lag).sum();
-    ConsumerGroupDetail {
-        summary,
-        assignor: description.protocol,
-        members: members.collect(),
-        offsets,
-        lag,
+    ConsumerGroupMember {
+        partitions: parts.collect(),
+        member: member.member_id,
+        instance: member.instance_id,
+        client: member.client_id,
+        host: member.client_host,
     }
 }
 
@@ -221,4 +261,18 @@ fn unavailable(group: &str) -> Problem {
     let detail = format!("the coordinator of consumer group {group:?} does not answer");
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "coordinator_unavailable", detail)
         .hint("ask again; GET /v1/brokers shows which brokers are alive")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::total;
+
+    #[test]
+    fn the_total_is_known_when_all_is_and_never_overflows() {
+        let total = |lags: &[Option<i64>]| total(lags.iter().copied());
+        assert_eq!(total(&[]), Some(0));
+        assert_eq!(total(&[Some(3), Some(4)]), Some(7));
+        assert_eq!(total(&[Some(i64::MAX), Some(i64::MAX)]), Some(i64::MAX));
+        assert_eq!(total(&[Some(3), None]), None);
+    }
 }

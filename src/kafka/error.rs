@@ -84,7 +84,12 @@ codes! {
     UnknownTopicId = 100,
     InconsistentTopicId = 103,
     FetchSessionTopicIdError = 106,
+    FencedMemberEpoch = 110,
+    UnreleasedInstanceId = 111,
+    UnsupportedAssignor = 112,
+    StaleMemberEpoch = 113,
     UnsupportedEndpointType = 115,
+    InvalidRegularExpression = 128,
 }
 
 impl From<&BatchError> for ErrorCode {
@@ -172,7 +177,12 @@ impl From<&GroupError> for ErrorCode {
             GroupError::Full => ErrorCode::GroupMaxSizeReached,
             GroupError::TooLarge => ErrorCode::InvalidCommitOffsetSize,
             GroupError::NotEmpty => ErrorCode::NonEmptyGroup,
-            GroupError::NotFound => ErrorCode::GroupIdNotFound,
+            // As in Kafka: to who speaks one protocol there is no group of the other.
+            GroupError::NotFound | GroupError::OtherProtocol => ErrorCode::GroupIdNotFound,
+            GroupError::UnreleasedInstance => ErrorCode::UnreleasedInstanceId,
+            GroupError::FencedMemberEpoch => ErrorCode::FencedMemberEpoch,
+            GroupError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
+            GroupError::InvalidRegex(_) => ErrorCode::InvalidRegularExpression,
             GroupError::Subscribed => ErrorCode::GroupSubscribedToTopic,
         }
     }

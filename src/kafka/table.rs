@@ -97,6 +97,8 @@ table! {
     OffsetDelete 47, 0..=0, from 0, OffsetDeleteRequest, offset_delete;
     UpdateFeatures 57, 0..=2, from 0, UpdateFeaturesRequest, update_features;
     DescribeCluster 60, 0..=2, from 0, DescribeClusterRequest, describe_cluster;
+    ConsumerGroupHeartbeat 68, 0..=1, from 0, ConsumerGroupHeartbeatRequest, consumer_group_heartbeat;
+    ConsumerGroupDescribe 69, 0..=1, from 0, ConsumerGroupDescribeRequest, consumer_group_describe;
 }
 
 /// Returns the row of that key.

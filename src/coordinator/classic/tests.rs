@@ -5,7 +5,6 @@ use bytes::Bytes;
 
 use super::*;
 use crate::coordinator::call::{Join, Joined, Sync, Synced};
-use crate::coordinator::record::Membership;
 
 mod failover;
 mod statics;
@@ -15,7 +14,7 @@ const REBALANCE: Duration = Duration::from_secs(60);
 const DELAY: Duration = Duration::from_secs(3);
 
 fn limits(initial_delay: Duration) -> Limits {
-    Limits { initial_delay, members_max: 4 }
+    Limits { initial_delay, members_max: 4, consumer_session: SESSION }
 }
 
 /// A group, a clock, and what came of it so far.

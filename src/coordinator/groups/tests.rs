@@ -9,32 +9,35 @@ use uuid::Uuid;
 use super::*;
 use crate::coordinator::call::{Identity, Join, Leave, OldOffset, Position, Sync};
 use crate::coordinator::command::Commands;
+use crate::coordinator::consumer::tests::catalog::Catalog;
 use crate::coordinator::machine::Verdict;
 use crate::metadata::encode;
 
 /// The groups of a coordinator, a clock, and the log they wrote.
 struct Scene {
     groups: Groups,
+    topics: Catalog,
     now: Instant,
     last: u64,
 }
 
 fn limits() -> Limits {
-    Limits { initial_delay: Duration::ZERO, members_max: 1000 }
+    let consumer_session = Duration::from_secs(45);
+    Limits { initial_delay: Duration::ZERO, members_max: 1000, consumer_session }
 }
 
 impl Scene {
     fn new() -> Self {
         let (machine, now) = (CoordinatorMachine::default(), Instant::now());
         let (groups, _) = Groups::taken_over(&machine, limits(), now);
-        Self { groups, now, last: 0 }
+        Self { groups, topics: Catalog::default(), now, last: 0 }
     }
 
     /// Asks, and returns the answer, if there is one, and what is to be written.
     fn ask(&mut self, call: Call) -> (Option<Answer>, Vec<Command>) {
         self.last += 1;
         let (token, mut output) = (Token(self.last), Output::default());
-        self.groups.step(call, token, self.now, &mut output);
+        self.groups.step(call, token, self.now, &self.topics, &mut output);
         let answer = output.answers.into_iter().find(|(asked, _)| *asked == token);
         (answer.map(|(_, answer)| answer), output.commands)
     }
@@ -255,7 +258,32 @@ fn apply(
     assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Done), "{all:?}: {verdicts:?}");
 }
 
-/// Whatever groups do beside each other, and wherever another leader takes over.
+fn member_heartbeat(group: String, member_id: String, epoch: i32) -> MemberHeartbeat {
+    let joins = epoch == 0;
+    MemberHeartbeat {
+        group,
+        member_id,
+        epoch,
+        rebalance_timeout_ms: if joins { 10_000 } else { -1 },
+        topics: joins.then(|| ["t".to_owned()].into()),
+        owned: Some(BTreeMap::new()),
+        ..MemberHeartbeat::default()
+    }
+}
+
+/// Of the consumer protocol no partition is with two members.
+fn check_owners(machine: &CoordinatorMachine) {
+    for record in machine.groups().values() {
+        let Some(consumer) = record.membership.consumer() else { continue };
+        let mut taken = BTreeSet::new();
+        let members = consumer.members.values();
+        for (topic, partitions) in members.flat_map(|it| it.parts.iter().chain(&it.revoking)) {
+            assert!(partitions.iter().all(|it| taken.insert((topic, it))), "{consumer:?}");
+        }
+    }
+}
+
+/// Whatever groups do beside each other, of both protocols, and wherever another leader takes over.
 #[test]
 fn no_decision_of_a_leader_is_void_and_the_log_has_what_it_sees() {
     for seed in 0..200 {
@@ -263,12 +291,13 @@ fn no_decision_of_a_leader_is_void_and_the_log_has_what_it_sees() {
         let (mut machine, mut effects, mut index) =
             (CoordinatorMachine::default(), Effects::default(), 0);
         let mut scene = Scene::new();
+        scene.topics.set("t", 5);
         for step in 0..150 {
             let group = format!("g{}", rng.random_range(0..4));
             let id = format!("m{}", rng.random_range(0..step + 1));
             let member =
                 Identity { group: group.clone(), ..identity(&group, &id, rng.random_range(-1..4)) };
-            let commands = match rng.random_range(0..12) {
+            let commands = match rng.random_range(0..16) {
                 0..4 => {
                     let (fresh_id, needs_known_id) = (format!("m{step}"), rng.random());
                     let member_id = if rng.random() { id } else { String::new() };
@@ -288,6 +317,10 @@ fn no_decision_of_a_leader_is_void_and_the_log_has_what_it_sees() {
                 7..9 => scene.ask(commit(member, 1)).1,
                 9 => scene.ask(Call::Delete { group }).1,
                 10 => scene.pass(Duration::from_secs(rng.random_range(0..9))),
+                11..15 => {
+                    let epoch = rng.random_range(-1..5).min(rng.random_range(-1..5));
+                    scene.ask(Call::MemberHeartbeat(member_heartbeat(group, id, epoch))).1
+                }
                 _ => {
                     let found = Found {
                         empty: vec![group],
@@ -298,6 +331,7 @@ fn no_decision_of_a_leader_is_void_and_the_log_has_what_it_sees() {
                 }
             };
             apply(&mut machine, &mut effects, &mut index, commands);
+            check_owners(&machine);
             if rng.random_range(0..40) == 0 {
                 let (groups, outputs) = Groups::taken_over(&machine, limits(), scene.now);
                 scene.groups = groups;

@@ -4,7 +4,7 @@ use rand::{Rng, SeedableRng};
 use uuid::Uuid;
 
 use super::*;
-use crate::coordinator::record::{Blob, Member};
+use crate::coordinator::record::{Blob, Consumer, ConsumerMember, Head, Member, Parts};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -36,6 +36,14 @@ impl Replica {
         assert_eq!(self.machine.state, before.state, "{command:?}");
     }
 
+    /// The group, which is of the classic protocol.
+    fn classic(&self) -> Classic {
+        match &self.machine.group("g").unwrap().membership {
+            Membership::Classic(classic) => classic.clone(),
+            other @ Membership::Consumer(_) => panic!("{other:?}"),
+        }
+    }
+
     fn value(&mut self, key: OffsetKey) -> Option<offsets::Committed> {
         let key = key.encode();
         let missing = self.effects.keyed.get(&key);
@@ -63,15 +71,19 @@ fn member() -> Member {
     }
 }
 
-fn begin(incarnation: u64, generation: i32, ids: &[&str]) -> Command {
-    let membership = Classic {
+fn classic(generation: i32, ids: &[&str]) -> Classic {
+    Classic {
         generation,
         protocol_type: "consumer".to_owned(),
         protocol: Some("range".to_owned()),
         leader: ids.first().map(|id| (*id).to_owned()),
         members: ids.iter().map(|id| ((*id).to_owned(), member())).collect(),
         ..Classic::default()
-    };
+    }
+}
+
+fn begin(incarnation: u64, generation: i32, ids: &[&str]) -> Command {
+    let membership = classic(generation, ids);
     Command::Begin { group: "g".to_owned(), incarnation, membership }
 }
 
@@ -91,6 +103,34 @@ fn commit(incarnation: u64, generation: i32, offsets: &[(i32, i64)]) -> Command 
     Command::Commit { group: "g".to_owned(), incarnation, generation, offsets }
 }
 
+fn consumer(epoch: i32) -> Consumer {
+    let head = Head { epoch, assignment_epoch: epoch, ..Head::default() };
+    Consumer { head, ..Consumer::default() }
+}
+
+fn convert(incarnation: u64, generation: i32, membership: Membership) -> Command {
+    Command::Convert { group: "g".to_owned(), incarnation, generation, membership }
+}
+
+/// `members` of a group of the consumer protocol change.
+fn change(incarnation: u64, version: u64, members: i32) -> Command {
+    let parts = Parts::from([(Uuid::from_u128(5), [0, 3].into())]);
+    let member = ConsumerMember {
+        topics: ["t".to_owned()].into(),
+        epoch: 4,
+        target: parts.clone(),
+        parts,
+        ..ConsumerMember::default()
+    };
+    let change = Change {
+        version,
+        head: Some(Head { epoch: 4, assignment_epoch: 4, ..Head::default() }),
+        members: (0..members).map(|it| (it.to_string(), member.clone())).collect(),
+        removed: vec!["1".to_owned()],
+    };
+    Command::Change { group: "g".to_owned(), incarnation, change }
+}
+
 fn sweep(orphaned: &[OffsetKey], expiring: &[(OffsetKey, i32)], before_ms: i64) -> Command {
     Command::Sweep(Sweep { orphaned: orphaned.to_vec(), expiring: expiring.to_vec(), before_ms })
 }
@@ -101,7 +141,7 @@ fn a_group_lives_through_its_generations() {
     replica.done(create(0));
     replica.done(begin(0, 1, &["a", "b"]));
     replica.done(assign(0, 1));
-    let classic = replica.machine.group("g").unwrap().membership.classic().clone();
+    let classic = replica.classic();
     assert!(classic.is_assigned && !classic.must_rebalance);
     assert_eq!(classic.members["a"].assignment.0, "all");
     let remove = |generation| Command::Remove {
@@ -112,7 +152,7 @@ fn a_group_lives_through_its_generations() {
     };
     replica.void(remove(2));
     replica.done(remove(1));
-    let classic = replica.machine.group("g").unwrap().membership.classic().clone();
+    let classic = replica.classic();
     assert!(classic.must_rebalance && classic.members.len() == 1);
     replica.void(begin(0, 1, &["a"]));
     replica.void(begin(9, 2, &["a"]));
@@ -120,7 +160,7 @@ fn a_group_lives_through_its_generations() {
     replica.done(begin(0, 2, &[]));
     replica.void(assign(0, 1));
     let group = replica.machine.group("g").unwrap();
-    assert_eq!((group.emptied_ms, group.membership.classic().generation), (77, 2));
+    assert_eq!((group.emptied_ms, group.membership.generation()), (77, 2));
 }
 
 #[test]
@@ -138,7 +178,7 @@ fn a_static_member_is_replaced_with_its_part_and_its_lead() {
     };
     replica.void(replace("z"));
     replica.done(replace("a"));
-    let classic = replica.machine.group("g").unwrap().membership.classic().clone();
+    let classic = replica.classic();
     assert_eq!(classic.leader.as_deref(), Some("a2"));
     assert_eq!(classic.members.keys().collect::<Vec<_>>(), ["a2", "b"]);
 }
@@ -241,6 +281,41 @@ fn the_bytes_of_commands_and_states_are_frozen() {
     assert_eq!(hex(&value), "02120606016d");
 }
 
+#[test]
+fn the_bytes_of_the_consumer_protocol_are_frozen() {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut replica = Replica::default();
+    let commands =
+        vec![create(0), convert(0, 0, Membership::Consumer(consumer(0))), change(0, 0, 1)];
+    assert_eq!(hex(&encode(&Commands { log_ms: 0, commands: commands.clone() })), CONSUMER);
+    replica.apply(commands);
+    assert_eq!(hex(&replica.machine.encode()), CONSUMER_STATE);
+}
+
+#[test]
+fn a_group_of_the_consumer_protocol_changes_by_version_and_goes_back_when_it_is_empty() {
+    let mut replica = Replica { log_ms: 9, ..Replica::default() };
+    replica.done(create(0));
+    replica.void(change(0, 0, 1));
+    replica.void(convert(0, 7, Membership::Consumer(consumer(7))));
+    replica.void(convert(0, 0, Membership::Classic(classic(0, &[]))));
+    replica.done(convert(0, 0, Membership::Consumer(consumer(0))));
+    replica.void(begin(0, 1, &["a"]));
+    replica.void(change(0, 1, 1));
+    replica.done(change(0, 0, 1));
+    replica.void(Command::Delete { group: "g".to_owned(), incarnation: 0 });
+    replica.void(commit(0, 3, &[(0, 5)]));
+    replica.done(commit(0, 4, &[(0, 5)]));
+    let gone = Change { version: 1, removed: vec!["0".to_owned()], ..Change::default() };
+    replica.done(Command::Change { group: "g".to_owned(), incarnation: 0, change: gone });
+    assert_eq!(replica.machine.group("g").unwrap().emptied_ms, 9);
+    replica.done(convert(0, 4, Membership::Classic(classic(4, &[]))));
+    replica.void(begin(0, 4, &["a"]));
+    replica.done(begin(0, 5, &["a"]));
+}
+
+const CONSUMER: &str = "020003010167000a0167000001000000000000000b01670000010808000000010130000000000001017400000800011000000000000000000000000000000005020006000001100000000000000000000000000000000502000600010131";
+const CONSUMER_STATE: &str = "020000010101670001010808000000010130000000000001017400000800011000000000000000000000000000000005020006000001100000000000000000000000000000000502000600000001";
 const COMMANDS: &str = "02060401016701020167010208636f6e73756d6572010572616e676501016101016100016301680204010572616e6765016d000000030167010201016103616c6c060167010201011000000000000000000000000000000005041206016d";
 const STATE: &str = "0200060201016701000208636f6e73756d6572010572616e676501016101016100016301680204010572616e6765016d03616c6c0100010601";
 
@@ -249,7 +324,7 @@ fn any_commands(rng: &mut StdRng) -> Vec<Command> {
     let any = |rng: &mut StdRng| {
         let incarnation = rng.random_range(0..4);
         let generation = rng.random_range(0..5);
-        match rng.random_range(0..9) {
+        match rng.random_range(0..13) {
             0 => create(incarnation),
             1 => begin(incarnation, generation, &["a", "b"]),
             2 => begin(incarnation, generation, &[]),
@@ -265,7 +340,10 @@ fn any_commands(rng: &mut StdRng) -> Vec<Command> {
                 let offsets = vec![key(incarnation, rng.random_range(0..3))];
                 Command::DeleteOffsets { group: "g".to_owned(), incarnation, offsets }
             }
-            7 => sweep(
+            7 => convert(incarnation, generation, Membership::Consumer(consumer(generation))),
+            8 => convert(incarnation, generation, Membership::Classic(classic(generation, &[]))),
+            9..11 => change(incarnation, rng.random_range(0..4), rng.random_range(0..3)),
+            11 => sweep(
                 &[key(incarnation, 1)],
                 &[(key(incarnation, 2), generation)],
                 rng.random_range(0..1000),

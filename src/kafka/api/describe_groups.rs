@@ -13,7 +13,7 @@ use kafka_wire::describe_groups_response::{DescribedGroup, DescribedGroupMember}
 use kafka_wire::{DescribeGroupsRequest, DescribeGroupsResponse};
 use kafka_wire_core::StrBytes;
 
-use crate::coordinator::{Description, GroupError, MemberDescription};
+use crate::coordinator::{Described, Description, GroupError, MemberDescription};
 use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::groups::{self, text};
@@ -34,14 +34,17 @@ pub(in crate::kafka) async fn handle(
     });
     let mut bytes = 0;
     for (group, described) in described.await {
-        bytes += described.as_ref().map_or(0, |it| it.as_ref().map_or(0, Description::bytes));
+        if let Ok(Some(Described::Classic(it))) = &described {
+            bytes += it.bytes();
+        }
         // One group is told of, whatever it takes.
         let fits = bytes <= groups::ANSWER_BYTES_MAX || answer.groups.is_empty();
         let described =
             described.and_then(|it| if fits { Ok(it) } else { Err(GroupError::TooLarge) });
         answer.groups.push(match described {
-            Ok(Some(description)) => row(group, description),
-            Ok(None) => unknown(group, &call),
+            Ok(Some(Described::Classic(description))) => row(group, description),
+            // ConsumerGroupDescribe tells of the others.
+            Ok(Some(Described::Consumer(_)) | None) => unknown(group, &call),
             Err(error) => {
                 let mut row = DescribedGroup::default();
                 row.error_code = ErrorCode::from(&error).count(&call);
@@ -79,7 +82,8 @@ fn unknown(group: StrBytes, call: &Call) -> DescribedGroup {
     row.group_state = "Dead".into();
     if call.version >= NOT_FOUND_FROM {
         row.error_code = ErrorCode::GroupIdNotFound.count(call);
-        row.error_message = Some(format!("there is no group {}", &*group).into());
+        row.error_message =
+            Some(format!("there is no group {} of the classic protocol", &*group).into());
     }
     row.group_id = group;
     row

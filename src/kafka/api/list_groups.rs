@@ -20,9 +20,6 @@ use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::server::KafkaServer;
 
-/// The type of all groups there are.
-const CLASSIC: &str = "classic";
-
 pub(in crate::kafka) async fn handle(
     server: Arc<KafkaServer>,
     call: Call,
@@ -36,7 +33,7 @@ pub(in crate::kafka) async fn handle(
         Ok(groups) => {
             let wanted = groups.into_iter().filter(|group| {
                 passes(&request.states_filter, group.state.name())
-                    && passes(&request.types_filter, CLASSIC)
+                    && passes(&request.types_filter, group.protocol.name())
             });
             answer.groups = wanted.map(row).collect();
         }
@@ -61,6 +58,6 @@ fn row(group: Listing) -> ListedGroup {
     row.group_id = group.group.into();
     row.protocol_type = group.protocol_type.into();
     row.group_state = group.state.name().into();
-    row.group_type = CLASSIC.into();
+    row.group_type = group.protocol.name().into();
     row
 }

@@ -38,6 +38,8 @@ const ALL_FROM: i16 = 2;
 const SEVERAL_FROM: i16 = 8;
 const TOPIC_IDS_FROM: i16 = 10;
 
+/// A member's id and its epoch.
+type Member = (StrBytes, i32);
 /// A topic of a request: its name, its id, and the partitions asked for.
 type Asked = (StrBytes, WireUuid, Vec<i32>);
 
@@ -49,9 +51,18 @@ pub(in crate::kafka) async fn handle(
     let mut answer = OffsetFetchResponse::default();
     if call.version >= SEVERAL_FROM {
         let name = |asked: &OffsetFetchRequestGroup| asked.group_id.clone();
+        let members: HashMap<StrBytes, Member> = request
+            .groups
+            .iter()
+            .filter_map(|it| Some((it.group_id.clone(), member(it)?)))
+            .collect();
         let fetched = groups::each(request.groups, name, |group| {
-            let server = Arc::clone(&server);
-            async move { groups::coordinator_of(&server, &group)?.offsets(&group).await }
+            let (server, member) = (Arc::clone(&server), members.get(&group).cloned());
+            async move {
+                let coordinator = groups::coordinator_of(&server, &group)?;
+                let member = member.as_ref().map(|(id, epoch)| (id.as_str(), *epoch));
+                coordinator.offsets_of(&group, member).await
+            }
         });
         let mut bytes = 0;
         for (asked, committed) in fetched.await {
@@ -86,6 +97,12 @@ pub(in crate::kafka) async fn handle(
     };
     answer.topics = topics.into_iter().map(topic).collect();
     answer
+}
+
+/// Who asks, if it says that it is a member (version 9).
+fn member(asked: &OffsetFetchRequestGroup) -> Option<Member> {
+    let id = asked.member_id.clone().filter(|id| !id.is_empty())?;
+    (asked.member_epoch >= 0).then_some((id, asked.member_epoch))
 }
 
 /// The row of a version that knows one group only.

@@ -1,26 +1,19 @@
 //! What another leader makes of what the log has.
 
 use super::*;
-use crate::coordinator::record::GroupRecord;
 
 impl Scene {
     /// Another leader takes over; only what is in the log is left.
-    fn fail_over(&mut self, record: &GroupRecord) {
+    fn fail_over(&mut self, record: &Classic) {
         let limits = self.group.limits;
         let mut output = Output::default();
-        self.group = Group::taken_over("g", record, limits, self.now, &mut output);
+        self.group = Group::taken_over("g", 7, record, limits, self.now, &mut output);
         self.output = output;
     }
 
     /// What the log has if all commands so far are applied.
-    fn record(&self, is_assigned: bool, must_rebalance: bool) -> GroupRecord {
-        let classic = Classic { is_assigned, must_rebalance, ..self.group.membership() };
-        GroupRecord {
-            incarnation: 7,
-            membership: Membership::Classic(classic),
-            offsets: 0,
-            emptied_ms: 0,
-        }
+    fn record(&self, is_assigned: bool, must_rebalance: bool) -> Classic {
+        Classic { is_assigned, must_rebalance, ..self.group.membership() }
     }
 }
 
@@ -86,7 +79,7 @@ fn a_member_that_was_removed_before_the_leader_died_has_the_group_rebalance() {
 fn a_group_whose_last_member_was_removed_is_empty_at_once() {
     let mut scene = stable(&["a"]);
     let mut record = scene.record(true, true);
-    record.membership.classic_mut().members.clear();
+    record.members.clear();
     scene.fail_over(&record);
     assert_eq!(scene.group.state(), GroupState::Empty);
     assert!(matches!(scene.output.commands[..], [Command::Begin { .. }]));
