@@ -31,6 +31,7 @@ mod sweep;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quorate_raft::Group;
@@ -71,6 +72,8 @@ pub struct Coordinator {
     calls: mpsc::Sender<Asked>,
     reads: Arc<Semaphore>,
     matching: Arc<Semaphore>,
+    /// How many heartbeats were heard here that brought a regular expression.
+    regex_joins: AtomicU64,
     metadata: Arc<Metadata>,
     driver: AbortHandle,
 }
@@ -151,7 +154,12 @@ impl Coordinator {
             });
             heartbeat.matched = Some(matched.await.map_err(|_| GroupError::NotCoordinator)??);
         }
-        match self.ask_soon(Call::MemberHeartbeat(heartbeat)).await? {
+        let has_regex = heartbeat.matched.is_some();
+        let answer = self.ask_soon(Call::MemberHeartbeat(heartbeat)).await?;
+        if has_regex {
+            self.regex_joins.fetch_add(1, Ordering::Relaxed);
+        }
+        match answer {
             Answer::Heard(answer) => answer,
             _ => Err(GroupError::NotCoordinator),
         }
@@ -297,6 +305,10 @@ impl Coordinator {
             }
             Err(_) => Err(GroupError::NotCoordinator),
         }
+    }
+
+    fn regex_joins(&self) -> u64 {
+        self.regex_joins.load(Ordering::Relaxed)
     }
 
     /// The regular expressions by which the members of its groups read, by group.

@@ -1,5 +1,7 @@
 //! Consumer groups with stock clients: shared partitions, resumed reading, static members, and coordinators that die.
 
+mod consumer_protocol;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 //! rely on without saying so.
 
 mod admin;
+mod consumer_protocol;
 mod fetching;
 mod groups;
 mod naming;

@@ -45,9 +45,10 @@ async fn list(options: Options) -> Result<(), Failure> {
     if options.format == Format::Json {
         return print_json(&found);
     }
-    let mut table = Table::new(["GROUP", "STATE", "TYPE", "COORDINATOR"]);
+    let mut table = Table::new(["GROUP", "STATE", "PROTOCOL", "TYPE", "COORDINATOR"]);
     for group in found["groups"].as_array().unwrap_or(&Vec::new()) {
-        table.row(["group", "state", "protocol_type", "coordinator"].map(|it| text(&group[it])));
+        let columns = ["group", "state", "protocol", "protocol_type", "coordinator"];
+        table.row(columns.map(|it| text(&group[it])));
     }
     table.print()?;
     match found["unreachable"].as_array().filter(|brokers| !brokers.is_empty()) {
@@ -67,9 +68,11 @@ async fn describe(named: NamedOptions) -> Result<(), Failure> {
     }
     let cell = |name: &str| printable(&text(&group[name]));
     line(&format!(
-        "{}: {}, coordinated by broker {}, lag {}",
+        "{}: {}, assigned by {} ({} protocol), coordinated by broker {}, lag {}",
         cell("group"),
         cell("state"),
+        if group["assignor"] == "" { "nobody".to_owned() } else { cell("assignor") },
+        cell("protocol"),
         cell("coordinator"),
         cell("lag")
     ))?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -116,6 +117,7 @@ impl Kind for Coordinators {
             calls: sender,
             reads: Arc::clone(&self.reads),
             matching: Arc::clone(&self.matching),
+            regex_joins: AtomicU64::new(0),
             metadata: Arc::clone(&self.metadata),
             driver,
         };

@@ -4,10 +4,11 @@
 //! coordinators, never in them: whoever joins brings what its expression matches, and what changes with the topics is
 //! looked for here and told to the coordinator, which writes it down.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_storage::GroupId;
 use regex::{Regex, RegexBuilder};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -58,31 +59,42 @@ pub struct Rematcher {
     pub image: watch::Receiver<Arc<Image>>,
 }
 
+/// What a coordinator was told: in which term, as of which topics, and after how many joins by an expression, for what those
+/// brought was looked up before they came.
+type Told = (u64, u64, u64);
+
 impl Rematcher {
     /// Runs until dropped.
     pub async fn run(mut self) {
-        let mut names = BTreeSet::new();
-        while self.image.changed().await.is_ok() {
+        let (mut names, mut changes) = (BTreeSet::new(), 0);
+        let mut told: HashMap<GroupId, Told> = HashMap::new();
+        loop {
             let image = Arc::clone(&self.image.borrow_and_update());
-            if image.topics.len() == names.len() && image.topics.keys().eq(&names) {
-                continue;
+            if image.topics.len() != names.len() || !image.topics.keys().eq(&names) {
+                names = image.topics.keys().cloned().collect();
+                changes += 1;
             }
-            names = image.topics.keys().cloned().collect();
-            for coordinator in self.coordinators.all() {
-                rematch(&coordinator, &image).await;
+            let coordinators = self.coordinators.all();
+            told.retain(|id, _| coordinators.iter().any(|it| it.group().id() == *id));
+            for coordinator in coordinators {
+                let leadership = *coordinator.group().leadership().borrow();
+                let now = (leadership.term, changes, coordinator.regex_joins());
+                let id = coordinator.group().id();
+                if leadership.ready
+                    && told.get(&id) != Some(&now)
+                    && rematch(&coordinator, &image).await
+                {
+                    told.insert(id, now);
+                }
             }
             sleep(PACE).await;
         }
     }
 }
 
-/// What a leader is not told here, because it was none or did not answer, it is told when a member joins, or by the next.
-async fn rematch(coordinator: &Coordinator, image: &Arc<Image>) {
-    if !coordinator.group().leadership().borrow().ready {
-        return;
-    }
-    let groups = coordinator.regexes();
-    for (group, patterns) in groups {
+/// Whether it was told all; if not it is told again.
+async fn rematch(coordinator: &Coordinator, image: &Arc<Image>) -> bool {
+    for (group, patterns) in coordinator.regexes() {
         let image = Arc::clone(image);
         let matched = spawn_blocking(move || {
             let each = patterns.into_iter().filter_map(|pattern| {
@@ -91,12 +103,14 @@ async fn rematch(coordinator: &Coordinator, image: &Arc<Image>) {
             });
             each.collect::<BTreeMap<_, _>>()
         });
-        let Ok(matched) = matched.await else { return };
+        let Ok(matched) = matched.await else { return false };
         if let Err(error) = coordinator.matched(group.clone(), matched.into_iter().collect()).await
         {
-            tracing::debug!(%group, %error, "what its members subscribe to was not looked up");
+            tracing::debug!(%group, %error, "what its members subscribe to is looked up again later");
+            return false;
         }
     }
+    true
 }
 
 #[cfg(test)]

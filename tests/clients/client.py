@@ -158,10 +158,12 @@ def say(word, partitions):
 
 def consume(bootstrap, topic, group, *settings):
     more = dict(setting.split("=", 1) for setting in settings)
+    # Where the coordinator assigns it also says how often it is to be told.
+    classic = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 300}
     consumer = Consumer(
         {"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False}
         | {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 100, "log_level": 2}
-        | {"session.timeout.ms": 6000, "heartbeat.interval.ms": 300}
+        | (classic if more.get("group.protocol") != "consumer" else {})
         | more
     )
     consumer.subscribe(

@@ -33,11 +33,13 @@ import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.clients.consumer.SubscriptionPattern;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.KafkaFuture;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.InvalidRegularExpression;
 import org.apache.kafka.common.errors.RebalanceInProgressException;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
@@ -53,6 +55,7 @@ import org.apache.kafka.common.serialization.StringSerializer;
  *                                   subscribes until standard input ends, then leaves; prints
  *                                   `assigned 0,1`, `revoked 0`, `record PARTITION OFFSET VALUE` and,
  *                                   once it is committed, `committed PARTITION OFFSET`
+ * group BOOTSTRAP GROUP             a group and its members as the admin client sees them
  * groups BOOTSTRAP TOPIC GROUP      the life of a group through the admin client; prints what it saw
  * load BOOTSTRAP TOPIC PARTITIONS   numbered records round robin until standard input ends; each
  *                                   acknowledged one is printed as `partition offset number`
@@ -65,6 +68,7 @@ public class Client {
             case "read" -> read(args[1], args[2], Integer.parseInt(args[3]), Path.of(args[4]));
             case "admin" -> admin(args[1], args[2]);
             case "consume" -> consume(args[1], args[2], args[3], List.of(args).subList(4, args.length));
+            case "group" -> group(args[1], args[2]);
             case "groups" -> groups(args[1], args[2], args[3]);
             case "load" -> load(args[1], args[2], Integer.parseInt(args[3]));
             default -> throw new IllegalArgumentException(args[0]);
@@ -209,19 +213,24 @@ public class Client {
         settings.put("group.id", group);
         settings.put("enable.auto.commit", "false");
         settings.put("auto.offset.reset", "earliest");
-        settings.put("session.timeout.ms", "6000");
-        settings.put("heartbeat.interval.ms", "300");
         settings.put("fetch.max.wait.ms", "100");
+        // Where the coordinator assigns it also says how often it is to be told.
+        if (!more.contains("group.protocol=consumer")) {
+            settings.put("session.timeout.ms", "6000");
+            settings.put("heartbeat.interval.ms", "300");
+        }
         settings.put("key.deserializer", StringDeserializer.class.getName());
         settings.put("value.deserializer", StringDeserializer.class.getName());
         for (String setting : more) settings.put(setting.split("=", 2)[0], setting.split("=", 2)[1]);
         AtomicBoolean stop = toldToStop();
         try (var consumer = new KafkaConsumer<String, String>(settings)) {
-            consumer.subscribe(List.of(topic), new ConsumerRebalanceListener() {
+            var listener = new ConsumerRebalanceListener() {
                 public void onPartitionsAssigned(Collection<TopicPartition> partitions) { say("assigned", partitions); }
                 public void onPartitionsRevoked(Collection<TopicPartition> partitions) { say("revoked", partitions); }
                 public void onPartitionsLost(Collection<TopicPartition> partitions) { say("lost", partitions); }
-            });
+            };
+            if (topic.startsWith("^")) consumer.subscribe(new SubscriptionPattern(topic), listener);
+            else consumer.subscribe(List.of(topic), listener);
             while (!stop.get()) {
                 Map<TopicPartition, OffsetAndMetadata> read = new HashMap<>();
                 for (var record : consumer.poll(Duration.ofMillis(100))) {
@@ -235,6 +244,20 @@ public class Client {
                 } catch (CommitFailedException | RebalanceInProgressException error) {
                     System.out.println("error " + error.getClass().getSimpleName());
                 }
+            }
+        } catch (InvalidRegularExpression error) {
+            System.out.println("error " + error.getClass().getSimpleName());
+        }
+    }
+
+    static void group(String bootstrap, String group) throws Exception {
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
+            var seen = admin.describeConsumerGroups(List.of(group)).describedGroups().get(group).get();
+            System.out.println(seen.type() + " " + seen.groupState() + " " + seen.partitionAssignor());
+            for (var member : seen.members()) {
+                int target = member.targetAssignment().map(it -> it.topicPartitions().size()).orElse(-1);
+                System.out.println("member epoch " + member.memberEpoch().orElse(-1) + " target " + target + " assigned "
+                    + member.assignment().topicPartitions().size() + " upgraded " + member.upgraded().orElse(null));
             }
         }
     }

@@ -81,6 +81,12 @@ impl Decoder {
         (0..count).map(|_| self.i32()).collect()
     }
 
+    /// An array of strings, which have no tagged fields.
+    pub fn texts(&mut self) -> Vec<String> {
+        let count = self.varint().saturating_sub(1);
+        (0..count).filter_map(|_| self.text()).collect()
+    }
+
     /// Skips the tagged fields at the end of a structure.
     pub fn tags(&mut self) {
         for _ in 0..self.varint() {
