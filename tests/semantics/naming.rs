@@ -78,10 +78,12 @@ fn metadata_by_id_finds_the_topic_or_says_that_there_is_none() {
     for (version, asked, expected) in [
         (12, Asked(None, id), (NONE, named("by-id"))),
         (12, Asked(Some("by-id"), id), (NONE, named("by-id"))),
+        (12, Asked(Some(""), id), (NONE, named("by-id"))),
         (12, Asked(None, NOBODY), (UNKNOWN_TOPIC_ID, None)),
         (12, Asked(Some("by-id"), NOBODY), (UNKNOWN_TOPIC_ID, named("by-id"))),
         (12, Asked(Some("another"), id), (INVALID_REQUEST, named("another"))),
         (10, Asked(Some("by-id"), id), (INVALID_REQUEST, named("by-id"))),
+        (10, Asked(Some(""), id), (INVALID_REQUEST, named(""))),
         (10, Asked(Some("by-id"), [0; 16]), (NONE, named("by-id"))),
         (10, Asked(Some("nobody"), [0; 16]), (UNKNOWN_TOPIC_OR_PARTITION, named("nobody"))),
     ] {

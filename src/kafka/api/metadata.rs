@@ -28,7 +28,7 @@ use kafka_wire::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_wire::{MetadataRequest, MetadataResponse};
-use kafka_wire_core::Uuid as WireUuid;
+use kafka_wire_core::{StrBytes, Uuid as WireUuid};
 use uuid::Uuid;
 
 use crate::kafka::call::Call;
@@ -182,17 +182,16 @@ fn asked<'i>(
     refused: &HashMap<String, ErrorCode>,
     version: i16,
 ) -> Result<&'i Arc<Topic>, ErrorCode> {
-    let Some(name) = &wanted.name else {
+    let id = Uuid::from_bytes(wanted.topic_id.to_bytes());
+    if !id.is_nil() && version < NULL_NAME_FROM {
+        return Err(ErrorCode::InvalidRequest);
+    }
+    let Some(name) = name_of(wanted) else {
         return find(wanted, image).ok_or(ErrorCode::UnknownTopicId);
     };
-    let id = Uuid::from_bytes(wanted.topic_id.to_bytes());
     if !id.is_nil() {
         // A topic of that name made anew is not the one asked for.
-        let topic = if version >= NULL_NAME_FROM {
-            image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)?
-        } else {
-            return Err(ErrorCode::InvalidRequest);
-        };
+        let topic = image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)?;
         return Some(topic).filter(|it| it.name == name.as_str()).ok_or(ErrorCode::InvalidRequest);
     }
     find(wanted, image).ok_or_else(|| match refused.get(name.as_str()) {
@@ -202,8 +201,14 @@ fn asked<'i>(
     })
 }
 
+/// The name that a request goes by. Java's consumer asks by an id and puts an empty name beside it.
+fn name_of(wanted: &MetadataRequestTopic) -> Option<&StrBytes> {
+    let has_id = wanted.topic_id.to_bytes() != [0; 16];
+    wanted.name.as_ref().filter(|name| !has_id || !name.is_empty())
+}
+
 fn find<'i>(wanted: &MetadataRequestTopic, image: &'i Image) -> Option<&'i Arc<Topic>> {
-    match &wanted.name {
+    match name_of(wanted) {
         Some(name) => image.topic(name),
         None => image.topic_by_id(Uuid::from_bytes(wanted.topic_id.to_bytes())),
     }
