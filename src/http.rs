@@ -79,6 +79,7 @@ fn routes() -> (Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(groups::list))
         .routes(routes!(groups::describe))
         .routes(routes!(partitions::describe))
+        .routes(routes!(partitions::ends))
         .routes(routes!(partitions::set_replicas, partitions::cancel_replicas))
         .routes(routes!(partitions::set_leader))
         .routes(routes!(raft::groups))

@@ -70,7 +70,7 @@ pub use machine::{BatchReply, PartitionMachine, Refusal, Reply};
 pub use partitions::{PartitionSpec, Partitions};
 pub use read::{ReadError, Records, Unreadable};
 pub use relocate::RelocateError;
-pub use retention::RetentionPace;
+pub use retention::{CurrentSettings, RetentionPace};
 pub use settings::PartitionSettings;
 pub use timestamps::{OffsetAt, OffsetSpec};
 pub use trim::TrimError;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::cluster::{Broker, Cluster};
 use crate::support::http::Answer;
 use crate::support::kafka::{
-    self, INVALID_REQUEST, MESSAGE_TOO_LARGE, NONE, UNKNOWN_TOPIC_OR_PARTITION,
+    self, Fetch, INVALID_REQUEST, MESSAGE_TOO_LARGE, NONE, UNKNOWN_TOPIC_OR_PARTITION,
 };
 use crate::support::wire::{Batch, Encoder, Wire};
 
@@ -84,11 +84,15 @@ fn a_change_is_made_whole_or_not_at_all_and_every_refusal_says_why() {
             "invalid_config",
         ),
         (json!({ "configs": { "retention.ms": 5 } }), 400, "invalid_body"),
+        (json!({ "configs": { "retention.mss": null } }), 422, "invalid_config"),
         (json!({ "config": {} }), 400, "invalid_body"),
     ];
     for (body, status, code) in refused {
         assert_eq!(patch(&cluster, "kept", &body).problem(status), code, "{body}");
     }
+    let twice = r#"{"configs":{"retention.ms":"1","retention.ms":"2"}}"#;
+    let answer = cluster.request("PATCH", "/v1/topics/kept/configs", Some(twice));
+    assert_eq!(answer.problem(400), "invalid_body");
     let body = json!({ "configs": { "retention.ms": "5" } });
     assert_eq!(patch(&cluster, "nobody", &body).problem(404), "unknown_topic");
     let dry = json!({ "configs": { "retention.ms": "5" }, "dry_run": true });
@@ -119,6 +123,15 @@ type Config<'a> = (&'a str, i8, Option<&'a str>);
 
 /// One of the two requests in version 0; the error of each resource.
 fn alter(wire: &mut Wire, api: i16, resources: &[(i8, &str, &[Config<'_>])]) -> Vec<i16> {
+    alter_or_try(wire, api, resources, false)
+}
+
+fn alter_or_try(
+    wire: &mut Wire,
+    api: i16,
+    resources: &[(i8, &str, &[Config<'_>])],
+    validate_only: bool,
+) -> Vec<i16> {
     let mut body = Encoder::default().i32(resources.len() as i32);
     for (kind, name, configs) in resources {
         body = body.i8(*kind).string(name).i32(configs.len() as i32);
@@ -128,7 +141,7 @@ fn alter(wire: &mut Wire, api: i16, resources: &[(i8, &str, &[Config<'_>])]) -> 
             body = value.map_or(body.clone().null(), |value| body.string(value));
         }
     }
-    let mut decoder = wire.call(api, 0, &body.i8(0));
+    let mut decoder = wire.call(api, 0, &body.i8(i8::from(validate_only)));
     decoder.i32();
     let rows = decoder.list(|decoder| {
         let error = decoder.i16();
@@ -189,4 +202,96 @@ fn single_configs_are_changed_or_all_are_replaced_each_resource_by_itself() {
     assert_eq!(alter(&mut wire, ALTER_CONFIGS, &[(TOPIC, "replaced", all)]), [NONE]);
     in_force(&cluster, "replaced", "retention.ms", ("7000", true));
     in_force(&cluster, "replaced", "retention.bytes", ("-1", false));
+}
+
+#[test]
+fn what_is_only_tried_changes_nothing() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("tried", 1, 1);
+    let mut wire = Wire::connect(cluster.broker(3).kafka);
+    let good: &[Config<'_>] = &[("retention.ms", SET, Some("5000"))];
+    let bad: &[Config<'_>] = &[("retention.ms", SET, Some("soon"))];
+    for api in [ALTER_CONFIGS, INCREMENTAL_ALTER_CONFIGS] {
+        let resources = [(TOPIC, "tried", good), (TOPIC, "nobody", good)];
+        let tried = alter_or_try(&mut wire, api, &resources, true);
+        assert_eq!(tried, [NONE, UNKNOWN_TOPIC_OR_PARTITION]);
+        assert_eq!(alter_or_try(&mut wire, api, &[(TOPIC, "tried", bad)], true), [INVALID_CONFIG]);
+    }
+    in_force(&cluster, "tried", "retention.ms", ("604800000", false));
+}
+
+#[test]
+fn changes_of_different_configs_at_the_same_time_are_all_made() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("raced", 1, 3);
+    let configs =
+        [("retention.ms", 1, 7000), ("retention.bytes", 2, 700), ("max.message.bytes", 3, 70_000)];
+    std::thread::scope(|scope| {
+        for (name, broker, value) in configs {
+            let port = cluster.broker(broker).kafka;
+            scope.spawn(move || {
+                let mut wire = Wire::connect(port);
+                for step in 0..20 {
+                    let value = (value + step).to_string();
+                    let config: &[Config<'_>] = &[(name, SET, Some(&value))];
+                    let altered =
+                        alter(&mut wire, INCREMENTAL_ALTER_CONFIGS, &[(TOPIC, "raced", config)]);
+                    assert_eq!(altered, [NONE]);
+                }
+            });
+        }
+    });
+    for (name, _, value) in configs {
+        in_force(&cluster, "raced", name, (&(value + 19).to_string(), true));
+    }
+}
+
+/// A topic that is made through one broker is changed through another at once.
+#[test]
+fn a_topic_that_was_made_a_moment_ago_is_known() {
+    let cluster = Cluster::shared();
+    let mut wires = [1, 2, 3].map(|broker| Wire::connect(cluster.broker(broker).kafka));
+    for round in 0..10 {
+        let name = format!("moment-{round}");
+        let body = json!({ "name": name, "partitions": 1, "replication_factor": 1 }).to_string();
+        cluster.request("POST", "/v1/topics?leader_wait_ms=0", Some(&body)).ok();
+        let config: &[Config<'_>] = &[("retention.ms", SET, Some("5000"))];
+        for wire in &mut wires {
+            let altered = alter(wire, INCREMENTAL_ALTER_CONFIGS, &[(TOPIC, &name, config)]);
+            assert_eq!(altered, [NONE], "{name}");
+        }
+    }
+}
+
+/// Batches that were taken while larger ones were are read all the same.
+#[test]
+fn a_batch_that_would_be_too_large_now_is_still_read() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("shrunk", 1, 3);
+    let large = Batch::of(&[&"x".repeat(500_000)]).bytes();
+    let mut wire = kafka::at_leader(&cluster, "shrunk", 0);
+    assert_eq!(kafka::produce(&mut wire, "shrunk", 0, &large).error, NONE);
+    patch(&cluster, "shrunk", &json!({ "configs": { "max.message.bytes": "1000" } })).ok();
+    in_force(&cluster, "shrunk", "max.message.bytes", ("1000", true));
+    let read = Fetch { partition_max_bytes: 1, ..Fetch::of("shrunk", 0, 0) }.one(&mut wire);
+    let bytes = read.records.map_or(0, |records| records.len());
+    assert_eq!((read.error, bytes), (NONE, large.len()));
+}
+
+#[test]
+fn what_returns_to_its_default_returns_to_that_of_the_operator() {
+    let own = [("QUORATE_TOPICS_RETENTION_MS", "-1"), ("QUORATE_TOPICS_RETENTION_BYTES", "900000")];
+    let cluster = Cluster::start_with("own-defaults", 1, &own);
+    cluster.create_topic("own", 1, 1);
+    in_force(&cluster, "own", "retention.ms", ("-1", true));
+    patch(&cluster, "own", &json!({ "configs": { "retention.ms": "5000" } })).ok();
+    patch(&cluster, "own", &json!({ "configs": { "retention.ms": null } })).ok();
+    in_force(&cluster, "own", "retention.ms", ("-1", true));
+    // Also where everything that is not named returns to it.
+    let mut wire = Wire::connect(cluster.broker(1).kafka);
+    let all: &[Config<'_>] = &[("max.message.bytes", SET, Some("70000"))];
+    assert_eq!(alter(&mut wire, ALTER_CONFIGS, &[(TOPIC, "own", all)]), [NONE]);
+    in_force(&cluster, "own", "max.message.bytes", ("70000", true));
+    in_force(&cluster, "own", "retention.ms", ("-1", true));
+    in_force(&cluster, "own", "retention.bytes", ("900000", true));
 }

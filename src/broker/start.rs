@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use quorate_raft::{FailureConfig, Node, NodeConfig, StallConfig, TransportLimits};
 use quorate_storage::{Db, DiskSpace, EXIT_STORAGE, Options};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::descriptors::{Descriptors, TooFewDescriptors};
 use super::group_levels::GroupLevels;
@@ -24,10 +26,13 @@ use crate::controller::{
 };
 use crate::coordinator::{CoordinatorSettings, Coordinators, Rematcher, Sweeper};
 use crate::metadata::{AdminError, EXIT_REFUSED, Image, METADATA_GROUP, Metadata};
-use crate::partition::{Partitions, RetentionPace};
+use crate::partition::{CurrentSettings, Partitions, RetentionPace};
 use crate::replica::{AnyKind, OpenError, Replicas};
 use crate::wall_clock::Clock;
 use crate::{http, kafka};
+
+/// How long the metadata may take to be current before nothing is deleted.
+const CURRENT_WAIT: Duration = Duration::from_secs(5);
 
 /// The part of the data directory that holds the database.
 const DB_DIR: &str = "db";
@@ -130,6 +135,7 @@ impl Broker {
             config.topics.clone(),
             clock,
         );
+        partitions.ask_before_deleting(current_settings(&controller));
         node.serve_calls(Calls::new(Arc::clone(&controller), rand::random()));
         if identity.forms_cluster {
             replicas.bootstrap(METADATA_GROUP, &[identity.node_id]).await?;
@@ -212,6 +218,19 @@ fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
         "broker started"
     );
     Broker { context, kafka_address, http_address, stopping, graceful, drivers, refused }
+}
+
+/// What partitions have to obey, asked of the metadata's leader.
+fn current_settings(controller: &Arc<Controller>) -> CurrentSettings {
+    let controller = Arc::clone(controller);
+    Arc::new(move |group| {
+        let controller = Arc::clone(&controller);
+        let asked = async move {
+            controller.catch_up(Instant::now() + CURRENT_WAIT).await.ok()?;
+            Partitions::settings_of(&controller.metadata().image(), group)
+        };
+        asked.boxed()
+    })
 }
 
 /// Without the metadata group this broker would serve an image that grows old, so it stops in order.

@@ -1,5 +1,6 @@
 //! What the Kafka and HTTP interfaces can ask of the cluster.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,26 +90,54 @@ impl Controller {
         self.change_topics(requests, validate_only, timeout).await
     }
 
-    /// Sets and removes explicit configs of topics; each topic's change is made whole or not at all.
-    pub async fn alter_configs(
+    /// Sets and removes explicit configs of topics; each topic's change is made whole or not at all. `keep`: what is wanted
+    /// of a topic as it is then.
+    pub async fn alter_configs<T>(
         &self,
         topics: Vec<AlteredConfigs>,
         validate_only: bool,
         timeout: Duration,
-    ) -> Vec<Result<Arc<Topic>, AdminError>> {
+        keep: impl Fn(&Topic) -> T + Copy,
+    ) -> Vec<Result<T, AdminError>> {
+        let deadline = Instant::now() + timeout;
         let alter = |change: AlteredConfigs| async move {
-            let AlteredConfigs { topic, set, mut remove } = change;
             // What is sent on to the metadata leader is bounded so. How many replicas the topic has, it knows.
-            TopicConfigs::check(&set, usize::MAX, u16::MAX)?;
-            remove.retain(|name| find_config(name).is_some());
-            let topic = TopicRef::Name(topic);
-            let id = resolve(&self.metadata().image(), &topic)?;
-            let request = Request::AlterConfigs { topic: id, set, remove };
-            let mut changed = self.change_topics(vec![request], validate_only, timeout).await;
-            let changed = changed.pop().unwrap_or(Err(AdminError::Timeout));
-            changed.map_err(|error| named(error, &topic))
+            TopicConfigs::check(&change.set, usize::MAX, u16::MAX)?;
+            let topic = TopicRef::Name(change.topic);
+            let (set, remove) = self.without_defaults(change.set, change.remove);
+            let request =
+                |id| Request::AlterConfigs { topic: id, set: set.clone(), remove: remove.clone() };
+            let mut id = self.resolve_current(&topic, deadline).await?;
+            if validate_only {
+                let previewed = preview(&self.metadata().image(), &request(id));
+                return previewed.map(|it| keep(&it)).map_err(|error| named(error, &topic));
+            }
+            let mut changed = self.submit(request(id), deadline).await;
+            if matches!(changed, Err(AdminError::UnknownTopicId(_))) {
+                // Made anew meanwhile, perhaps.
+                self.catch_up(deadline).await?;
+                id = resolve(&self.metadata().image(), &topic)?;
+                changed = self.submit(request(id), deadline).await;
+            }
+            changed.map_err(|error| named(error, &topic))?;
+            // Missing after success: the image did not arrive in time, or the topic is deleted again.
+            let image = self.metadata().image();
+            image.topic_by_id(id).map(|it| keep(it)).ok_or(AdminError::Timeout)
         };
         each(topics, alter).await
+    }
+
+    /// Finds a topic, also one that was made a moment ago through another broker.
+    async fn resolve_current(
+        &self,
+        topic: &TopicRef,
+        deadline: Instant,
+    ) -> Result<Uuid, AdminError> {
+        if let Ok(id) = resolve(&self.metadata().image(), topic) {
+            return Ok(id);
+        }
+        self.catch_up(deadline).await?;
+        resolve(&self.metadata().image(), topic)
     }
 
     /// Asks for `replicas` to keep the partition, the first as preferred leader. Returns once the request
@@ -236,18 +265,39 @@ impl Controller {
             let replication = defaults.replication_factor.and_then(|it| u16::try_from(it).ok());
             topic.replication = topic.replication.or(replication);
         }
+        for (name, value) in self.own_defaults() {
+            topic.configs.entry(name.to_owned()).or_insert(value);
+        }
+        topic
+    }
+
+    /// What is to return to its default returns to this broker's, where that is not everybody's: a topic made now would have
+    /// it too.
+    fn without_defaults(
+        &self,
+        mut set: BTreeMap<String, String>,
+        mut remove: Vec<String>,
+    ) -> (BTreeMap<String, String>, Vec<String>) {
+        remove.retain(|name| find_config(name).is_some());
+        for (name, value) in self.own_defaults() {
+            if let Some(at) = remove.iter().position(|removed| removed == name) {
+                remove.swap_remove(at);
+                set.insert(name.to_owned(), value);
+            }
+        }
+        (set, remove)
+    }
+
+    /// The topic configs that have another default on this broker than everywhere.
+    fn own_defaults(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let defaults = self.defaults();
         let ours = [
             ("retention.ms", defaults.retention_ms.to_string()),
             ("retention.bytes", defaults.retention_bytes.to_string()),
             ("max.message.bytes", defaults.message_bytes_max.to_string()),
         ];
         let known = TopicConfigs::default();
-        for (name, value) in ours {
-            if known.get(name) != Some(value.as_str()) {
-                topic.configs.entry(name.to_owned()).or_insert(value);
-            }
-        }
-        topic
+        ours.into_iter().filter(move |(name, value)| known.get(name) != Some(value.as_str()))
     }
 }
 

@@ -1,16 +1,18 @@
 //! A topic's configs: all that are in force, and changing them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use axum::Json;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::extract::{Body, Nothing, Options, Parameters, patience};
 use super::problem::Problem;
 use crate::context::Context;
-use crate::metadata::{AdminError, AlteredConfigs, TOPIC_CONFIGS, Topic, quote};
+use crate::metadata::{AdminError, AlteredConfigs, TOPIC_CONFIGS, Topic, find_config, quote};
 
 /// Every config of a topic.
 #[derive(Debug, Serialize, ToSchema)]
@@ -38,10 +40,40 @@ pub(super) struct TopicConfig {
 pub(super) struct ConfigChanges {
     /// Kafka's names and the new values; null returns a config to its default.
     #[schema(example = json!({"retention.ms": "86400000", "retention.bytes": null}))]
-    configs: BTreeMap<String, Option<String>>,
+    #[schema(value_type = BTreeMap<String, Option<String>>)]
+    configs: EachOnce,
     /// Only check the request and show what would be.
     #[serde(default)]
     dry_run: bool,
+}
+
+/// What an object says, each name once: of two the reader could only guess which was meant.
+#[derive(Debug)]
+struct EachOnce(BTreeMap<String, Option<String>>);
+
+impl<'de> Deserialize<'de> for EachOnce {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = EachOnce;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of names and values")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<EachOnce, A::Error> {
+                let mut said = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<String, Option<String>>()? {
+                    if said.contains_key(&name) {
+                        return Err(de::Error::custom(format!("{} is named twice", quote(&name))));
+                    }
+                    said.insert(name, value);
+                }
+                Ok(EachOnce(said))
+            }
+        }
+        from.deserialize_map(Object)
+    }
 }
 
 /// Returns every config of a topic with its value in force.
@@ -81,17 +113,21 @@ pub(super) async fn change(
     Body(wanted): Body<ConfigChanges>,
 ) -> Result<Json<Configs>, Problem> {
     let (mut set, mut remove) = (BTreeMap::new(), Vec::new());
-    for (name, value) in wanted.configs {
+    for (name, value) in wanted.configs.0 {
         match value {
             Some(value) => drop(set.insert(name, value)),
+            // Where it is set it is refused below.
+            None if find_config(&name).is_none() => {
+                let reason = "there is no such config, so it has no default".to_owned();
+                return Err(AdminError::InvalidConfig { name: quote(&name), reason }.into());
+            }
             None => remove.push(name),
         }
     }
     let change = vec![AlteredConfigs { topic, set, remove }];
-    let changed =
-        context.controller.alter_configs(change, wanted.dry_run, patience(&context)).await;
-    let topic = changed.into_iter().next().unwrap_or(Err(AdminError::Timeout))?;
-    Ok(Json(configs(&topic)))
+    let (dry_run, patience) = (wanted.dry_run, patience(&context));
+    let changed = context.controller.alter_configs(change, dry_run, patience, configs).await;
+    Ok(Json(changed.into_iter().next().unwrap_or(Err(AdminError::Timeout))?))
 }
 
 fn configs(topic: &Topic) -> Configs {

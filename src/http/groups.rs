@@ -3,6 +3,8 @@
 //! Each group is known to the broker that coordinates it, and each end to the leader of its partition; any broker asks
 //! them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -10,15 +12,22 @@ use futures::future::join_all;
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::extract::Parameters;
+use super::forward::Told;
 use super::problem::Problem;
 use super::{forward, partitions};
 use crate::context::Context;
 use crate::coordinator::{
-    CommittedOffset, ConsumerMemberDescription, Coordinators, Described, GroupError, GroupProtocol,
-    MemberDescription, parts,
+    COORDINATORS, CommittedOffset, ConsumerMemberDescription, Coordinators, Described, GroupError,
+    GroupProtocol, MemberDescription, parts,
 };
+
+/// The code of the problem that there is no such group.
+const UNKNOWN: &str = "unknown_consumer_group";
+/// Leaders that are asked at the same time.
+const LEADERS_AT_A_TIME: usize = 8;
 
 /// The groups of the cluster, by name.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -26,6 +35,10 @@ pub(super) struct ConsumerGroups {
     groups: Vec<ConsumerGroup>,
     /// Brokers that did not say which groups they coordinate.
     unreachable: Vec<u64>,
+    /// The coordinators that brokers spoke for, by number.
+    coordinators: BTreeSet<u32>,
+    /// The coordinators that nobody spoke for: their groups are missing here.
+    missing: BTreeSet<u32>,
 }
 
 /// A group in a list.
@@ -97,15 +110,20 @@ pub(super) async fn list(
         let asked = others.iter().map(|id| forward::ask(&context, *id, "/v1/groups".to_owned()));
         for (broker, told) in others.iter().zip(join_all(asked).await) {
             match told {
-                Some(ConsumerGroups { groups, unreachable }) => {
+                Some(ConsumerGroups { groups, unreachable, coordinators, .. }) => {
                     found.groups.extend(groups);
                     found.unreachable.extend(unreachable);
+                    found.coordinators.extend(coordinators);
                 }
                 None => found.unreachable.push(*broker),
             }
         }
     }
     found.groups.sort_by(|one, other| one.group.cmp(&other.group));
+    // A leader and the one before it may both have spoken for it.
+    found.groups.dedup_by(|one, other| one.group == other.group);
+    let count = context.metadata.image().internal.count(COORDINATORS);
+    found.missing = (0..count).filter(|it| !found.coordinators.contains(it)).collect();
     Json(found)
 }
 
@@ -116,6 +134,12 @@ async fn here(context: &Context) -> ConsumerGroups {
     led.retain(|it| it.group().leadership().borrow().leader == Some(me));
     let listed = join_all(led.iter().map(|coordinator| coordinator.list())).await;
     let is_whole = listed.iter().all(Result::is_ok);
+    let image = context.metadata.image();
+    let spoken_for = led.iter().zip(&listed).filter(|(_, listed)| listed.is_ok());
+    let coordinators = spoken_for
+        .filter_map(|(led, _)| image.internal.of(led.group().id()))
+        .map(|(id, _)| id.number)
+        .collect();
     let groups = listed.into_iter().flatten().flatten().map(|group| ConsumerGroup {
         group: group.group,
         state: group.state.name().to_owned(),
@@ -124,7 +148,8 @@ async fn here(context: &Context) -> ConsumerGroups {
         coordinator: me,
     });
     let groups = groups.collect();
-    ConsumerGroups { groups, unreachable: if is_whole { Vec::new() } else { vec![me] } }
+    let unreachable = if is_whole { Vec::new() } else { vec![me] };
+    ConsumerGroups { groups, unreachable, coordinators, missing: BTreeSet::new() }
 }
 
 /// Returns a group: its members with what they read, and its offsets with how far they are behind.
@@ -149,20 +174,18 @@ pub(super) async fn describe(
     if let Some(leader) = leader.filter(|leader| *leader != context.node.id())
         && !forward::is_forwarded(&headers)
     {
-        let told = forward::find(&context, leader, uri.path().to_owned()).await;
-        return told.ok_or_else(|| unavailable(&group))?.map(Json).ok_or_else(|| unknown(&group));
+        return match forward::find(&context, leader, uri.path().to_owned(), UNKNOWN).await {
+            Told::Found(told) => Ok(Json(told)),
+            Told::Missing => Err(unknown(&group)),
+            Told::Nothing => Err(unavailable(&group)),
+        };
     }
     let coordinator = context.coordinators.get(home.group).ok_or_else(|| unavailable(&group))?;
     let problem = |_: GroupError| unavailable(&group);
     let description = coordinator.describe(group.clone()).await.map_err(problem)?;
     let description = description.ok_or_else(|| unknown(&group))?;
     let offsets = coordinator.offsets(&group).await.map_err(problem)?;
-    let offsets: Vec<ConsumerGroupOffset> = stream::iter(offsets)
-        .map(|it| offset(&context, it))
-        .buffered(32)
-        .filter_map(std::future::ready)
-        .collect()
-        .await;
+    let offsets = with_ends(&context, offsets).await;
     Ok(Json(detail(&context, group, description, offsets)))
 }
 
@@ -228,33 +251,50 @@ fn consumer_member(member: ConsumerMemberDescription) -> ConsumerGroupMember {
     }
 }
 
-/// An offset and the end of its partition; `None` of a topic that is deleted.
-async fn offset(context: &Context, committed: CommittedOffset) -> Option<ConsumerGroupOffset> {
+/// Offsets with the ends of their partitions; those of topics that are deleted are left out. Each leader is asked once for
+/// each topic, whatever the number of partitions.
+async fn with_ends(context: &Context, committed: Vec<CommittedOffset>) -> Vec<ConsumerGroupOffset> {
     let image = context.metadata.image();
-    let topic = image.topic_by_id(committed.topic)?;
-    let info = topic.partition(committed.partition)?;
-    let here = context.partitions.get(info.group).filter(|it| it.leader_epoch_if_ready().is_ok());
-    let high_watermark = match here {
-        Some(here) => Some(here.high_watermark()),
-        None => partitions::high_watermark(context, &topic.name, committed.partition, info).await,
+    let (me, mut elsewhere) = (context.node.id(), BTreeSet::new());
+    let mut ends: BTreeMap<Uuid, BTreeMap<i32, i64>> = BTreeMap::new();
+    for offset in &committed {
+        let Some(topic) = image.topic_by_id(offset.topic) else { continue };
+        let Some(info) = topic.partition(offset.partition) else { continue };
+        match context.metadata.leader(info.group).map(|leader| leader.id) {
+            Some(leader) if leader != me => drop(elsewhere.insert((leader, topic.id))),
+            _ => {
+                ends.entry(topic.id)
+                    .or_insert_with(|| partitions::led_here(context, topic).collect());
+            }
+        }
+    }
+    let asked = elsewhere.into_iter().filter_map(|(leader, id)| {
+        let name = image.topic_by_id(id)?.name.clone();
+        Some(async move { (id, partitions::ends_at(context, leader, &name).await) })
+    });
+    let told: Vec<(Uuid, BTreeMap<i32, i64>)> =
+        stream::iter(asked).buffer_unordered(LEADERS_AT_A_TIME).collect().await;
+    for (topic, of_leader) in told {
+        ends.entry(topic).or_default().extend(of_leader);
+    }
+    let row = |it: CommittedOffset| {
+        let topic = image.topic_by_id(it.topic)?;
+        let high_watermark = ends.get(&it.topic).and_then(|ends| ends.get(&it.partition)).copied();
+        Some(ConsumerGroupOffset {
+            topic: topic.name.clone(),
+            partition: it.partition,
+            offset: it.offset,
+            high_watermark,
+            lag: high_watermark.map(|end| end.saturating_sub(it.offset.max(0)).max(0)),
+            metadata: it.metadata,
+        })
     };
-    Some(ConsumerGroupOffset {
-        topic: topic.name.clone(),
-        partition: committed.partition,
-        offset: committed.offset,
-        high_watermark,
-        lag: high_watermark.map(|end| end.saturating_sub(committed.offset).max(0)),
-        metadata: committed.metadata,
-    })
+    committed.into_iter().filter_map(row).collect()
 }
 
 fn unknown(group: &str) -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "unknown_consumer_group",
-        format!("there is no consumer group {group:?}"),
-    )
-    .hint("GET /v1/groups lists the groups")
+    Problem::new(StatusCode::NOT_FOUND, UNKNOWN, format!("there is no consumer group {group:?}"))
+        .hint("GET /v1/groups lists the groups")
 }
 
 fn unavailable(group: &str) -> Problem {

@@ -1,5 +1,7 @@
 //! One partition: its state, its replicas, its leader.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -11,7 +13,7 @@ use super::problem::Problem;
 use super::whole::{BrokerIds, WholeNumber};
 use super::{forward, raft};
 use crate::context::Context;
-use crate::metadata::{AdminError, Metadata, PartitionInfo, quote};
+use crate::metadata::{AdminError, Metadata, PartitionInfo, Topic, quote};
 
 /// A partition as the cluster agreed on it, and who leads it.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -181,16 +183,48 @@ pub(super) async fn set_leader(
     Ok(Json(brief(&context.metadata, index, info)))
 }
 
-/// Returns the end of a partition that another broker leads, as that tells it.
-pub(super) async fn high_watermark(
-    context: &Context,
-    topic: &str,
-    index: i32,
-    info: &PartitionInfo,
-) -> Option<i64> {
-    let leader = context.metadata.leader(info.group)?.id;
-    let path = format!("/v1/topics/{topic}/partitions/{index}");
-    forward::ask::<Detailed>(context, leader, path).await?.high_watermark
+/// The ends of the partitions of a topic that one broker leads.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(super) struct Ends {
+    #[schema(example = "orders")]
+    topic: String,
+    broker: u64,
+    /// Of each partition that the broker leads, the offset after the last committed record.
+    pub(super) high_watermarks: BTreeMap<i32, i64>,
+}
+
+/// Returns the ends of the partitions of a topic that the broker leads which is asked.
+#[utoipa::path(
+    get, path = "/v1/topics/{topic}/ends", tag = "topics",
+    params(("topic" = String, Path, description = "Its name", example = "orders")),
+    responses((status = 200, body = Ends), (status = 404, description = "There is no such topic", body = Problem))
+)]
+pub(super) async fn ends(
+    State(context): State<Context>,
+    Parameters(name): Parameters<String>,
+) -> Result<Json<Ends>, Problem> {
+    let image = context.metadata.image();
+    let topic = image.topic(&name).ok_or_else(|| AdminError::UnknownTopic(quote(&name)))?;
+    Ok(Json(Ends {
+        topic: name,
+        broker: context.node.id(),
+        high_watermarks: led_here(&context, topic).collect(),
+    }))
+}
+
+/// The partitions of a topic that this broker leads, with their ends.
+pub(super) fn led_here(context: &Context, topic: &Topic) -> impl Iterator<Item = (i32, i64)> {
+    topic.numbered().filter_map(|(index, info)| {
+        let here = context.partitions.get(info.group)?;
+        here.leader_epoch_if_ready().is_ok().then(|| (index, here.high_watermark()))
+    })
+}
+
+/// Returns what a broker says of the ends of the partitions that it leads.
+pub(super) async fn ends_at(context: &Context, broker: u64, topic: &str) -> BTreeMap<i32, i64> {
+    let path = format!("/v1/topics/{topic}/ends");
+    let told = forward::ask_within::<Ends>(context, broker, path).await;
+    told.map(|told| told.high_watermarks).unwrap_or_default()
 }
 
 pub(super) fn brief(metadata: &Metadata, index: i32, info: &PartitionInfo) -> Partition {

@@ -40,8 +40,8 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 /// answer given before they can have answered says nothing and has the client ask for the same again.
 const CHANGE_WAIT_MIN: Duration = Duration::from_secs(1);
 
-/// How long a change may take whose request states nothing.
-const CHANGE_WAIT: Duration = Duration::from_secs(30);
+/// How long a change may take whose request states nothing: less than clients wait for an answer, 30 s as a rule.
+const CHANGE_WAIT: Duration = Duration::from_secs(25);
 
 /// Returns the patience that a request states in milliseconds, within our own bounds.
 fn wait_of(timeout_ms: i32) -> Duration {

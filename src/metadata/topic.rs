@@ -79,6 +79,14 @@ impl Topic {
     pub fn replication(&self) -> usize {
         self.partitions.first().map_or(0, |partition| partition.replicas.len())
     }
+
+    /// Returns how many replicas every partition has, now and when the moves under way are over.
+    pub fn replication_min(&self) -> usize {
+        let replicas = |it: &PartitionInfo| {
+            it.replicas.len().min(it.target.as_ref().map_or(usize::MAX, Vec::len))
+        };
+        self.partitions.iter().map(replicas).min().unwrap_or(0)
+    }
 }
 
 /// Storage does not know serde; the bytes of a group id are its number.

@@ -4,8 +4,8 @@
 //! handlers the open ones by group.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, Semaphore};
 use super::disk::DISK_READS_MAX;
 use super::hints::Hints;
 use super::proposer::Proposer;
-use super::retention::{self, RetentionPace};
+use super::retention::{self, CurrentSettings, RetentionPace};
 use super::{Partition, PartitionMachine, PartitionSettings};
 use crate::metadata::{GroupKind, Image, Topic};
 use crate::replica::Kind;
@@ -30,6 +30,7 @@ pub struct Partitions {
     disk_reads: Arc<Semaphore>,
     clock: Clock,
     retention: RetentionPace,
+    current: OnceLock<CurrentSettings>,
 }
 
 /// What the image says of a partition.
@@ -45,7 +46,24 @@ impl Partitions {
     /// Returns the kind, with nothing open.
     pub fn new(clock: Clock, retention: RetentionPace) -> Arc<Self> {
         let disk_reads = Arc::new(Semaphore::new(DISK_READS_MAX));
-        Arc::new(Self { open: RwLock::default(), disk_reads, clock, retention })
+        let current = OnceLock::new();
+        Arc::new(Self { open: RwLock::default(), disk_reads, clock, retention, current })
+    }
+
+    /// Says whom to ask what is in force before anything is deleted for its age or size. Until then what each partition was
+    /// told last is.
+    pub fn ask_before_deleting(&self, current: CurrentSettings) {
+        let _ = self.current.set(current);
+    }
+
+    /// Returns whom to ask, see [`Partitions::ask_before_deleting`].
+    pub(super) fn current(&self) -> Option<&CurrentSettings> {
+        self.current.get()
+    }
+
+    /// Returns what an image has a partition obey.
+    pub fn settings_of(image: &Image, group: GroupId) -> Option<PartitionSettings> {
+        image.partition_of(group).map(|(topic, ..)| settings(topic))
     }
 
     /// Returns the replica of `group` if it is open.

@@ -8,12 +8,14 @@
 //! Time is the leader's wall clock, and while that is not trusted nothing is deleted for its age.
 //!
 //! The log is cut at points only, so up to a span (256 KiB, 128 batches or an hour) stays longer than
-//! asked. Never is anything deleted early.
+//! asked. Never is anything deleted early: who is behind the metadata may not have heard that records are to stay
+//! longer, so what is in force is asked for before anything goes, and where that cannot be found out nothing does.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_storage::Log;
+use futures::future::BoxFuture;
+use quorate_storage::{GroupId, Log};
 use rand::Rng;
 use tokio::time::{sleep, timeout};
 
@@ -42,13 +44,17 @@ pub struct RetentionPace {
     pub interval: Duration,
 }
 
+/// Says what a partition has to obey now, as the metadata's leader has it; `None` if that cannot be found out.
+pub type CurrentSettings =
+    Arc<dyn Fn(GroupId) -> BoxFuture<'static, Option<PartitionSettings>> + Send + Sync>;
+
 /// Looks at all open partitions for ever. Drop it to stop; that leaves nothing half done.
 pub(super) async fn run(partitions: Arc<Partitions>, pace: RetentionPace) {
     for look in 0_u64.. {
         let factor = rand::rng().random_range(0.75..1.25);
         sleep(pace.interval.mul_f64(factor)).await;
         for partition in partitions.all() {
-            partition.look_for_expired().await;
+            partition.look_for_expired(partitions.current()).await;
             partition.look_for_trimmed().await;
             // They are forgotten after a day, and reading them all costs more.
             if look.is_multiple_of(FORGET_EVERY) {
@@ -59,8 +65,8 @@ pub(super) async fn run(partitions: Arc<Partitions>, pace: RetentionPace) {
 }
 
 impl Partition {
-    async fn look_for_expired(&self) {
-        match timeout(TRIM_WAIT_MAX, self.enforce_retention()).await {
+    async fn look_for_expired(&self, current: Option<&CurrentSettings>) {
+        match timeout(TRIM_WAIT_MAX, self.enforce_retention_of(current)).await {
             Ok(Ok(None)) => {}
             Ok(Ok(Some(log_start))) => {
                 let partition = format!("{}-{}", self.topic, self.number);
@@ -96,9 +102,17 @@ impl Partition {
     ///
     /// Does nothing where another broker leads.
     pub async fn enforce_retention(&self) -> Result<Option<i64>, TrimError> {
+        self.enforce_retention_of(None).await
+    }
+
+    /// As [`Partition::enforce_retention`], once `current` has said that what it goes by is in force.
+    pub(super) async fn enforce_retention_of(
+        &self,
+        current: Option<&CurrentSettings>,
+    ) -> Result<Option<i64>, TrimError> {
         let Ok(term) = self.fence() else { return Ok(None) };
-        let view = self.group.machine().view();
-        let Some(limits) = Limits::of(self.settings(), self.clock.trusted_ms(), &view) else {
+        let (view, settings) = (self.group.machine().view(), self.settings());
+        let Some(limits) = Limits::of(settings, self.clock.trusted_ms(), &view) else {
             return Ok(None);
         };
         let (log_start, seen) = (view.log_start, self.seen(&view));
@@ -112,6 +126,14 @@ impl Partition {
                 return Err(TrimError::Read(self.unreadable(error.into(), log_start)));
             }
         };
+        if let Some(current) = current {
+            let Some(now) = current(self.id()).await else { return Ok(None) };
+            if now != settings {
+                // What may go by that is for the next look to say.
+                self.set_settings(now);
+                return Ok(None);
+            }
+        }
         let trim = Trim { log_start: start.offset.max(log_start), start };
         self.propose_trim(trim, term).await.map(Some)
     }

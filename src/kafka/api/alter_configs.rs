@@ -120,8 +120,8 @@ pub(super) async fn alter(
         rows.push((named, refused));
     }
     let controller = &server.context.controller;
-    let mut altered =
-        controller.alter_configs(wanted, validate_only, CHANGE_WAIT).await.into_iter();
+    let altered = controller.alter_configs(wanted, validate_only, CHANGE_WAIT, |_| ()).await;
+    let mut altered = altered.into_iter();
     for (_, refused) in rows.iter_mut().filter(|(_, refused)| refused.is_none()) {
         let error = altered.next().unwrap_or(Err(AdminError::Timeout)).err();
         *refused = error.map(|error| (ErrorCode::from(&error), error.to_string()));

@@ -85,7 +85,7 @@ fn single(configs: &[AlterableConfig]) -> Result<Edit, Refusal> {
 /// the other's value is, and so is taking away the only one.
 fn item(name: &str, operation: i8, value: String) -> Result<Option<String>, Refusal> {
     let entry = TOPIC_CONFIGS.iter().find(|entry| entry.name == name);
-    if entry.is_some_and(|entry| entry.kind != ConfigKind::List) {
+    if entry.is_none_or(|entry| entry.kind != ConfigKind::List) {
         let why =
             format!("config {} is no list, so nothing is added to it or taken away", quote(name));
         return Err((ErrorCode::InvalidConfig, why));
@@ -137,6 +137,7 @@ mod tests {
         assert_eq!(becomes(SUBTRACT, "compact"), None);
         let code = |config| single(&[config]).unwrap_err().0;
         assert_eq!(code(config("retention.ms", APPEND, Some("1"))), ErrorCode::InvalidConfig);
+        assert_eq!(code(config("no.such", SUBTRACT, Some("1"))), ErrorCode::InvalidConfig);
         assert_eq!(code(config("retention.ms", 4, Some("1"))), ErrorCode::InvalidRequest);
         assert_eq!(code(config("retention.ms", SET, None)), ErrorCode::InvalidRequest);
         assert_eq!(code(config("cleanup.policy", APPEND, None)), ErrorCode::InvalidRequest);

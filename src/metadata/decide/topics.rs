@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::replicas::check_replicas;
-use super::{Decision, changed};
+use super::{Decision, changed, unchanged};
 use crate::metadata::command::{Change, NewGroups};
 use crate::metadata::{
     AdminError, Candidate, Done, Image, NewPartitions, NewTopic, TopicConfigs, place, quote,
@@ -76,10 +76,14 @@ pub(super) fn alter_configs(
     remove: &[String],
 ) -> Decision {
     let topic = image.topic_by_id(id).ok_or(AdminError::UnknownTopicId(id))?;
+    // What was set before is no reason to refuse something else.
+    TopicConfigs::check(set, topic.replication_min(), image.level)?;
     let mut configs = topic.configs.explicit().clone();
     configs.extend(set.clone());
     configs.retain(|name, _| !remove.contains(name));
-    TopicConfigs::check(&configs, topic.replication(), image.level)?;
+    if configs == *topic.configs.explicit() {
+        return unchanged();
+    }
     changed(Change::SetConfigs { topic: id, configs })
 }
 

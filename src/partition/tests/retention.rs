@@ -1,5 +1,9 @@
+use std::sync::Arc;
+
+use futures::FutureExt;
+
 use super::broker::{Broker, records, until};
-use crate::partition::{PartitionSettings, ReadError, TrimError};
+use crate::partition::{CurrentSettings, PartitionSettings, ReadError, TrimError};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -167,4 +171,27 @@ async fn the_driver_deletes_by_itself() {
     let driver = tokio::spawn(broker.replicas.clone().run_beside());
     until("retention has moved the log start", || broker.partition.log_start() == 7).await;
     driver.abort();
+}
+
+/// Who has not heard that records are to stay longer must not delete them, and who cannot find out must not either.
+#[tokio::test]
+async fn nothing_is_deleted_by_settings_that_are_not_in_force_any_more() {
+    let broker = Broker::start().await;
+    broker.append(&records(7, 5, 10)).await;
+    broker.clock.set(HOUR_MS);
+    broker.partition.set_settings(by_age(1));
+    let says = |now: Option<PartitionSettings>| -> CurrentSettings {
+        Arc::new(move |_| std::future::ready(now).boxed())
+    };
+    let enforce = |now| {
+        let (partition, current) = (broker.partition.clone(), says(now));
+        async move { partition.enforce_retention_of(Some(&current)).await.unwrap() }
+    };
+    assert_eq!(enforce(None).await, None);
+    let longer = by_age(2 * HOUR_MS);
+    assert_eq!(enforce(Some(longer)).await, None);
+    assert_eq!(broker.partition.settings(), longer, "from now on");
+    assert_eq!((enforce(Some(longer)).await, broker.partition.log_start()), (None, 0));
+    broker.clock.set(4 * HOUR_MS);
+    assert_eq!(enforce(Some(longer)).await, Some(7));
 }

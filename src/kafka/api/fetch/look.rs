@@ -25,7 +25,7 @@ const ZSTD_FROM: i16 = 10;
 const CONFIRM_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// What was found in one partition.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum PartitionRead {
     /// Records, or none.
     Records(Records),
@@ -117,21 +117,41 @@ pub(super) async fn read_all(
 ) -> ReadPass {
     let Found { led, image } = found;
     // Memory is taken before reading, but not for nothing: most looks of a waiting fetch find nothing.
-    let (mut permit, mut left) = match Need::of(plan, &led, &image) {
-        None => (None, terms.bytes_max),
-        Some(Need { asked, first }) => {
-            let asked = asked.min(terms.bytes_max);
-            let (permit, granted) = server.answer_permit(asked.max(first), first).await;
-            (Some(permit), granted.min(asked))
-        }
+    let Some(Need { asked, mut first }) = Need::of(plan, &led, &image) else {
+        return read_within(plan, terms, &led, terms.bytes_max).await;
     };
+    let asked = asked.min(terms.bytes_max);
+    loop {
+        let (mut permit, granted) = server.answer_permit(asked.max(first), first).await;
+        let mut look = read_within(plan, terms, &led, granted.min(asked)).await;
+        let bytes = look.bytes();
+        // A batch from when the topic took larger ones: it waits for as much as it takes.
+        if bytes > granted.max(first) {
+            first = bytes;
+            continue;
+        }
+        if bytes > 0 {
+            permit.shrink(bytes);
+            look.permit = Some(permit);
+        }
+        return look;
+    }
+}
+
+/// Reads the partitions of a plan one after the other, within so many bytes; of the first that has any a whole batch.
+async fn read_within(
+    plan: &Plan,
+    terms: &FetchOptions,
+    led: &[Result<Led, PartitionRead>],
+    mut left: usize,
+) -> ReadPass {
     let seen = Vec::with_capacity(led.len());
     let mut look = ReadPass { seen, permit: None, counted: 0, full: false };
     let mut found_any = false;
     for ((_, wanted), led) in plan.wanted.iter().zip(led) {
         let seen = match led {
-            Err(seen) => seen,
-            Ok(led) => read(led, wanted, left, !found_any, terms.version).await,
+            Err(seen) => seen.clone(),
+            Ok(led) => read(led.clone(), wanted, left, !found_any, terms.version).await,
         };
         let bytes = match &seen {
             PartitionRead::Records(records) => records.bytes.len(),
@@ -141,11 +161,6 @@ pub(super) async fn read_all(
         left = left.saturating_sub(bytes);
         found_any |= bytes > 0;
     }
-    match look.bytes() {
-        0 => drop(permit.take()),
-        bytes => permit.iter_mut().for_each(|permit| permit.shrink(bytes)),
-    }
-    look.permit = permit;
     look
 }
 
