@@ -117,6 +117,7 @@ pub fn all() -> Vec<Workload> {
         Workload::new(admin::Admin::default()),
         Workload::new(retention::Retention),
         Workload::new(groups::Groups),
+        Workload::new(groups::ConsumerGroups),
     ]
 }
 

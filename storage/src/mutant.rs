@@ -8,7 +8,7 @@
 compile_error!("the feature `mutants` breaks the broker on purpose; `make mutants` builds it");
 
 /// Every defect, with what it breaks.
-pub const NAMES: [(&str, &str); 26] = [
+pub const NAMES: [(&str, &str); 27] = [
     ("ack-before-fsync", "a write is reported durable without a sync"),
     ("ack-before-commit", "a produce is acknowledged without a majority if that takes too long"),
     ("vote-not-persisted", "a vote is answered without being stored"),
@@ -38,6 +38,7 @@ pub const NAMES: [(&str, &str); 26] = [
         "an offset that was committed before is applied once more, out of order",
     ),
     ("members-never-expire", "a member of a consumer group that is silent is taken for alive"),
+    ("given-before-free", "a partition is given to a member before another has given it back"),
 ];
 
 /// The variable that makes this build stand in for the release after this one.

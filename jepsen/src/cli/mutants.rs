@@ -15,7 +15,7 @@ use crate::run::say;
 use crate::summary::Summary;
 
 /// A defect, the scenario that finds it, and within how many seconds.
-const TABLE: [(&str, &str, u64); 24] = [
+const TABLE: [(&str, &str, u64); 25] = [
     ("ack-before-fsync", "power-cut", 240),
     ("ack-before-commit", "isolate-leader", 240),
     ("vote-not-persisted", "pause-kill", 240),
@@ -40,6 +40,7 @@ const TABLE: [(&str, &str, u64); 24] = [
     ("commit-before-durable", "coordinator-falls", 240),
     ("commit-applied-late", "coordinator-falls", 240),
     ("members-never-expire", "coordinator-falls", 240),
+    ("given-before-free", "assigning-coordinator-falls", 240),
 ];
 /// The variable by which a mutant is told its defect.
 const VARIABLE: &str = "MUTANT";

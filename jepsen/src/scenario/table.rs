@@ -172,6 +172,16 @@ pub(super) static ALL: &[Scenario] = &[
     )
     .needs(&[Bit("kill", 2), Bit("partition", 1), Bit("pause", 1)]),
     row(
+        "assigning-coordinator-falls",
+        "T14",
+        "consumer-groups",
+        36,
+        PLAIN,
+        coordinator::falls,
+        "the coordinator that assigns a group's partitions is killed, cut off and paused in turn",
+    )
+    .needs(&[Bit("kill", 2), Bit("partition", 1), Bit("pause", 1)]),
+    row(
         "replicas-come-back",
         "T24",
         "queue",

@@ -13,13 +13,16 @@ use super::keys::{Keys, Limits};
 use super::session::Session;
 use super::work::{Step, Work};
 use crate::checker::{self, Finding, Findings, SubVia};
-use crate::client::{self, Failure};
+use crate::client::{self, Connection, Failure};
 use crate::environment::{Env, Phase, Worker};
 use crate::history::Op;
 
 mod check;
+mod consumer;
+mod coordinator;
 mod membership;
 
+pub use consumer::ConsumerGroups;
 use membership::Membership;
 
 const KEYS: i64 = 6;
@@ -75,27 +78,7 @@ impl Work for Groups {
         keys: &Arc<Keys>,
         found: &Mutex<Findings>,
     ) -> anyhow::Result<()> {
-        if worker.number > 0 {
-            return Ok(());
-        }
-        let (env, mut session) = (Arc::clone(&worker.env), Session::new(worker, keys));
-        let deadline = Instant::now() + GONE_AFTER;
-        let mut last = "nobody answered".to_owned();
-        while Instant::now() < deadline {
-            if env.phase() == Phase::Over {
-                // There was no time to find out.
-                return Ok(());
-            }
-            match described(&mut session) {
-                Ok((_, 0)) => return Ok(()),
-                Ok((state, members)) => last = format!("it is {state} and has {members} members"),
-                Err(failure) => last = failure.to_string(),
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        let case = || format!("{} s after the last one was heard: {last}", GONE_AFTER.as_secs());
-        found.lock().invalid("member-kept", case, []);
-        Ok(())
+        wait_until_empty(worker, keys, found, client::describe_group)
     }
 
     fn check(&self, history: &[Op]) -> Vec<Finding> {
@@ -106,9 +89,42 @@ impl Work for Groups {
     }
 }
 
-fn described(session: &mut Session) -> Result<(String, usize), Failure> {
+/// Tells the state of a group and how many members it has.
+type Describe = fn(&mut Connection, &str, Duration) -> Result<(String, usize), Failure>;
+
+/// All processes have ended, and none has left: the group is to notice.
+fn wait_until_empty(
+    worker: &mut Worker,
+    keys: &Arc<Keys>,
+    found: &Mutex<Findings>,
+    describe: Describe,
+) -> anyhow::Result<()> {
+    if worker.number > 0 {
+        return Ok(());
+    }
+    let (env, mut session) = (Arc::clone(&worker.env), Session::new(worker, keys));
+    let deadline = Instant::now() + GONE_AFTER;
+    let mut last = "nobody answered".to_owned();
+    while Instant::now() < deadline {
+        if env.phase() == Phase::Over {
+            // There was no time to find out.
+            return Ok(());
+        }
+        match described(&mut session, describe) {
+            Ok((_, 0)) => return Ok(()),
+            Ok((state, members)) => last = format!("it is {state} and has {members} members"),
+            Err(failure) => last = failure.to_string(),
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let case = || format!("{} s after the last one was heard: {last}", GONE_AFTER.as_secs());
+    found.lock().invalid("member-kept", case, []);
+    Ok(())
+}
+
+fn described(session: &mut Session, describe: Describe) -> Result<(String, usize), Failure> {
     let (broker, patience) = (session.client.any_broker(), session.client.patience());
     let to = session.client.to(broker)?;
     let coordinator = client::find_coordinator(to, GROUP, patience)?;
-    client::describe_group(session.client.to(coordinator)?, GROUP, patience)
+    describe(session.client.to(coordinator)?, GROUP, patience)
 }

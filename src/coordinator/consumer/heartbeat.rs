@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use quorate_storage::mutant;
+
 use super::reconcile::{holds, reconcile};
 use super::{Changed, Group, Session, Topics, millis};
 use crate::coordinator::call::{GroupError, Heard, MemberHeartbeat};
@@ -142,8 +144,10 @@ impl Group {
     fn advance(&mut self, step: &Step<'_>, now: Instant, changed: &mut Changed) {
         let id = step.id;
         let Some(member) = self.consumer.members.get(id) else { return };
-        let is_free =
-            |topic, partition| self.owners.get(&(topic, partition)).is_none_or(|owner| owner == id);
+        let is_free = |topic, partition| {
+            let owner = self.owners.get(&(topic, partition));
+            mutant::on("given-before-free") || owner.is_none_or(|owner| owner == id)
+        };
         let epoch = self.consumer.head.assignment_epoch;
         let next = reconcile(member, epoch, step.owned, is_free);
         let was_revoking = self.sessions.get(id).and_then(|session| session.act_until);

@@ -321,10 +321,11 @@ fn min_insync_replicas_is_what_every_partition_has() {
     let change = log.partition("a", 0).change;
     log.complete("a", change).unwrap();
     assert!(alter(&mut log, "min.insync.replicas", "3").is_err(), "the other one has three");
-    assert!(alter(&mut log, "min.insync.replicas", "2").is_ok());
     log.set_replicas("a", &[1]).unwrap();
     assert!(alter(&mut log, "min.insync.replicas", "2").is_err(), "it will have one");
-    assert!(alter(&mut log, "retention.ms", "5").is_ok(), "which is no reason against another");
+    log.set_replicas("a", &[1, 2, 3]).unwrap();
+    assert!(alter(&mut log, "min.insync.replicas", "2").is_ok());
+    assert!(log.set_replicas("a", &[1]).is_err(), "it is promised");
 }
 
 #[test]

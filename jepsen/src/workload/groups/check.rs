@@ -34,13 +34,24 @@ struct Checker {
 }
 
 pub fn check(history: &[Op]) -> Vec<Finding> {
+    judge(history, GENERATIONS_MIN, |_| true)
+}
+
+/// Of these only what concerns offsets, whoever assigns.
+pub fn offsets(history: &[Op]) -> Vec<Finding> {
+    judge(history, 0, |f| matches!(f, "commit" | "fetch-offsets"))
+}
+
+fn judge(history: &[Op], generations_min: i64, minded: fn(&str) -> bool) -> Vec<Finding> {
     let mut checker = Checker::default();
     for op in history {
         let Body::Other(f, value) = &op.body else { continue };
-        checker.step(op, f, value);
+        if minded(f) {
+            checker.step(op, f, value);
+        }
     }
     let Checker { known, commits, mut found, .. } = checker;
-    if commits < COMMITS_MIN || known.generation < GENERATIONS_MIN {
+    if commits < COMMITS_MIN || known.generation < generations_min {
         let case = || format!("{commits} commits in {} generations", known.generation);
         found.add("few-commits", Verdict::Unknown, case, []);
     }
@@ -122,8 +133,9 @@ impl Checker {
 
     fn committed(&mut self, op: &Op, value: &Edn, before: &Known) {
         self.commits += usize::from(pairs(field(value, "offsets")).next().is_some());
-        let generation = number(value, "generation");
-        if generation < before.generation {
+        // Of the consumer protocol each member has an epoch of its own.
+        let generation = field(value, "generation").map(|_| number(value, "generation"));
+        if let Some(generation) = generation.filter(|it| *it < before.generation) {
             let case = || format!("of generation {generation} in {}", before.generation);
             self.found.invalid("commit-of-old-generation", case, [op.index]);
         }

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use rand::Rng;
 
-use crate::client::{self, At, Connection, Failure, Joined, Member};
-use crate::history::{Body, Edn, Kind, Pending, int, map, text};
+use super::coordinator::{Coordinator, not_done, pairs};
+use crate::client::{self, At, Failure, Joined, Member};
+use crate::history::{Body, Edn, Kind, int, map, text};
 use crate::workload::session::{Extra, Session};
 
 /// A member that is silent for so long is gone.
@@ -33,8 +34,7 @@ const REFUSED: [ResponseError; 5] = [
 
 /// See the module.
 pub struct Membership {
-    group: &'static str,
-    coordinator: Option<u64>,
+    coordinator: Coordinator,
     /// Kept for as long as the group knows it.
     id: String,
     member: Option<Member>,
@@ -46,7 +46,8 @@ pub struct Membership {
 impl Membership {
     pub fn new(group: &'static str) -> Membership {
         let (id, heard) = (String::new(), Instant::now());
-        Membership { group, coordinator: None, id, member: None, uncommitted: false, heard }
+        let coordinator = Coordinator::of(group);
+        Membership { coordinator, id, member: None, uncommitted: false, heard }
     }
 
     /// Says that it is alive, if it is time.
@@ -54,7 +55,8 @@ impl Membership {
         let Some(member) = self.member.clone().filter(|_| self.heard.elapsed() >= HEARTBEAT) else {
             return;
         };
-        let beat = self.ask(session, |to, patience| client::heartbeat(to, &member, patience));
+        let beat =
+            self.coordinator.ask(session, |to, patience| client::heartbeat(to, &member, patience));
         self.heard = Instant::now();
         if let Err(failure) = beat {
             self.learn(&failure);
@@ -78,10 +80,10 @@ impl Membership {
     fn join(&mut self, session: &mut Session) -> anyhow::Result<()> {
         let body = |fields: Edn| Body::Other("join".to_owned(), fields);
         let pending = session.invoke(body(Edn::Nil), Extra::new())?;
-        let (group, mut id) = (self.group, self.id.clone());
+        let (group, mut id) = (self.coordinator.group, self.id.clone());
         let mut joined = Err(Failure::Unsent("it never tried".to_owned()));
         for _ in 0..2 {
-            joined = self.ask(session, |to, patience| {
+            joined = self.coordinator.ask(session, |to, patience| {
                 let timeouts = (SESSION, REBALANCE);
                 client::join_group(to, group, &id, timeouts, patience + REBALANCE)
             });
@@ -129,7 +131,7 @@ impl Membership {
         });
         let dealt = ("parts", Edn::Vector(dealt.collect()));
         let pending = session.invoke(body(map([generation.clone(), dealt])), Extra::new())?;
-        let synced = self.ask(session, |to, patience| {
+        let synced = self.coordinator.ask(session, |to, patience| {
             client::sync_group(to, member, &parts, patience + SESSION)
         });
         self.heard = Instant::now();
@@ -144,9 +146,13 @@ impl Membership {
         let told = map([generation, ("member", text(&member.id)), ("keys", list)]);
         session.complete(pending, Kind::Ok, body(told), Extra::new())?;
         let kept = std::mem::take(&mut session.positions);
-        let Some(committed) = self.committed(session)? else {
-            session.positions = BTreeMap::new();
-            return Ok(());
+        let committed = match self.coordinator.committed(session)? {
+            Ok(committed) => committed,
+            Err(failure) => {
+                self.learn(&failure);
+                session.positions = BTreeMap::new();
+                return Ok(());
+            }
         };
         session.positions = BTreeMap::new();
         session.assign(&keys, false)?;
@@ -158,26 +164,6 @@ impl Membership {
         }
         (self.member, self.uncommitted) = (Some(member.clone()), false);
         Ok(())
-    }
-
-    /// How far the group has read, by key.
-    fn committed(&mut self, session: &mut Session) -> anyhow::Result<Option<BTreeMap<i64, i64>>> {
-        let body = |it: Edn| Body::Other("fetch-offsets".to_owned(), it);
-        let pending = session.invoke(body(Edn::Nil), Extra::new())?;
-        let group = self.group;
-        let found =
-            self.ask(session, |to, patience| client::committed_offsets(to, group, patience));
-        let found = match found {
-            Ok(found) => found,
-            Err(failure) => {
-                self.learn(&failure);
-                return not_done(session, pending, &failure).map(|()| None);
-            }
-        };
-        let of = |key: i64| Some((key, *found.get(&session.keys.at(key))?));
-        let offsets: BTreeMap<i64, i64> = KEYS.filter_map(of).collect();
-        session.complete(pending, Kind::Ok, body(pairs(&offsets)), Extra::new())?;
-        Ok(Some(offsets))
     }
 
     fn commit(&mut self, session: &mut Session, member: &Member) -> anyhow::Result<()> {
@@ -192,6 +178,7 @@ impl Membership {
             session.positions.iter().map(|(key, next)| (session.keys.at(*key), *next)).collect();
         let pending = session.invoke(body.clone(), Extra::new())?;
         let done = self
+            .coordinator
             .ask(session, |to, patience| client::commit_offsets(to, member, &offsets, patience));
         match done {
             Ok(()) => {
@@ -211,42 +198,14 @@ impl Membership {
     fn leave(&mut self, session: &mut Session, member: &Member) -> anyhow::Result<()> {
         let body = Body::Other("leave".to_owned(), map([("member", text(&member.id))]));
         let pending = session.invoke(body.clone(), Extra::new())?;
-        let left = self.ask(session, |to, patience| client::leave_group(to, member, patience));
+        let left =
+            self.coordinator.ask(session, |to, patience| client::leave_group(to, member, patience));
         (self.member, self.id) = (None, String::new());
         session.positions.clear();
         match left {
             Ok(()) => session.complete(pending, Kind::Ok, body, Extra::new()),
             Err(failure) => not_done(session, pending, &failure),
         }
-    }
-
-    /// Asks the coordinator, whoever that is believed to be.
-    fn ask<T>(
-        &mut self,
-        session: &mut Session,
-        request: impl FnOnce(&mut Connection, Duration) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let patience = session.client.patience();
-        let coordinator = match self.coordinator {
-            Some(coordinator) => coordinator,
-            None => {
-                let broker = session.client.any_broker();
-                let found = session
-                    .client
-                    .to(broker)
-                    .and_then(|to| client::find_coordinator(to, self.group, patience));
-                let found = found.map_err(|failure| {
-                    session.client.disconnect(broker);
-                    Failure::Unsent(format!("no coordinator: {failure}"))
-                })?;
-                *self.coordinator.insert(found)
-            }
-        };
-        let answer = session.client.to(coordinator).and_then(|to| request(to, patience));
-        if answer.as_ref().is_err_and(|failure| !matches!(failure, Failure::Code(_))) {
-            session.client.disconnect(coordinator);
-        }
-        answer
     }
 
     /// What a failure says of the membership.
@@ -257,19 +216,12 @@ impl Membership {
         if is(&rejoin) || is(&forget) {
             self.member = None;
         } else {
-            self.coordinator = None;
+            self.coordinator.forget();
         }
         if is(&forget) {
             self.id = String::new();
         }
     }
-}
-
-/// Records what failed without anything that depends on it: to join twice is no harm, nor to ask.
-fn not_done(session: &mut Session, pending: Pending, failure: &Failure) -> anyhow::Result<()> {
-    let extra = Extra::from([("error".to_owned(), text(failure.to_string()))]);
-    let body = pending.body.clone();
-    session.complete(pending, Kind::Fail, body, extra)
 }
 
 /// Everybody's keys, dealt out in turn.
@@ -284,10 +236,4 @@ fn parts(members: &[String], keys: Range<i64>) -> BTreeMap<String, Bytes> {
 
 fn keys_of(part: &[u8]) -> Vec<i64> {
     String::from_utf8_lossy(part).split(',').filter_map(|key| key.parse().ok()).collect()
-}
-
-fn pairs(offsets: &BTreeMap<i64, i64>) -> Edn {
-    Edn::Vector(
-        offsets.iter().map(|(key, offset)| Edn::Vector(vec![int(*key), int(*offset)])).collect(),
-    )
 }
