@@ -144,7 +144,9 @@ impl Coordinator {
         mut heartbeat: MemberHeartbeat,
     ) -> Result<Heard, GroupError> {
         if let Some(regex) = heartbeat.regex.clone().filter(|it| !it.is_empty()) {
-            let place = Arc::clone(&self.matching).acquire_owned().await;
+            self.ready().await?;
+            let place = timeout(COMMIT_WAIT, Arc::clone(&self.matching).acquire_owned()).await;
+            let place = place.map_err(|_| GroupError::NotAvailable)?;
             let place = place.map_err(|_| GroupError::NotCoordinator)?;
             let image = self.metadata.image();
             let matched = spawn_blocking(move || {

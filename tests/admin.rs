@@ -99,3 +99,26 @@ fn a_deleted_topic_frees_its_name_and_a_new_one_of_that_name_is_empty() {
     let mut wire = crate::support::kafka::at_leader(&cluster, "again", 0);
     assert_eq!(crate::support::kafka::produce(&mut wire, "again", 0, &batch).base, 0);
 }
+
+/// AlterPartitionReassignments, ListPartitionReassignments, ElectLeaders and UnregisterBroker.
+#[test]
+fn the_java_admin_client_moves_replicas_and_leaders() {
+    let cluster = Cluster::start("reassigned", 4);
+    let body = json!({ "name": "moved", "replicas": [[1, 2, 3]] }).to_string();
+    cluster.request("POST", "/v1/topics", Some(&body)).ok();
+    let seen = process::run(java(&["reassign", &cluster.bootstrap(), "moved"]), LIMIT).ok("moves");
+    let expected = [
+        "alter null",
+        "cancel NoReassignmentInProgressException",
+        "fewer InvalidReplicationFactorException",
+        "unknown UnknownTopicOrPartitionException",
+        "replicas [4, 2, 3]",
+        "elect null",
+        "again ElectionNotNeededException",
+        "all null",
+        "unclean InvalidRequestException",
+        "unregister InvalidRequestException",
+        "nobody BrokerIdNotRegisteredException",
+    ];
+    assert_eq!(seen.lines().collect::<Vec<_>>(), expected);
+}

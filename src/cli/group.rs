@@ -51,6 +51,12 @@ async fn list(options: Options) -> Result<(), Failure> {
         table.row(columns.map(|it| text(&group[it])));
     }
     table.print()?;
+    if let Some(missing) = found["missing"].as_array().filter(|missing| !missing.is_empty()) {
+        note(&format!(
+            "{} of the coordinators have no leader that answers; their groups are not listed",
+            missing.len()
+        ))?;
+    }
     match found["unreachable"].as_array().filter(|brokers| !brokers.is_empty()) {
         None => Ok(()),
         Some(_) => note(&format!(

@@ -20,6 +20,7 @@ mod heartbeat;
 mod leave;
 mod reconcile;
 mod target;
+mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -27,7 +28,8 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::call::{
-    ConsumerDescription, ConsumerMemberDescription, GroupError, GroupState, Identity, NamedParts,
+    ConsumerDescription, ConsumerMemberDescription, GroupError, GroupState, Identity,
+    MemberHeartbeat, NamedParts,
 };
 use super::classic::{Limits, Output};
 use super::command::Command;
@@ -35,7 +37,7 @@ use super::record::{Change, Consumer, ConsumerMember, Parts, SeenTopic};
 use crate::metadata::Image;
 
 pub use assignor::ASSIGNORS;
-pub(super) use classic_members::from_classic;
+pub(super) use upgrade::from_classic;
 
 /// What a coordinator knows of the topics there are.
 pub(super) trait Topics {
@@ -139,6 +141,11 @@ impl Group {
         self.incarnation = incarnation;
     }
 
+    /// Counts the changes.
+    pub(super) fn version(&self) -> u64 {
+        self.consumer.version
+    }
+
     pub(super) fn epoch(&self) -> i32 {
         self.consumer.head.epoch
     }
@@ -161,14 +168,31 @@ impl Group {
     /// What it takes in memory, about.
     pub(super) fn bytes(&self) -> usize {
         let members = self.consumer.members.iter().map(|(id, it)| 2 * id.len() + it.bytes());
-        let matched = self.consumer.head.matched.values().map(|it| 64 * it.len());
+        let names = |names: &BTreeSet<String>| names.iter().map(|it| 64 + it.len()).sum::<usize>();
+        let matched = self.consumer.head.matched.values().map(names);
+        let topics = self.consumer.head.topics.keys().map(|name| 96 + name.len());
         512 + 2 * self.name.len()
             + members.sum::<usize>()
             + matched.sum::<usize>()
-            + 96 * (self.consumer.head.topics.len() + self.owners.len())
+            + topics.sum::<usize>()
+            + 2 * self.instances.keys().map(String::len).sum::<usize>()
+            + 96 * self.owners.len()
     }
 
-    /// Whether it reads a topic, as far as is known.
+    /// What a member takes, about.
+    pub(super) fn bytes_of(&self, id: &str) -> Option<usize> {
+        Some(self.consumer.members.get(id)?.bytes())
+    }
+
+    /// Whether it is a member and says what the group knows already.
+    pub(super) fn knows(&self, heartbeat: &MemberHeartbeat) -> bool {
+        let Some(member) = self.consumer.members.get(&heartbeat.member_id) else { return false };
+        let regex = heartbeat.regex.as_ref();
+        heartbeat.topics.as_ref().is_none_or(|topics| *topics == member.topics)
+            && regex.is_none_or(|regex| *regex == member.regex)
+    }
+
+    /// The topics that its members read, as far as they are there.
     pub(super) fn topics(&self) -> impl Iterator<Item = &str> {
         self.consumer.head.topics.keys().map(String::as_str)
     }
@@ -238,6 +262,7 @@ impl Group {
             return;
         }
         self.disown(id);
+        self.forget_instance(id);
         own(&mut self.owners, id, &member);
         self.instances.extend(member.instance_id.clone().map(|it| (it, id.to_owned())));
         self.consumer.members.insert(id.to_owned(), member);
@@ -248,12 +273,23 @@ impl Group {
     fn take_out(&mut self, id: &str, changed: &mut Changed) {
         self.disown(id);
         self.sessions.remove(id);
-        let Some(member) = self.consumer.members.remove(id) else { return };
-        let instance =
-            member.instance_id.filter(|it| self.instances.get(it).is_some_and(|of| of == id));
-        instance.iter().for_each(|it| drop(self.instances.remove(it)));
+        self.forget_instance(id);
+        if self.consumer.members.remove(id).is_none() {
+            return;
+        }
         changed.members.remove(id);
         changed.removed.insert(id.to_owned());
+    }
+
+    /// It may go by another name from now on, or by none.
+    fn forget_instance(&mut self, id: &str) {
+        let member = self.consumer.members.get(id);
+        let instance = member.and_then(|member| member.instance_id.as_ref());
+        if let Some(instance) =
+            instance.filter(|it| self.instances.get(*it).is_some_and(|of| of == id))
+        {
+            self.instances.remove(instance);
+        }
     }
 
     fn disown(&mut self, id: &str) {

@@ -139,7 +139,15 @@ impl Group {
     pub(super) fn bytes_of(&self, join: &Join) -> Option<usize> {
         match self {
             Self::Classic(group) => group.bytes_of(join),
-            Self::Consumer(_) => None,
+            Self::Consumer(group) => group.bytes_of(&join.member_id),
+        }
+    }
+
+    /// Whether it is a member and says what the group knows already.
+    pub(super) fn knows(&self, heartbeat: &MemberHeartbeat) -> bool {
+        match self {
+            Self::Classic(_) => false,
+            Self::Consumer(group) => group.knows(heartbeat),
         }
     }
 
@@ -188,15 +196,25 @@ impl Group {
         }
     }
 
-    /// Takes over what regular expressions match now.
+    /// Takes over what regular expressions match now; `false` if it would take more than so many bytes.
     pub(super) fn rematch(
         &mut self,
         matched: Vec<(String, BTreeSet<String>)>,
         topics: &dyn Topics,
+        bytes_max: usize,
         output: &mut Output,
-    ) {
-        if let Self::Consumer(group) = self {
-            group.rematch(matched, topics, output);
+    ) -> bool {
+        match self {
+            Self::Classic(_) => true,
+            Self::Consumer(group) => group.rematch(matched, topics, bytes_max, output),
+        }
+    }
+
+    /// Counts the changes of a group of the consumer protocol.
+    pub(super) fn version(&self) -> Option<u64> {
+        match self {
+            Self::Classic(_) => None,
+            Self::Consumer(group) => Some(group.version()),
         }
     }
 
@@ -232,7 +250,7 @@ impl Group {
         output: &mut Output,
     ) -> Result<Heard, GroupError> {
         if heartbeat.epoch == 0 {
-            self.become_consumer(topics, now, output)?;
+            self.become_consumer(heartbeat, topics, now, output)?;
         }
         let heard = match self {
             Self::Consumer(group) if heartbeat.epoch < 0 => {

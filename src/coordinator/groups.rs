@@ -42,6 +42,14 @@ pub(super) struct Groups {
     commits: u64,
 }
 
+/// When a group has to be looked at that is put back.
+#[derive(Clone, Copy)]
+enum Due {
+    /// Nothing has changed but that somebody was heard.
+    AsBefore,
+    New,
+}
+
 #[derive(Debug)]
 struct Known {
     group: Group,
@@ -73,7 +81,11 @@ impl Groups {
         for (name, record) in machine.groups() {
             let mut output = Output::default();
             let group = Group::taken_over(name, record, limits, now, &mut output);
-            groups.put(name, Known { group, is_logged: true, due: None, bytes: 0, committed: 0 });
+            groups.put(
+                name,
+                Known { group, is_logged: true, due: None, bytes: 0, committed: 0 },
+                Due::New,
+            );
             outputs.push(output);
         }
         (groups, outputs)
@@ -116,6 +128,10 @@ impl Groups {
                 let group = self.groups.get_mut(&who.group);
                 let group = group.ok_or(GroupError::UnknownMember);
                 let answer = group.and_then(|known| known.group.heartbeat(&who, now));
+                if answer == Err(GroupError::Rebalancing) {
+                    // From now on it has some time to join again.
+                    self.reschedule(&who.group);
+                }
                 output.answers.push((token, Answer::Done(answer)));
             }
             Call::MemberHeartbeat(heartbeat) => {
@@ -123,8 +139,14 @@ impl Groups {
                 output.answers.push((token, Answer::Heard(answer)));
             }
             Call::Matched { group, matched } => {
+                let mut fits = true;
                 if self.groups.contains_key(&group) {
-                    self.with(&group, output, |it, output| it.rematch(matched, topics, output));
+                    self.with(&group, output, |it, output| {
+                        fits = it.rematch(matched, topics, GROUP_BYTES_MAX, output);
+                    });
+                }
+                if !fits {
+                    tracing::warn!(%group, "what it subscribes to takes too much, it reads on as before");
                 }
                 output.answers.push((token, Answer::Done(Ok(()))));
             }
@@ -171,6 +193,7 @@ impl Groups {
         let (_, name) = self.due.first().filter(|(due, _)| *due <= now).cloned()?;
         let mut output = Output::default();
         self.with(&name, &mut output, |group, output| group.pass(now, output));
+        self.reschedule(&name);
         Some(output)
     }
 
@@ -189,7 +212,7 @@ impl Groups {
             // In the order in which groups come into the log, which is not the one in which they are first heard of.
             known.group.set_incarnation(self.next_incarnation);
         }
-        let before = output.commands.len();
+        let (before, version) = (output.commands.len(), known.group.version());
         act(&mut known.group, output);
         if !known.is_logged && output.commands.len() > before {
             let incarnation = known.group.incarnation();
@@ -198,8 +221,17 @@ impl Groups {
             self.next_incarnation += 1;
             known.is_logged = true;
         }
+        // Most heartbeats change nothing, and the members of a large group are many.
+        let is_same = version.is_some() && version == known.group.version();
         if known.is_logged || !known.group.is_at_rest() {
-            self.put(name, known);
+            self.put(name, known, if is_same { Due::AsBefore } else { Due::New });
+        }
+    }
+
+    /// Looks anew when a group has to be looked at.
+    fn reschedule(&mut self, name: &str) {
+        if let Some(known) = self.take(name) {
+            self.put(name, known, Due::New);
         }
     }
 
@@ -212,8 +244,12 @@ impl Groups {
         Some(known)
     }
 
-    fn put(&mut self, name: &str, known: Known) {
-        let (due, bytes) = (known.group.deadline(), known.group.bytes());
+    fn put(&mut self, name: &str, known: Known, due: Due) {
+        // Too early at worst: then it is looked at anew.
+        let (due, bytes) = match due {
+            Due::AsBefore => (known.due, known.bytes),
+            Due::New => (known.group.deadline(), known.group.bytes()),
+        };
         self.bytes += bytes;
         self.due.extend(due.map(|due| (due, name.to_owned())));
         self.groups.insert(name.to_owned(), Known { due, bytes, ..known });
@@ -251,9 +287,10 @@ impl Groups {
         if known.is_none() && !joins {
             return Err(GroupError::UnknownMember);
         }
-        // Who is there already may go on as it is.
+        // Who is there already may go on as it is, whatever the others take.
+        let is_known = known.is_some_and(|known| known.group.knows(heartbeat));
         let more = heartbeat.bytes();
-        if joins || heartbeat.topics.is_some() || heartbeat.regex.is_some() {
+        if !is_known && (joins || heartbeat.topics.is_some() || heartbeat.regex.is_some()) {
             if known.map_or(0, |known| known.bytes) + more > GROUP_BYTES_MAX {
                 return Err(GroupError::Full);
             }

@@ -12,10 +12,8 @@ use bytes::Bytes;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-#[cfg(test)]
-pub(crate) use consumer::Head;
 pub(crate) use consumer::{
-    Change, ClassicSession, Consumer, ConsumerMember, LEFT, Parts, SeenTopic,
+    Change, ClassicSession, Consumer, ConsumerMember, Head, LEFT, Parts, SeenTopic,
 };
 
 /// A consumer group.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_storage::GroupId;
-use regex::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -30,7 +30,7 @@ const PACE: Duration = Duration::from_secs(1);
 /// [`GroupError::InvalidRegex`].
 pub(super) fn matching(pattern: &str, image: &Image) -> Result<BTreeSet<String>, GroupError> {
     let regex = compiled(pattern)?;
-    Ok(image.topics.keys().filter(|name| regex.is_match(name)).cloned().collect())
+    Ok(image.topics.keys().filter(|name| regex.is_match(name.as_bytes())).cloned().collect())
 }
 
 /// # Errors
@@ -43,7 +43,9 @@ pub(super) fn compiled(pattern: &str) -> Result<Regex, GroupError> {
     }
     // By itself first: `a)|(b` is none, whatever is put around it.
     let build = |pattern: &str| {
+        // Classes as in RE2: of ASCII, as names are.
         RegexBuilder::new(pattern)
+            .unicode(false)
             .size_limit(COMPILED_BYTES_MAX)
             .dfa_size_limit(COMPILED_BYTES_MAX)
             .build()
@@ -119,12 +121,14 @@ mod tests {
 
     #[test]
     fn the_whole_name_has_to_match() {
-        let matches = |pattern: &str, name: &str| compiled(pattern).unwrap().is_match(name);
+        let matches =
+            |pattern: &str, name: &str| compiled(pattern).unwrap().is_match(name.as_bytes());
         assert!(matches("orders", "orders") && !matches("orders", "orders2"));
         assert!(matches("a|b", "b") && !matches("a|b", "ab"), "alternatives belong together");
         assert!(matches("(?i)Orders.*", "orders-eu") && matches("^orders$", "orders"));
         assert!(matches("", "") && !matches("", "a"));
         assert!(!matches("orders", "orders\n"));
+        assert!(matches(r"\w+\.\w+-\w+\.\d{4}\.[[:alpha:]]+", "eu.orders-v2.2026.daily"));
     }
 
     #[test]

@@ -64,9 +64,12 @@ pub(super) fn version(metadata: &[u8]) -> Option<i16> {
     Some(Rest::of(metadata)?.version)
 }
 
-/// The partitions of an assignment, if it is one.
-pub(super) fn assigned(assignment: &[u8]) -> Option<Named> {
-    Rest::of(assignment)?.named()
+/// The partitions of an assignment, if it is one, and whether the assignor says more than that.
+pub(super) fn assigned(assignment: &[u8]) -> Option<(Named, bool)> {
+    let mut rest = Rest::of(assignment)?;
+    let named = rest.named()?;
+    let has_more = rest.i32().is_some_and(|bytes| bytes > 0);
+    Some((named, has_more))
 }
 
 /// Writes an assignment.
@@ -92,7 +95,7 @@ pub(super) fn assignment(version: i16, parts: &[(&str, Vec<i32>)]) -> Bytes {
 pub fn parts<'a>(assignments: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<String>> {
     let mut room = SHOWN_MAX;
     let mut shown = |assignment: &[u8]| {
-        let named = assigned(assignment).unwrap_or_default();
+        let (named, _) = assigned(assignment).unwrap_or_default();
         let named = named.iter().filter(|(topic, _)| topic.len() <= NAME_BYTES_MAX);
         let all = named.flat_map(|(topic, it)| it.iter().map(move |it| format!("{topic}-{it}")));
         let parts: Vec<String> = all.take(room).collect();

@@ -93,10 +93,14 @@ table! {
     AlterConfigs 33, 0..=2, from 0, AlterConfigsRequest, alter_configs weighs;
     CreatePartitions 37, 0..=3, from 0, CreatePartitionsRequest, create_partitions;
     DeleteGroups 42, 0..=2, from 0, DeleteGroupsRequest, delete_groups;
+    ElectLeaders 43, 0..=2, from 0, ElectLeadersRequest, elect_leaders weighs;
     IncrementalAlterConfigs 44, 0..=1, from 0, IncrementalAlterConfigsRequest, incremental_alter_configs weighs;
+    AlterPartitionReassignments 45, 0..=1, from 0, AlterPartitionReassignmentsRequest, alter_partition_reassignments;
+    ListPartitionReassignments 46, 0..=0, from 0, ListPartitionReassignmentsRequest, list_partition_reassignments weighs;
     OffsetDelete 47, 0..=0, from 0, OffsetDeleteRequest, offset_delete;
     UpdateFeatures 57, 0..=2, from 0, UpdateFeaturesRequest, update_features;
     DescribeCluster 60, 0..=2, from 0, DescribeClusterRequest, describe_cluster;
+    UnregisterBroker 64, 0..=0, from 0, UnregisterBrokerRequest, unregister_broker;
     ConsumerGroupHeartbeat 68, 0..=1, from 0, ConsumerGroupHeartbeatRequest, consumer_group_heartbeat;
     ConsumerGroupDescribe 69, 0..=1, from 0, ConsumerGroupDescribeRequest, consumer_group_describe;
 }

@@ -13,9 +13,7 @@ use super::heartbeat::Step;
 use super::{Group, Session, Topics, millis};
 use crate::coordinator::call::{GroupError, Identity, Join, Joined, Sync, Synced};
 use crate::coordinator::classic::Output;
-use crate::coordinator::record::{
-    self, Blob, Classic, ClassicSession, Consumer, ConsumerMember, Parts, SeenTopic,
-};
+use crate::coordinator::record::{self, Blob, ClassicSession, ConsumerMember, Head, Parts};
 use crate::coordinator::subscription::{self, Subscription};
 
 impl Group {
@@ -54,7 +52,7 @@ impl Group {
         } else {
             std::mem::take(&mut join.member_id)
         };
-        let owned = owned(&subscription, topics);
+        let owned = owned(&subscription, &self.consumer.head, topics);
         let mut member = self.member(former.as_deref());
         if former.as_ref().is_some_and(|former| *former != id) {
             (member.epoch, member.previous_epoch) = (0, 0);
@@ -197,71 +195,17 @@ impl Group {
     }
 }
 
-/// A group of the classic protocol as one of the consumer protocol; `None` if its members are no consumers. Everybody has
-/// what was assigned, and of two who were assigned the same the first.
-pub(in crate::coordinator) fn from_classic(
-    classic: &Classic,
-    topics: &dyn Topics,
-) -> Option<Consumer> {
-    if !classic.members.is_empty() && classic.protocol_type != subscription::CONSUMER {
-        return None;
-    }
-    let mut consumer = Consumer::default();
-    (consumer.head.epoch, consumer.head.assignment_epoch) =
-        (classic.generation, classic.generation);
-    let mut taken = BTreeSet::new();
-    for (id, record) in &classic.members {
-        let protocol = classic.protocol.as_deref().unwrap_or_default();
-        let first = record.protocols.first().map(|(_, metadata)| metadata.0.clone());
-        let said = Some(record.metadata(protocol)).filter(|it| !it.is_empty()).or(first)?;
-        let subscription = Subscription::read(&said)?;
-        let assigned = subscription::assigned(&record.assignment.0).unwrap_or_default();
-        let seen: Vec<(String, SeenTopic)> = subscription
-            .topics
-            .iter()
-            .filter_map(|name| Some((name.clone(), topics.find(name)?)))
-            .collect();
-        let mut parts = Parts::new();
-        for (name, partitions) in assigned {
-            let Some(topic) = seen.iter().find(|(seen, _)| *seen == name).map(|(_, it)| *it) else {
-                continue;
-            };
-            let real = partitions.into_iter().filter(|it| (0..topic.partitions).contains(it));
-            let own: BTreeSet<i32> = real.filter(|it| taken.insert((topic.id, *it))).collect();
-            if !own.is_empty() {
-                parts.entry(topic.id).or_default().extend(own);
-            }
-        }
-        consumer.head.topics.extend(seen);
-        let member = ConsumerMember {
-            instance_id: record.instance_id.clone(),
-            rack: subscription.rack,
-            client_id: record.client_id.clone(),
-            client_host: record.client_host.clone(),
-            rebalance_timeout_ms: record.rebalance_timeout_ms,
-            topics: subscription.topics.into_iter().collect(),
-            epoch: classic.generation,
-            previous_epoch: classic.generation,
-            target: parts.clone(),
-            parts,
-            classic: Some(ClassicSession {
-                session_timeout_ms: record.session_timeout_ms,
-                protocols: record.protocols.clone(),
-            }),
-            ..ConsumerMember::default()
+/// What a member says to have; topics that are no more are left out. What the group has assigned already is looked up there
+/// too: the image may lag behind the one it was assigned by.
+fn owned(subscription: &Subscription, head: &Head, topics: &dyn Topics) -> Parts {
+    let mut parts = Parts::new();
+    for (name, partitions) in subscription.owned.iter().filter(|(_, it)| !it.is_empty()) {
+        let Some(topic) = topics.find(name).or_else(|| head.topics.get(name).copied()) else {
+            continue;
         };
-        consumer.members.insert(id.clone(), member);
+        parts.entry(topic.id).or_default().extend(partitions.iter().copied());
     }
-    Some(consumer)
-}
-
-/// What a member says to have; topics that are no more are left out.
-fn owned(subscription: &Subscription, topics: &dyn Topics) -> Parts {
-    let found = subscription.owned.iter().filter(|(_, partitions)| !partitions.is_empty());
-    let found = found.filter_map(|(name, partitions)| {
-        Some((topics.find(name)?.id, partitions.iter().copied().collect()))
-    });
-    found.collect()
+    parts
 }
 
 /// Takes over what a member says of itself.

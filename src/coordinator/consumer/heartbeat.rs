@@ -81,17 +81,24 @@ impl Group {
         (member, is_new)
     }
 
-    /// Takes over what the regular expressions match now.
+    /// Takes over what the regular expressions match now; `false` if the group would take more than so many bytes.
     pub(in crate::coordinator) fn rematch(
         &mut self,
         matched: Vec<(String, BTreeSet<String>)>,
         topics: &dyn Topics,
+        bytes_max: usize,
         output: &mut Output,
-    ) {
+    ) -> bool {
+        let names = matched.iter().flat_map(|(_, names)| names);
+        if names.map(|name| 64 + name.len()).sum::<usize>() + self.bytes() > bytes_max {
+            // It goes on with what it read before.
+            return false;
+        }
         let mut changed = Changed::default();
         let fresh = matched.iter().filter(|it| self.take_matched(it, &mut changed)).count() > 0;
         self.refresh(topics, fresh, &mut changed);
         self.write(changed, output);
+        true
     }
 
     /// Whether an expression that somebody reads by matches something else than before.
@@ -111,7 +118,10 @@ impl Group {
     }
 
     /// Who it is so far; nobody if it is new.
-    fn former(&self, heartbeat: &MemberHeartbeat) -> Result<Option<String>, GroupError> {
+    pub(in crate::coordinator) fn former(
+        &self,
+        heartbeat: &MemberHeartbeat,
+    ) -> Result<Option<String>, GroupError> {
         let (id, joins) = (&heartbeat.member_id, heartbeat.epoch == 0);
         let known = self.consumer.members.get(id);
         if joins && known.is_none() && self.consumer.members.len() >= self.limits.members_max {
@@ -120,7 +130,12 @@ impl Group {
         let by_instance = heartbeat.instance_id.as_ref().map(|it| self.instances.get(it));
         match by_instance {
             Some(Some(other)) if other != id => {
-                let has_left = self.consumer.members.get(other).is_some_and(|it| it.epoch == LEFT);
+                // One that spoke the classic protocol does not say that it leaves.
+                let has_left = self
+                    .consumer
+                    .members
+                    .get(other)
+                    .is_some_and(|it| it.epoch == LEFT || it.classic.is_some());
                 return match (joins, has_left) {
                     (true, true) => Ok(Some(other.clone())),
                     (true, false) => Err(GroupError::UnreleasedInstance),

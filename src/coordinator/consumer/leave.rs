@@ -37,7 +37,7 @@ impl Group {
     }
 
     /// Lets members go that an operator names, or that leave in the words of the classic protocol (KIP-345); one answer for
-    /// each. Who has no instance id and does not speak that protocol leaves by its own heartbeat alone.
+    /// each.
     pub(in crate::coordinator) fn leave_as_classic(
         &mut self,
         who: Vec<(String, Option<String>)>,
@@ -67,12 +67,7 @@ impl Group {
             }
             None => member_id.to_owned(),
         };
-        let member = self.consumer.members.get(&id).ok_or(GroupError::UnknownMember)?;
-        let by_operator = instance.is_some() && member_id.is_empty();
-        if by_operator || member.classic.is_some() {
-            Ok(id)
-        } else {
-            Err(GroupError::UnknownMember)
-        }
+        let is_here = self.consumer.members.contains_key(&id);
+        if is_here { Ok(id) } else { Err(GroupError::UnknownMember) }
     }
 }

@@ -10,19 +10,25 @@ use crate::coordinator::record::{ConsumerMember, SeenTopic};
 
 impl Group {
     /// Looks up what is subscribed to, and assigns anew if the group reads something else than before, or by `must`.
+    ///
+    /// A new leader's image may lag behind the one that was assigned by: until it has caught up, what was seen then counts.
     pub(super) fn refresh(&mut self, topics: &dyn Topics, must: bool, changed: &mut Changed) {
-        if !must && self.seen == Some(topics.version()) {
+        let (version, head) = (topics.version(), &self.consumer.head);
+        let lags = version < head.seen;
+        if !must && (lags || self.seen == Some(version)) {
             return;
         }
-        self.seen = Some(topics.version());
+        let find = |name: &String| match head.topics.get(name) {
+            Some(seen) if lags => Some(*seen),
+            _ => topics.find(name),
+        };
         let names = self.subscribed();
-        let found = names.into_iter().filter_map(|name| {
-            let topic = topics.find(&name)?;
-            Some((name, topic))
-        });
-        let found: BTreeMap<String, SeenTopic> = found.collect();
+        let found = names.into_iter().filter_map(|name| Some((find(&name)?, name)));
+        let found: BTreeMap<String, SeenTopic> = found.map(|(topic, name)| (name, topic)).collect();
+        self.seen = Some(version);
         if must || found != self.consumer.head.topics {
-            self.consumer.head.topics = found;
+            let head = &mut self.consumer.head;
+            (head.topics, head.seen) = (found, head.seen.max(version));
             self.assign(changed);
         }
     }

@@ -14,19 +14,21 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::Group;
-use crate::coordinator::call::GroupError;
+use crate::coordinator::call::{GroupError, MemberHeartbeat};
 use crate::coordinator::classic::{self, Output};
 use crate::coordinator::command::Command;
 use crate::coordinator::consumer::{self, Topics};
 use crate::coordinator::record::{Classic, Membership};
 
 impl Group {
-    /// A group of the classic protocol goes on with the consumer protocol.
+    /// A group of the classic protocol goes on with the consumer protocol, if whoever comes may join it then.
     ///
     /// # Errors
-    /// [`GroupError::OtherProtocol`]: its members are no consumers, or say what cannot be read.
+    /// [`GroupError::OtherProtocol`]: its members are no consumers, or say what cannot be read. And what the newcomer would
+    /// be refused for.
     pub(super) fn become_consumer(
         &mut self,
+        heartbeat: &MemberHeartbeat,
         topics: &dyn Topics,
         now: Instant,
         output: &mut Output,
@@ -36,15 +38,12 @@ impl Group {
         let (name, limits) = (group.name().to_owned(), group.limits());
         let consumer =
             consumer::from_classic(&group.membership(), topics).ok_or(GroupError::OtherProtocol)?;
+        let upgraded = consumer::Group::taken_over(&name, incarnation, &consumer, limits, now);
+        upgraded.former(heartbeat)?;
         group.dismiss(output);
-        output.commands.push(Command::Convert {
-            group: name.clone(),
-            incarnation,
-            generation,
-            membership: Membership::Consumer(consumer.clone()),
-        });
-        let group = consumer::Group::taken_over(&name, incarnation, &consumer, limits, now);
-        *self = Self::Consumer(group);
+        let membership = Membership::Consumer(consumer);
+        output.commands.push(Command::Convert { group: name, incarnation, generation, membership });
+        *self = Self::Consumer(upgraded);
         Ok(())
     }
 

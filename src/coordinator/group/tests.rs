@@ -74,7 +74,7 @@ impl Scene {
         self.group.sync(sync, token, self.now, &mut output);
         self.answers.extend(output.answers);
         let Some(Answer::Sync(answer)) = self.answer(token) else { panic!("no answer yet") };
-        answer.map(|Synced { part, .. }| assigned(&part).unwrap())
+        answer.map(|Synced { part, .. }| assigned(&part).unwrap().0)
     }
 
     fn beat(&mut self, id: &str, generation: i32) -> Result<(), GroupError> {
@@ -254,4 +254,48 @@ fn what_two_were_assigned_is_with_one_of_them() {
     let topic = scene.topics.topics["t"].id;
     let part = |it: &[i32]| vec![(topic, "t".to_owned(), it.to_vec())];
     assert_eq!(parts, [part(&[0, 1]), part(&[2]), part(&[3])], "{described:?}");
+}
+
+/// A cooperative member reads on while the group rebalances, also when nothing is assigned for a moment.
+#[test]
+fn a_group_that_is_upgraded_while_it_rebalances_takes_nothing_from_who_reads_it() {
+    let (mut scene, _) = classic();
+    let second = scene.ask_to_join("", &[]);
+    let first = scene.ask_to_join("a", &[0, 1, 2]);
+    let (first, second) = (scene.joined(first).unwrap(), scene.joined(second).unwrap());
+    assert_eq!(scene.group.state(), GroupState::CompletingRebalance);
+    assert_eq!((&first.member_id[..], &second.member_id[..]), ("a", "b"));
+    let heard = scene.hear("new", 0).unwrap();
+    let got = heard.parts.unwrap();
+    assert!(got.values().flatten().all(|partition| *partition == 3), "{got:?}");
+}
+
+/// Whoever is refused leaves the others alone.
+#[test]
+fn a_group_is_not_upgraded_for_who_may_not_join() {
+    let (mut scene, generation) = classic();
+    for _ in 0..8 {
+        scene.ask_to_join("", &[]);
+    }
+    assert_eq!(scene.hear("new", 0), Err(GroupError::Full));
+    assert_eq!(scene.group.protocol(), GroupProtocol::Classic);
+    assert_eq!(scene.beat("a", generation), Err(GroupError::Rebalancing), "as before");
+}
+
+#[test]
+fn members_whose_assignor_says_more_than_partitions_are_left_alone() {
+    let (mut scene, generation) = classic();
+    let token = scene.ask_to_join("a", &[]);
+    let generation = scene.joined(token).map_or(generation, |joined| joined.generation);
+    let part = subscription::assignment(1, &[("t", vec![0])]);
+    let part = [&part[..part.len() - 4], &[0, 0, 0, 1, 7]].concat();
+    let mut output = Output::default();
+    let sync = Sync {
+        who: identity("a", generation),
+        protocol_type: None,
+        protocol: None,
+        parts: vec![("a".to_owned(), part.into())],
+    };
+    scene.group.sync(sync, Token(999), scene.now, &mut output);
+    assert_eq!(scene.hear("new", 0), Err(GroupError::OtherProtocol));
 }

@@ -67,7 +67,9 @@ impl Scene {
 
 fn join(group: &str, topic: &str) -> Join {
     let length = u16::try_from(topic.len()).unwrap().to_be_bytes();
-    let metadata = [&[0, 1, 0, 0, 0, 1][..], &length, topic.as_bytes()].concat();
+    // No user data, and it has nothing.
+    let rest = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+    let metadata = [&[0, 1, 0, 0, 0, 1][..], &length, topic.as_bytes(), &rest].concat();
     Join {
         group: group.to_owned(),
         member_id: String::new(),

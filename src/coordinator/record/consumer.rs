@@ -31,6 +31,8 @@ pub(crate) struct Head {
     pub(crate) assignment_epoch: i32,
     /// The assignor that did.
     pub(crate) assignor: String,
+    /// The version of the metadata that was looked at last.
+    pub(crate) seen: u64,
     /// What the group reads, as the leader saw it when it decided: the topics by name.
     pub(crate) topics: BTreeMap<String, SeenTopic>,
     /// The topics that the members' regular expressions matched then.

@@ -62,5 +62,7 @@ fn a_subscription_is_read_in_every_version() {
 fn what_is_written_can_be_read() {
     let bytes = assignment(2, &[("t", vec![1, 2]), ("u", vec![])]);
     let named = vec![("t".to_owned(), vec![1, 2]), ("u".to_owned(), vec![])];
-    assert_eq!((version(&bytes), assigned(&bytes)), (Some(2), Some(named)));
+    assert_eq!((version(&bytes), assigned(&bytes)), (Some(2), Some((named, false))));
+    let told = [&bytes[..bytes.len() - 4], &[0, 0, 0, 1, 9]].concat();
+    assert!(assigned(&told).is_some_and(|(_, has_more)| has_more));
 }

@@ -19,9 +19,11 @@ import java.util.concurrent.atomic.AtomicReference;
 import java.util.stream.Collectors;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.AlterPartitionReassignmentsOptions;
 import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.FeatureUpdate;
 import org.apache.kafka.clients.admin.MemberToRemove;
+import org.apache.kafka.clients.admin.NewPartitionReassignment;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
@@ -36,6 +38,7 @@ import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.consumer.SubscriptionPattern;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.KafkaFuture;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
@@ -56,6 +59,7 @@ import org.apache.kafka.common.serialization.StringSerializer;
  *                                   `assigned 0,1`, `revoked 0`, `record PARTITION OFFSET VALUE` and,
  *                                   once it is committed, `committed PARTITION OFFSET`
  * group BOOTSTRAP GROUP             a group and its members as the admin client sees them
+ * reassign BOOTSTRAP TOPIC          moves partition 0 to brokers 4, 2 and 3, and has 4 lead; prints what it saw
  * groups BOOTSTRAP TOPIC GROUP      the life of a group through the admin client; prints what it saw
  * load BOOTSTRAP TOPIC PARTITIONS   numbered records round robin until standard input ends; each
  *                                   acknowledged one is printed as `partition offset number`
@@ -69,6 +73,7 @@ public class Client {
             case "admin" -> admin(args[1], args[2]);
             case "consume" -> consume(args[1], args[2], args[3], List.of(args).subList(4, args.length));
             case "group" -> group(args[1], args[2]);
+            case "reassign" -> reassign(args[1], args[2]);
             case "groups" -> groups(args[1], args[2], args[3]);
             case "load" -> load(args[1], args[2], Integer.parseInt(args[3]));
             default -> throw new IllegalArgumentException(args[0]);
@@ -259,6 +264,34 @@ public class Client {
                 System.out.println("member epoch " + member.memberEpoch().orElse(-1) + " target " + target + " assigned "
                     + member.assignment().topicPartitions().size() + " upgraded " + member.upgraded().orElse(null));
             }
+        }
+    }
+
+    static void reassign(String bootstrap, String topic) throws Exception {
+        var partition = new TopicPartition(topic, 0);
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
+            var to = Optional.of(new NewPartitionReassignment(List.of(4, 2, 3)));
+            System.out.println("alter " + outcome(admin.alterPartitionReassignments(Map.of(partition, to)).all()));
+            while (!admin.listPartitionReassignments(Set.of(partition)).reassignments().get().isEmpty()) Thread.sleep(50);
+            var cancel = Map.of(partition, Optional.<NewPartitionReassignment>empty());
+            System.out.println("cancel " + outcome(admin.alterPartitionReassignments(cancel).all()));
+            var one = Optional.of(new NewPartitionReassignment(List.of(4)));
+            var kept = new AlterPartitionReassignmentsOptions().allowReplicationFactorChange(false);
+            System.out.println("fewer " + outcome(admin.alterPartitionReassignments(Map.of(partition, one), kept).all()));
+            var unknown = Map.of(new TopicPartition(topic, 9), to);
+            System.out.println("unknown " + outcome(admin.alterPartitionReassignments(unknown).all()));
+            var replicas = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().get(0);
+            System.out.println("replicas " + replicas.replicas().stream().map(it -> it.id()).toList());
+            String elected;
+            do {
+                elected = outcome(admin.electLeaders(ElectionType.PREFERRED, Set.of(partition)).all());
+            } while (elected.equals("PreferredLeaderNotAvailableException"));
+            System.out.println("elect " + elected.replace("ElectionNotNeededException", "null"));
+            System.out.println("again " + outcome(admin.electLeaders(ElectionType.PREFERRED, Set.of(partition)).all()));
+            System.out.println("all " + outcome(admin.electLeaders(ElectionType.PREFERRED, null).all()));
+            System.out.println("unclean " + outcome(admin.electLeaders(ElectionType.UNCLEAN, Set.of(partition)).all()));
+            System.out.println("unregister " + outcome(admin.unregisterBroker(1).all()));
+            System.out.println("nobody " + outcome(admin.unregisterBroker(99).all()));
         }
     }
 

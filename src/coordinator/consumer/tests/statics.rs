@@ -62,7 +62,7 @@ fn an_instance_that_has_not_left_is_not_taken_over() {
 }
 
 #[test]
-fn an_operator_removes_by_the_instance_alone() {
+fn an_operator_removes_by_id_or_by_the_instance_alone() {
     let mut scene = group_of_two();
     let who = |id: &str, instance: Option<&str>| (id.to_owned(), instance.map(str::to_owned));
     let mut output = Output::default();
@@ -70,7 +70,17 @@ fn an_operator_removes_by_the_instance_alone() {
     let answers = scene.group.leave_as_classic(asked, &mut output);
     scene.write(output);
     let unknown = Err(GroupError::UnknownMember);
-    assert_eq!(answers, [unknown.clone(), unknown, Err(GroupError::FencedInstance), Ok(())]);
-    scene.settle();
-    assert_eq!(scene.counts(), [4]);
+    assert_eq!(answers, [Ok(()), unknown, Err(GroupError::FencedInstance), Ok(())]);
+    assert!(scene.counts().is_empty());
+}
+
+/// What it was called before is free for others.
+#[test]
+fn a_member_may_change_its_name() {
+    let mut scene = group_of_two();
+    let renamed = MemberHeartbeat { instance_id: Some("j".to_owned()), ..join("a", &["t"]) };
+    assert!(scene.hear(&renamed).is_ok());
+    assert!(scene.hear(&as_instance(join("c", &["t"]))).is_ok());
+    let instances: Vec<&String> = scene.group.instances.keys().collect();
+    assert_eq!(instances, ["i", "j"]);
 }
