@@ -10,9 +10,13 @@ const CONSUMER: &str = "group.protocol=consumer";
 
 /// A cluster whose members are heard often, so that a test need not wait long.
 fn quick(name: &str) -> Cluster {
+    with_session(name, "6000")
+}
+
+fn with_session(name: &str, session_ms: &str) -> Cluster {
     let settings = [
         ("QUORATE_GROUPS_CONSUMER_HEARTBEAT_INTERVAL_MS", "300"),
-        ("QUORATE_GROUPS_CONSUMER_SESSION_TIMEOUT_MS", "6000"),
+        ("QUORATE_GROUPS_CONSUMER_SESSION_TIMEOUT_MS", session_ms),
     ];
     Cluster::start_with(name, 3, &settings)
 }
@@ -171,7 +175,8 @@ fn a_coordinator_or_a_member_that_dies_costs_the_others_nothing() {
 
 #[test]
 fn a_static_member_that_is_started_again_has_its_part_and_its_epoch() {
-    let (cluster, name) = (quick("consumer-static"), "static");
+    // Long enough for whatever it takes to start again.
+    let (cluster, name) = (with_session("consumer-static", "60000"), "static");
     topic(&cluster, name);
     let start = |instance: &str| {
         let settings = [CONSUMER, &format!("group.instance.id={instance}")];
