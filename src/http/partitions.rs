@@ -189,8 +189,15 @@ pub(super) struct Ends {
     #[schema(example = "orders")]
     topic: String,
     broker: u64,
-    /// Of each partition that the broker leads, the offset after the last committed record.
-    pub(super) high_watermarks: BTreeMap<i32, i64>,
+    ends: Vec<End>,
+}
+
+/// The end of a partition.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(super) struct End {
+    partition: i32,
+    /// The offset after the last committed record.
+    high_watermark: i64,
 }
 
 /// Returns the ends of the partitions of a topic that the broker leads which is asked.
@@ -208,7 +215,9 @@ pub(super) async fn ends(
     Ok(Json(Ends {
         topic: name,
         broker: context.node.id(),
-        high_watermarks: led_here(&context, topic).collect(),
+        ends: led_here(&context, topic)
+            .map(|(partition, high_watermark)| End { partition, high_watermark })
+            .collect(),
     }))
 }
 
@@ -224,7 +233,8 @@ pub(super) fn led_here(context: &Context, topic: &Topic) -> impl Iterator<Item =
 pub(super) async fn ends_at(context: &Context, broker: u64, topic: &str) -> BTreeMap<i32, i64> {
     let path = format!("/v1/topics/{topic}/ends");
     let told = forward::ask_within::<Ends>(context, broker, path).await;
-    told.map(|told| told.high_watermarks).unwrap_or_default()
+    let ends = told.map(|told| told.ends).unwrap_or_default();
+    ends.into_iter().map(|end| (end.partition, end.high_watermark)).collect()
 }
 
 pub(super) fn brief(metadata: &Metadata, index: i32, info: &PartitionInfo) -> Partition {
