@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::call::{
-    Answer, Call, Commit, Found, GroupError, Heard, Join, Listing, MemberHeartbeat, NamedPartition,
+    Answer, Call, Commit, Found, GroupError, Heard, Identity, Join, Leave, Listing,
+    MemberHeartbeat, NamedPartition, Sync,
 };
 use super::classic::{Limits, Output, Token};
 use super::command::{Command, NewOffset, Sweep};
@@ -101,63 +102,23 @@ impl Groups {
         output: &mut Output,
     ) {
         match call {
-            Call::Join(join) => {
-                let name = join.group.clone();
-                if let Err(error) = self.check_room(&join) {
-                    return output.answers.push((token, Answer::Join(Err(error))));
-                }
-                self.with(&name, output, |group, output| {
-                    group.join(join, token, topics, now, output);
-                });
-            }
-            Call::Sync(sync) => {
-                let name = sync.who.group.clone();
-                let bytes: usize = sync.parts.iter().map(|(id, it)| id.len() + it.len()).sum();
-                let error = if bytes > GROUP_BYTES_MAX || self.bytes + bytes > BYTES_MAX {
-                    GroupError::TooLarge
-                } else if self.groups.contains_key(&name) {
-                    return self.with(&name, output, |group, output| {
-                        group.sync(sync, token, now, output);
-                    });
-                } else {
-                    GroupError::UnknownMember
-                };
-                output.answers.push((token, Answer::Sync(Err(error))));
-            }
+            Call::Join(join) => self.join(join, token, now, topics, output),
+            Call::Sync(sync) => self.sync(sync, token, now, output),
             Call::Heartbeat(who) => {
-                let group = self.groups.get_mut(&who.group);
-                let group = group.ok_or(GroupError::UnknownMember);
-                let answer = group.and_then(|known| known.group.heartbeat(&who, now));
-                if answer == Err(GroupError::Rebalancing) {
-                    // From now on it has some time to join again.
-                    self.reschedule(&who.group);
-                }
+                let answer = self.heartbeat(&who, now);
                 output.answers.push((token, Answer::Done(answer)));
+            }
+            Call::Leave(leave) => {
+                let answers = self.leave(leave, now, output);
+                output.answers.push((token, Answer::Leave(answers)));
             }
             Call::MemberHeartbeat(heartbeat) => {
                 let answer = self.member_heartbeat(&heartbeat, topics, now, output);
                 output.answers.push((token, Answer::Heard(answer)));
             }
             Call::Matched { group, matched } => {
-                let mut fits = true;
-                if self.groups.contains_key(&group) {
-                    self.with(&group, output, |it, output| {
-                        fits = it.rematch(matched, topics, GROUP_BYTES_MAX, output);
-                    });
-                }
-                if !fits {
-                    tracing::warn!(%group, "what it subscribes to takes too much, it reads on as before");
-                }
+                self.rematch(&group, matched, topics, output);
                 output.answers.push((token, Answer::Done(Ok(()))));
-            }
-            Call::Leave(leave) => {
-                let mut answers = vec![Err(GroupError::UnknownMember); leave.members.len()];
-                if self.groups.contains_key(&leave.group) {
-                    self.with(&leave.group, output, |group, output| {
-                        answers = group.leave(leave.members, now, output);
-                    });
-                }
-                output.answers.push((token, Answer::Leave(answers)));
             }
             Call::Commit(commit) => {
                 let answer = self.commit(commit, now, output);
@@ -185,6 +146,79 @@ impl Groups {
                 self.sweep(found, output);
                 output.answers.push((token, Answer::Swept(self.commits)));
             }
+        }
+    }
+
+    fn join(
+        &mut self,
+        join: Join,
+        token: Token,
+        now: Instant,
+        topics: &dyn Topics,
+        output: &mut Output,
+    ) {
+        let name = join.group.clone();
+        match self.check_room(&join) {
+            Err(error) => output.answers.push((token, Answer::Join(Err(error)))),
+            Ok(()) => self.with(&name, output, |group, output| {
+                group.join(join, token, topics, now, output);
+            }),
+        }
+    }
+
+    fn sync(&mut self, sync: Sync, token: Token, now: Instant, output: &mut Output) {
+        let name = sync.who.group.clone();
+        let bytes: usize = sync.parts.iter().map(|(id, it)| id.len() + it.len()).sum();
+        let error = if bytes > GROUP_BYTES_MAX || self.bytes + bytes > BYTES_MAX {
+            GroupError::TooLarge
+        } else if self.groups.contains_key(&name) {
+            return self.with(&name, output, |group, output| group.sync(sync, token, now, output));
+        } else {
+            GroupError::UnknownMember
+        };
+        output.answers.push((token, Answer::Sync(Err(error))));
+    }
+
+    fn heartbeat(&mut self, who: &Identity, now: Instant) -> Result<(), GroupError> {
+        let known = self.groups.get_mut(&who.group).ok_or(GroupError::UnknownMember)?;
+        let answer = known.group.heartbeat(who, now);
+        if answer == Err(GroupError::Rebalancing) && known.group.version().is_some() {
+            // From now on it has some time to join again.
+            self.reschedule(&who.group);
+        }
+        answer
+    }
+
+    fn leave(
+        &mut self,
+        leave: Leave,
+        now: Instant,
+        output: &mut Output,
+    ) -> Vec<Result<(), GroupError>> {
+        let mut answers = vec![Err(GroupError::UnknownMember); leave.members.len()];
+        if self.groups.contains_key(&leave.group) {
+            self.with(&leave.group, output, |group, output| {
+                answers = group.leave(leave.members, now, output);
+            });
+        }
+        answers
+    }
+
+    fn rematch(
+        &mut self,
+        group: &str,
+        matched: Vec<(String, BTreeSet<String>)>,
+        topics: &dyn Topics,
+        output: &mut Output,
+    ) {
+        let mut fits = true;
+        if self.groups.contains_key(group) {
+            self.with(group, output, |it, output| {
+                fits = it.rematch(matched, topics, GROUP_BYTES_MAX, output);
+            });
+        }
+        if !fits {
+            tracing::warn!(%group, "what it subscribes to takes too much, it reads on as before");
         }
     }
 

@@ -146,7 +146,7 @@ fn topics_that_grow_or_come_are_read_without_a_word_from_the_members() {
 
 #[test]
 fn a_coordinator_or_a_member_that_dies_costs_the_others_nothing() {
-    let (cluster, name) = (quick("consumer-dies"), "kept");
+    let (cluster, name) = (with_session("consumer-dies", "15000"), "kept");
     topic(&cluster, name);
     let members = [Client::Python, Client::Java]
         .map(|client| Member::start(&cluster, client, (name, name), &[CONSUMER]));

@@ -219,7 +219,9 @@ fn offsets_are_committed_and_fetched_in_the_members_epoch() {
                 decoder.text();
                 let row = decoder.rows(|decoder| {
                     let offset = (decoder.i32(), decoder.i64()).1;
-                    (decoder.i32(), decoder.text(), decoder.i16());
+                    decoder.i32();
+                    decoder.text();
+                    decoder.i16();
                     offset
                 });
                 row.unwrap()
@@ -240,8 +242,11 @@ fn offsets_are_committed_and_fetched_in_the_members_epoch() {
     assert_eq!(fetch(wire, None, -1), (0, vec![7]), "tools ask without being one");
 }
 
+/// Its id, epoch, partitions and type.
+type DescribedMember = (String, i32, Vec<i32>, i8);
+
 /// ConsumerGroupDescribe version 1: the error, the state, the epoch, and of each member its id, epoch, partitions and type.
-fn describe(wire: &mut Wire, group: &str) -> (i16, String, i32, Vec<(String, i32, Vec<i32>, i8)>) {
+fn describe(wire: &mut Wire, group: &str) -> (i16, String, i32, Vec<DescribedMember>) {
     let body = Encoder::default().count(1).text(group).i8(0);
     let mut decoder = wire.call_flexible(DESCRIBE, 1, body);
     decoder.i32();
@@ -250,17 +255,21 @@ fn describe(wire: &mut Wire, group: &str) -> (i16, String, i32, Vec<(String, i32
         assert_eq!(decoder.text().is_none(), error == kafka::NONE, "an error says why");
         assert_eq!(decoder.text().as_deref(), Some(group));
         let (state, epoch) = (decoder.text().unwrap(), decoder.i32());
-        (decoder.i32(), decoder.text());
+        decoder.i32();
+        decoder.text();
         let members = decoder.rows(|decoder| {
             let id = decoder.text().unwrap();
-            (decoder.text(), decoder.text());
+            decoder.text();
+            decoder.text();
             let epoch = decoder.i32();
-            (decoder.text(), decoder.text());
+            decoder.text();
+            decoder.text();
             decoder.texts();
             decoder.text();
             let [parts, _] = [(); 2].map(|()| {
                 let parts = decoder.rows(|decoder| {
-                    (decoder.id(), decoder.text());
+                    decoder.id();
+                    decoder.text();
                     decoder.numbers()
                 });
                 decoder.tags();

@@ -212,7 +212,7 @@ fn a_classic_member_that_does_not_join_again_or_ask_for_its_part_is_gone() {
         scene.pass(Duration::from_secs(4));
         assert_eq!(scene.beat("a", at), Err(GroupError::UnknownMember), "joins: {joins}");
         let got = scene.hear("new", epoch).unwrap().parts.unwrap();
-        assert_eq!(got.values().next().map(|it| it.len()), Some(4));
+        assert_eq!(got.values().next().map(BTreeSet::len), Some(4));
     }
 }
 

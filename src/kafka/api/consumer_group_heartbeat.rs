@@ -90,7 +90,7 @@ fn check(request: &ConsumerGroupHeartbeatRequest, version: i16) -> Result<(), (E
         }
     }
     let names = request.subscribed_topic_names.iter().flatten();
-    if names.map(|name| name.len()).any(|length| length > ID_BYTES_MAX) {
+    if names.map(kafka_wire_core::StrBytes::len).any(|length| length > ID_BYTES_MAX) {
         return invalid("a topic name is longer than 1024 bytes");
     }
     match &request.server_assignor {
