@@ -8,6 +8,10 @@ use quorate::record::{BatchBuilder, Codec};
 
 use crate::batches::{NOW_MS, Repair};
 
+/// Bodies tried for a version of which no simple one is known, and how many are looked at of those that are requests.
+const TRIED: usize = 200_000;
+const MIXED: usize = 20;
+
 /// Writes the seeds into the corpus, the first directory on the command line; nothing when a file is replayed.
 pub fn write(seeds: BTreeSet<Vec<u8>>) {
     let corpus = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
@@ -26,8 +30,11 @@ pub fn requests() -> BTreeSet<Vec<u8>> {
     let mut seeds = BTreeSet::new();
     for Row { api, .. } in TABLE {
         for version in api.served_from..=api.max {
-            let forms = fillings().filter_map(|body| request(api, version, &body));
-            let forms: Vec<_> = forms.collect();
+            let known = |body: [u8; 64]| request(api, version, &body);
+            let mut forms: Vec<_> = fillings().filter_map(known).collect();
+            if forms.is_empty() {
+                forms = mixtures().filter_map(known).take(MIXED).collect();
+            }
             assert!(!forms.is_empty(), "no seed for {} {version}", api.name);
             seeds.extend(forms.iter().min_by_key(|form| form.len()).cloned());
             seeds.extend(forms.into_iter().max_by_key(Vec::len));
@@ -46,6 +53,23 @@ fn fillings() -> impl Iterator<Item = [u8; 64]> {
             body
         })
     })
+}
+
+/// Where strings that may not be null lie apart: any mixture of zeros and ones, and a few twos for arrays that hold
+/// something. The same in every run.
+fn mixtures() -> impl Iterator<Item = [u8; 64]> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        match state >> 60 {
+            0..7 => 0,
+            7..14 => 1,
+            _ => 2,
+        }
+    };
+    std::iter::repeat_with(move || std::array::from_fn(|_| next())).take(TRIED)
 }
 
 /// Returns the request that `body` begins with, without what follows it.
