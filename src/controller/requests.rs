@@ -109,7 +109,8 @@ impl Controller {
                 |id| Request::AlterConfigs { topic: id, set: set.clone(), remove: remove.clone() };
             let mut id = self.resolve_current(&topic, deadline).await?;
             if validate_only {
-                let previewed = preview(&self.metadata().image(), &request(id));
+                let previewed = self.preview(&[request(id)]).await.pop();
+                let previewed = previewed.unwrap_or(Err(AdminError::Timeout));
                 return previewed.map(|it| keep(&it)).map_err(|error| named(error, &topic));
             }
             let mut changed = self.submit(request(id), deadline).await;

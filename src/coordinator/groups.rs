@@ -164,6 +164,8 @@ impl Groups {
                 group.join(join, token, topics, now, output);
             }),
         }
+        // Also where nothing changes it has some time to ask for its part.
+        self.reschedule(&name);
     }
 
     fn sync(&mut self, sync: Sync, token: Token, now: Instant, output: &mut Output) {

@@ -70,9 +70,11 @@ impl Rematcher {
     pub async fn run(mut self) {
         let (mut names, mut changes) = (BTreeSet::new(), 0);
         let mut told: HashMap<GroupId, Told> = HashMap::new();
+        let mut version = None;
         loop {
             let image = Arc::clone(&self.image.borrow_and_update());
-            if image.topics.len() != names.len() || !image.topics.keys().eq(&names) {
+            let is_new = version.replace(image.version) != Some(image.version);
+            if is_new && !image.topics.keys().eq(&names) {
                 names = image.topics.keys().cloned().collect();
                 changes += 1;
             }

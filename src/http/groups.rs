@@ -4,6 +4,7 @@
 //! them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -11,6 +12,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use futures::future::join_all;
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -26,6 +28,8 @@ use crate::coordinator::{
 
 /// The code of the problem that there is no such group.
 const UNKNOWN: &str = "unknown_consumer_group";
+/// How long they may take together: less than a broker waits that forwards the request.
+const ENDS_WAIT: Duration = Duration::from_secs(1);
 /// Leaders that are asked at the same time.
 const LEADERS_AT_A_TIME: usize = 8;
 
@@ -272,8 +276,12 @@ async fn with_ends(context: &Context, committed: Vec<CommittedOffset>) -> Vec<Co
         let name = image.topic_by_id(id)?.name.clone();
         Some(async move { (id, partitions::ends_at(context, leader, &name).await) })
     });
-    let told: Vec<(Uuid, BTreeMap<i32, i64>)> =
-        stream::iter(asked).buffer_unordered(LEADERS_AT_A_TIME).collect().await;
+    // What has not come by then is told as not known, so that one leader that hangs hides no more than its own.
+    let told: Vec<(Uuid, BTreeMap<i32, i64>)> = stream::iter(asked)
+        .buffer_unordered(LEADERS_AT_A_TIME)
+        .take_until(sleep(ENDS_WAIT))
+        .collect()
+        .await;
     for (topic, of_leader) in told {
         ends.entry(topic).or_default().extend(of_leader);
     }

@@ -257,3 +257,20 @@ impl Decoder {
         self.i16()
     }
 }
+
+/// Strangers may commit what they like; what is added up of it ends no broker.
+#[test]
+fn an_offset_that_cannot_be_is_told_with_all_its_lag() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("g-absurd", 2, 3);
+    let group = "g-absurd";
+    let mut wire = at_coordinator(&cluster, group);
+    let body = Encoder::default().string(group).i32(-1).string("").i64(-1).i32(1).string(group);
+    let body = body.i32(2).i32(0).i64(i64::MIN).string("").i32(1).i64(i64::MIN).string("");
+    let mut decoder = wire.call(OFFSET_COMMIT, 2, &body);
+    assert_eq!(rows(&mut decoder), [(0, 0), (1, 0)]);
+    for broker in cluster.running() {
+        let told = broker.get(&format!("/v1/groups/{group}")).unwrap().ok();
+        assert_eq!((&told["lag"], told["offsets"].as_array().unwrap().len()), (&0.into(), 2));
+    }
+}

@@ -270,6 +270,31 @@ fn a_group_that_is_upgraded_while_it_rebalances_takes_nothing_from_who_reads_it(
     assert!(got.values().flatten().all(|partition| *partition == 3), "{got:?}");
 }
 
+/// It is not known to have left: in the classic protocol a static member does not say so.
+#[test]
+fn a_static_member_is_upgraded_in_place() {
+    let mut scene = Scene::new();
+    let instance = || Some("i".to_owned());
+    let (token, mut output) = (Token(1), Output::default());
+    let first = Join { instance_id: instance(), fresh_id: "a".to_owned(), ..join("", &[]) };
+    scene.group.join(first, token, &scene.topics, scene.now, &mut output);
+    let generation = scene.group.generation();
+    scene.sync_all("a", generation, &[("a", &[0, 1, 2, 3])]).unwrap();
+    let heartbeat = MemberHeartbeat {
+        member_id: "b".to_owned(),
+        instance_id: instance(),
+        rebalance_timeout_ms: 10_000,
+        topics: Some(["t".to_owned()].into()),
+        owned: Some(std::collections::BTreeMap::new()),
+        ..MemberHeartbeat::default()
+    };
+    let heard =
+        scene.group.member_heartbeat(&heartbeat, &scene.topics, scene.now, &mut output).unwrap();
+    assert_eq!(heard.parts.unwrap().values().next(), Some(&[0, 1, 2, 3].into()));
+    let Group::Consumer(group) = &scene.group else { panic!("not upgraded") };
+    assert_eq!(group.describe().members.len(), 1, "the former is gone");
+}
+
 /// Whoever is refused leaves the others alone.
 #[test]
 fn a_group_is_not_upgraded_for_who_may_not_join() {

@@ -15,6 +15,7 @@ use kafka_wire::alter_partition_reassignments_response::{
 };
 use kafka_wire::{AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse};
 use kafka_wire_core::StrBytes;
+use tokio::time::Instant;
 
 use super::create_topics::broker_ids;
 use super::{change_wait_of, repeated};
@@ -48,15 +49,16 @@ pub(in crate::kafka) async fn handle(
         })
         .collect();
     let twice = repeated(asked.iter().map(|(topic, index, _)| (topic.clone(), *index)));
-    let (timeout, may_change) =
-        (change_wait_of(request.timeout_ms), request.allow_replication_factor_change);
+    // One for all of them: the last is not to wait for the time of each before it.
+    let deadline = Instant::now() + change_wait_of(request.timeout_ms);
+    let may_change = request.allow_replication_factor_change;
     let done = asked.into_iter().map(|(topic, index, replicas)| {
         let (server, is_twice) = (Arc::clone(&server), twice.contains(&(topic.clone(), index)));
         async move {
             let refused = if is_twice {
                 Some((ErrorCode::InvalidRequest, "the partition is named twice".to_owned()))
             } else {
-                change(&server, &topic, index, replicas, may_change, timeout).await.err()
+                change(&server, &topic, index, replicas, may_change, deadline).await.err()
             };
             (topic, index, refused)
         }
@@ -89,9 +91,10 @@ async fn change(
     index: i32,
     replicas: Option<Vec<i32>>,
     may_change: bool,
-    timeout: std::time::Duration,
+    deadline: Instant,
 ) -> Result<(), Refusal> {
     let refusal = |error: AdminError| (ErrorCode::from(&error), error.to_string());
+    let timeout = deadline.saturating_duration_since(Instant::now());
     let controller = &server.context.controller;
     let Some(replicas) = replicas else {
         return controller.cancel_replicas(topic, index, timeout).await.map(drop).map_err(refusal);

@@ -10,12 +10,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use kafka_wire::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use kafka_wire::{ElectLeadersRequest, ElectLeadersResponse};
 use kafka_wire_core::StrBytes;
+use tokio::time::Instant;
 
 use super::change_wait_of;
 use crate::kafka::call::Call;
@@ -46,11 +46,11 @@ pub(in crate::kafka) async fn handle(
         answer.error_code = ErrorCode::InvalidRequest.count(&call);
         return answer;
     }
-    let timeout = change_wait_of(request.timeout_ms);
+    let deadline = Instant::now() + change_wait_of(request.timeout_ms);
     let elected = wanted.into_iter().map(|(topic, index)| {
         let (server, image) = (Arc::clone(&server), Arc::clone(&image));
         async move {
-            let refused = elect(&server, &image, &topic, index, timeout).await.err();
+            let refused = elect(&server, &image, &topic, index, deadline).await.err();
             (topic, index, refused)
         }
     });
@@ -109,7 +109,7 @@ async fn elect(
     image: &Image,
     topic: &str,
     index: i32,
-    timeout: Duration,
+    deadline: Instant,
 ) -> Result<(), Refusal> {
     let found = image.topic(topic).and_then(|topic| topic.partition(index));
     let Some(info) = found else {
@@ -122,6 +122,7 @@ async fn elect(
     if server.context.metadata.leader(info.group).is_some_and(|leader| leader.id == preferred) {
         return Err((ErrorCode::ElectionNotNeeded, format!("broker {preferred} leads already")));
     }
+    let timeout = deadline.saturating_duration_since(Instant::now());
     let led = server.context.controller.set_leader(topic, index, preferred, timeout).await;
     led.map_err(|error| match error {
         AdminError::TransferFailed { .. } | AdminError::NoLeader | AdminError::Timeout => {
