@@ -9,6 +9,7 @@
 //! | 4 | the cluster refused this broker: its identity does not match |
 
 mod cluster;
+mod config;
 mod features;
 mod group;
 mod records;
@@ -60,8 +61,8 @@ enum Command {
     /// Show how a cluster fares, and remove brokers from it.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
-    /// Print every setting with its meaning, range and default.
-    Config(serve::ConfigOptions),
+    /// Print every setting with its meaning, range and default; show and change configs while brokers run.
+    Config(config::ConfigCommand),
     /// Measure a running cluster.
     #[command(
         subcommand,
@@ -100,7 +101,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Produce(options) => records::produce(options).await,
         Command::Consume(options) => records::consume(options).await,
         Command::Cluster(command) => cluster::run(command).await,
-        Command::Config(options) => serve::print_config(&options),
+        Command::Config(command) => config::run(command).await,
         Command::Bench(command) => crate::bench::run(command).await,
         Command::Version => line(&format!("quorate {}", env!("CARGO_PKG_VERSION"))),
     }

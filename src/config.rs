@@ -9,8 +9,11 @@
 
 #[macro_use]
 mod table;
+mod brokers;
 mod document;
+mod dynamic;
 mod load;
+mod shown;
 mod value;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,6 +21,9 @@ use std::path::PathBuf;
 
 pub use crate::metadata::HostPort;
 pub use load::{ConfigError, Flag, Resolved, Source};
+pub use shown::{
+    ConfigRow, ConfigSource, Synonym, broker_configs, cluster_configs, group_configs, topic_configs,
+};
 pub use value::{LogFilter, LogFormat, NotLogFilter};
 
 use value::Allowed;

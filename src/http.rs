@@ -18,6 +18,7 @@ mod log;
 mod partitions;
 mod problem;
 mod raft;
+mod resource_configs;
 mod scrape;
 mod server;
 mod topics;
@@ -52,6 +53,7 @@ use problem::Problem;
         (name = "health", description = "Whether this broker lives, serves, and how it fares"),
         (name = "cluster", description = "Brokers, and the cluster as a whole"),
         (name = "groups", description = "Consumer groups, their members and offsets"),
+        (name = "configs", description = "What is changed while brokers run, of all, of one and of groups"),
         (name = "topics", description = "Topics, their partitions, replicas and leaders"),
         (name = "raft", description = "The Raft groups beneath"),
         (name = "log", description = "What a broker logs")
@@ -76,6 +78,9 @@ fn routes() -> (Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(topics::list, topics::create))
         .routes(routes!(topics::describe, topics::delete))
         .routes(routes!(configs::list, configs::change))
+        .routes(routes!(resource_configs::of_cluster, resource_configs::change_cluster))
+        .routes(routes!(resource_configs::of_broker, resource_configs::change_broker))
+        .routes(routes!(resource_configs::of_group, resource_configs::change_group))
         .routes(routes!(groups::list))
         .routes(routes!(groups::describe))
         .routes(routes!(partitions::describe))

@@ -14,6 +14,7 @@ mod answer;
 mod api;
 mod call;
 mod codec;
+mod config_resource;
 mod connection;
 mod description;
 mod error;

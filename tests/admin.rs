@@ -62,7 +62,7 @@ fn the_java_admin_client_makes_changes_and_removes_a_topic() {
         "alter bad InvalidConfigurationException",
         "reset null",
         "altered 604800000 DEFAULT_CONFIG",
-        "alter broker InvalidRequestException",
+        "alter broker InvalidConfigurationException",
         "partitions 3",
         "low watermark 4",
         "earliest 4",

@@ -165,12 +165,13 @@ fn single_configs_are_changed_or_all_are_replaced_each_resource_by_itself() {
     let mut wire = Wire::connect(cluster.broker(2).kafka);
     let set: &[Config<'_>] =
         &[("retention.ms", SET, Some("5000")), ("retention.bytes", SET, Some("600"))];
-    let changes: [(i8, &str, &[Config<'_>]); 8] = [
+    let changes: [(i8, &str, &[Config<'_>]); 9] = [
         (TOPIC, "replaced", set),
         (TOPIC, "replaced-too", &[("retention.ms", APPEND, Some("1"))]),
         (TOPIC, "nobody", set),
         (BROKER, "2", &[("num.partitions", SET, Some("2"))]),
-        (BROKER, "", &[("num.partitions", SET, Some("2"))]),
+        (BROKER, "", &[("log.dirs", SET, Some("/x"))]),
+        (BROKER, "none", &[("max.connections", SET, Some("2"))]),
         (77, "x", &[]),
         (TOPIC, "twice", &[]),
         (TOPIC, "twice", &[]),
@@ -179,7 +180,8 @@ fn single_configs_are_changed_or_all_are_replaced_each_resource_by_itself() {
         NONE,
         INVALID_CONFIG,
         UNKNOWN_TOPIC_OR_PARTITION,
-        INVALID_REQUEST,
+        INVALID_CONFIG,
+        INVALID_CONFIG,
         INVALID_REQUEST,
         INVALID_REQUEST,
         INVALID_REQUEST,

@@ -19,6 +19,7 @@ mod configs;
 mod damaged_files;
 mod descriptors;
 mod disks;
+mod dynamic_configs;
 mod far_behind;
 mod fetch_sessions;
 mod fetch_waits;

@@ -3,6 +3,7 @@
 
 mod admin;
 mod consumer_protocol;
+mod described;
 mod fetching;
 mod groups;
 mod naming;

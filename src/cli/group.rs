@@ -98,7 +98,7 @@ async fn describe(named: NamedOptions) -> Result<(), Failure> {
 }
 
 /// A group may be called anything, also what means something in a URL.
-fn escaped(name: &str) -> String {
+pub(super) fn escaped(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let escape =
         |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };

@@ -1,4 +1,4 @@
-//! `quorate serve` and `quorate config`: one broker, from its flags to its last moment.
+//! `quorate serve`, and the settings of its file: one broker, from its flags to its last moment.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -69,9 +69,6 @@ pub(super) struct ServeOptions {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    quorate config > quorate.toml\n  \
-    QUORATE_TOPICS_PARTITIONS=6 quorate config --effective --config quorate.toml")]
 pub(super) struct ConfigOptions {
     /// Print what the file, the environment and --set come to, and where each value is from.
     #[arg(long)]

@@ -182,7 +182,7 @@ async fn delete(named: NamedOptions) -> Result<(), Failure> {
 }
 
 /// A name that is no topic's must not become another path.
-fn checked(name: &str) -> Result<&str, Failure> {
+pub(super) fn checked(name: &str) -> Result<&str, Failure> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if !name.is_empty() && name != "." && name != ".." && name.chars().all(fits) {
         return Ok(name);

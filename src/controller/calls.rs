@@ -29,6 +29,7 @@ pub(super) const SET_LEADER: u16 = 4;
 pub(super) const CURRENT: u16 = 5;
 pub(crate) const PEERS: u16 = 6;
 pub(super) const HEARD: u16 = 7;
+pub(super) const QUORUM: u16 = 8;
 
 /// How long a join may wait for a metadata leader.
 const JOIN_WAIT: Duration = Duration::from_secs(10);
@@ -105,6 +106,7 @@ impl Calls {
             CURRENT => Ok(answer(&controller.current_index().await)),
             PEERS => Ok(answer(&controller.reached_peers())),
             HEARD => Ok(answer(&controller.heard())),
+            QUORUM => Ok(answer(&controller.quorum_here())),
             _ => Err(CallError::Refused(format!("this release has no method {method}"))),
         }
     }

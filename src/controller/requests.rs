@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::Controller;
 use crate::metadata::{
-    AdminError, AlteredConfigs, Done, Image, NewPartitions, NewTopic, PartitionInfo, Request,
-    Topic, TopicConfigs, decide, find_config, preview, quote,
+    AdminError, AlteredConfigs, ConfigResource, Done, Explicit, Image, NewPartitions, NewTopic,
+    PartitionInfo, Request, Topic, TopicConfigs, decide, find_config, preview, quote,
 };
 
 /// Requests of one batch that are under way at a time; the metadata leader merges them into few writes.
@@ -126,6 +126,23 @@ impl Controller {
             image.topic_by_id(id).map(|it| keep(it)).ok_or(AdminError::Timeout)
         };
         each(topics, alter).await
+    }
+
+    /// Sets and removes configs of brokers or of a group, all of them or none. `validate_only` judges by the local image and
+    /// changes nothing.
+    pub async fn alter_resource_configs(
+        &self,
+        resource: ConfigResource,
+        set: Explicit,
+        remove: Vec<String>,
+        validate_only: bool,
+        timeout: Duration,
+    ) -> Result<(), AdminError> {
+        let request = Request::AlterResourceConfigs { resource, set, remove };
+        if validate_only {
+            return decide(&self.metadata().image(), Uuid::nil(), &request).reply.map(drop);
+        }
+        self.submit(request, Instant::now() + timeout).await.map(drop)
     }
 
     /// Finds a topic, also one that was made a moment ago through another broker.
@@ -260,7 +277,7 @@ impl Controller {
     /// The defaults of the broker that takes the request become the topic's own: were they read where they
     /// are used, two brokers with different files would disagree about one topic.
     fn with_defaults(&self, mut topic: NewTopic) -> NewTopic {
-        let defaults = self.defaults();
+        let defaults = self.defaults().with(&self.metadata().image().configs);
         if topic.assignment.is_empty() {
             topic.partitions = topic.partitions.or(u32::try_from(defaults.partitions).ok());
             let replication = defaults.replication_factor.and_then(|it| u16::try_from(it).ok());
@@ -289,8 +306,9 @@ impl Controller {
         (set, remove)
     }
 
-    /// The topic configs that have another default on this broker than everywhere.
+    /// The topic configs that have another default on this broker than everywhere. What was set for all brokers comes first.
     fn own_defaults(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let image = self.metadata().image();
         let defaults = self.defaults();
         let ours = [
             ("retention.ms", defaults.retention_ms.to_string()),
@@ -298,7 +316,12 @@ impl Controller {
             ("max.message.bytes", defaults.message_bytes_max.to_string()),
         ];
         let known = TopicConfigs::default();
-        ours.into_iter().filter(move |(name, value)| known.get(name) != Some(value.as_str()))
+        let is_set = move |name: &str| {
+            let entry = find_config(name);
+            entry.is_some_and(|it| image.configs.cluster().contains_key(it.broker))
+        };
+        ours.into_iter()
+            .filter(move |(name, value)| known.get(name) != Some(value.as_str()) && !is_set(name))
     }
 }
 

@@ -174,6 +174,10 @@ impl Group {
         self.limits
     }
 
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     pub(super) fn incarnation(&self) -> u64 {
         self.incarnation
     }

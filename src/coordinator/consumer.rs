@@ -34,16 +34,18 @@ use super::call::{
 use super::classic::{Limits, Output};
 use super::command::Command;
 use super::record::{Change, Consumer, ConsumerMember, Parts, SeenTopic};
-use crate::metadata::Image;
+use crate::metadata::{GROUP_SESSION, Image};
 
 pub use assignor::ASSIGNORS;
 pub(super) use upgrade::from_classic;
 
-/// What a coordinator knows of the topics there are.
+/// What a coordinator knows of the topics there are, and of what was set of groups.
 pub(super) trait Topics {
     /// Another number means that something may have changed.
     fn version(&self) -> u64;
     fn find(&self, name: &str) -> Option<SeenTopic>;
+    /// How long a group's members are taken for alive without a word, if that was set for it.
+    fn session_of(&self, group: &str) -> Option<Duration>;
 }
 
 impl Topics for Image {
@@ -55,6 +57,18 @@ impl Topics for Image {
         let topic = self.topic(name)?;
         let partitions = i32::try_from(topic.partitions.len()).ok()?;
         Some(SeenTopic { id: topic.id, partitions })
+    }
+
+    fn session_of(&self, group: &str) -> Option<Duration> {
+        self.configs.of_group(group, GROUP_SESSION).map(Duration::from_millis)
+    }
+}
+
+impl Limits {
+    /// The same for one group, after what was set of it.
+    pub(super) fn of(self, group: &str, topics: &dyn Topics) -> Self {
+        let consumer_session = topics.session_of(group).unwrap_or(self.consumer_session);
+        Self { consumer_session, ..self }
     }
 }
 
@@ -130,6 +144,10 @@ impl Group {
 
     pub(super) fn limits(&self) -> Limits {
         self.limits
+    }
+
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     pub(super) fn incarnation(&self) -> u64 {

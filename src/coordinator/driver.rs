@@ -131,7 +131,9 @@ impl Driver {
             return;
         }
         let mut clock = OwnClock::new();
-        let (groups, outputs) = Groups::taken_over(&self.group.machine(), self.limits, clock.now());
+        let image = self.metadata.image();
+        let (groups, outputs) =
+            Groups::taken_over(&self.group.machine(), self.limits, &*image, clock.now());
         let mut led = Led {
             group: self.group.clone(),
             leadership: now,

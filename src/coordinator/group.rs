@@ -70,6 +70,10 @@ impl Group {
     }
 
     /// Of a group that is not in the log yet.
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        either!(self, group => group.set_limits(limits));
+    }
+
     pub(super) fn set_incarnation(&mut self, incarnation: u64) {
         either!(self, group => group.set_incarnation(incarnation));
     }

@@ -68,6 +68,7 @@ impl Groups {
     pub(super) fn taken_over(
         machine: &CoordinatorMachine,
         limits: Limits,
+        topics: &dyn Topics,
         now: Instant,
     ) -> (Self, Vec<Output>) {
         let mut groups = Self {
@@ -81,6 +82,7 @@ impl Groups {
         let mut outputs = Vec::new();
         for (name, record) in machine.groups() {
             let mut output = Output::default();
+            let limits = limits.of(name, topics);
             let group = Group::taken_over(name, record, limits, now, &mut output);
             groups.put(
                 name,
@@ -336,7 +338,9 @@ impl Groups {
             }
         }
         let mut answer = Err(GroupError::UnknownMember);
+        let limits = self.limits.of(name, topics);
         self.with(name, output, |group, output| {
+            group.set_limits(limits);
             answer = group.member_heartbeat(heartbeat, topics, now, output);
         });
         answer

@@ -11,8 +11,9 @@ use utoipa::ToSchema;
 
 use super::extract::{Body, Nothing, Options, Parameters, patience};
 use super::problem::Problem;
+use crate::config::{ConfigSource, topic_configs};
 use crate::context::Context;
-use crate::metadata::{AdminError, AlteredConfigs, TOPIC_CONFIGS, Topic, find_config, quote};
+use crate::metadata::{AdminError, AlteredConfigs, Topic, find_config, quote};
 
 /// Every config of a topic.
 #[derive(Debug, Serialize, ToSchema)]
@@ -27,9 +28,12 @@ pub(super) struct TopicConfig {
     #[schema(example = "retention.ms")]
     name: &'static str,
     value: String,
+    /// What it is where nothing was set, for the topic or for all brokers.
     default: &'static str,
-    /// Whether it was set for this topic; otherwise it has its default.
+    /// Whether it was set for this topic.
     explicit: bool,
+    /// Where the value comes from: topic, cluster (set for all brokers while they ran) or default.
+    source: &'static str,
     /// What it means.
     doc: &'static str,
 }
@@ -41,15 +45,15 @@ pub(super) struct ConfigChanges {
     /// Kafka's names and the new values; null returns a config to its default.
     #[schema(example = json!({"retention.ms": "86400000", "retention.bytes": null}))]
     #[schema(value_type = BTreeMap<String, Option<String>>)]
-    configs: EachOnce,
+    pub(super) configs: EachOnce,
     /// Only check the request and show what would be.
     #[serde(default)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 /// What an object says, each name once: of two the reader could only guess which was meant.
 #[derive(Debug)]
-struct EachOnce(BTreeMap<String, Option<String>>);
+pub(super) struct EachOnce(pub(super) BTreeMap<String, Option<String>>);
 
 impl<'de> Deserialize<'de> for EachOnce {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -131,15 +135,25 @@ pub(super) async fn change(
 }
 
 fn configs(topic: &Topic) -> Configs {
-    let in_force = |name| topic.configs.get(name).map(str::to_owned);
-    let shown = TOPIC_CONFIGS.iter().filter_map(|entry| {
-        Some(TopicConfig {
-            name: entry.name,
-            value: in_force(entry.name)?,
-            default: entry.default,
-            explicit: topic.configs.explicit().contains_key(entry.name),
-            doc: entry.doc,
-        })
+    let rows = topic_configs(&topic.configs).map(|row| TopicConfig {
+        name: row.name,
+        value: row.value().to_owned(),
+        default: find_config(row.name).map_or("", |entry| entry.default),
+        explicit: row.source() == ConfigSource::Topic,
+        source: source_name(row.source()),
+        doc: row.doc,
     });
-    Configs { topic: topic.name.clone(), configs: shown.collect() }
+    Configs { topic: topic.name.clone(), configs: rows.collect() }
+}
+
+/// Where a value comes from, in a word.
+pub(super) fn source_name(source: ConfigSource) -> &'static str {
+    match source {
+        ConfigSource::Topic => "topic",
+        ConfigSource::Group => "group",
+        ConfigSource::Broker => "broker",
+        ConfigSource::Brokers => "cluster",
+        ConfigSource::File => "file",
+        ConfigSource::Default => "default",
+    }
 }

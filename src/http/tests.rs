@@ -5,7 +5,7 @@ use axum::response::IntoResponse;
 use super::*;
 use crate::metadata::AdminError;
 
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     include_str!("../http.rs"),
     include_str!("cluster.rs"),
     include_str!("configs.rs"),
@@ -15,6 +15,7 @@ const SOURCES: [&str; 11] = [
     include_str!("log.rs"),
     include_str!("partitions.rs"),
     include_str!("raft.rs"),
+    include_str!("resource_configs.rs"),
     include_str!("scrape.rs"),
     include_str!("topics.rs"),
 ];

@@ -42,7 +42,6 @@ impl Listener {
     /// Serves clients until `stopping` turns true, then returns when every connection has written what it
     /// owes, after ten seconds at the latest.
     pub async fn run(self, context: Context, mut stopping: watch::Receiver<bool>) {
-        let connections_max = context.config.kafka.connections_max;
         let server = KafkaServer::new(context, stopping.clone());
         let mut connections = JoinSet::new();
         loop {
@@ -50,12 +49,12 @@ impl Listener {
                 () = stopped(&mut stopping) => break,
                 Some(_) = connections.join_next() => {}
                 accepted = self.socket.accept() => match accepted {
-                    Ok((stream, peer)) if connections.len() < connections_max => {
+                    Ok((stream, peer)) if connections.len() < server.connections_max() => {
                         connections.spawn(serve(Arc::clone(&server), stream, peer));
                     }
                     Ok((_, peer)) => {
                         metrics().kafka_connections_refused.inc();
-                        tracing::debug!(%peer, connections_max, "refuse a connection above the limit");
+                        tracing::debug!(%peer, open = connections.len(), "refuse a connection above the limit");
                     }
                     Err(error) => {
                         tracing::info!(%error, "accept a kafka connection");

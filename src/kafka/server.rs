@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::memory::{Answers, Memory, MemoryPermit};
 use super::sessions::Sessions;
-use crate::config::Config;
+use crate::config::{Config, Topics};
 use crate::context::Context;
 
 /// Requests up to this size never wait behind large ones: the two have separate memory.
@@ -101,6 +101,17 @@ impl KafkaServer {
         let mut config = Config::clone(&self.context.config);
         config.kafka.fetch_bytes_max = self.fetch_bytes_max();
         config
+    }
+
+    /// The most client connections at a time, as of now.
+    pub(crate) fn connections_max(&self) -> usize {
+        let Context { config, metadata, node, .. } = &self.context;
+        config.connections_max(&metadata.image().configs, node.id())
+    }
+
+    /// What a new topic is, as of now.
+    pub(crate) fn topics(&self) -> Topics {
+        self.context.config.topics.with(&self.context.metadata.image().configs)
     }
 
     /// This broker's id as the protocol writes it.

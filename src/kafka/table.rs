@@ -91,6 +91,7 @@ table! {
     OffsetForLeaderEpoch 23, 2..=4, from 2, OffsetForLeaderEpochRequest, offset_for_leader_epoch;
     DescribeConfigs 32, 1..=4, from 1, DescribeConfigsRequest, describe_configs weighs;
     AlterConfigs 33, 0..=2, from 0, AlterConfigsRequest, alter_configs weighs;
+    DescribeLogDirs 35, 1..=5, from 1, DescribeLogDirsRequest, describe_log_dirs weighs;
     CreatePartitions 37, 0..=3, from 0, CreatePartitionsRequest, create_partitions;
     DeleteGroups 42, 0..=2, from 0, DeleteGroupsRequest, delete_groups;
     ElectLeaders 43, 0..=2, from 0, ElectLeadersRequest, elect_leaders weighs;
@@ -98,11 +99,14 @@ table! {
     AlterPartitionReassignments 45, 0..=1, from 0, AlterPartitionReassignmentsRequest, alter_partition_reassignments;
     ListPartitionReassignments 46, 0..=0, from 0, ListPartitionReassignmentsRequest, list_partition_reassignments weighs;
     OffsetDelete 47, 0..=0, from 0, OffsetDeleteRequest, offset_delete;
+    DescribeQuorum 55, 0..=2, from 0, DescribeQuorumRequest, describe_quorum;
     UpdateFeatures 57, 0..=2, from 0, UpdateFeaturesRequest, update_features;
     DescribeCluster 60, 0..=2, from 0, DescribeClusterRequest, describe_cluster;
     UnregisterBroker 64, 0..=0, from 0, UnregisterBrokerRequest, unregister_broker;
     ConsumerGroupHeartbeat 68, 0..=1, from 0, ConsumerGroupHeartbeatRequest, consumer_group_heartbeat;
     ConsumerGroupDescribe 69, 0..=1, from 0, ConsumerGroupDescribeRequest, consumer_group_describe;
+    ListConfigResources 74, 0..=1, from 0, ListConfigResourcesRequest, list_config_resources weighs;
+    DescribeTopicPartitions 75, 0..=0, from 0, DescribeTopicPartitionsRequest, describe_topic_partitions weighs;
 }
 
 /// Returns the row of that key.

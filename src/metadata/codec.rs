@@ -8,7 +8,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(super) const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 3;
 
 /// The bytes are not a value of the expected type in a version this broker reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn a_value_comes_back_and_starts_with_the_version() {
         let bytes = encode(&(7_u64, "t".to_owned()));
-        assert_eq!(bytes, [2, 7, 1, b't']);
+        assert_eq!(bytes, [3, 7, 1, b't']);
         assert_eq!(decode::<(u64, String)>(&bytes), Ok((7, "t".to_owned())));
     }
 
@@ -56,7 +56,7 @@ mod tests {
     fn other_versions_missing_and_extra_bytes_are_refused() {
         assert_eq!(decode::<u64>(&[]), Err(CodecError::Empty));
         assert_eq!(decode::<u64>(&[9, 7]), Err(CodecError::Version(9)));
-        assert_eq!(decode::<u64>(&[2, 7, 7]), Err(CodecError::Trailing(1)));
-        assert!(matches!(decode::<String>(&[2, 200, 1, 1]), Err(CodecError::Malformed(_))));
+        assert_eq!(decode::<u64>(&[3, 7, 7]), Err(CodecError::Trailing(1)));
+        assert!(matches!(decode::<String>(&[3, 200, 1, 1]), Err(CodecError::Malformed(_))));
     }
 }

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Broker, InternalChange, PartitionInfo, Reply};
+use super::{Broker, ConfigResource, Explicit, InternalChange, PartitionInfo, Reply};
 
 /// The decision on one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,14 +73,19 @@ pub enum Change {
     Finalize {
         level: u16,
     },
+    /// Makes or moves internal groups.
+    Internal(InternalChange),
+    /// Sets all configs of brokers or of a group.
+    SetResourceConfigs {
+        resource: ConfigResource,
+        configs: Explicit,
+    },
     /// What the next release has more, for tests of a cluster of two releases: a broker's state alone.
     #[cfg(feature = "mutants")]
     SetFenced {
         broker: u64,
         fenced: bool,
     },
-    /// Makes or moves internal groups.
-    Internal(InternalChange),
 }
 
 /// Partitions to be born: the group of the first, the others in order behind it, and the replicas of each, first the

@@ -6,6 +6,7 @@
 //! Invariant: what is decided needs no more than the finalized feature level of the image.
 
 mod brokers;
+mod configs;
 mod internal;
 mod replicas;
 mod topics;
@@ -72,6 +73,9 @@ fn judge(image: &Image, asked: &Request) -> Decision {
         Request::RemoveBroker { broker } => brokers::remove(image, *broker),
         Request::Finalize { level } => brokers::finalize(image, *level),
         Request::Internal(asked) => internal::decide(image, asked),
+        Request::AlterResourceConfigs { resource, set, remove } => {
+            configs::alter(image, resource, set, remove)
+        }
     }
 }
 

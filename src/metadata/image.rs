@@ -11,7 +11,10 @@ use quorate_storage::GroupId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{HostPort, InternalGroups, Levels, PartitionInfo, Topic};
+use super::{
+    ConfigResource, DynamicConfigs, Explicit, HostPort, InternalGroups, Levels, PartitionInfo,
+    Topic,
+};
 
 /// Everything the cluster agreed on, as of `applied`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub struct Image {
     /// Where each living partition group belongs.
     pub groups: BTreeMap<GroupId, (Uuid, i32)>,
     pub internal: Arc<InternalGroups>,
+    /// What was set of brokers and groups while they run.
+    pub configs: Arc<DynamicConfigs>,
     /// The groups whose replicas are changing.
     pub moving: BTreeSet<GroupId>,
     /// What each broker already carries; placement evens it out.
@@ -108,6 +113,17 @@ impl Image {
         (1..self.next_group).contains(&group.0)
             && !self.groups.contains_key(&group)
             && self.internal.of(group).is_none()
+    }
+
+    /// Sets all configs of brokers or of a group; every topic has what was set for all brokers.
+    pub(crate) fn set_configs(&mut self, resource: ConfigResource, configs: Explicit) {
+        let is_inherited = resource == ConfigResource::Brokers;
+        Arc::make_mut(&mut self.configs).put(resource, configs);
+        if is_inherited {
+            for topic in self.topics.values_mut() {
+                Arc::make_mut(topic).configs.inherit(self.configs.cluster());
+            }
+        }
     }
 
     pub(super) fn insert_topic(&mut self, topic: Arc<Topic>) {

@@ -20,8 +20,8 @@ pub(super) use changes::changed_topic;
 use request_deduplication::RequestDeduplication;
 
 use super::{
-    Broker, CodecError, Command, Image, InternalId, PartitionInfo, Reply, Topic, check_checkpoint,
-    decode, encode, end_if_unfit,
+    Broker, CodecError, Command, ConfigResource, Explicit, Image, InternalId, PartitionInfo, Reply,
+    Topic, check_checkpoint, decode, encode, end_if_unfit,
 };
 
 /// Entries kept behind the applied index for brokers that were away briefly; one that missed more gets
@@ -125,6 +125,7 @@ struct Stored {
     topics: Vec<Topic>,
     removed: BTreeSet<u64>,
     internal: Vec<(InternalId, PartitionInfo)>,
+    configs: Vec<(ConfigResource, Explicit)>,
 }
 
 impl Stored {
@@ -141,6 +142,7 @@ impl Stored {
             topics: image.topics.values().map(|topic| Topic::clone(topic)).collect(),
             removed: image.removed.clone(),
             internal: image.internal.iter().map(|(id, info)| (id, info.clone())).collect(),
+            configs: image.configs.iter().map(|(of, set)| (of.clone(), set.clone())).collect(),
         }
     }
 
@@ -159,7 +161,11 @@ impl Stored {
             removed: self.removed,
             ..Image::default()
         };
-        for topic in self.topics {
+        for (resource, configs) in self.configs {
+            image.set_configs(resource, configs);
+        }
+        for mut topic in self.topics {
+            topic.configs.inherit(image.configs.cluster());
             image.insert_topic(Arc::new(topic));
         }
         for (id, info) in self.internal {

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{AdminError, HostPort, Image, InternalRequest, Levels, Topic};
+use super::{
+    AdminError, ConfigResource, Explicit, HostPort, Image, InternalRequest, Levels, Topic,
+};
 
 /// A wish to change the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +84,12 @@ pub enum Request {
     },
     /// Makes or moves internal groups.
     Internal(InternalRequest),
+    /// Sets and removes configs of brokers or of a group.
+    AlterResourceConfigs {
+        resource: ConfigResource,
+        set: Explicit,
+        remove: Vec<String>,
+    },
 }
 
 /// A broker as it presents itself.

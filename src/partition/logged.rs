@@ -63,6 +63,7 @@ mod tests {
         let limits = Limits {
             bytes_max: 1 << 20,
             inflated_bytes_max: INFLATED_BYTES_MAX,
+            codec: None,
             now_ms: 1_000,
             timestamps: TimestampRule::LogAppend,
             zstd: true,

@@ -18,6 +18,7 @@ pub(super) const PREFIX_BYTES: usize = 12;
 /// The only record format that Kafka 4 clients write (KIP-98, KIP-724).
 pub(super) const MAGIC: i8 = 2;
 
+pub(super) const LENGTH_AT: usize = 8;
 pub(super) const CRC_AT: usize = 17;
 pub(super) const ATTRIBUTES_AT: usize = 21;
 pub(super) const MAX_TIMESTAMP_AT: usize = 35;

@@ -2,9 +2,10 @@
 //!
 //! Everything is checked that a later reader relies on: exactly one batch, its length, checksum and magic, a
 //! record count that agrees with the offsets it will take, and every record inside, decompressed as a stream.
-//! What passes is stored as sent, with two exceptions that Kafka makes too: a topic with LogAppendTime
-//! gets the broker's time, and a largest timestamp that the records do not have is corrected, since
-//! retention and time lookups believe it. Only then is the checksum computed anew.
+//! What passes is stored as sent, with three exceptions that Kafka makes too: a topic with LogAppendTime
+//! gets the broker's time, a largest timestamp that the records do not have is corrected, since
+//! retention and time lookups believe it, and a topic with a `compression.type` of its own has all records
+//! compressed so. Only then is the checksum computed anew.
 //!
 //! Invariant: no input makes [`check`] panic or take more memory than a few buffers.
 
@@ -14,6 +15,7 @@ use super::batch::{
     ATTRIBUTES_AT, CODEC_BITS, CRC_AT, HEADER_BYTES, Header, LOG_APPEND_TIME_BIT, MAGIC,
     MAX_TIMESTAMP_AT, checksum,
 };
+use super::compress::recompressed;
 use super::compression::Codec;
 use super::iter::{Projection, RecordError, Records};
 
@@ -34,6 +36,8 @@ pub struct Limits {
     pub zstd: bool,
     /// Largest size of the records in bytes after decompression.
     pub inflated_bytes_max: u64,
+    /// How batches are compressed in the log (`compression.type`); `None` keeps them as their producers sent them.
+    pub codec: Option<Codec>,
 }
 
 /// Whose clock a topic's records carry.
@@ -118,10 +122,29 @@ pub fn check(bytes: Bytes, limits: &Limits) -> Result<CheckedBatch, BatchError> 
         TimestampRule::LogAppend => (header.attributes | LOG_APPEND_TIME_BIT, limits.now_ms),
         TimestampRule::Create { .. } => (header.attributes, newest),
     };
-    if (attributes, max_timestamp) == (header.attributes, header.max_timestamp) {
-        return Ok(CheckedBatch { header, bytes });
+    let is_as_sent = (attributes, max_timestamp) == (header.attributes, header.max_timestamp);
+    let batch = match is_as_sent {
+        true => CheckedBatch { header, bytes },
+        false => rewritten(&bytes, attributes, max_timestamp),
+    };
+    match limits.codec.filter(|codec| batch.header.codec() != Some(*codec)) {
+        None => Ok(batch),
+        Some(codec) => compressed_anew(&batch, codec, limits),
     }
-    Ok(rewritten(&bytes, attributes, max_timestamp))
+}
+
+/// The same records, compressed as their topic has it; what the producer sent fitted, and this may not.
+fn compressed_anew(
+    batch: &CheckedBatch,
+    codec: Codec,
+    limits: &Limits,
+) -> Result<CheckedBatch, BatchError> {
+    let bounds = (limits.inflated_bytes_max, limits.bytes_max);
+    let bytes = recompressed(&batch.bytes, &batch.header, codec, bounds)
+        .map_err(RecordError::Decompress)?
+        .map_err(|bytes| BatchError::TooLarge { bytes, bytes_max: limits.bytes_max })?;
+    let header = Header::parse(&bytes).ok_or(BatchError::NotOne)?;
+    Ok(CheckedBatch { header, bytes })
 }
 
 /// Finds exactly one whole batch with the right magic, size and checksum.

@@ -5,7 +5,7 @@
 //! Snappy has no streaming form; its blocks are unfolded one by one, and a block that claims more than
 //! its format can express, or than the bound leaves, is refused before memory is taken for it.
 
-use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -20,12 +20,10 @@ pub const INFLATED_BYTES_LITTLE: u64 = 1024 * 1024;
 /// A snappy copy element makes at most 64 bytes out of 3, so no honest block grows more than this.
 const SNAPPY_GROWTH_MAX: usize = 24;
 /// Java's snappy stream: this magic, two version numbers, then length-prefixed blocks.
-const XERIAL_MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
+pub(super) const XERIAL_MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
 const XERIAL_HEADER_BYTES: usize = 16;
 /// How an LZ4 frame begins: 0x184D2204, little endian.
 const LZ4_MAGIC: &[u8; 4] = b"\x04\x22\x4d\x18";
-/// Block size that Java's stream uses; the size only matters for compression here.
-const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
 /// 2^27 = 128 MiB, zstd's own default bound for streams and what its highest level needs.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Under a small bound: 2^21 = 2 MiB, what the level that clients use announces however little there is.
@@ -65,26 +63,6 @@ impl Codec {
             Codec::Snappy => "snappy",
             Codec::Lz4 => "lz4",
             Codec::Zstd => "zstd",
-        }
-    }
-
-    /// Compresses `plain` the way clients of this codec do.
-    pub fn deflate(self, plain: &[u8]) -> io::Result<Vec<u8>> {
-        match self {
-            Codec::None => Ok(plain.to_vec()),
-            Codec::Gzip => {
-                let mut out =
-                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-                out.write_all(plain)?;
-                out.finish()
-            }
-            Codec::Snappy => xerial(plain),
-            Codec::Lz4 => {
-                let mut out = lz4_flex::frame::FrameEncoder::new(Vec::new());
-                out.write_all(plain)?;
-                out.finish().map_err(io::Error::other)
-            }
-            Codec::Zstd => zstd::encode_all(plain, 3),
         }
     }
 }
@@ -235,19 +213,6 @@ impl<B: AsRef<[u8]>> SnappyBlocks<B> {
     fn consume(&mut self, bytes: usize) {
         self.at += bytes;
     }
-}
-
-fn xerial(plain: &[u8]) -> io::Result<Vec<u8>> {
-    let mut out = XERIAL_MAGIC.to_vec();
-    out.extend_from_slice(&1_u32.to_be_bytes());
-    out.extend_from_slice(&1_u32.to_be_bytes());
-    for block in plain.chunks(XERIAL_BLOCK_BYTES) {
-        let packed = snap::raw::Encoder::new().compress_vec(block).map_err(io::Error::other)?;
-        let length = u32::try_from(packed.len()).map_err(io::Error::other)?;
-        out.extend_from_slice(&length.to_be_bytes());
-        out.extend_from_slice(&packed);
-    }
-    Ok(out)
 }
 
 fn too_large() -> io::Error {

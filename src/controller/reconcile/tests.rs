@@ -112,6 +112,7 @@ async fn append(partition: &Partition) -> i64 {
         timestamps: TimestampRule::Create { before_ms_max: i64::MAX, after_ms_max: i64::MAX },
         zstd: true,
         inflated_bytes_max: 1 << 20,
+        codec: None,
     };
     let batch = check(BatchBuilder::new().record(0, None, Some(b"v")).build(), &limits).unwrap();
     let epoch = partition.leader_epoch_if_ready().unwrap();

@@ -29,7 +29,7 @@ fn limits() -> Limits {
 impl Scene {
     fn new() -> Self {
         let (machine, now) = (CoordinatorMachine::default(), Instant::now());
-        let (groups, _) = Groups::taken_over(&machine, limits(), now);
+        let (groups, _) = Groups::taken_over(&machine, limits(), &Catalog::default(), now);
         Self { groups, topics: Catalog::default(), now, last: 0 }
     }
 
@@ -335,7 +335,8 @@ fn no_decision_of_a_leader_is_void_and_the_log_has_what_it_sees() {
             apply(&mut machine, &mut effects, &mut index, commands);
             check_owners(&machine);
             if rng.random_range(0..40) == 0 {
-                let (groups, outputs) = Groups::taken_over(&machine, limits(), scene.now);
+                let (groups, outputs) =
+                    Groups::taken_over(&machine, limits(), &Catalog::default(), scene.now);
                 scene.groups = groups;
                 let all = outputs.into_iter().flat_map(|output| output.commands).collect();
                 apply(&mut machine, &mut effects, &mut index, all);

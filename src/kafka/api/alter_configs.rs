@@ -1,8 +1,7 @@
-//! AlterConfigs (key 33), versions 0–2: says what all configs of a topic shall be, those left out their defaults (KIP-133).
-//! And what IncrementalAlterConfigs has in common with it.
+//! AlterConfigs (key 33), versions 0–2: says what all configs of a topic, of brokers or of a group shall be, those left out
+//! their defaults (KIP-133, KIP-226). And what IncrementalAlterConfigs has in common with it.
 //!
-//! Each resource is changed whole or not at all, and has a row in the answer. A broker's settings come from its file and
-//! command line and are not changed while it runs.
+//! Each resource is changed whole or not at all, and has a row in the answer.
 //!
 //! | since version | what is new |
 //! |---|---|
@@ -11,6 +10,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use futures::future::{join, join_all};
 use kafka_wire::alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_wire::alter_configs_response::AlterConfigsResourceResponse;
 use kafka_wire::{AlterConfigsRequest, AlterConfigsResponse};
@@ -18,19 +18,14 @@ use kafka_wire_core::StrBytes;
 
 use super::{CHANGE_WAIT, repeated};
 use crate::kafka::call::Call;
+use crate::kafka::config_resource::{Refusal, Resource};
 use crate::kafka::error::ErrorCode;
 use crate::kafka::server::KafkaServer;
-use crate::metadata::{AdminError, AlteredConfigs, TOPIC_CONFIGS, quote};
-
-/// Kinds of resources, as the protocol numbers them (KIP-133).
-pub(super) const TOPIC: i8 = 2;
-pub(super) const BROKER: i8 = 4;
+use crate::metadata::{AlteredConfigs, quote};
 
 /// What a resource takes while an answer is made: its change, its row and why it is refused, in both forms.
 pub(super) const RESOURCE_BYTES: usize = 1024;
 
-/// Why a resource is not changed.
-pub(super) type Refusal = (ErrorCode, String);
 /// Kind and name of a resource.
 pub(super) type Named = (i8, StrBytes);
 
@@ -46,8 +41,11 @@ pub(in crate::kafka) async fn handle(
     call: Call,
     request: AlterConfigsRequest,
 ) -> AlterConfigsResponse {
-    let edit =
-        |it: AlterConfigsResource| ((it.resource_type, it.resource_name), whole(&it.configs));
+    let edit = |it: AlterConfigsResource| {
+        let named = (it.resource_type, it.resource_name);
+        let edit = resource(&named).and_then(|of| whole(&of, &it.configs));
+        (named, edit)
+    };
     let edits = request.resources.into_iter().map(edit).collect();
     let mut answer = AlterConfigsResponse::default();
     for ((kind, name), refused) in alter(&server, edits, request.validate_only).await {
@@ -69,13 +67,13 @@ pub(in crate::kafka) fn weigh(_: &KafkaServer, _: i16, request: &AlterConfigsReq
 }
 
 /// Everything that is not named returns to its default.
-fn whole(configs: &[AlterableConfig]) -> Result<Edit, Refusal> {
+fn whole(of: &Resource, configs: &[AlterableConfig]) -> Result<Edit, Refusal> {
     once(configs.iter().map(|it| &it.name))?;
     let mut set = BTreeMap::new();
     for config in configs {
         set.insert(config.name.to_string(), given(&config.name, config.value.as_ref())?);
     }
-    let others = TOPIC_CONFIGS.iter().map(|entry| entry.name.to_owned());
+    let others = of.names().into_iter().map(str::to_owned);
     let remove = others.filter(|name| !set.contains_key(name)).collect();
     Ok(Edit { set, remove })
 }
@@ -107,12 +105,19 @@ pub(super) async fn alter(
     validate_only: bool,
 ) -> Vec<(Named, Option<Refusal>)> {
     let repeated = repeated(edits.iter().map(|(named, _)| named.clone()));
-    let mut wanted = Vec::new();
+    let (mut topics, mut others) = (Vec::new(), Vec::new());
     let mut rows = Vec::with_capacity(edits.len());
     for (named, edit) in edits {
-        let refused = match allowed(server, &named, repeated.contains(&named)).and(edit) {
-            Ok(Edit { set, remove }) => {
-                wanted.push(AlteredConfigs { topic: named.1.to_string(), set, remove });
+        let twice = repeated.contains(&named);
+        let why = || (ErrorCode::InvalidRequest, "the resource is named twice".to_owned());
+        let wanted = if twice { Err(why()) } else { resource(&named) };
+        let refused = match wanted.and_then(|of| Ok((of, edit?))) {
+            Ok((Resource::Topic(topic), Edit { set, remove })) => {
+                topics.push((rows.len(), AlteredConfigs { topic, set, remove }));
+                None
+            }
+            Ok((Resource::Dynamic(of), edit)) => {
+                others.push((rows.len(), of, edit));
                 None
             }
             Err(refusal) => Some(refusal),
@@ -120,36 +125,22 @@ pub(super) async fn alter(
         rows.push((named, refused));
     }
     let controller = &server.context.controller;
-    let altered = controller.alter_configs(wanted, validate_only, CHANGE_WAIT, |_| ()).await;
-    let mut altered = altered.into_iter();
-    for (_, refused) in rows.iter_mut().filter(|(_, refused)| refused.is_none()) {
-        let error = altered.next().unwrap_or(Err(AdminError::Timeout)).err();
-        *refused = error.map(|error| (ErrorCode::from(&error), error.to_string()));
+    let (at, wanted): (Vec<_>, Vec<_>) = topics.into_iter().unzip();
+    let topics = controller.alter_configs(wanted, validate_only, CHANGE_WAIT, |_| ());
+    let others = others.into_iter().map(|(at, of, Edit { set, remove })| async move {
+        let wait = CHANGE_WAIT;
+        (at, controller.alter_resource_configs(of, set, remove, validate_only, wait).await)
+    });
+    let (topics, others) = join(topics, join_all(others)).await;
+    for (at, done) in at.into_iter().zip(topics).chain(others) {
+        rows[at].1 = done.err().map(|error| (ErrorCode::from(&error), error.to_string()));
     }
     rows
 }
 
-/// Says why the configs of such a resource are not changed by anybody.
-fn allowed(server: &KafkaServer, (kind, name): &Named, repeated: bool) -> Result<(), Refusal> {
-    let why = match *kind {
-        _ if repeated => "the resource is named twice".to_owned(),
-        TOPIC => return Ok(()),
-        BROKER if name.is_empty() => {
-            "there are no settings of all brokers; each has those of its configuration file"
-                .to_owned()
-        }
-        BROKER => format!(
-            "the settings of broker {} come from its configuration file and command line; \
-             change them there and start it again",
-            if *name.as_str() == *server.node_id().to_string() {
-                name.to_string()
-            } else {
-                quote(name.as_str())
-            }
-        ),
-        other => format!("resources of type {other} have no configs here"),
-    };
-    Err((ErrorCode::InvalidRequest, why))
+/// The thing that a request names.
+pub(super) fn resource((kind, name): &Named) -> Result<Resource, Refusal> {
+    Resource::of(*kind, name)
 }
 
 #[cfg(test)]
@@ -163,13 +154,17 @@ mod tests {
         config
     }
 
+    fn topic() -> Resource {
+        Resource::Topic("t".to_owned())
+    }
+
     #[test]
     fn what_is_left_out_returns_to_its_default() {
-        let edit = whole(&[config("retention.ms", Some("1"))]).unwrap();
+        let edit = whole(&topic(), &[config("retention.ms", Some("1"))]).unwrap();
         assert_eq!(edit.set, BTreeMap::from([("retention.ms".to_owned(), "1".to_owned())]));
-        assert_eq!(edit.remove.len(), TOPIC_CONFIGS.len() - 1);
+        assert_eq!(edit.remove.len(), topic().names().len() - 1);
         assert!(!edit.remove.contains(&"retention.ms".to_owned()));
-        let code = |configs: &[AlterableConfig]| whole(configs).unwrap_err().0;
+        let code = |configs: &[AlterableConfig]| whole(&topic(), configs).unwrap_err().0;
         assert_eq!(
             code(&[config("a", Some("1")), config("a", Some("1"))]),
             ErrorCode::InvalidRequest

@@ -18,6 +18,7 @@ use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::groups::{self, optional, text};
 use crate::kafka::server::KafkaServer;
+use crate::metadata::GROUP_HEARTBEAT;
 
 /// The version from which members give themselves an id.
 const OWN_ID_FROM: i16 = 1;
@@ -43,7 +44,7 @@ pub(in crate::kafka) async fn handle(
         Err(error) => Err(error),
     };
     match heard {
-        Ok(heard) => answer_of(&server, member_id, heard),
+        Ok(heard) => answer_of(&server, &group, member_id, heard),
         Err(error) => refused((&error).into(), message_of(&group, &error), &call),
     }
 }
@@ -134,11 +135,14 @@ fn parts_of(owned: Vec<Owned>) -> BTreeMap<Uuid, BTreeSet<i32>> {
 
 fn answer_of(
     server: &KafkaServer,
+    group: &str,
     member_id: String,
     heard: Heard,
 ) -> ConsumerGroupHeartbeatResponse {
     let mut answer = ConsumerGroupHeartbeatResponse::default();
-    let interval = server.context.config.groups.consumer_heartbeat_interval_ms;
+    let image = server.context.metadata.image();
+    let own = image.configs.of_group(group, GROUP_HEARTBEAT);
+    let interval = own.unwrap_or(server.context.config.groups.consumer_heartbeat_interval_ms);
     answer.member_id = Some(member_id.into());
     answer.member_epoch = heard.epoch;
     answer.heartbeat_interval_ms = i32::try_from(interval).unwrap_or(i32::MAX);

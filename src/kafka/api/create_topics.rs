@@ -18,8 +18,9 @@ use kafka_wire::create_topics_response::{CreatableTopicConfigs, CreatableTopicRe
 use kafka_wire::{CreateTopicsRequest, CreateTopicsResponse};
 use kafka_wire_core::Uuid as WireUuid;
 
-use super::describe_configs::topic_configs;
+use super::describe_configs::wire_source;
 use super::{change_wait_of, repeated};
+use crate::config::{ConfigRow, topic_configs};
 use crate::controller::PARTITIONS_AT_ONCE;
 use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
@@ -156,12 +157,12 @@ fn row(outcome: Result<Arc<Topic>, AdminError>, call: &Call) -> CreatableTopicRe
     row
 }
 
-fn config_row(of: super::describe_configs::ConfigRow) -> CreatableTopicConfigs {
+fn config_row(of: ConfigRow) -> CreatableTopicConfigs {
     let mut row = CreatableTopicConfigs::default();
     row.name = of.name.into();
-    row.value = Some(of.value.into());
+    row.value = Some(of.value().into());
     row.read_only = false;
-    row.config_source = of.source;
+    row.config_source = wire_source(of.source());
     row
 }
 

@@ -1,4 +1,5 @@
-//! IncrementalAlterConfigs (key 44), versions 0–1: changes single configs of a topic and leaves the others (KIP-339).
+//! IncrementalAlterConfigs (key 44), versions 0–1: changes single configs of a topic, of brokers or of a group and
+//! leaves the others (KIP-339).
 //!
 //! | since version | what is new |
 //! |---|---|
@@ -10,11 +11,12 @@ use kafka_wire::incremental_alter_configs_request::{AlterConfigsResource, Altera
 use kafka_wire::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_wire::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
-use super::alter_configs::{Edit, RESOURCE_BYTES, Refusal, alter, given, once};
+use super::alter_configs::{Edit, RESOURCE_BYTES, alter, given, once, resource};
 use crate::kafka::call::Call;
+use crate::kafka::config_resource::{Refusal, Resource};
 use crate::kafka::error::ErrorCode;
 use crate::kafka::server::KafkaServer;
-use crate::metadata::{ConfigKind, TOPIC_CONFIGS, quote};
+use crate::metadata::quote;
 
 /// What is done to a config (KIP-339).
 const SET: i8 = 0;
@@ -27,8 +29,11 @@ pub(in crate::kafka) async fn handle(
     call: Call,
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
-    let edit =
-        |it: AlterConfigsResource| ((it.resource_type, it.resource_name), single(&it.configs));
+    let edit = |it: AlterConfigsResource| {
+        let named = (it.resource_type, it.resource_name);
+        let edit = resource(&named).and_then(|of| single(&of, &it.configs));
+        (named, edit)
+    };
     let edits = request.resources.into_iter().map(edit).collect();
     let mut answer = IncrementalAlterConfigsResponse::default();
     for ((kind, name), refused) in alter(&server, edits, request.validate_only).await {
@@ -54,7 +59,7 @@ pub(in crate::kafka) fn weigh(
 }
 
 /// Only what is named changes.
-fn single(configs: &[AlterableConfig]) -> Result<Edit, Refusal> {
+fn single(of: &Resource, configs: &[AlterableConfig]) -> Result<Edit, Refusal> {
     once(configs.iter().map(|it| &it.name))?;
     let mut edit = Edit::default();
     for config in configs {
@@ -66,7 +71,7 @@ fn single(configs: &[AlterableConfig]) -> Result<Edit, Refusal> {
             DELETE => edit.remove.push(name),
             APPEND | SUBTRACT => {
                 let value = given(&config.name, config.value.as_ref())?;
-                if let Some(value) = item(&name, config.config_operation, value)? {
+                if let Some(value) = item(of, &name, config.config_operation, value)? {
                     edit.set.insert(name, value);
                 }
             }
@@ -83,14 +88,18 @@ fn single(configs: &[AlterableConfig]) -> Result<Edit, Refusal> {
 ///
 /// A list has one item, whatever it is: its only allowed one. Adding that changes nothing and adding another is refused as
 /// the other's value is, and so is taking away the only one.
-fn item(name: &str, operation: i8, value: String) -> Result<Option<String>, Refusal> {
-    let entry = TOPIC_CONFIGS.iter().find(|entry| entry.name == name);
-    if entry.is_none_or(|entry| entry.kind != ConfigKind::List) {
+fn item(
+    of: &Resource,
+    name: &str,
+    operation: i8,
+    value: String,
+) -> Result<Option<String>, Refusal> {
+    let Some(only) = of.only_item(name) else {
         let why =
             format!("config {} is no list, so nothing is added to it or taken away", quote(name));
         return Err((ErrorCode::InvalidConfig, why));
-    }
-    let is_there = entry.is_some_and(|entry| entry.default == value);
+    };
+    let is_there = only == value;
     match (operation, is_there) {
         (SUBTRACT, true) => Ok(Some(String::new())),
         (SUBTRACT, false) => Ok(None),
@@ -111,13 +120,20 @@ mod tests {
         config
     }
 
+    fn topic() -> Resource {
+        Resource::Topic("t".to_owned())
+    }
+
     #[test]
     fn what_is_named_changes_and_nothing_else() {
-        let edit = single(&[
-            config("retention.ms", SET, Some("1")),
-            config("retention.bytes", DELETE, None),
-            config("cleanup.policy", APPEND, Some("delete")),
-        ]);
+        let edit = single(
+            &topic(),
+            &[
+                config("retention.ms", SET, Some("1")),
+                config("retention.bytes", DELETE, None),
+                config("cleanup.policy", APPEND, Some("delete")),
+            ],
+        );
         let edit = edit.unwrap();
         assert_eq!(
             edit.set.into_iter().collect::<Vec<_>>(),
@@ -129,13 +145,14 @@ mod tests {
     #[test]
     fn a_list_is_added_to_and_taken_from_and_what_is_none_is_not() {
         let becomes = |operation, value: &str| {
-            let edit = single(&[config("cleanup.policy", operation, Some(value))]).unwrap();
+            let edit =
+                single(&topic(), &[config("cleanup.policy", operation, Some(value))]).unwrap();
             edit.set.get("cleanup.policy").cloned()
         };
         assert_eq!(becomes(APPEND, "compact"), Some("compact".to_owned()));
         assert_eq!(becomes(SUBTRACT, "delete"), Some(String::new()));
         assert_eq!(becomes(SUBTRACT, "compact"), None);
-        let code = |config| single(&[config]).unwrap_err().0;
+        let code = |config| single(&topic(), &[config]).unwrap_err().0;
         assert_eq!(code(config("retention.ms", APPEND, Some("1"))), ErrorCode::InvalidConfig);
         assert_eq!(code(config("no.such", SUBTRACT, Some("1"))), ErrorCode::InvalidConfig);
         assert_eq!(code(config("retention.ms", 4, Some("1"))), ErrorCode::InvalidRequest);

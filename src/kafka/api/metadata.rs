@@ -43,8 +43,8 @@ const CREATE_MAX: Duration = Duration::from_secs(5);
 /// The most topics that one request creates on the side; whoever wants more should say so with CreateTopics.
 const AUTO_CREATED_MAX: usize = 100;
 /// What a topic and a partition take while an answer is made of them, both forms of the answer together.
-const TOPIC_BYTES: usize = 512;
-const PARTITION_BYTES: usize = 512;
+pub(super) const TOPIC_BYTES: usize = 512;
+pub(super) const PARTITION_BYTES: usize = 512;
 /// Before this version an empty list means every topic, from it on none.
 const EMPTY_IS_NONE_FROM: i16 = 1;
 /// Before this version a topic without a name cannot be expressed.
@@ -56,7 +56,7 @@ pub(in crate::kafka) async fn handle(
     request: MetadataRequest,
 ) -> MetadataResponse {
     let wanted = named(&request.topics, call.version);
-    let create = request.allow_auto_topic_creation && server.context.config.topics.auto_create;
+    let create = request.allow_auto_topic_creation && server.topics().auto_create;
     let refused = match wanted {
         Some(topics) if create => create_missing(&server, topics).await,
         _ => HashMap::new(),
@@ -230,7 +230,7 @@ fn missing_row(
 }
 
 /// The rule for topic names: 249 letters, digits, dots, underscores and hyphens, and not a path.
-fn usable(name: &str) -> bool {
+pub(super) fn usable(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(plain)
 }
@@ -251,7 +251,7 @@ fn topic_row(
     row
 }
 
-fn partition_row(
+pub(super) fn partition_row(
     server: &KafkaServer,
     image: &Image,
     index: i32,

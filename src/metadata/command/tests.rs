@@ -15,7 +15,7 @@ fn frozen(change: Change, bytes: &[u8]) {
         change: Some(change),
         reply: Ok(Done::Changed),
     };
-    let all = [&[2, 16], &[1; 16][..], &[172, 2, 1], bytes, &[0, 0]].concat();
+    let all = [&[3, 16], &[1; 16][..], &[172, 2, 1], bytes, &[0, 0]].concat();
     assert_eq!(encode(&command), all, "{command:?}");
     assert_eq!(decode::<Command>(&all), Ok(command));
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::metadata::FIRST_LEVEL;
 
 fn configs(pairs: &[(&str, &str)]) -> Result<TopicConfigs, AdminError> {
     let explicit = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -32,7 +33,7 @@ fn defaults_hold_where_nothing_is_set() {
     assert_eq!(defaults.timestamp_after_max_ms(), 3_600_000);
     assert_eq!(defaults.min_insync_replicas(), 1);
     assert_eq!(defaults.get("cleanup.policy"), Some("delete"));
-    assert_eq!(defaults.get("flush.ms"), None);
+    assert_eq!(defaults.get("flush.never"), None);
 }
 
 #[test]
@@ -55,10 +56,11 @@ fn explicit_values_are_typed() {
 fn what_cannot_be_enforced_is_refused_with_the_reason() {
     assert_eq!(refusal("cleanup.policy", "compact"), "it is \"compact\", only delete is possible");
     assert!(refusal("cleanup.policy", "compact,delete").contains("only delete"));
-    assert!(refusal("compression.type", "zstd").contains("only producer"));
+    assert!(refusal("compression.type", "brotli").contains("only producer or uncompressed or"));
     assert!(refusal("min.insync.replicas", "3").contains("2 of 3 replicas"));
     assert!(refusal("retention.ms", "soon").contains("from -1 to"));
     assert!(refusal("retention.ms", "-2").contains("from -1 to"));
     assert!(refusal("retention.ms", &"0".repeat(21)).contains("not a whole number"));
-    assert!(refusal("flush.messages", "1").contains("does not know"));
+    assert!(refusal("flush.messages", "0").contains("from 1 to"));
+    assert!(refusal("flush.never", "1").contains("does not know"));
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quorate_storage::GroupId;
 
 use crate::metadata::command::{Change, NewGroups};
-use crate::metadata::{Image, PartitionInfo, Topic, TopicConfigs};
+use crate::metadata::{ConfigResource, Explicit, Image, PartitionInfo, Topic, TopicConfigs};
 
 /// Carries out a change that was decided on this very image.
 pub(super) fn apply(image: &mut Image, change: Change) {
@@ -30,6 +30,7 @@ pub(super) fn apply(image: &mut Image, change: Change) {
         Change::RemoveBroker { broker } => {
             image.brokers.remove(&broker);
             image.removed.insert(broker);
+            image.set_configs(ConfigResource::Broker(broker), Explicit::new());
         }
         Change::DeleteTopic { id } => {
             if let Some(name) = image.topic_names.get(&id).cloned() {
@@ -39,6 +40,7 @@ pub(super) fn apply(image: &mut Image, change: Change) {
         Change::TakeProducerIds { next } => image.next_producer_id = next,
         Change::Finalize { level } => image.level = level,
         Change::Internal(change) => image.apply_internal(change),
+        Change::SetResourceConfigs { resource, configs } => image.set_configs(resource, configs),
         #[cfg(feature = "mutants")]
         Change::SetFenced { broker, fenced } => {
             if let Some(known) = image.brokers.get_mut(&broker) {
@@ -56,7 +58,7 @@ pub(super) fn apply(image: &mut Image, change: Change) {
 /// Returns the topic that a change makes or leaves; `None` if it is about something else.
 pub fn changed_topic(image: &Image, change: &Change) -> Option<Arc<Topic>> {
     let by_id = |id| image.topic_by_id(id).map(|topic| Topic::clone(topic));
-    let topic = match change {
+    let mut topic = match change {
         Change::CreateTopic { id, name, partitions, configs } => Topic {
             name: name.clone(),
             id: *id,
@@ -79,6 +81,7 @@ pub fn changed_topic(image: &Image, change: &Change) -> Option<Arc<Topic>> {
         }
         _ => return None,
     };
+    topic.configs.inherit(image.configs.cluster());
     Some(Arc::new(topic))
 }
 

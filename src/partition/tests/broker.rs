@@ -148,6 +148,7 @@ pub(super) fn checked(batch: &BatchBuilder, now_ms: i64) -> CheckedBatch {
         timestamps,
         zstd: true,
         inflated_bytes_max: 16 << 20,
+        codec: None,
     };
     check(batch.build(), &limits).unwrap()
 }

@@ -9,7 +9,9 @@ const CREATE: TimestampRule =
 
 fn limits() -> Limits {
     let inflated_bytes_max = crate::record::INFLATED_BYTES_MAX;
-    Limits { bytes_max: 1_048_588, now_ms: NOW, timestamps: CREATE, zstd: true, inflated_bytes_max }
+    let (bytes_max, now_ms) = (1_048_588, NOW);
+    let (timestamps, zstd, codec) = (CREATE, true, None);
+    Limits { bytes_max, now_ms, timestamps, zstd, inflated_bytes_max, codec }
 }
 
 fn two_records() -> BatchBuilder {
@@ -32,6 +34,39 @@ fn a_good_batch_is_kept_byte_for_byte_with_every_codec() {
         let checked = check(batch.clone(), &limits()).unwrap();
         assert_eq!(checked.bytes(), &batch, "{codec:?}");
         assert_eq!((checked.record_count(), checked.header().last_sequence()), (2, 8));
+    }
+}
+
+#[test]
+fn a_topic_with_a_codec_of_its_own_has_every_batch_compressed_so() {
+    let read = |batch: &Bytes| {
+        let records = Records::open(batch.clone(), Projection::Everything).unwrap();
+        let told = records.map(|it| it.map(|it| (it.timestamp, it.key, it.value)));
+        told.collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    for sent in Codec::ALL {
+        let batch = two_records().codec(sent).producer(5, 0, 7).build();
+        for codec in Codec::ALL {
+            let limits = Limits { codec: Some(codec), ..limits() };
+            let checked = check(batch.clone(), &limits).unwrap();
+            let header = checked.header();
+            assert_eq!(header.codec(), Some(codec), "{sent:?} {codec:?}");
+            assert_eq!((header.record_count, header.producer_id, header.base_sequence), (2, 5, 7));
+            assert_eq!(header.crc, checksum(checked.bytes()));
+            assert_eq!(header.total_bytes(), Some(checked.len()));
+            assert_eq!(read(checked.bytes()), read(&batch), "{sent:?} {codec:?}");
+        }
+    }
+}
+
+#[test]
+fn what_no_longer_fits_when_it_is_compressed_otherwise_is_refused() {
+    let batch = BatchBuilder::new().codec(Codec::Zstd).record(NOW, None, Some(&[0; 2_000_000]));
+    for (codec, fits) in [(Codec::None, false), (Codec::Gzip, true), (Codec::Zstd, true)] {
+        let limits = Limits { codec: Some(codec), ..limits() };
+        let checked = check(batch.build(), &limits);
+        let refused = matches!(checked, Err(BatchError::TooLarge { bytes_max: 1_048_588, .. }));
+        assert_eq!((checked.is_ok(), refused), (fits, !fits), "{codec:?}");
     }
 }
 

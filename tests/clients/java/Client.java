@@ -60,6 +60,7 @@ import org.apache.kafka.common.serialization.StringSerializer;
  *                                   once it is committed, `committed PARTITION OFFSET`
  * group BOOTSTRAP GROUP             a group and its members as the admin client sees them
  * reassign BOOTSTRAP TOPIC          moves partition 0 to brokers 4, 2 and 3, and has 4 lead; prints what it saw
+ * describe BOOTSTRAP TOPIC GROUP    what describes a cluster, and its configs, through the admin client
  * groups BOOTSTRAP TOPIC GROUP      the life of a group through the admin client; prints what it saw
  * load BOOTSTRAP TOPIC PARTITIONS   numbered records round robin until standard input ends; each
  *                                   acknowledged one is printed as `partition offset number`
@@ -74,6 +75,7 @@ public class Client {
             case "consume" -> consume(args[1], args[2], args[3], List.of(args).subList(4, args.length));
             case "group" -> group(args[1], args[2]);
             case "reassign" -> reassign(args[1], args[2]);
+            case "describe" -> describe(args[1], args[2], args[3]);
             case "groups" -> groups(args[1], args[2], args[3]);
             case "load" -> load(args[1], args[2], Integer.parseInt(args[3]));
             default -> throw new IllegalArgumentException(args[0]);
@@ -293,6 +295,62 @@ public class Client {
             System.out.println("unregister " + outcome(admin.unregisterBroker(1).all()));
             System.out.println("nobody " + outcome(admin.unregisterBroker(99).all()));
         }
+    }
+
+    static void describe(String bootstrap, String topic, String group) throws Exception {
+        var ofGroup = new ConfigResource(ConfigResource.Type.GROUP, group);
+        var one = new ConfigResource(ConfigResource.Type.BROKER, "1");
+        var all = new ConfigResource(ConfigResource.Type.BROKER, "");
+        var ofTopic = new ConfigResource(ConfigResource.Type.TOPIC, topic);
+        var set = AlterConfigOp.OpType.SET;
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
+            admin.createTopics(List.of(new NewTopic(topic, 3, (short) 3))).all().get();
+            config(admin, "group", ofGroup, "consumer.session.timeout.ms", "45000");
+            System.out.println("alter group " + alter(admin, ofGroup, "consumer.session.timeout.ms", "60000", set));
+            config(admin, "group", ofGroup, "consumer.session.timeout.ms", "60000");
+            System.out.println("alter all " + alter(admin, all, "log.retention.ms", "7000", set));
+            config(admin, "broker", one, "log.retention.ms", "7000");
+            var named = admin.describeConfigs(List.of(all)).all().get().get(all).entries();
+            System.out.println("all " + named.stream().map(ConfigEntry::name).toList());
+            config(admin, "topic", ofTopic, "retention.ms", "7000");
+            System.out.println("alter one " + alter(admin, one, "max.connections", "500", set));
+            config(admin, "broker", one, "max.connections", "500");
+            System.out.println("not of one " + alter(admin, one, "log.retention.ms", "1", set));
+            System.out.println("not at all " + alter(admin, all, "log.dirs", "/x", set));
+            List<String> resources;
+            do {
+                var listed = admin.listConfigResources().all().get();
+                resources = listed.stream().map(it -> it.type() + ":" + it.name()).sorted().toList();
+            } while (resources.size() < 5);
+            System.out.println("resources " + resources);
+            System.out.println("back " + alter(admin, all, "log.retention.ms", "", AlterConfigOp.OpType.DELETE));
+            config(admin, "topic", ofTopic, "retention.ms", "604800000");
+            try (var producer = producer(bootstrap, "none")) {
+                for (int n = 0; n < 3; n++) producer.send(new ProducerRecord<>(topic, n, null, "value")).get();
+            }
+            var dirs = admin.describeLogDirs(List.of(1)).allDescriptions().get().get(1);
+            var dir = dirs.values().iterator().next();
+            var sizes = dir.replicaInfos().entrySet().stream().filter(it -> it.getKey().topic().equals(topic)).toList();
+            System.out.println("dirs " + dirs.size() + " partitions " + sizes.size() + " bytes "
+                + sizes.stream().anyMatch(it -> it.getValue().size() > 60) + " room "
+                + (dir.usableBytes().getAsLong() > 0 && dir.totalBytes().getAsLong() >= dir.usableBytes().getAsLong()));
+            var quorum = admin.describeMetadataQuorum().quorumInfo().get();
+            var voters = quorum.voters().stream().map(it -> it.replicaId()).sorted().toList();
+            System.out.println("quorum voters " + voters + " led " + voters.contains(quorum.leaderId()) + " ends "
+                + quorum.voters().stream().anyMatch(it -> it.logEndOffset() > 0) + " nodes " + quorum.nodes().size());
+            var described = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions();
+            System.out.println("topic " + described.size() + " partitions " + described.get(0).replicas().size() + " replicas");
+            System.out.println("unknown " + outcome(admin.describeTopics(List.of(topic + "-none")).allTopicNames()));
+        }
+    }
+
+    /** Prints a config once every change before has come to the broker that is asked. */
+    static void config(Admin admin, String what, ConfigResource of, String name, String value) throws Exception {
+        ConfigEntry entry;
+        do {
+            entry = admin.describeConfigs(List.of(of)).all().get().get(of).get(name);
+        } while (!entry.value().equals(value));
+        System.out.println(what + " " + name + " " + entry.value() + " " + entry.source());
     }
 
     static void groups(String bootstrap, String topic, String group) throws Exception {

@@ -1,6 +1,7 @@
 //! The topics there are, for tests.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -11,6 +12,8 @@ use crate::coordinator::record::SeenTopic;
 pub(in crate::coordinator) struct Catalog {
     pub(in crate::coordinator) version: u64,
     pub(in crate::coordinator) topics: BTreeMap<String, SeenTopic>,
+    /// Of groups with a session time of their own.
+    pub(in crate::coordinator) sessions: BTreeMap<String, Duration>,
 }
 
 impl Catalog {
@@ -29,5 +32,9 @@ impl Topics for Catalog {
 
     fn find(&self, name: &str) -> Option<SeenTopic> {
         self.topics.get(name).copied()
+    }
+
+    fn session_of(&self, group: &str) -> Option<Duration> {
+        self.sessions.get(group).copied()
     }
 }

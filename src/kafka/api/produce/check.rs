@@ -29,7 +29,16 @@ pub(super) fn limits_of(configs: &TopicConfigs, now_ms: i64, version: i16) -> Li
     };
     let bytes_max = configs.max_message_bytes();
     let zstd = version >= ZSTD_FROM;
-    Limits { bytes_max, now_ms, timestamps, zstd, inflated_bytes_max: INFLATED_BYTES_MAX }
+    let (codec, inflated_bytes_max) = (codec_of(configs), INFLATED_BYTES_MAX);
+    Limits { bytes_max, now_ms, timestamps, zstd, inflated_bytes_max, codec }
+}
+
+/// How a topic's batches are compressed in its log; `None`: as their producers chose.
+fn codec_of(configs: &TopicConfigs) -> Option<Codec> {
+    match configs.compression_type() {
+        "uncompressed" => Some(Codec::None),
+        name => Codec::ALL.into_iter().find(|it| *it != Codec::None && it.name() == name),
+    }
 }
 
 /// Checks a batch, on another thread when decompressing it would hold this one up.
@@ -56,8 +65,11 @@ pub(super) async fn check(
 
 /// Checks a batch here and now; `None` when that would take long, or takes another look to say what is wrong.
 fn check_inline(records: &Bytes, limits: &Limits) -> Option<Result<CheckedBatch, BatchError>> {
-    let compressed = Header::parse(records).is_some_and(|it| it.codec() != Some(Codec::None));
-    if !compressed {
+    let is_work = |header: Header| {
+        let codec = header.codec();
+        codec != Some(Codec::None) || limits.codec.is_some_and(|to| codec != Some(to))
+    };
+    if !Header::parse(records).is_some_and(is_work) {
         return Some(record::check(records.clone(), limits));
     }
     if records.len() > INLINE_COMPRESSED_BYTES_MAX {
