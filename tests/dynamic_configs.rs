@@ -205,8 +205,8 @@ fn the_command_line_shows_and_changes_configs() {
     let topic = run(&["config", "get", "topic", "orders"]).ok("get");
     let row = line(&topic, "retention.ms");
     assert!(row.contains("7000") && row.contains("cluster"), "{topic}");
-    let set = run(&["config", "set", "broker", "1", "max.connections=77", "--dry-run"]).ok("dry");
-    assert!(!set.contains("77"), "{set}");
+    let set = run(&["config", "set", "broker", "1", "max.connections=6543", "--dry-run"]).ok("dry");
+    assert!(!set.contains("6543"), "{set}");
     run(&["config", "set", "group", "a/b", "consumer.session.timeout.ms=60000"]).ok("group");
     let group = run(&["config", "get", "group", "a/b"]).ok("get");
     assert!(line(&group, "consumer.session.timeout.ms").contains("60000"), "{group}");

@@ -30,8 +30,8 @@ const PARTITION: i32 = 0;
 const LISTENER: &str = "PEER";
 const WAIT: Duration = Duration::from_secs(5);
 const UNKNOWN: i64 = -1;
-/// The version from which voters have addresses.
-const NODES_FROM: i16 = 2;
+/// The version from which members have directories, and voters addresses.
+const DIRECTORIES_FROM: i16 = 2;
 
 pub(in crate::kafka) async fn handle(
     server: Arc<KafkaServer>,
@@ -49,7 +49,7 @@ pub(in crate::kafka) async fn handle(
         of.topic_name = topic.topic_name;
         answer.topics.push(of);
     }
-    if let Some(quorum) = quorum.filter(|_| call.version >= NODES_FROM) {
+    if let Some(quorum) = quorum.filter(|_| call.version >= DIRECTORIES_FROM) {
         answer.nodes = quorum.voters.iter().filter_map(|it| node(&image, it.id)).collect();
     }
     answer
@@ -82,18 +82,20 @@ fn partition(
             row.leader_id = broker_id(quorum.leader);
             row.leader_epoch = i32::try_from(quorum.term).unwrap_or(i32::MAX);
             row.high_watermark = end(quorum.committed_index);
-            row.current_voters = quorum.voters.iter().map(|it| state(image, it)).collect();
-            row.observers = quorum.learners.iter().map(|it| state(image, it)).collect();
+            row.current_voters = quorum.voters.iter().map(|it| state(image, it, call)).collect();
+            row.observers = quorum.learners.iter().map(|it| state(image, it, call)).collect();
         }
     }
     row
 }
 
-fn state(image: &Image, member: &QuorumMember) -> ReplicaState {
+fn state(image: &Image, member: &QuorumMember, call: &Call) -> ReplicaState {
     let mut row = ReplicaState::default();
     row.replica_id = broker_id(member.id);
-    let directory = image.brokers.get(&member.id).map_or(0, |broker| broker.directory_id);
-    row.replica_directory_id = WireUuid::from_bytes(directory.to_be_bytes());
+    if call.version >= DIRECTORIES_FROM {
+        let directory = image.brokers.get(&member.id).map_or(0, |broker| broker.directory_id);
+        row.replica_directory_id = WireUuid::from_bytes(directory.to_be_bytes());
+    }
     row.log_end_offset = end(member.matched_index);
     (row.last_fetch_timestamp, row.last_caught_up_timestamp) = (UNKNOWN, UNKNOWN);
     row

@@ -84,6 +84,19 @@ fn changes_of_partitions_and_ids_are_frozen() {
 }
 
 #[test]
+fn changes_of_configs_of_brokers_and_groups_are_frozen() {
+    let configs = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
+    for (resource, bytes) in [
+        (ConfigResource::Brokers, &[0][..]),
+        (ConfigResource::Broker(300), &[1, 172, 2]),
+        (ConfigResource::Group("g".to_owned()), &[2, 1, b'g']),
+    ] {
+        let all = [&[11], bytes, &[1, 1, b'k', 1, b'v']].concat();
+        frozen(Change::SetResourceConfigs { resource, configs: configs.clone() }, &all);
+    }
+}
+
+#[test]
 fn answers_without_a_change_are_frozen() {
     let of = |reply| {
         let command = Command { request: Uuid::nil(), base: 1, change: None, reply };

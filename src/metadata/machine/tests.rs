@@ -423,7 +423,7 @@ fn a_checkpoint_is_frozen() {
     log.apply(Request::RemoveBroker { broker: 300 }).unwrap();
     #[rustfmt::skip]
     let frozen = [
-        2, // version of the format
+        3, // version of the format
         6, 6, 1, 7, 2, 173, 2, 0, // applied, version, level, cluster id, next group, broker, producer id
         1, 1, 0, 1, b'h', 1, 1, b'h', 2, 1, b'h', 3, 1, 0, 1, 1, // broker 1
         1, 1, b't', // one topic
@@ -432,6 +432,7 @@ fn a_checkpoint_is_frozen() {
         0, // configs
         1, 172, 2, // one was removed, number 300
         0, // internal groups
+        0, // configs of brokers and groups
         6, // requests that were answered
     ];
     assert!(log.machine.encode().starts_with(&frozen), "{:?}", log.machine.encode());
