@@ -5,6 +5,7 @@ mod admin;
 mod groups;
 mod record;
 mod records;
+mod shell;
 mod table;
 
 use std::path::Path;
@@ -27,8 +28,8 @@ pub struct Client {
     id: &'static str,
     name: &'static str,
     version: &'static str,
-    /// Where that version is chosen, below `tests/clients`, and how it says so.
-    pin: (&'static str, &'static str),
+    /// Where that version is chosen, below `tests/clients`, and how it says so; unless Debian chooses.
+    pin: Option<(&'static str, &'static str)>,
     program: Program,
     /// What it does not offer, and why: a capability, a codec or a step of administration.
     lacks: &'static [(&'static str, &'static str)],
