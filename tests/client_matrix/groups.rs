@@ -1,5 +1,7 @@
 //! Groups of two processes: partitions shared and handed on, a member that dies, one that comes back.
 
+use std::time::{Duration, Instant};
+
 use super::Client;
 use crate::groups::{all_read, read_again, topic, write};
 use crate::support::cluster::Cluster;
@@ -90,9 +92,11 @@ pub fn dead_member(client: &Client) {
     let (cluster, name) = (Cluster::shared(), client.topic("dead"));
     topic(&cluster, &name);
     let [dies, stays] = pair(client, &cluster, &name, [&[], &[]]);
-    let dead = dies.kill9();
+    let (dead, killed) = (dies.kill9(), Instant::now());
     write(&cluster, &name, 0, 1000);
     stays.wait(&cluster, "it has all", whole);
+    // Of the six seconds that its session takes; who leaves is gone at once.
+    assert!(killed.elapsed() > Duration::from_secs(3), "it has left instead of dying");
     committed(&cluster, &name, 1000);
     all_read(&[&dead, &stays.stop()], 1000);
 }
