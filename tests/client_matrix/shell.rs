@@ -10,8 +10,11 @@ fn tool(cluster: &Cluster, class: &str, args: &[&str], input: &str) -> Output {
     let jars = installed("tools/lib").join("*");
     let mut command = process::command("java");
     command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m", "-cp"]);
-    let name =
-        if class.contains('.') { class.into() } else { format!("org.apache.kafka.tools.{class}") };
+    let name = if class.starts_with("kafka.") {
+        class.into()
+    } else {
+        format!("org.apache.kafka.tools.{class}")
+    };
     command.arg(jars).arg(name).args(args);
     command.args(["--bootstrap-server", &cluster.bootstrap()]);
     process::run_with(command, input, LIMIT)
@@ -27,7 +30,8 @@ fn says(cluster: &Cluster, class: &str, args: &[&str]) -> String {
 /// The words of the line that begins with these.
 fn row(text: &str, words: &[&str]) -> Vec<String> {
     let split = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let starts = |row: &Vec<String>| words.iter().zip(row).filter(|(a, b)| *a == b).count();
+    let starts =
+        |row: &Vec<String>| words.iter().zip(row).filter(|(a, b)| **a == b.as_str()).count();
     let found = text.lines().map(split).find(|row| starts(row) == words.len());
     found.unwrap_or_else(|| panic!("no line with {words:?} in {text}"))
 }

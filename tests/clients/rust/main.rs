@@ -45,7 +45,9 @@ fn main() {
 fn config(bootstrap: &str, settings: &[(&str, &str)]) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap);
-    settings.iter().for_each(|(name, value)| drop(config.set(*name, *value)));
+    for (name, value) in settings {
+        config.set(*name, *value);
+    }
     config
 }
 
@@ -192,7 +194,7 @@ async fn admin(bootstrap: &str, topic: &str, group: &str) {
     println!("config {}", retention(&client, topic).await);
     let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("retention.ms", "7000");
     let altered = client.alter_configs([&change], &how).await.unwrap();
-    println!("alter {}", altered[0].as_ref().map_or_else(|(_, error)| *error as i32, |_| 0));
+    println!("alter {}", code(&altered));
     while retention(&client, topic).await != "7000" {}
     println!("altered 7000");
     println!("delete {}", code(&client.delete_topics(&[topic], &how).await.unwrap()));
