@@ -16,7 +16,9 @@ fn tool(cluster: &Cluster, class: &str, args: &[&str], input: &str) -> Output {
         format!("org.apache.kafka.tools.{class}")
     };
     command.arg(jars).arg(name).args(args);
-    command.args(["--bootstrap-server", &cluster.bootstrap()]);
+    if !args.contains(&"--bootstrap-server") {
+        command.args(["--bootstrap-server", &cluster.bootstrap()]);
+    }
     process::run_with(command, input, LIMIT)
 }
 
@@ -186,7 +188,8 @@ fn the_commands_about_the_cluster_know_it() {
     }
     let versions = says(&cluster, "BrokerApiVersionsCommand", &[]);
     assert_eq!(versions.matches("Produce(0): 0 to ").count(), 3, "{versions}");
-    let features = says(&cluster, "FeatureCommand", &["describe"]);
+    let features =
+        says(&cluster, "FeatureCommand", &["--bootstrap-server", &cluster.bootstrap(), "describe"]);
     assert!(features.contains("quorate.version"), "{features}");
     let args = ["--election-type", "preferred", "--topic", topic, "--partition", "0"];
     let elected = says(&cluster, "LeaderElectionCommand", &args);

@@ -171,8 +171,8 @@ fn code<T>(results: &[Result<T, (T, RDKafkaErrorCode)>]) -> i32 {
 }
 
 async fn retention(client: &AdminClient<DefaultClientContext>, topic: &str) -> String {
-    let asked = client.describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new());
-    let shown = asked.await.unwrap().remove(0).unwrap();
+    let (topic, how) = (ResourceSpecifier::Topic(topic), AdminOptions::new());
+    let shown = client.describe_configs([&topic], &how).await.unwrap().remove(0).unwrap();
     shown.get("retention.ms").unwrap().value.clone().unwrap()
 }
 
