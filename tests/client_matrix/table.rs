@@ -95,7 +95,11 @@ const CLIENTS: [Client; 11] = [
         version: "3.0.12",
         pin: Some(("more.txt", "kafka-python==3.0.12")),
         program: Program::Python("more", "kafka_python.py"),
-        lacks: &[("consumer protocol", NOT_YET), ("null header", "it takes a header for bytes")],
+        lacks: &[
+            ("consumer protocol", NOT_YET),
+            ("null header", "it takes a header for bytes"),
+            ("nothing at all", "it wants a key where the value is null"),
+        ],
     },
     Client {
         id: "aiokafka",
