@@ -150,16 +150,22 @@ fn consume(bootstrap: &str, topic: &str, group: &str, more: &[&str]) {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         told.store(true, Ordering::SeqCst);
     });
-    while !stop.load(Ordering::SeqCst) {
-        match consumer.poll(Duration::from_millis(100)) {
+    let mut uncommitted = false;
+    while uncommitted || !stop.load(Ordering::SeqCst) {
+        let wait = if uncommitted { Duration::ZERO } else { Duration::from_millis(100) };
+        match consumer.poll(wait) {
             Some(Ok(message)) => {
                 let value = String::from_utf8_lossy(message.payload().unwrap_or_default());
                 println!("record {} {} {value}", message.partition(), message.offset());
-                if let Err(error) = consumer.commit_message(&message, CommitMode::Sync) {
-                    println!("error {error}");
-                }
+                uncommitted = true;
             }
             Some(Err(error)) => println!("error {error}"),
+            None if uncommitted => {
+                if let Err(error) = consumer.commit_consumer_state(CommitMode::Sync) {
+                    println!("error {error}");
+                }
+                uncommitted = false;
+            }
             None => {}
         }
     }
