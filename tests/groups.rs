@@ -19,12 +19,12 @@ const PARTITIONS: i32 = 4;
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Makes a topic of four partitions.
-fn topic(cluster: &Cluster, name: &str) {
+pub fn topic(cluster: &Cluster, name: &str) {
     cluster.create_topic(name, PARTITIONS.unsigned_abs(), 3);
 }
 
 /// Writes records `from..to`, number `n` to partition `n % 4`.
-fn write(cluster: &Cluster, topic: &str, from: usize, to: usize) {
+pub fn write(cluster: &Cluster, topic: &str, from: usize, to: usize) {
     let producer: BaseProducer = clients::producer(&cluster.bootstrap()).create().unwrap();
     for n in from..to {
         let partition = i32::try_from(n).unwrap() % PARTITIONS;
@@ -36,7 +36,7 @@ fn write(cluster: &Cluster, topic: &str, from: usize, to: usize) {
 }
 
 /// Every record `0..count` was read by one of them, and none of them was told otherwise.
-fn all_read(said: &[&Said], count: usize) {
+pub fn all_read(said: &[&Said], count: usize) {
     let values = said.iter().flat_map(|it| it.records.values());
     let read: BTreeSet<usize> = values.map(|(value, _)| value.parse().unwrap()).collect();
     let missing: Vec<usize> = (0..count).filter(|n| !read.contains(n)).collect();
@@ -46,7 +46,7 @@ fn all_read(said: &[&Said], count: usize) {
 }
 
 /// How often records were read, of those that were read more than once.
-fn read_again(said: &[&Said]) -> usize {
+pub fn read_again(said: &[&Said]) -> usize {
     let mut seen = BTreeSet::new();
     let places = said.iter().flat_map(|it| it.records.iter());
     places.filter(|(place, (_, times))| !seen.insert(**place) || *times > 1).count()

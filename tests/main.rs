@@ -14,6 +14,7 @@ mod behaviours;
 mod broker_removal;
 mod catch_up;
 mod cli;
+mod client_matrix;
 mod clocks;
 mod configs;
 mod damaged_files;

@@ -1,11 +1,12 @@
 //! The clients: kcat (an old librdkafka), confluent-kafka (Python), the Java client, and rdkafka in
 //! this process. Each writes a file of records to partition 0 and reads it back into a file.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -71,11 +72,11 @@ impl Client {
 }
 
 /// Where `make clients` puts the clients that are not Debian packages.
-fn installed(what: &str) -> PathBuf {
+pub fn installed(what: &str) -> PathBuf {
     let home = || format!("{}/.cache/quorate/clients", std::env::var("HOME").unwrap());
     let path = PathBuf::from(std::env::var("TEST_CLIENTS").unwrap_or_else(|_| home()));
     let path = path.join(what);
-    assert!(path.exists(), "{} is missing: run `make clients` once", path.display());
+    assert!(path.exists(), "{} is missing: run `make clients more-clients` once", path.display());
     path
 }
 
@@ -87,22 +88,30 @@ pub fn python(args: &[&str]) -> Command {
     command
 }
 
-/// `tests/clients/java/Client.java` with these arguments, compiled once per run.
+/// `tests/clients/java/Client.java` with these arguments.
 pub fn java(args: &[&str]) -> Command {
-    static CLASSES: OnceLock<PathBuf> = OnceLock::new();
-    let jars = installed("java/lib").join("*");
-    let classes = CLASSES.get_or_init(|| {
-        let classes = super::cluster::fresh_dir("java");
+    java_program("java", "Client", args)
+}
+
+/// A class of `tests/clients/java` with these arguments, compiled once per run with the installed jars of that name.
+pub fn java_program(jars: &str, class: &str, args: &[&str]) -> Command {
+    static CLASSES: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let name = format!("{jars}-{class}");
+    let jars = installed(jars).join("lib").join("*");
+    let mut all = CLASSES.lock().unwrap();
+    let classes = all.entry(name).or_insert_with_key(|name| {
+        let classes = super::cluster::fresh_dir(name);
         let mut javac = process::command("javac");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/java/Client.java");
-        javac.arg("-cp").arg(&jars).arg("-d").arg(&classes).arg(source);
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/java");
+        javac.arg("-cp").arg(&jars).arg("-d").arg(&classes);
+        javac.arg(sources.join(format!("{class}.java")));
         process::run(javac, LIMIT).ok("javac");
         classes
     });
     let mut command = process::command("java");
     // Short-lived: the first compiler and one thread of garbage collection start fastest.
     command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m", "-cp"]);
-    command.arg(format!("{}:{}", jars.display(), classes.display())).arg("Client").args(args);
+    command.arg(format!("{}:{}", jars.display(), classes.display())).arg(class).args(args);
     command
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -40,13 +40,20 @@ impl Member {
     ) -> Member {
         let bootstrap = cluster.bootstrap();
         let args = [&["consume", &bootstrap, topic, group], settings].concat();
-        let mut command = match client {
+        Member::run(match client {
             Client::Java => clients::java(&args),
             _ => clients::python(&args),
-        };
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        })
+    }
+
+    /// The same of a command that says what these say.
+    pub fn run(mut command: Command) -> Member {
+        // Their own, all three: whoever makes a pipe non-blocking does so for everybody who has it.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Process::spawn(command);
         let lines = BufReader::new(process.stdout().unwrap());
+        let complaints = BufReader::new(process.stderr().unwrap());
+        thread::spawn(move || complaints.lines().for_each(|line| eprintln!("{}", line.unwrap())));
         let said = Arc::new(Mutex::new(Said::default()));
         let hears = Arc::clone(&said);
         thread::spawn(move || {
