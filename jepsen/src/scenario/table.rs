@@ -182,6 +182,28 @@ pub(super) static ALL: &[Scenario] = &[
     )
     .needs(&[Bit("kill", 2), Bit("partition", 1), Bit("pause", 1)]),
     row(
+        "group-soak",
+        "T14",
+        "groups",
+        40,
+        PLAIN,
+        coordinator::soak,
+        "ten members share thirty partitions while coordinators and leaders are killed in turn",
+    )
+    .needs(&[Bit("kill", 4), Saw(Led, 20), Saw(LedByAnother, 20)])
+    .but(ten_of_thirty),
+    row(
+        "assigning-group-soak",
+        "T14",
+        "consumer-groups",
+        40,
+        PLAIN,
+        coordinator::soak,
+        "the same, where the coordinator assigns",
+    )
+    .needs(&[Bit("kill", 4), Saw(Led, 20), Saw(LedByAnother, 20)])
+    .but(ten_of_thirty),
+    row(
         "replicas-come-back",
         "T24",
         "queue",
@@ -430,6 +452,16 @@ pub(super) static ALL: &[Scenario] = &[
         "topics come, grow and go while the controller is killed and cut off",
     )
     .needs(&[Bit("kill", 1), Bit("partition", 1)]),
+    row(
+        "config-churn",
+        "",
+        "configs",
+        24,
+        PLAIN,
+        kill::controller,
+        "configs of topics are changed while the controller is killed and cut off",
+    )
+    .needs(&[Bit("kill", 1), Bit("partition", 1)]),
 ];
 
 const fn row(
@@ -451,6 +483,11 @@ fn alone(plan: &mut Plan) {
 
 fn many_partitions(plan: &mut Plan) {
     plan.partitions = 100;
+}
+
+/// Ten members, and thirty partitions of one topic.
+fn ten_of_thirty(plan: &mut Plan) {
+    (plan.workers, plan.partitions) = (10, 30);
 }
 
 fn with_a_spare(plan: &mut Plan) {
