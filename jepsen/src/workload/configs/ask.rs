@@ -113,9 +113,7 @@ pub fn read(
     };
     match told {
         Ok(values) => {
-            let numbers = |value: &String| value.parse().ok().map(|value: i64| value - BASE);
-            let values: Vec<i64> =
-                values.iter().map(|value| numbers(value).unwrap_or(-1).max(-1)).collect();
+            let values: Vec<i64> = values.iter().map(|value| number(value)).collect();
             let told = Edn::Vector(values.iter().map(|value| int(*value)).collect());
             session.complete(pending, Kind::Ok, body(told), Extra::new())?;
             Ok(Some(values))
@@ -127,6 +125,12 @@ pub fn read(
             Ok(None)
         }
     }
+}
+
+/// The number of a value that somebody gave, or that it is another one.
+fn number(value: &str) -> i64 {
+    let number = value.parse::<i64>().ok().and_then(|value| value.checked_sub(BASE));
+    number.filter(|number| (0..BASE).contains(number)).unwrap_or(-1)
 }
 
 fn read_by_kafka(session: &mut Session, broker: u64, topic: &str) -> Result<Vec<String>, String> {
