@@ -3,7 +3,8 @@
 //! A change is whole or not at all (`configs-torn`), nobody sees what nobody asked for (`config-from-nowhere`), and in the
 //! end all brokers say the same (`configs-differ`) and nothing older than a change that was acknowledged (`config-lost`).
 //! Before the end a broker may be behind the others, but what it says never goes back (`config-regressed`), also not behind
-//! a change that was made through it.
+//! a change that was made through it. That is asked of Kafka's protocol alone: a broker that starts serves it when it has caught
+//! up, and HTTP at once, so that one can see how it is.
 //!
 //! No value is given twice, so the order of two changes is known where one was acknowledged before the other began, or where
 //! one broker showed one after the other.
@@ -34,7 +35,7 @@ struct Seen {
     began: u64,
     ended: u64,
     value: i64,
-    /// It said so, and so had no newer one.
+    /// It said so by Kafka's protocol, and so had no newer one.
     is_read: bool,
 }
 
@@ -114,7 +115,8 @@ impl Topic {
             let case = || format!("broker {broker}: one has value {one}, the other {other}");
             found.invalid("configs-torn", case, [op.index]);
         }
-        let seen = Seen { began, ended: op.index, value: one, is_read: true };
+        let is_read = string(value, "via").as_deref() == Some("kafka");
+        let seen = Seen { began, ended: op.index, value: one, is_read };
         self.seen.entry(broker).or_default().push(seen);
         if field(value, "final") == Some(&Edn::Boolean(true)) {
             self.last.insert(broker, seen);

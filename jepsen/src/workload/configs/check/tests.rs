@@ -23,11 +23,16 @@ impl History {
     }
 
     fn read(&mut self, broker: i64, values: [i64; 2], last: bool) {
+        self.read_by("kafka", broker, values, last);
+    }
+
+    fn read_by(&mut self, via: &str, broker: i64, values: [i64; 2], last: bool) {
         let values = Edn::Vector(values.map(int).to_vec());
         let told = |values: Edn| {
             map([
                 ("topic", text("t")),
                 ("broker", int(broker)),
+                ("via", text(via)),
                 ("final", Edn::Boolean(last)),
                 ("values", values),
             ])
@@ -101,6 +106,20 @@ fn what_a_broker_says_does_not_go_back() {
     let mut history = good();
     history.read(2, [-1, -1], false);
     history.end(1);
+    assert_eq!(history.anomalies(), ["config-regressed"]);
+}
+
+#[test]
+fn by_http_a_broker_that_starts_may_tell_what_it_had() {
+    let mut history = good();
+    history.read_by("http", 2, [-1, -1], false);
+    history.end(1);
+    assert_eq!(history.anomalies(), Vec::<String>::new());
+    let mut history = good();
+    history.changed(1, 2, Kind::Ok);
+    history.read_by("http", 3, [2, 2], false);
+    history.read(3, [0, 0], false);
+    history.end(2);
     assert_eq!(history.anomalies(), ["config-regressed"]);
 }
 
