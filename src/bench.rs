@@ -4,6 +4,7 @@
 //! The load runs on the same machine as the brokers of a demo and takes its share of the processors.
 
 mod failover;
+mod groups;
 mod idle;
 mod load;
 mod report;
@@ -32,6 +33,12 @@ pub(crate) enum BenchCommand {
     /// Hand leaderships over in order and measure until the new leader takes writes.
     #[command(after_help = "Example:\n  quorate bench transfer --partitions 100")]
     Transfer(transfer::TransferOptions),
+    /// Measure consumer groups: until many are stable, until a large one has rebalanced, and commits.
+    #[command(after_help = "Examples:\n  \
+        quorate bench groups --groups 200 --members 3\n  \
+        quorate bench groups --protocols consumer --large 50 --rounds 5\n  \
+        quorate bench groups --server 127.0.0.1:9092 --topic mine   (of any Kafka cluster)")]
+    Groups(groups::GroupsOptions),
     /// Measure what idle brokers cost in memory and processor time.
     #[command(after_help = "Example:\n  quorate bench idle --partitions 3,100,1000 --seconds 20")]
     Idle(idle::IdleOptions),
@@ -56,6 +63,7 @@ pub(crate) async fn run(command: BenchCommand) -> Result<(), Failure> {
         BenchCommand::Produce(options) => load::run(options).await,
         BenchCommand::Failover(options) => failover::run(options).await,
         BenchCommand::Transfer(options) => transfer::run(options).await,
+        BenchCommand::Groups(options) => groups::run(options).await,
         BenchCommand::Idle(options) => idle::run(options).await,
     }
 }

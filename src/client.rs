@@ -16,6 +16,7 @@ macro_rules! message {
 mod connection;
 mod consumer;
 mod error;
+mod group_member;
 mod partition_producer;
 mod partitioner;
 mod probe;
@@ -30,6 +31,7 @@ use parking_lot::Mutex;
 
 pub use consumer::{Consumer, Delivery, Start};
 pub use error::{ClientError, ErrorCode};
+pub use group_member::{GroupMember, MemberProtocol};
 pub use partitioner::partition_for_key;
 pub use probe::Probe;
 pub use producer::{NewRecord, PendingBatch, Producer, ProducerConfig};

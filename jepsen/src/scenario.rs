@@ -5,6 +5,7 @@
 //! a scenario of its own.
 
 mod address;
+mod adjust;
 mod clock;
 mod coordinator;
 mod descriptors;

@@ -5,6 +5,7 @@
 //! A thread is one process after the other: whoever sent what may or may not have happened ends and another begins.
 
 mod admin;
+mod configs;
 mod content;
 mod dump;
 mod finish;
@@ -115,6 +116,7 @@ pub fn all() -> Vec<Workload> {
         Workload::new(idempotent::Idempotent),
         Workload::new(list_offsets::ListOffsets),
         Workload::new(admin::Admin::default()),
+        Workload::new(configs::Configs::default()),
         Workload::new(retention::Retention),
         Workload::new(groups::Groups),
         Workload::new(groups::ConsumerGroups),

@@ -26,15 +26,21 @@ impl Report {
     pub(super) async fn new(common: &Common) -> Result<Self, Failure> {
         let cluster = common.admin().get("/v1/cluster").await?;
         let number = |name: &str| cluster[name].as_u64().unwrap_or(0).to_string();
-        let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-        let mut report = Self { conditions: Vec::new(), measurements: Vec::new() };
+        let mut report = Self::of_machine();
         report.condition("version", env!("CARGO_PKG_VERSION"));
         report.condition("brokers", number("brokers"));
         report.condition("replication", common.replication);
         report.condition("partitions of the cluster", number("partitions"));
+        Ok(report)
+    }
+
+    /// Begins with what is known without asking a cluster.
+    pub(super) fn of_machine() -> Self {
+        let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+        let mut report = Self { conditions: Vec::new(), measurements: Vec::new() };
         report.condition("cores, shared with this benchmark if the brokers run here", cores);
         report.condition("load of this machine before, 1 minute", load_average());
-        Ok(report)
+        report
     }
 
     pub(super) fn condition(&mut self, name: &str, value: impl ToString) {

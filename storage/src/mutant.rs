@@ -8,7 +8,7 @@
 compile_error!("the feature `mutants` breaks the broker on purpose; `make mutants` builds it");
 
 /// Every defect, with what it breaks.
-pub const NAMES: [(&str, &str); 27] = [
+pub const NAMES: [(&str, &str); 28] = [
     ("ack-before-fsync", "a write is reported durable without a sync"),
     ("ack-before-commit", "a produce is acknowledged without a majority if that takes too long"),
     ("vote-not-persisted", "a vote is answered without being stored"),
@@ -32,6 +32,7 @@ pub const NAMES: [(&str, &str); 27] = [
     ("rules-by-release", "partitions count by the rules of their release, whatever their log says"),
     ("machine-differs", "the replicas of one broker leave out some entries when they apply them"),
     ("metadata-before-commit", "a change of metadata is answered before it is committed"),
+    ("config-half-applied", "of several configs that are changed together one is left out"),
     ("commit-before-durable", "what a coordinator decides is answered before it is committed"),
     (
         "commit-applied-late",

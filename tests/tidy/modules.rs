@@ -36,7 +36,7 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("client", "config record"),
             ("terminal", "client config"),
             ("demo", "config terminal"),
-            ("bench", "client demo record telemetry terminal"),
+            ("bench", "client config demo record telemetry terminal"),
             ("cli", "bench broker client config demo record telemetry terminal"),
         ],
     ),

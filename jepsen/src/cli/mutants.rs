@@ -15,7 +15,7 @@ use crate::run::say;
 use crate::summary::Summary;
 
 /// A defect, the scenario that finds it, and within how many seconds.
-const TABLE: [(&str, &str, u64); 25] = [
+const TABLE: [(&str, &str, u64); 26] = [
     ("ack-before-fsync", "power-cut", 240),
     ("ack-before-commit", "isolate-leader", 240),
     ("vote-not-persisted", "pause-kill", 240),
@@ -30,6 +30,7 @@ const TABLE: [(&str, &str, u64); 25] = [
     ("machine-differs", "isolate-leader", 240),
     ("metadata-before-commit", "admin-churn", 240),
     ("decided-on-any-image", "admin-churn", 240),
+    ("config-half-applied", "config-churn", 240),
     ("clock-expiry", "clock-days", 240),
     ("clock-trusted", "clock-days-single", 240),
     ("room-unminded", "disks-full", 240),

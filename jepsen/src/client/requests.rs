@@ -24,10 +24,12 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use super::connection::{Api, Connection};
 use super::{At, Failure};
 
+mod configs;
 mod consumer;
 mod groups;
 mod topics;
 
+pub use configs::{describe_configs, set_configs};
 pub use consumer::{Heard, Heartbeat, Parts, describe_consumer_group, member_heartbeat};
 pub use groups::{
     Joined, Member, commit_offsets, committed_offsets, describe_group, find_coordinator, heartbeat,

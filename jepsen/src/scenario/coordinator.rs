@@ -10,6 +10,8 @@ use crate::workload::GROUP;
 
 const DOWN: f64 = 1.5;
 const UP: f64 = 1.5;
+/// Long enough for a group to come to rest, and to read and commit then.
+const SETTLED: f64 = 4.0;
 const CUT: f64 = 4.0;
 /// Longer than failure detection and election together, and than a member's session.
 const ASLEEP: f64 = 3.0;
@@ -34,6 +36,21 @@ pub(super) fn falls(stage: &mut Stage<'_>) -> anyhow::Result<()> {
             _ => stage.kill(coordinator, WHY, resting(DOWN))?,
         }
         stage.rest(UP);
+    }
+    Ok(())
+}
+
+/// The broker that coordinates the group of the workload is killed, then the one that leads most partitions, and so on.
+pub(super) fn soak(stage: &mut Stage<'_>) -> anyhow::Result<()> {
+    stage.rest(UP);
+    while stage.another_round() {
+        let found = wait(ELECTION, || coordinator(stage).ok());
+        let coordinator = found.context("nobody coordinates the group")?;
+        stage.kill(coordinator, "which coordinates the group", resting(DOWN))?;
+        stage.rest(SETTLED);
+        let leader = stage.busiest()?;
+        stage.kill(leader, "which leads most partitions", resting(DOWN))?;
+        stage.rest(SETTLED);
     }
     Ok(())
 }

@@ -1,5 +1,9 @@
 //! The scenarios, one row each: what clients do, for how long, what goes wrong, and what must have been seen at least.
 
+use super::adjust::{
+    alone, alone_and_retention_looks_often, ends_soon, few_descriptors, four_brokers,
+    many_partitions, retention_looks_often, ten_of_thirty, with_a_spare, with_spares,
+};
 use super::{
     Scenario, address, clock, coordinator, descriptors, disk, full, hang, kill, link, many,
     membership, partition, pause, power, reset, restart, rot, snapshot, starve, transfer,
@@ -181,6 +185,28 @@ pub(super) static ALL: &[Scenario] = &[
         "the coordinator that assigns a group's partitions is killed, cut off and paused in turn",
     )
     .needs(&[Bit("kill", 2), Bit("partition", 1), Bit("pause", 1)]),
+    row(
+        "group-soak",
+        "T14",
+        "groups",
+        40,
+        PLAIN,
+        coordinator::soak,
+        "ten members share thirty partitions while coordinators and leaders are killed in turn",
+    )
+    .needs(&[Bit("kill", 4), Saw(Led, 20), Saw(LedByAnother, 20)])
+    .but(ten_of_thirty),
+    row(
+        "assigning-group-soak",
+        "T14",
+        "consumer-groups",
+        40,
+        PLAIN,
+        coordinator::soak,
+        "the same, where the coordinator assigns",
+    )
+    .needs(&[Bit("kill", 4), Saw(Led, 20), Saw(LedByAnother, 20)])
+    .but(ten_of_thirty),
     row(
         "replicas-come-back",
         "T24",
@@ -430,6 +456,16 @@ pub(super) static ALL: &[Scenario] = &[
         "topics come, grow and go while the controller is killed and cut off",
     )
     .needs(&[Bit("kill", 1), Bit("partition", 1)]),
+    row(
+        "config-churn",
+        "",
+        "configs",
+        24,
+        PLAIN,
+        kill::controller,
+        "configs of topics are changed while the controller is killed and cut off",
+    )
+    .needs(&[Bit("kill", 1), Bit("partition", 1)]),
 ];
 
 const fn row(
@@ -443,47 +479,4 @@ const fn row(
 ) -> Scenario {
     let (demands, adjust): (&[Demand], fn(&mut Plan)) = (&[], |_| ());
     Scenario { name, trap, about, workload, seconds, disk, script, demands, adjust }
-}
-
-fn alone(plan: &mut Plan) {
-    (plan.brokers, plan.replication) = (1, 1);
-}
-
-fn many_partitions(plan: &mut Plan) {
-    plan.partitions = 100;
-}
-
-fn with_a_spare(plan: &mut Plan) {
-    plan.spares = 1;
-}
-
-/// A broker whose damage cannot be put back is replaced, and that may happen more than once.
-fn with_spares(plan: &mut Plan) {
-    plan.spares = 4;
-}
-
-/// So that what a wrong clock would remove is gone before the clock is right again.
-fn retention_looks_often(plan: &mut Plan) {
-    plan.settings.push(("topics.retention_check_ms".to_owned(), "500".to_owned()));
-}
-
-fn alone_and_retention_looks_often(plan: &mut Plan) {
-    alone(plan);
-    retention_looks_often(plan);
-}
-
-/// So that it shows within a run that nobody ends while a majority's disks hang.
-fn ends_soon(plan: &mut Plan) {
-    plan.settings.push(("storage.stall_end_ms".to_owned(), "8000".to_owned()));
-}
-
-fn few_descriptors(plan: &mut Plan) {
-    plan.descriptors = Some(descriptors::LIMIT);
-}
-
-/// So that there are brokers that do not vote on the metadata, and partitions on one end of a link only.
-fn four_brokers(plan: &mut Plan) {
-    plan.brokers = 4;
-    // While the link is still cut.
-    plan.settings.push(("raft.fence_after_ms".to_owned(), "3000".to_owned()));
 }

@@ -1,7 +1,8 @@
 //! A consumer group whose members join, read, commit, leave and die while others write.
 //!
 //! Every process is a member besides a producer. What it reads it commits; who takes a partition over goes on where the
-//! group last committed. What coordinators answer is judged by [`check`].
+//! group last committed. What coordinators answer is judged by [`check`], and [`skipped`] finds what nobody has read though
+//! it is below what was committed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,16 +22,19 @@ mod check;
 mod consumer;
 mod coordinator;
 mod membership;
+mod skipped;
 
 pub use consumer::ConsumerGroups;
 use membership::Membership;
 
-const KEYS: i64 = 6;
-const LIMITS: Limits = Limits { active: KEYS as usize, writes_min: u32::MAX, writes_max: u32::MAX };
+/// Partitions that the group shares, at least: as many as a topic has if that is more.
+const KEYS: u32 = 6;
 /// The name of the group.
 pub const GROUP: &str = "readers";
-/// Mean time after which a process is ended, without a word to the group.
+/// Mean time after which a process is ended, without a word to the group. The more there is to read the longer.
 const CRASH: Duration = Duration::from_secs(15);
+/// Of a member's operations one in so many is that it leaves, the more there is to read the fewer.
+const LEAVE: i64 = 40;
 /// How long members that are gone may be taken for alive once everything is healed: several sessions.
 const GONE_AFTER: Duration = Duration::from_secs(30);
 
@@ -51,24 +55,11 @@ impl Work for Groups {
     }
 
     fn prepare(&self, env: &Env) -> anyhow::Result<Keys> {
-        Keys::prepare(env, "groups", LIMITS)
+        Keys::prepare(env, "groups", limits(env))
     }
 
     fn process(&self, session: &mut Session) -> Step {
-        let crash = Instant::now() + CRASH.mul_f64(session.random.random_range(0.5..1.5));
-        let mut membership = Membership::new(GROUP);
-        Box::new(move |session| {
-            if Instant::now() >= crash {
-                return session.crash();
-            }
-            // Also while it does something else: who is silent is gone.
-            membership.be_heard(session);
-            if session.random.random_ratio(2, 5) {
-                let keys = session.keys.some(1, &mut session.random);
-                return session.send(keys[0], 1, -1).map(drop);
-            }
-            membership.act(session)
-        })
+        live(session, Membership::new(GROUP))
     }
 
     /// All processes have ended, and none has left: the group is to notice.
@@ -82,11 +73,64 @@ impl Work for Groups {
     }
 
     fn check(&self, history: &[Op]) -> Vec<Finding> {
-        let options = checker::Options { sub_via: SubVia::Subscribe, ..Default::default() };
-        let mut findings = checker::queue(history, &options);
+        let mut findings = records(history);
         findings.extend(check::check(history));
         findings
     }
+}
+
+/// A process of either protocol as a member of the group, or as somebody who wants to be one.
+trait Member {
+    /// Says that it is alive, if it is time.
+    fn be_heard(&mut self, session: &mut Session) -> anyhow::Result<()>;
+
+    /// One operation.
+    fn act(&mut self, session: &mut Session) -> anyhow::Result<()>;
+}
+
+/// What a process does until it is ended: it sends, and is a member.
+fn live(session: &mut Session, mut member: impl Member + 'static) -> Step {
+    let lives = CRASH.mul_f64(session.random.random_range(0.5..1.5) * calm(session));
+    let crash = Instant::now() + lives;
+    Box::new(move |session| {
+        if Instant::now() >= crash {
+            return session.crash();
+        }
+        // Also while it does something else: who is silent is gone.
+        member.be_heard(session)?;
+        if session.random.random_ratio(2, 5) {
+            let keys = session.keys.some(1, &mut session.random);
+            return session.send(keys[0], 1, -1).map(drop);
+        }
+        member.act(session)
+    })
+}
+
+/// How much rarer members come and go because of what there is to read.
+fn calm(session: &Session) -> f64 {
+    session.keys.active() as f64 / f64::from(KEYS)
+}
+
+/// A number drawn for a member's next operation: 0 to leave, and others up to 40 as often as each other.
+fn dice(session: &mut Session) -> i64 {
+    let leaves = (LEAVE as f64 * calm(session)) as i64;
+    match session.random.random_range(0..leaves) {
+        0 => 0,
+        other => 1 + other % (LEAVE - 1),
+    }
+}
+
+fn limits(env: &Env) -> Limits {
+    let active = KEYS.max(env.settings.partitions) as usize;
+    Limits { active, writes_min: u32::MAX, writes_max: u32::MAX }
+}
+
+/// What is wrong with what members read, whoever assigns.
+fn records(history: &[Op]) -> Vec<Finding> {
+    let options = checker::Options { sub_via: SubVia::Subscribe, ..Default::default() };
+    let mut findings = checker::queue(history, &options);
+    findings.extend(skipped::check(history));
+    findings
 }
 
 /// Tells the state of a group and how many members it has.

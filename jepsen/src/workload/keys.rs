@@ -116,6 +116,11 @@ impl Keys {
         Keys { prefix, partitions, replication, limits, inner }
     }
 
+    /// How many keys are in use at a time.
+    pub fn active(&self) -> i64 {
+        i64::try_from(self.limits.active).unwrap_or(i64::MAX)
+    }
+
     pub fn at(&self, key: i64) -> At {
         let partitions = i64::from(self.partitions);
         let number = usize::try_from(key / partitions).unwrap_or(0);

@@ -39,7 +39,7 @@ impl Work for Queue {
 }
 
 /// One operation. A process without an assignment gets one first; one in 64 changes it.
-fn operate(session: &mut Session) -> anyhow::Result<()> {
+pub(super) fn operate(session: &mut Session) -> anyhow::Result<()> {
     if session.positions.is_empty() || session.random.random_ratio(1, 64) {
         let count = session.random.random_range(1..=4);
         let mut keys = session.keys.some(count, &mut session.random);

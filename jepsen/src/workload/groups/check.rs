@@ -166,7 +166,7 @@ impl Checker {
     }
 }
 
-fn field<'a>(map: &'a Edn, name: &str) -> Option<&'a Edn> {
+pub fn field<'a>(map: &'a Edn, name: &str) -> Option<&'a Edn> {
     match map {
         Edn::Map(map) => map.get(&keyword(name)),
         _ => None,
@@ -192,7 +192,7 @@ fn numbers(value: Option<&Edn>) -> Vec<i64> {
     list(value).iter().filter_map(number).collect()
 }
 
-fn pairs(value: Option<&Edn>) -> impl Iterator<Item = (i64, i64)> + '_ {
+pub fn pairs(value: Option<&Edn>) -> impl Iterator<Item = (i64, i64)> + '_ {
     list(value).iter().filter_map(|pair| match pair {
         Edn::Vector(pair) => match pair[..] {
             [Edn::Integer(key), Edn::Integer(offset)] => Some((key, offset)),

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use rand::Rng;
 
 use super::coordinator::{Coordinator, not_done, pairs};
-use super::{CRASH, GROUP, KEYS, LIMITS, wait_until_empty};
-use crate::checker::{self, Finding, Findings, SubVia};
+use super::{GROUP, dice, limits, live, records, wait_until_empty};
+use crate::checker::{Finding, Findings};
 use crate::client::{self, At, Failure, Heartbeat, Member, Parts};
 use crate::environment::{Env, Worker};
 use crate::history::{Body, Edn, Kind, Op, int, map, text};
@@ -52,25 +52,12 @@ impl Work for ConsumerGroups {
     }
 
     fn prepare(&self, env: &Env) -> anyhow::Result<Keys> {
-        Keys::prepare(env, "consumer-groups", LIMITS)
+        Keys::prepare(env, "consumer-groups", limits(env))
     }
 
     fn process(&self, session: &mut Session) -> Step {
-        let crash = Instant::now() + CRASH.mul_f64(session.random.random_range(0.5..1.5));
         let id = format!("member-{:016x}", session.random.random::<u64>());
-        let mut membership = Membership::new(id);
-        Box::new(move |session| {
-            if Instant::now() >= crash {
-                return session.crash();
-            }
-            // Also while it does something else: who is silent is gone.
-            membership.be_heard(session)?;
-            if session.random.random_ratio(2, 5) {
-                let keys = session.keys.some(1, &mut session.random);
-                return session.send(keys[0], 1, -1).map(drop);
-            }
-            membership.act(session)
-        })
+        live(session, Membership::new(id))
     }
 
     fn finish(
@@ -83,8 +70,7 @@ impl Work for ConsumerGroups {
     }
 
     fn check(&self, history: &[Op]) -> Vec<Finding> {
-        let options = checker::Options { sub_via: SubVia::Subscribe, ..Default::default() };
-        let mut findings = checker::queue(history, &options);
+        let mut findings = records(history);
         findings.extend(super::check::offsets(history));
         findings.extend(check::check(history));
         findings
@@ -118,37 +104,12 @@ impl Membership {
         }
     }
 
-    fn be_heard(&mut self, session: &mut Session) -> anyhow::Result<()> {
-        if self.epoch < 0 || self.heard.elapsed() < HEARTBEAT {
-            return Ok(());
-        }
-        self.beat(session, "heartbeat", self.epoch)
-    }
-
-    /// One operation of the member, or of somebody who wants to be one.
-    fn act(&mut self, session: &mut Session) -> anyhow::Result<()> {
-        if self.epoch < 0 {
-            if self.topics.is_empty() && !self.learn_topics(session) {
-                return Ok(());
-            }
-            self.lose(session);
-            return self.beat(session, "join", 0);
-        }
-        match session.random.random_range(0..40) {
-            0 => self.leave(session),
-            1..=12 if self.uncommitted => self.commit(session),
-            _ => {
-                let read = session.poll(POLL, POLL_BYTES)?;
-                self.uncommitted |= read > 0;
-                Ok(())
-            }
-        }
-    }
-
     /// The names of the topics by their ids.
     fn learn_topics(&mut self, session: &mut Session) -> bool {
-        let names: Vec<Arc<str>> = (0..KEYS).map(|key| session.keys.at(key).topic).collect();
-        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        let names: Vec<Arc<str>> =
+            (0..session.keys.active()).map(|key| session.keys.at(key).topic).collect();
+        let mut names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        names.dedup();
         let (broker, patience) = (session.client.any_broker(), session.client.patience());
         let seen = session.client.to(broker);
         if let Ok(seen) = seen.and_then(|from| client::metadata(from, Some(&names), patience)) {
@@ -203,7 +164,7 @@ impl Membership {
     /// Goes on where the group is with what is new.
     fn take(&mut self, session: &mut Session, parts: Parts) -> anyhow::Result<()> {
         let mut keys = Vec::new();
-        for key in 0..KEYS {
+        for key in 0..session.keys.active() {
             let At { topic, partition } = session.keys.at(key);
             let id = self.topics.iter().find(|(_, name)| ***name == *topic).map(|(id, _)| *id);
             let has = id.and_then(|id| parts.get(&id)).is_some_and(|it| it.contains(&partition));
@@ -302,6 +263,34 @@ impl Membership {
             self.lose(session);
         } else {
             self.coordinator.forget();
+        }
+    }
+}
+
+impl super::Member for Membership {
+    fn be_heard(&mut self, session: &mut Session) -> anyhow::Result<()> {
+        if self.epoch < 0 || self.heard.elapsed() < HEARTBEAT {
+            return Ok(());
+        }
+        self.beat(session, "heartbeat", self.epoch)
+    }
+
+    fn act(&mut self, session: &mut Session) -> anyhow::Result<()> {
+        if self.epoch < 0 {
+            if self.topics.is_empty() && !self.learn_topics(session) {
+                return Ok(());
+            }
+            self.lose(session);
+            return self.beat(session, "join", 0);
+        }
+        match dice(session) {
+            0 => self.leave(session),
+            1..=12 if self.uncommitted => self.commit(session),
+            _ => {
+                let read = session.poll(POLL, POLL_BYTES)?;
+                self.uncommitted |= read > 0;
+                Ok(())
+            }
         }
     }
 }

@@ -41,7 +41,7 @@ impl Coordinator {
             }
         };
         let of = |key: i64| Some((key, *found.get(&session.keys.at(key))?));
-        let offsets: BTreeMap<i64, i64> = (0..super::KEYS).filter_map(of).collect();
+        let offsets: BTreeMap<i64, i64> = (0..session.keys.active()).filter_map(of).collect();
         session.complete(pending, Kind::Ok, body(pairs(&offsets)), Extra::new())?;
         Ok(Ok(offsets))
     }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
-use rand::Rng;
 
 use super::coordinator::{Coordinator, not_done, pairs};
+use super::dice;
 use crate::client::{self, At, Failure, Joined, Member};
 use crate::history::{Body, Edn, Kind, int, map, text};
 use crate::workload::session::{Extra, Session};
@@ -18,8 +18,6 @@ const SESSION: Duration = Duration::from_secs(2);
 /// Members have so long to join again.
 const REBALANCE: Duration = Duration::from_secs(3);
 const HEARTBEAT: Duration = Duration::from_millis(400);
-/// All keys of the workload, none of which is ever retired.
-const KEYS: Range<i64> = 0..super::KEYS;
 const POLL: Duration = Duration::from_millis(20);
 const POLL_BYTES: i32 = 64 << 10;
 
@@ -48,33 +46,6 @@ impl Membership {
         let (id, heard) = (String::new(), Instant::now());
         let coordinator = Coordinator::of(group);
         Membership { coordinator, id, member: None, uncommitted: false, heard }
-    }
-
-    /// Says that it is alive, if it is time.
-    pub fn be_heard(&mut self, session: &mut Session) {
-        let Some(member) = self.member.clone().filter(|_| self.heard.elapsed() >= HEARTBEAT) else {
-            return;
-        };
-        let beat =
-            self.coordinator.ask(session, |to, patience| client::heartbeat(to, &member, patience));
-        self.heard = Instant::now();
-        if let Err(failure) = beat {
-            self.learn(&failure);
-        }
-    }
-
-    /// One operation of the member, or of somebody who wants to be one.
-    pub fn act(&mut self, session: &mut Session) -> anyhow::Result<()> {
-        let Some(member) = self.member.clone() else { return self.join(session) };
-        match session.random.random_range(0..40) {
-            0 => self.leave(session, &member),
-            1..=12 if self.uncommitted => self.commit(session, &member),
-            _ => {
-                let read = session.poll(POLL, POLL_BYTES)?;
-                self.uncommitted |= read > 0;
-                Ok(())
-            }
-        }
     }
 
     fn join(&mut self, session: &mut Session) -> anyhow::Result<()> {
@@ -122,7 +93,7 @@ impl Membership {
         member: &Member,
         members: &[String],
     ) -> anyhow::Result<()> {
-        let parts = parts(members, KEYS);
+        let parts = parts(members, 0..session.keys.active());
         let generation = ("generation", int(i64::from(member.generation)));
         let body = |fields: Edn| Body::Other("sync".to_owned(), fields);
         let dealt = parts.iter().map(|(id, part)| {
@@ -220,6 +191,34 @@ impl Membership {
         }
         if is(&forget) {
             self.id = String::new();
+        }
+    }
+}
+
+impl super::Member for Membership {
+    fn be_heard(&mut self, session: &mut Session) -> anyhow::Result<()> {
+        let Some(member) = self.member.clone().filter(|_| self.heard.elapsed() >= HEARTBEAT) else {
+            return Ok(());
+        };
+        let beat =
+            self.coordinator.ask(session, |to, patience| client::heartbeat(to, &member, patience));
+        self.heard = Instant::now();
+        if let Err(failure) = beat {
+            self.learn(&failure);
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, session: &mut Session) -> anyhow::Result<()> {
+        let Some(member) = self.member.clone() else { return self.join(session) };
+        match dice(session) {
+            0 => self.leave(session, &member),
+            1..=12 if self.uncommitted => self.commit(session, &member),
+            _ => {
+                let read = session.poll(POLL, POLL_BYTES)?;
+                self.uncommitted |= read > 0;
+                Ok(())
+            }
         }
     }
 }
