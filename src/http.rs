@@ -9,15 +9,20 @@ mod cluster;
 mod configs;
 mod description;
 mod drain;
+mod ends;
 mod extract;
 mod features;
 mod forward;
+mod group_changes;
 mod groups;
 mod health;
+mod lag;
 mod log;
 mod partitions;
 mod problem;
 mod raft;
+mod reset;
+mod rfc3339;
 mod scrape;
 mod server;
 mod topics;
@@ -77,9 +82,10 @@ fn routes() -> (Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(topics::describe, topics::delete))
         .routes(routes!(configs::list, configs::change))
         .routes(routes!(groups::list))
-        .routes(routes!(groups::describe))
+        .routes(routes!(groups::describe, group_changes::delete))
+        .routes(routes!(group_changes::reset, group_changes::delete_offsets))
         .routes(routes!(partitions::describe))
-        .routes(routes!(partitions::ends))
+        .routes(routes!(ends::ends))
         .routes(routes!(partitions::set_replicas, partitions::cancel_replicas))
         .routes(routes!(partitions::set_leader))
         .routes(routes!(raft::groups))
