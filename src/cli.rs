@@ -10,9 +10,10 @@
 
 mod cluster;
 mod config;
+mod consume;
 mod features;
 mod group;
-mod records;
+mod produce;
 mod serve;
 mod topic;
 
@@ -51,13 +52,13 @@ enum Command {
     /// Create, list, describe, alter and delete topics.
     #[command(subcommand)]
     Topic(topic::TopicCommand),
-    /// List and describe consumer groups.
+    /// List, describe and delete consumer groups, and set where they read on.
     #[command(subcommand)]
     Group(group::GroupCommand),
     /// Write lines of standard input as records.
-    Produce(records::ProduceOptions),
+    Produce(produce::ProduceOptions),
     /// Read records and print them.
-    Consume(records::ConsumeOptions),
+    Consume(consume::ConsumeOptions),
     /// Show how a cluster fares, and remove brokers from it.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
@@ -98,8 +99,8 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Demo(options) => crate::demo::run(options).await,
         Command::Topic(command) => topic::run(command).await,
         Command::Group(command) => group::run(command).await,
-        Command::Produce(options) => records::produce(options).await,
-        Command::Consume(options) => records::consume(options).await,
+        Command::Produce(options) => produce::produce(options).await,
+        Command::Consume(options) => consume::consume(options).await,
         Command::Cluster(command) => cluster::run(command).await,
         Command::Config(command) => config::run(command).await,
         Command::Bench(command) => crate::bench::run(command).await,

@@ -15,7 +15,9 @@ macro_rules! message {
 
 mod connection;
 mod consumer;
+mod coordinator;
 mod error;
+mod group_consumer;
 mod group_member;
 mod partition_producer;
 mod partitioner;
@@ -31,6 +33,7 @@ use parking_lot::Mutex;
 
 pub use consumer::{Consumer, Delivery, Start};
 pub use error::{ClientError, ErrorCode};
+pub use group_consumer::GroupConsumer;
 pub use group_member::{GroupMember, MemberProtocol};
 pub use partitioner::partition_for_key;
 pub use probe::Probe;

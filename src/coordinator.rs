@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use quorate_raft::Group;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, spawn_blocking};
@@ -46,7 +47,9 @@ pub use call::{
     MemberDescription, MemberHeartbeat, NamedPartition, NamedParts, Position, Sync, Synced,
 };
 pub use consumer::ASSIGNORS;
-pub use coordinators::{COORDINATORS, COUNT, CoordinatorSettings, Coordinators};
+pub use coordinators::{
+    COORDINATORS, COUNT, CoordinatorSettings, Coordinators, GROUP_NAME_BYTES_MAX,
+};
 pub use machine::{CoordinatorMachine, Verdict};
 pub use regex::Rematcher;
 pub use subscription::parts;
@@ -264,22 +267,52 @@ impl Coordinator {
             }
             record.incarnation
         };
-        let (mut from, to) = offsets::of_group(incarnation);
+        let pairs = self.read_all(offsets::of_group(incarnation), usize::MAX).await?;
+        // Of a replica that is given a snapshot meanwhile there is nothing to be read for a moment.
+        if self.ready().await? != term {
+            return Err(GroupError::NotCoordinator);
+        }
+        Ok(pairs.iter().filter_map(|(key, value)| committed(key, value)).collect())
+    }
+
+    /// Returns what all groups have committed, by group, as this replica knows it: at most so many offsets, those of the
+    /// oldest groups, and how many are left out.
+    ///
+    /// # Errors
+    /// That the coordinator is not here.
+    pub async fn all_offsets(
+        &self,
+        max: usize,
+    ) -> Result<(Vec<(String, CommittedOffset)>, u64), GroupError> {
+        let pairs = self.read_all(offsets::all(), max).await?;
+        let machine = self.group.machine();
+        let total: u64 = machine.groups().values().map(|group| group.offsets).sum();
+        let named = |(key, value): &(Bytes, Bytes)| {
+            let (group, _) = machine.named(OffsetKey::decode(key)?.incarnation)?;
+            Some((group.to_owned(), committed(key, value)?))
+        };
+        let offsets: Vec<_> = pairs.iter().filter_map(named).collect();
+        let left_out = total.saturating_sub(offsets.len() as u64);
+        Ok((offsets, if pairs.len() < max { 0 } else { left_out }))
+    }
+
+    /// Reads a range of the keyed state, page by page.
+    async fn read_all(
+        &self,
+        (mut from, to): (Bytes, Bytes),
+        max: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, GroupError> {
         let mut found = Vec::new();
         loop {
-            let pairs = self.read(from, to.clone(), PAGE).await?;
-            from = match pairs.last() {
-                Some((key, _)) if pairs.len() == PAGE => [&key[..], &[0]].concat().into(),
-                _ => bytes::Bytes::new(),
-            };
-            found.extend(pairs.into_iter().filter_map(|(key, value)| committed(&key, &value)));
-            if from.is_empty() {
-                // Of a replica that is given a snapshot meanwhile there is nothing to be read for a moment.
-                return if self.ready().await? == term {
-                    Ok(found)
-                } else {
-                    Err(GroupError::NotCoordinator)
-                };
+            let page = PAGE.min(max - found.len());
+            let pairs = self.read(from, to.clone(), page).await?;
+            let is_last = pairs.len() < page;
+            found.extend(pairs);
+            match found.last() {
+                Some((key, _)) if !is_last && found.len() < max => {
+                    from = [&key[..], &[0]].concat().into();
+                }
+                _ => return Ok(found),
             }
         }
     }
@@ -287,10 +320,10 @@ impl Coordinator {
     /// Reads pairs of the keyed state, off the async workers.
     async fn read(
         &self,
-        from: bytes::Bytes,
-        to: bytes::Bytes,
+        from: Bytes,
+        to: Bytes,
         max: usize,
-    ) -> Result<Vec<(bytes::Bytes, bytes::Bytes)>, GroupError> {
+    ) -> Result<Vec<(Bytes, Bytes)>, GroupError> {
         let place = Arc::clone(&self.reads).acquire_owned().await;
         let place = place.map_err(|_| GroupError::NotCoordinator)?;
         let group = self.group.clone();

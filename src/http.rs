@@ -9,16 +9,21 @@ mod cluster;
 mod configs;
 mod description;
 mod drain;
+mod ends;
 mod extract;
 mod features;
 mod forward;
+mod group_changes;
 mod groups;
 mod health;
+mod lag;
 mod log;
 mod partitions;
 mod problem;
 mod raft;
+mod reset;
 mod resource_configs;
+mod rfc3339;
 mod scrape;
 mod server;
 mod topics;
@@ -82,9 +87,10 @@ fn routes() -> (Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(resource_configs::of_broker, resource_configs::change_broker))
         .routes(routes!(resource_configs::of_group, resource_configs::change_group))
         .routes(routes!(groups::list))
-        .routes(routes!(groups::describe))
+        .routes(routes!(groups::describe, group_changes::delete))
+        .routes(routes!(group_changes::reset, group_changes::delete_offsets))
         .routes(routes!(partitions::describe))
-        .routes(routes!(partitions::ends))
+        .routes(routes!(ends::ends))
         .routes(routes!(partitions::set_replicas, partitions::cancel_replicas))
         .routes(routes!(partitions::set_leader))
         .routes(routes!(raft::groups))

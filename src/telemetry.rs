@@ -18,7 +18,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 pub use metrics::{
-    Api, ApiError, BrokerState, HttpRequest, HttpRoute, Metrics, RaftRole, Seconds, State, metrics,
+    Api, ApiError, BrokerState, GroupPartition, HttpRequest, HttpRoute, LabelText, Metrics,
+    RaftRole, Seconds, State, metrics,
 };
 pub use process::{Usage, usage, usage_of};
 

@@ -1,6 +1,8 @@
 //! Consumer groups with stock clients: shared partitions, resumed reading, static members, and coordinators that die.
 
 mod consumer_protocol;
+mod expiry;
+mod tools;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,6 +1,9 @@
-//! `quorate group`: list and describe consumer groups.
+//! `quorate group`: list, describe and delete consumer groups; their offsets are `offsets.rs`.
+
+mod offsets;
 
 use clap::{Args, Subcommand};
+use serde_json::Value;
 
 use super::topic::text;
 use crate::terminal::{
@@ -15,6 +18,19 @@ pub(super) enum GroupCommand {
     /// Show a group's members, offsets and how far it is behind.
     #[command(after_help = "Example:\n  quorate group describe billing")]
     Describe(NamedOptions),
+    /// Delete groups that have no members, with their offsets.
+    #[command(after_help = "Example:\n  quorate group delete billing audit")]
+    Delete(DeleteOptions),
+    /// Set where a group without members reads on; all partitions that are named, or none.
+    #[command(after_help = "Examples:\n  \
+        quorate group reset-offsets billing --to-earliest --dry-run\n  \
+        quorate group reset-offsets billing --topic orders:0,1 --to-offset 1500\n  \
+        quorate group reset-offsets billing --topic orders --to-time 2026-11-27T05:30:00Z\n  \
+        quorate group reset-offsets billing --shift-by -10")]
+    ResetOffsets(offsets::ResetOptions),
+    /// Delete the offsets of a group, of topics that its members do not read.
+    #[command(after_help = "Example:\n  quorate group delete-offsets billing --topic orders:2")]
+    DeleteOffsets(offsets::DeleteOptions),
 }
 
 #[derive(Debug, Args)]
@@ -33,15 +49,27 @@ pub(super) struct NamedOptions {
     options: Options,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct DeleteOptions {
+    /// The groups' names.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    #[command(flatten)]
+    servers: HttpServers,
+}
+
 pub(super) async fn run(command: GroupCommand) -> Result<(), Failure> {
     match command {
         GroupCommand::List(options) => list(options).await,
         GroupCommand::Describe(options) => describe(options).await,
+        GroupCommand::Delete(options) => delete(options).await,
+        GroupCommand::ResetOffsets(options) => offsets::reset(options).await,
+        GroupCommand::DeleteOffsets(options) => offsets::delete(options).await,
     }
 }
 
 async fn list(options: Options) -> Result<(), Failure> {
-    let found = Admin::new(options.servers.http).get("/v1/groups").await?;
+    let found = all(&Admin::new(options.servers.http)).await?;
     if options.format == Format::Json {
         return print_json(&found);
     }
@@ -64,6 +92,30 @@ async fn list(options: Options) -> Result<(), Failure> {
             text(&found["unreachable"])
         )),
     }
+}
+
+/// All groups, asked for page by page.
+async fn all(admin: &Admin) -> Result<Value, Failure> {
+    let mut groups = Vec::new();
+    let mut path = "/v1/groups".to_owned();
+    loop {
+        let mut page = admin.get(&path).await?;
+        groups.extend(page["groups"].as_array_mut().map(std::mem::take).unwrap_or_default());
+        let Some(next) = page["next"].as_str() else {
+            page["groups"] = groups.into();
+            return Ok(page);
+        };
+        path = format!("/v1/groups?after={}", escaped(next));
+    }
+}
+
+async fn delete(options: DeleteOptions) -> Result<(), Failure> {
+    let admin = Admin::new(options.servers.http);
+    for name in &options.names {
+        admin.delete(&format!("/v1/groups/{}", escaped(name))).await?;
+        line(&format!("{} is deleted", printable(name)))?;
+    }
+    Ok(())
 }
 
 async fn describe(named: NamedOptions) -> Result<(), Failure> {

@@ -1,7 +1,8 @@
 //! Reading a topic's partitions in offset order each, following their leaders.
 //!
 //! All partitions led by one broker are asked for in one fetch, because answers on a connection come in order: a
-//! fetch that waits for records would hold up the next one. There are no consumer groups here.
+//! fetch that waits for records would hold up the next one. Which partitions it reads in a group is decided in
+//! `group_consumer.rs`.
 //!
 //! What was fetched stays as it came and is taken apart record by record: a megabyte may unfold to millions of them.
 
@@ -137,16 +138,39 @@ impl Consumer {
             };
             positions.insert(partition, position);
         }
-        Ok(Self {
+        let mut consumer = Self::of_nothing(client, topic);
+        consumer.positions = positions;
+        Ok(consumer)
+    }
+
+    /// A reader of no partition yet.
+    pub(super) fn of_nothing(client: Client, topic: &str) -> Self {
+        Self {
             client,
             topic: topic.to_owned(),
-            positions,
+            positions: BTreeMap::new(),
             fetched: VecDeque::new(),
             reading: None,
             asked: FuturesUnordered::new(),
             asked_of: HashMap::new(),
             failing_since: None,
-        })
+        }
+    }
+
+    /// The next offset of each partition that is to be fetched.
+    pub(super) fn positions(&self) -> &BTreeMap<i32, i64> {
+        &self.positions
+    }
+
+    /// Reads these partitions instead, from these offsets on. What was fetched of others, or is read from elsewhere now, is
+    /// forgotten, and so are answers under way: they belong to the positions of before.
+    pub(super) fn assign(&mut self, positions: BTreeMap<i32, i64>) {
+        let kept = |partition: i32| positions.get(&partition) == self.positions.get(&partition);
+        self.fetched.retain(|batch| kept(batch.partition));
+        self.reading = self.reading.take().filter(|(batch, _)| kept(batch.partition));
+        self.asked.clear();
+        self.asked_of.clear();
+        self.positions = positions;
     }
 
     /// Returns for each partition the offset after its last record now.

@@ -53,7 +53,7 @@ impl ClientError {
 pub struct ErrorCode(pub i16);
 
 /// The numbers this client can meet: name, and whether trying again can help (Kafka's `Errors.java`).
-const NAMES: [(i16, &str, bool); 22] = [
+const NAMES: [(i16, &str, bool); 30] = [
     (-1, "unknown server error", false),
     (1, "offset out of range", false),
     (2, "corrupt message", true),
@@ -63,9 +63,14 @@ const NAMES: [(i16, &str, bool); 22] = [
     (7, "request timed out", true),
     (8, "broker not available", true),
     (10, "message too large", false),
+    (14, "coordinator load in progress", true),
+    (15, "coordinator not available", true),
+    (16, "not coordinator", true),
     (17, "invalid topic name", false),
     (19, "not enough replicas", true),
     (20, "not enough replicas after append", true),
+    (24, "invalid group id", false),
+    (25, "unknown member id", false),
     (35, "unsupported version", false),
     (41, "not the controller", true),
     (42, "invalid request", false),
@@ -75,11 +80,17 @@ const NAMES: [(i16, &str, bool); 22] = [
     (59, "unknown producer id", false),
     (74, "fenced leader epoch", true),
     (75, "unknown leader epoch", true),
+    (81, "the group has as many members as it may", false),
     (87, "invalid record", false),
+    (110, "fenced member epoch", false),
+    (113, "stale member epoch", false),
 ];
 
 impl ErrorCode {
     pub const OFFSET_OUT_OF_RANGE: Self = Self(1);
+    pub(super) const UNKNOWN_MEMBER_ID: Self = Self(25);
+    pub(super) const FENCED_MEMBER_EPOCH: Self = Self(110);
+    pub(super) const STALE_MEMBER_EPOCH: Self = Self(113);
 
     /// Returns Ok for 0 and the error of that API otherwise.
     pub fn check(number: i16, api: &'static str) -> Result<(), ClientError> {

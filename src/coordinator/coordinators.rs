@@ -21,6 +21,8 @@ use crate::replica::{Kind, LogTime};
 pub const COORDINATORS: InternalKind = InternalKind(1);
 /// How many there are. Never another number: a group's home follows from it.
 pub const COUNT: u32 = 32;
+/// The longest name of a group, in bytes.
+pub const GROUP_NAME_BYTES_MAX: usize = 1024;
 /// Calls that wait for one coordinator.
 const CALLS_MAX: usize = 4096;
 /// Reads of offsets at once.

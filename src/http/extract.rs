@@ -1,5 +1,7 @@
 //! What handlers take apart a request with: axum's extractors, refusing with problem documents.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::Json;
@@ -82,4 +84,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Options<T> {
 /// A change gives up a little before the request does, so that the answer can say what is known.
 pub(super) fn patience(context: &Context) -> Duration {
     Duration::from_millis(context.config.http.request_timeout_ms).mul_f32(0.9)
+}
+
+/// Refuses a number of a query that is out of its bounds.
+pub(super) fn within<T: PartialOrd + Display>(
+    name: &str,
+    number: T,
+    bounds: RangeInclusive<T>,
+) -> Result<T, Problem> {
+    if bounds.contains(&number) {
+        return Ok(number);
+    }
+    let detail = format!("{name} is {number}, {} to {} is possible", bounds.start(), bounds.end());
+    Err(Problem::new(StatusCode::BAD_REQUEST, "malformed_query", detail))
 }

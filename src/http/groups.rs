@@ -3,46 +3,57 @@
 //! Each group is known to the broker that coordinates it, and each end to the leader of its partition; any broker asks
 //! them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use futures::future::join_all;
-use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
-use super::extract::Parameters;
-use super::forward::Told;
+use super::ends::{self, Question};
+use super::extract::{Options, Parameters, within};
+use super::forward::{self, Told};
 use super::problem::Problem;
-use super::{forward, partitions};
 use crate::context::Context;
 use crate::coordinator::{
-    COORDINATORS, CommittedOffset, ConsumerMemberDescription, Coordinators, Described, GroupError,
-    GroupProtocol, MemberDescription, parts,
+    COORDINATORS, CommittedOffset, ConsumerMemberDescription, Coordinator, Coordinators, Described,
+    GroupError, GroupProtocol, MemberDescription, parts,
 };
 
 /// The code of the problem that there is no such group.
 const UNKNOWN: &str = "unknown_consumer_group";
-/// How long they may take together: less than a broker waits that forwards the request.
+/// How long the leaders may take together: less than a broker waits that forwards the request.
 const ENDS_WAIT: Duration = Duration::from_secs(1);
-/// Leaders that are asked at the same time.
-const LEADERS_AT_A_TIME: usize = 8;
+const PAGE_MAX: usize = 1_000;
 
-/// The groups of the cluster, by name.
+/// Some of the groups of the cluster, by name.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct ConsumerGroups {
     groups: Vec<ConsumerGroup>,
+    /// Ask again with `after` set to this name for the rest; none at the end.
+    next: Option<String>,
     /// Brokers that did not say which groups they coordinate.
     unreachable: Vec<u64>,
     /// The coordinators that brokers spoke for, by number.
     coordinators: BTreeSet<u32>,
     /// The coordinators that nobody spoke for: their groups are missing here.
     missing: BTreeSet<u32>,
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct GroupPage {
+    /// Begin after this name.
+    after: Option<String>,
+    /// At most so many groups; 1000 if left out.
+    #[param(minimum = 1, maximum = 1_000)]
+    limit: Option<usize>,
 }
 
 /// A group in a list.
@@ -100,39 +111,60 @@ pub(super) struct ConsumerGroupOffset {
     metadata: String,
 }
 
-/// Lists the consumer groups of the cluster.
-#[utoipa::path(get, path = "/v1/groups", tag = "groups", responses((status = 200, body = ConsumerGroups)))]
+/// Lists the consumer groups of the cluster by name.
+#[utoipa::path(
+    get, path = "/v1/groups", tag = "groups", params(GroupPage),
+    responses((status = 200, body = ConsumerGroups))
+)]
 pub(super) async fn list(
     State(context): State<Context>,
     headers: HeaderMap,
-) -> Json<ConsumerGroups> {
-    let mut found = here(&context).await;
+    uri: Uri,
+    Options(page): Options<GroupPage>,
+) -> Result<Json<ConsumerGroups>, Problem> {
+    let limit = within("limit", page.limit.unwrap_or(PAGE_MAX), 1..=PAGE_MAX)?;
+    let mut found = here(&context, page.after.as_deref().unwrap_or_default(), limit).await;
     if !forward::is_forwarded(&headers) {
         let me = context.node.id();
         let image = context.metadata.image();
         let others: Vec<u64> = image.brokers.keys().copied().filter(|id| *id != me).collect();
-        let asked = others.iter().map(|id| forward::ask(&context, *id, "/v1/groups".to_owned()));
+        let path = uri.path_and_query().map_or("/v1/groups", PathAndQuery::as_str);
+        let asked = others.iter().map(|id| forward::ask(&context, *id, path.to_owned()));
         for (broker, told) in others.iter().zip(join_all(asked).await) {
             match told {
-                Some(ConsumerGroups { groups, unreachable, coordinators, .. }) => {
-                    found.groups.extend(groups);
-                    found.unreachable.extend(unreachable);
-                    found.coordinators.extend(coordinators);
-                }
+                Some(told) => found.add(told),
                 None => found.unreachable.push(*broker),
             }
         }
     }
-    found.groups.sort_by(|one, other| one.group.cmp(&other.group));
-    // A leader and the one before it may both have spoken for it.
-    found.groups.dedup_by(|one, other| one.group == other.group);
+    found.cut(limit);
     let count = context.metadata.image().internal.count(COORDINATORS);
     found.missing = (0..count).filter(|it| !found.coordinators.contains(it)).collect();
-    Json(found)
+    Ok(Json(found))
 }
 
-/// The groups that this broker coordinates.
-async fn here(context: &Context) -> ConsumerGroups {
+impl ConsumerGroups {
+    fn add(&mut self, other: ConsumerGroups) {
+        self.groups.extend(other.groups);
+        self.unreachable.extend(other.unreachable);
+        self.coordinators.extend(other.coordinators);
+        // There is more behind the last of its groups, and behind that of all.
+        self.next = self.next.take().or(other.next);
+    }
+
+    /// Keeps the first of the groups, each once: a leader and the one before it may both have spoken for it.
+    fn cut(&mut self, limit: usize) {
+        self.groups.sort_by(|one, other| one.group.cmp(&other.group));
+        self.groups.dedup_by(|one, other| one.group == other.group);
+        let is_more = self.next.is_some() || self.groups.len() > limit;
+        self.groups.truncate(limit);
+        let last = self.groups.last().filter(|_| is_more);
+        self.next = last.map(|last| last.group.clone());
+    }
+}
+
+/// The first groups behind a name that this broker coordinates.
+async fn here(context: &Context, after: &str, limit: usize) -> ConsumerGroups {
     let me = context.node.id();
     let mut led = context.coordinators.all();
     led.retain(|it| it.group().leadership().borrow().leader == Some(me));
@@ -144,16 +176,19 @@ async fn here(context: &Context) -> ConsumerGroups {
         .filter_map(|(led, _)| image.internal.of(led.group().id()))
         .map(|(id, _)| id.number)
         .collect();
-    let groups = listed.into_iter().flatten().flatten().map(|group| ConsumerGroup {
+    let wanted = listed.into_iter().flatten().flatten().filter(|it| it.group.as_str() > after);
+    let groups = wanted.map(|group| ConsumerGroup {
         group: group.group,
         state: group.state.name().to_owned(),
         protocol: group.protocol.name().to_owned(),
         protocol_type: group.protocol_type,
         coordinator: me,
     });
-    let groups = groups.collect();
+    let (groups, missing) = (groups.collect(), BTreeSet::new());
     let unreachable = if is_whole { Vec::new() } else { vec![me] };
-    ConsumerGroups { groups, unreachable, coordinators, missing: BTreeSet::new() }
+    let mut here = ConsumerGroups { groups, next: None, unreachable, coordinators, missing };
+    here.cut(limit);
+    here
 }
 
 /// Returns a group: its members with what they read, and its offsets with how far they are behind.
@@ -172,25 +207,43 @@ pub(super) async fn describe(
     uri: Uri,
     Parameters(group): Parameters<String>,
 ) -> Result<Json<ConsumerGroupDetail>, Problem> {
-    let image = context.metadata.image();
-    let home = Coordinators::home(&image, &group).ok_or_else(|| unknown(&group))?;
-    let leader = context.metadata.leader(home.group).map(|leader| leader.id);
-    if let Some(leader) = leader.filter(|leader| *leader != context.node.id())
-        && !forward::is_forwarded(&headers)
-    {
-        return match forward::find(&context, leader, uri.path().to_owned(), UNKNOWN).await {
-            Told::Found(told) => Ok(Json(told)),
-            Told::Missing => Err(unknown(&group)),
-            Told::Nothing => Err(unavailable(&group)),
-        };
-    }
-    let coordinator = context.coordinators.get(home.group).ok_or_else(|| unavailable(&group))?;
+    let coordinator = match home(&context, &group, &headers)? {
+        Home::Here(coordinator) => coordinator,
+        Home::At(leader) => {
+            return match forward::find(&context, leader, uri.path().to_owned(), UNKNOWN).await {
+                Told::Found(told) => Ok(Json(told)),
+                Told::Missing => Err(unknown(&group)),
+                Told::Nothing => Err(unavailable(&group)),
+            };
+        }
+    };
     let problem = |_: GroupError| unavailable(&group);
     let description = coordinator.describe(group.clone()).await.map_err(problem)?;
     let description = description.ok_or_else(|| unknown(&group))?;
     let offsets = coordinator.offsets(&group).await.map_err(problem)?;
     let offsets = with_ends(&context, offsets).await;
     Ok(Json(detail(&context, group, description, offsets)))
+}
+
+/// Who coordinates a group.
+pub(super) enum Home {
+    Here(Arc<Coordinator>),
+    /// Another broker, which has not been asked yet.
+    At(u64),
+}
+
+/// Finds who coordinates a group; a request that was forwarded is answered here or not at all.
+pub(super) fn home(context: &Context, group: &str, headers: &HeaderMap) -> Result<Home, Problem> {
+    let image = context.metadata.image();
+    let home = Coordinators::home(&image, group).ok_or_else(|| unavailable(group))?;
+    let leader = context.metadata.leader(home.group).map(|leader| leader.id);
+    match leader.filter(|leader| *leader != context.node.id()) {
+        Some(leader) if !forward::is_forwarded(headers) => Ok(Home::At(leader)),
+        _ => {
+            let coordinator = context.coordinators.get(home.group);
+            coordinator.map(Home::Here).ok_or_else(|| unavailable(group))
+        }
+    }
 }
 
 fn detail(
@@ -237,7 +290,6 @@ fn classic_members(
     members.into_iter().zip(shown).map(member).collect()
 }
 
-/// Strangers say how far they are, so it may be anything.
 fn total(mut lags: impl Iterator<Item = Option<i64>>) -> Option<i64> {
     lags.try_fold(0_i64, |total, lag| Some(total.saturating_add(lag?)))
 }
@@ -255,57 +307,38 @@ fn consumer_member(member: ConsumerMemberDescription) -> ConsumerGroupMember {
     }
 }
 
-/// Offsets with the ends of their partitions; those of topics that are deleted are left out. Each leader is asked once for
-/// each topic, whatever the number of partitions.
+/// Offsets with the ends of their partitions; those of topics that are deleted are left out.
 async fn with_ends(context: &Context, committed: Vec<CommittedOffset>) -> Vec<ConsumerGroupOffset> {
+    let partitions: Vec<_> = committed.iter().map(|it| (it.topic, it.partition)).collect();
+    let question = Question { time_ms: None, confirmed: false, wait: ENDS_WAIT };
+    let ends = ends::of(context, &partitions, question).await;
     let image = context.metadata.image();
-    let (me, mut elsewhere) = (context.node.id(), BTreeSet::new());
-    let mut ends: BTreeMap<Uuid, BTreeMap<i32, i64>> = BTreeMap::new();
-    for offset in &committed {
-        let Some(topic) = image.topic_by_id(offset.topic) else { continue };
-        let Some(info) = topic.partition(offset.partition) else { continue };
-        match context.metadata.leader(info.group).map(|leader| leader.id) {
-            Some(leader) if leader != me => drop(elsewhere.insert((leader, topic.id))),
-            _ => {
-                ends.entry(topic.id)
-                    .or_insert_with(|| partitions::led_here(context, topic).collect());
-            }
-        }
-    }
-    let asked = elsewhere.into_iter().filter_map(|(leader, id)| {
-        let name = image.topic_by_id(id)?.name.clone();
-        Some(async move { (id, partitions::ends_at(context, leader, &name).await) })
-    });
-    // What has not come by then is told as not known, so that one leader that hangs hides no more than its own.
-    let told: Vec<(Uuid, BTreeMap<i32, i64>)> = stream::iter(asked)
-        .buffer_unordered(LEADERS_AT_A_TIME)
-        .take_until(sleep(ENDS_WAIT))
-        .collect()
-        .await;
-    for (topic, of_leader) in told {
-        ends.entry(topic).or_default().extend(of_leader);
-    }
     let row = |it: CommittedOffset| {
         let topic = image.topic_by_id(it.topic)?;
-        let high_watermark = ends.get(&it.topic).and_then(|ends| ends.get(&it.partition)).copied();
+        let high_watermark = ends.get(&(it.topic, it.partition)).map(|end| end.high_watermark);
         Some(ConsumerGroupOffset {
             topic: topic.name.clone(),
             partition: it.partition,
             offset: it.offset,
             high_watermark,
-            lag: high_watermark.map(|end| end.saturating_sub(it.offset.max(0)).max(0)),
+            lag: high_watermark.map(|end| lag(end, it.offset)),
             metadata: it.metadata,
         })
     };
     committed.into_iter().filter_map(row).collect()
 }
 
-fn unknown(group: &str) -> Problem {
+/// What is still to be read. Strangers say how far they are, so it may be anything.
+pub(super) fn lag(high_watermark: i64, offset: i64) -> i64 {
+    high_watermark.saturating_sub(offset.max(0)).max(0)
+}
+
+pub(super) fn unknown(group: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, UNKNOWN, format!("there is no consumer group {group:?}"))
         .hint("GET /v1/groups lists the groups")
 }
 
-fn unavailable(group: &str) -> Problem {
+pub(super) fn unavailable(group: &str) -> Problem {
     let detail = format!("the coordinator of consumer group {group:?} does not answer");
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "coordinator_unavailable", detail)
         .hint("ask again; GET /v1/brokers shows which brokers are alive")

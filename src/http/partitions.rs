@@ -1,7 +1,5 @@
 //! One partition: its state, its replicas, its leader.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -13,7 +11,7 @@ use super::problem::Problem;
 use super::whole::{BrokerIds, WholeNumber};
 use super::{forward, raft};
 use crate::context::Context;
-use crate::metadata::{AdminError, Metadata, PartitionInfo, Topic, quote};
+use crate::metadata::{AdminError, Metadata, PartitionInfo, quote};
 
 /// A partition as the cluster agreed on it, and who leads it.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -181,60 +179,6 @@ pub(super) async fn set_leader(
     let info = image.topic(&topic).and_then(|topic| topic.partition(index));
     let info = info.ok_or(AdminError::UnknownPartition { topic, partition: index })?;
     Ok(Json(brief(&context.metadata, index, info)))
-}
-
-/// The ends of the partitions of a topic that one broker leads.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(super) struct Ends {
-    #[schema(example = "orders")]
-    topic: String,
-    broker: u64,
-    ends: Vec<End>,
-}
-
-/// The end of a partition.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(super) struct End {
-    partition: i32,
-    /// The offset after the last committed record.
-    high_watermark: i64,
-}
-
-/// Returns the ends of the partitions of a topic that the broker leads which is asked.
-#[utoipa::path(
-    get, path = "/v1/topics/{topic}/ends", tag = "topics",
-    params(("topic" = String, Path, description = "Its name", example = "orders")),
-    responses((status = 200, body = Ends), (status = 404, description = "There is no such topic", body = Problem))
-)]
-pub(super) async fn ends(
-    State(context): State<Context>,
-    Parameters(name): Parameters<String>,
-) -> Result<Json<Ends>, Problem> {
-    let image = context.metadata.image();
-    let topic = image.topic(&name).ok_or_else(|| AdminError::UnknownTopic(quote(&name)))?;
-    Ok(Json(Ends {
-        topic: name,
-        broker: context.node.id(),
-        ends: led_here(&context, topic)
-            .map(|(partition, high_watermark)| End { partition, high_watermark })
-            .collect(),
-    }))
-}
-
-/// The partitions of a topic that this broker leads, with their ends.
-pub(super) fn led_here(context: &Context, topic: &Topic) -> impl Iterator<Item = (i32, i64)> {
-    topic.numbered().filter_map(|(index, info)| {
-        let here = context.partitions.get(info.group)?;
-        here.leader_epoch_if_ready().is_ok().then(|| (index, here.high_watermark()))
-    })
-}
-
-/// Returns what a broker says of the ends of the partitions that it leads.
-pub(super) async fn ends_at(context: &Context, broker: u64, topic: &str) -> BTreeMap<i32, i64> {
-    let path = format!("/v1/topics/{topic}/ends");
-    let told = forward::ask_within::<Ends>(context, broker, path).await;
-    let ends = told.map(|told| told.ends).unwrap_or_default();
-    ends.into_iter().map(|end| (end.partition, end.high_watermark)).collect()
 }
 
 pub(super) fn brief(metadata: &Metadata, index: i32, info: &PartitionInfo) -> Partition {

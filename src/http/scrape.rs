@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use prometheus_client::metrics::counter::Counter;
 use quorate_raft::Role;
 
+use super::lag;
 use crate::context::Context;
 use crate::telemetry::{BrokerState, RaftRole, Seconds, State as BrokerIs, metrics, usage};
 
@@ -21,6 +22,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
     responses((status = 200, description = "The metrics", body = String, content_type = "application/openmetrics-text"))
 )]
 pub(super) async fn metrics_text(State(context): State<Context>) -> impl IntoResponse {
+    let _scrape = lag::read(&context).await;
     read_cluster(&context);
     read_groups(&context);
     read_storage(&context);

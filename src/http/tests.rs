@@ -5,17 +5,20 @@ use axum::response::IntoResponse;
 use super::*;
 use crate::metadata::AdminError;
 
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 15] = [
     include_str!("../http.rs"),
     include_str!("cluster.rs"),
     include_str!("configs.rs"),
+    include_str!("ends.rs"),
     include_str!("features.rs"),
+    include_str!("group_changes.rs"),
     include_str!("groups.rs"),
     include_str!("health.rs"),
     include_str!("log.rs"),
     include_str!("partitions.rs"),
     include_str!("raft.rs"),
     include_str!("resource_configs.rs"),
+    include_str!("reset.rs"),
     include_str!("scrape.rs"),
     include_str!("topics.rs"),
 ];
@@ -86,6 +89,9 @@ fn the_specification_has_every_route_that_was_promised() {
         "patch /v1/topics/{topic}/configs",
         "get /v1/groups",
         "get /v1/groups/{group}",
+        "delete /v1/groups/{group}",
+        "post /v1/groups/{group}/offsets",
+        "delete /v1/groups/{group}/offsets",
         "get /v1/topics/{topic}/partitions/{partition}",
         "put /v1/topics/{topic}/partitions/{partition}/replicas",
         "delete /v1/topics/{topic}/partitions/{partition}/replicas",

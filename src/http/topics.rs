@@ -4,8 +4,7 @@
 //! use it, so the answer waits for the leaders, for a while, and says how many are missing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
-use std::ops::{Bound, RangeInclusive};
+use std::ops::Bound;
 use std::time::Duration;
 
 use axum::Json;
@@ -16,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::extract::{Body, Nothing, Options, Parameters, patience};
+use super::extract::{Body, Nothing, Options, Parameters, patience, within};
 use super::partitions::{self, Partition};
 use super::problem::Problem;
 use super::whole::{BrokerIds, WholeNumber};
@@ -215,19 +214,6 @@ pub(super) async fn delete(
         context.controller.delete_topics(vec![TopicRef::Name(name)], patience(&context)).await;
     deleted.into_iter().next().unwrap_or(Err(AdminError::Timeout))?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Refuses a number of a query that is out of its bounds.
-fn within<T: PartialOrd + Display>(
-    name: &str,
-    number: T,
-    bounds: RangeInclusive<T>,
-) -> Result<T, Problem> {
-    if bounds.contains(&number) {
-        return Ok(number);
-    }
-    let detail = format!("{name} is {number}, {} to {} is possible", bounds.start(), bounds.end());
-    Err(Problem::new(StatusCode::BAD_REQUEST, "malformed_query", detail))
 }
 
 fn leaderless(metadata: &Metadata, topic: &Topic) -> usize {

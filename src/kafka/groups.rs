@@ -10,14 +10,13 @@ use tokio::time::{Instant, timeout_at};
 
 use super::call::Call;
 use super::server::{KafkaServer, stopped};
+pub(super) use crate::coordinator::GROUP_NAME_BYTES_MAX as NAME_BYTES_MAX;
 use crate::coordinator::{Coordinator, Coordinators, GroupError};
 
 /// How long all groups of a request may take, together.
 const REQUEST_WAIT: Duration = Duration::from_secs(10);
 /// Groups of a request that are asked for at the same time.
 const AT_A_TIME: usize = 16;
-/// The longest name of a group, in bytes.
-pub(super) const NAME_BYTES_MAX: usize = 1024;
 /// Bytes of what one request is told of its groups; of more than that it has to ask in parts.
 pub(super) const ANSWER_BYTES_MAX: usize = 32 << 20;
 

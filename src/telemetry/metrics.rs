@@ -3,12 +3,14 @@
 //! The unit is the last word of a name (`_bytes`, `_seconds`); counters get `_total` from the exposition format.
 //! The ones of the first part are counted where the thing happens, those of the second are read off the broker
 //! when somebody asks for `/metrics`. No metric has a label per topic or partition: ten thousand partitions times
-//! twenty series is what makes a monitoring system fall over, and `/v1/raft/groups` answers such questions.
+//! twenty series is what makes a monitoring system fall over, and `/v1/raft/groups` answers such questions. What consumer
+//! groups have committed is the exception, for an alarm is wanted per group; their number is bounded (`http/lag.rs`).
 
+use std::fmt::{self, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -58,6 +60,29 @@ pub enum State {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct RaftRole {
     pub role: String,
+}
+
+/// A partition of which a consumer group has an offset.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct GroupPartition {
+    pub group: LabelText,
+    pub topic: String,
+    pub partition: i32,
+}
+
+/// A label's value that a client has chosen. What would end it is escaped, which the crate leaves to its users.
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
+pub struct LabelText(pub String);
+
+impl EncodeLabelValue for LabelText {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '\\' => encoder.write_str("\\\\"),
+            '"' => encoder.write_str("\\\""),
+            '\n' => encoder.write_str("\\n"),
+            other => encoder.write_char(other),
+        })
+    }
 }
 
 /// Seconds that only grow, with an atomic float inside.
@@ -123,6 +148,12 @@ metrics! {
     cluster_partitions: Gauge = Gauge::default();
     /// Partitions of the cluster of which this broker knows no leader.
     cluster_leaderless_partitions: Gauge = Gauge::default();
+    /// The next offset a consumer group will read, by group, topic and partition, of the groups that this broker coordinates.
+    consumer_group_offset: Family<GroupPartition, Gauge> = Family::default();
+    /// Records a consumer group has still to read, by group, topic and partition; none while the end is not known.
+    consumer_group_lag: Family<GroupPartition, Gauge> = Family::default();
+    /// Offsets of consumer groups that have no metric because there are more than a broker tells of.
+    consumer_group_offsets_left_out: Gauge = Gauge::default();
     /// Raft groups this broker takes part in, by its role.
     raft_groups: Family<RaftRole, Gauge> = Family::default();
     /// The most entries any follower is behind, over the groups this broker leads.
@@ -209,5 +240,16 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn a_group_may_be_called_anything() {
+        let metrics = Metrics::new();
+        let group = LabelText("a\"b\\c\n{}é".to_owned());
+        let labels = GroupPartition { group, topic: "orders".to_owned(), partition: 3 };
+        metrics.consumer_group_lag.get_or_create(&labels).set(7);
+        let expected =
+            r#"quorate_consumer_group_lag{group="a\"b\\c\n{}é",topic="orders",partition="3"} 7"#;
+        assert!(metrics.text().lines().any(|line| line == expected), "{}", metrics.text());
     }
 }

@@ -22,7 +22,7 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("controller", "config metadata replica telemetry wall_clock"),
             ("coordinator", "controller metadata replica"),
             ("context", "config controller coordinator metadata partition"),
-            ("http", "config context controller coordinator metadata telemetry"),
+            ("http", "config context controller coordinator metadata partition telemetry"),
             (
                 "kafka",
                 "config context controller coordinator metadata partition record telemetry \

@@ -1,21 +1,16 @@
-//! `quorate produce` and `quorate consume`: records as lines of text.
+//! `quorate produce`: lines of text as records.
 
 use std::collections::VecDeque;
-use std::io::{BufWriter, Write};
-use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use clap::{Args, ValueEnum};
-use serde::{Serialize, Serializer};
+use clap::Args;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::client::{
-    Client, ClientConfig, Consumer, Delivery, NewRecord, PendingBatch, Producer, ProducerConfig,
-    Start, partition_for_key,
+    Client, ClientConfig, NewRecord, PendingBatch, Producer, ProducerConfig, partition_for_key,
 };
-use crate::record::Headers;
 use crate::terminal::{Failure, KafkaServers};
 
 /// The longest line taken as a record; a broker's default limit for a batch is 1 MiB.
@@ -44,60 +39,6 @@ pub(super) struct ProduceOptions {
     partition: Option<i32>,
     #[command(flatten)]
     servers: KafkaServers,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    quorate consume orders --from beginning -n 10\n  \
-    quorate consume orders --partition 2 --from 1500 --format json\n  \
-    quorate consume orders --from beginning --exit | wc -l")]
-pub(super) struct ConsumeOptions {
-    /// The topic to read.
-    topic: String,
-    /// Where to begin: beginning, end, or an offset.
-    #[arg(long, short, default_value = "end")]
-    from: From,
-    /// Stop after so many records.
-    #[arg(long, short = 'n', value_name = "RECORDS")]
-    number: Option<u64>,
-    /// Read only this partition.
-    #[arg(long, short)]
-    partition: Option<i32>,
-    /// Stop after the last record there is now.
-    #[arg(long, short)]
-    exit: bool,
-    #[arg(long, value_enum, default_value = "value")]
-    format: RecordFormat,
-    #[command(flatten)]
-    servers: KafkaServers,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct From(Start);
-
-impl FromStr for From {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "beginning" => Ok(Self(Start::Beginning)),
-            "end" => Ok(Self(Start::End)),
-            number => match number.parse() {
-                Ok(offset) if offset >= 0 => Ok(Self(Start::Offset(offset))),
-                _ => Err("expected beginning, end or an offset, a whole number from 0".to_owned()),
-            },
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum RecordFormat {
-    /// The value.
-    Value,
-    /// Partition, offset, timestamp, key and value, separated by tabs.
-    Full,
-    /// One JSON object per line.
-    Json,
 }
 
 /// Writes standard input; returns when every record is stored on a majority.
@@ -248,74 +189,4 @@ impl Writer {
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// Prints records until there are enough, or for ever.
-pub(super) async fn consume(options: ConsumeOptions) -> Result<(), Failure> {
-    let client = Client::new(ClientConfig::new(options.servers.server));
-    let mut consumer =
-        Consumer::open(client, &options.topic, options.partition, options.from.0).await?;
-    let ends = if options.exit { Some(consumer.ends().await?) } else { None };
-    let mut left = options.number.unwrap_or(u64::MAX);
-    let mut out = BufWriter::new(std::io::stdout());
-    while left > 0 && !ends.as_ref().is_some_and(|ends| consumer.reached(ends)) {
-        if !consumer.has_ready() {
-            out.flush()?;
-        }
-        if let Some(delivery) = consumer.next().await? {
-            print(&mut out, &delivery, options.format)?;
-            left -= 1;
-        }
-    }
-    Ok(out.flush()?)
-}
-
-fn print(out: &mut impl Write, delivery: &Delivery, format: RecordFormat) -> std::io::Result<()> {
-    let Delivery { partition, offset, timestamp_ms, key, value, headers } = delivery;
-    let shown = |bytes: &Option<Bytes>| {
-        bytes.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-    };
-    match format {
-        RecordFormat::Value => {
-            // As it is, not as UTF-8: what was a line on the way in is the same line on the way out.
-            out.write_all(value.as_deref().unwrap_or_default())?;
-            out.write_all(b"\n")
-        }
-        RecordFormat::Full => {
-            let [key, value] =
-                [key, value].map(|bytes| shown(bytes).unwrap_or_else(|| "-".to_owned()));
-            writeln!(out, "{partition}\t{offset}\t{timestamp_ms}\t{key}\t{value}")
-        }
-        RecordFormat::Json => {
-            let record = Shown {
-                partition: *partition,
-                offset: *offset,
-                timestamp_ms: *timestamp_ms,
-                key: shown(key),
-                value: shown(value),
-                headers,
-            };
-            serde_json::to_writer(&mut *out, &record)?;
-            writeln!(out)
-        }
-    }
-}
-
-/// A record as a JSON object.
-#[derive(Serialize)]
-struct Shown<'a> {
-    partition: i32,
-    offset: i64,
-    timestamp_ms: i64,
-    key: Option<String>,
-    value: Option<String>,
-    #[serde(serialize_with = "pairs")]
-    headers: &'a Headers,
-}
-
-/// Writes headers one after the other; together they may be many times as large as the record.
-fn pairs<S: Serializer>(headers: &&Headers, serializer: S) -> Result<S::Ok, S::Error> {
-    let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-    serializer
-        .collect_seq(headers.iter().map(|(name, value)| (text(&name), value.as_ref().map(text))))
 }
