@@ -71,7 +71,7 @@ impl Client {
 }
 
 /// Where `make clients` puts the clients that are not Debian packages.
-fn installed(what: &str) -> PathBuf {
+pub fn installed(what: &str) -> PathBuf {
     let home = || format!("{}/.cache/quorate/clients", std::env::var("HOME").unwrap());
     let path = PathBuf::from(std::env::var("TEST_CLIENTS").unwrap_or_else(|_| home()));
     let path = path.join(what);
