@@ -16,11 +16,13 @@ ASSERTIONS := $(foreach crate,quorate quorate-raft quorate-storage,--config prof
 FUZZED := $(foreach crate,quorate quorate-fuzz kafka-wire kafka-wire-core flate2 miniz_oxide lz4_flex snap,--config profile.release.package.$(crate).overflow-checks=true --config profile.release.package.$(crate).codegen-units=15)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(TEST_CLIENTS)/python/bin/pip --disable-pip-version-check
-.PHONY: help run build test test-clients test-install test-storage test-broker test-simulation test-fuzz test-faults lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutant mutants harness tools packages clients more-clients sandbox-tools root-tools
+# The suite of librdkafka is built from what the crate of this version carries.
+LIBRDKAFKA := $(TEST_CLIENTS)/librdkafka-$(shell awk '/^name = "rdkafka-sys"$$/ { getline; gsub(/version = |"/, ""); print }' Cargo.lock)
+.PHONY: help run build test test-clients test-install test-storage test-broker test-simulation test-fuzz test-faults test-librdkafka test-librdkafka-short lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutant mutants harness tools packages clients more-clients sandbox-tools root-tools
 .DEFAULT_GOAL := help
 
 help: ## this menu
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## build, then run three brokers on this machine until Ctrl-C (flags: make run ARGS='--brokers 5')
 	@bin/quorate demo $(ARGS)
@@ -44,7 +46,7 @@ test-storage:
 
 # The broker with defects stands in for the next release as well, which tests of two releases need.
 test-broker: mutant
-	$(CARGO) test --release --no-fail-fast -p quorate-raft -p quorate -- --skip client_matrix::more --skip client_matrix::shell
+	$(CARGO) test --release --no-fail-fast -p quorate-raft -p quorate -- --skip client_matrix::more --skip client_matrix::shell --skip suites::long --skip suites::short
 
 mutant: tools
 	@echo "==> building the broker with defects, which stands in for the next release too"
@@ -68,6 +70,18 @@ test-clients: clients more-clients ## every client of the matrix, and Kafka's ow
 	@echo "==> the matrix of clients (tests/clients/README.md)"
 	$(CARGO) build --release -p quorate --example rdkafka-client
 	$(CARGO) test --release --no-fail-fast -p quorate --test it $(or $(MATRIX),client_matrix)
+
+test-librdkafka: $(LIBRDKAFKA) ## librdkafka's own suite, half an hour (flags: make test-librdkafka TESTS='0018 0113')
+	SUITE_TESTS='$(TESTS)' $(CARGO) test --release -p quorate --test it suites::long::librdkafka -- --exact --nocapture
+
+test-librdkafka-short: $(LIBRDKAFKA) # what of it takes seconds
+	SUITE_TESTS='$(TESTS)' $(CARGO) test --release -p quorate --test it suites::short::librdkafka -- --exact --nocapture
+
+# Whole at once, when it is not there.
+$(LIBRDKAFKA): | packages
+	@tests/install/need suites
+	@echo "==> building librdkafka's test suite (about four minutes on two cores)"
+	tests/suites/build-librdkafka $@
 
 lint: tools ## format and clippy
 	cargo fmt --all --check

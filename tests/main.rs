@@ -38,5 +38,6 @@ mod recovery;
 mod retention;
 mod semantics;
 mod stopping;
+mod suites;
 mod tidy;
 mod without_majority;

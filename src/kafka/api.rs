@@ -33,6 +33,7 @@ pub(super) mod offset_commit;
 pub(super) mod offset_delete;
 pub(super) mod offset_fetch;
 pub(super) mod offset_for_leader_epoch;
+mod operations;
 pub(super) mod produce;
 pub(super) mod sync_group;
 pub(super) mod unregister_broker;

@@ -13,6 +13,7 @@ use kafka_wire::consumer_group_describe_response::{
 use kafka_wire::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
 use kafka_wire_core::{StrBytes, Uuid as WireUuid};
 
+use super::operations;
 use crate::coordinator::{
     ConsumerDescription, ConsumerMemberDescription, Described, GroupError, NamedParts,
 };
@@ -27,8 +28,6 @@ const MEMBER_TYPE_FROM: i16 = 1;
 const UNKNOWN: i8 = -1;
 const CLASSIC: i8 = 0;
 const CONSUMER: i8 = 1;
-/// There are no authorized operations to be told of.
-const NOT_ASKED: i32 = i32::MIN;
 
 pub(in crate::kafka) async fn handle(
     server: Arc<KafkaServer>,
@@ -50,7 +49,12 @@ pub(in crate::kafka) async fn handle(
         let described =
             described.and_then(|it| if fits { Ok(it) } else { Err(GroupError::TooLarge) });
         answer.groups.push(match described {
-            Ok(Some(Described::Consumer(description))) => row(group, description, &call),
+            Ok(Some(Described::Consumer(description))) => {
+                let mut row = row(group, description, &call);
+                row.authorized_operations =
+                    operations::on_group(request.include_authorized_operations);
+                row
+            }
             Ok(Some(Described::Classic(_))) => {
                 let message = format!("group {} is of the classic protocol", group.as_str());
                 refused(group, ErrorCode::GroupIdNotFound, message, &call)
@@ -72,7 +76,6 @@ fn row(group: StrBytes, description: ConsumerDescription, call: &Call) -> Descri
     row.group_epoch = description.epoch;
     row.assignment_epoch = description.assignment_epoch;
     row.assignor_name = description.assignor.into();
-    row.authorized_operations = NOT_ASKED;
     row.members = description.members.into_iter().map(|it| member(it, call)).collect();
     row
 }
@@ -115,6 +118,6 @@ fn refused(group: StrBytes, code: ErrorCode, message: String, call: &Call) -> De
     row.group_id = group;
     row.error_code = code.count(call);
     row.error_message = Some(message.into());
-    row.authorized_operations = NOT_ASKED;
+    row.authorized_operations = operations::NOT_ASKED;
     row
 }

@@ -14,6 +14,7 @@ use kafka_wire::describe_cluster_response::DescribeClusterBroker;
 use kafka_wire::{DescribeClusterRequest, DescribeClusterResponse};
 
 use super::metadata::controller_id;
+use super::operations;
 use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::server::{KafkaServer, broker_id};
@@ -36,6 +37,8 @@ pub(in crate::kafka) async fn handle(
     let image = server.context.metadata.image();
     answer.cluster_id = cluster_id_text(image.cluster_id).into();
     answer.controller_id = controller_id(&server, &image);
+    answer.cluster_authorized_operations =
+        operations::on_cluster(request.include_cluster_authorized_operations);
     let shown = image.brokers.values().filter(|it| request.include_fenced_brokers || !it.fenced);
     answer.brokers = shown
         .map(|broker| {

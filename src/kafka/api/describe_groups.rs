@@ -2,7 +2,7 @@
 //!
 //! | since version | what is new |
 //! |---|---|
-//! | 3 | authorized operations (KIP-430), which there are none of |
+//! | 3 | authorized operations (KIP-430) |
 //! | 4 | static members (KIP-345) |
 //! | 5 | flexible (KIP-482) |
 //! | 6 | a group that does not exist is an error (KIP-1043) |
@@ -13,6 +13,7 @@ use kafka_wire::describe_groups_response::{DescribedGroup, DescribedGroupMember}
 use kafka_wire::{DescribeGroupsRequest, DescribeGroupsResponse};
 use kafka_wire_core::StrBytes;
 
+use super::operations;
 use crate::coordinator::{Described, Description, GroupError, MemberDescription};
 use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
@@ -42,7 +43,12 @@ pub(in crate::kafka) async fn handle(
         let described =
             described.and_then(|it| if fits { Ok(it) } else { Err(GroupError::TooLarge) });
         answer.groups.push(match described {
-            Ok(Some(Described::Classic(description))) => row(group, description),
+            Ok(Some(Described::Classic(description))) => {
+                let mut row = row(group, description);
+                row.authorized_operations =
+                    operations::on_group(request.include_authorized_operations);
+                row
+            }
             // ConsumerGroupDescribe tells of the others.
             Ok(Some(Described::Consumer(_)) | None) => unknown(group, &call),
             Err(error) => {

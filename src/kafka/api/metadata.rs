@@ -31,6 +31,7 @@ use kafka_wire::{MetadataRequest, MetadataResponse};
 use kafka_wire_core::{StrBytes, Uuid as WireUuid};
 use uuid::Uuid;
 
+use super::operations;
 use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::server::{KafkaServer, broker_id};
@@ -76,6 +77,12 @@ pub(in crate::kafka) async fn handle(
             })
             .collect(),
     };
+    answer.cluster_authorized_operations =
+        operations::on_cluster(request.include_cluster_authorized_operations);
+    for topic in answer.topics.iter_mut().filter(|topic| topic.error_code == 0) {
+        topic.topic_authorized_operations =
+            operations::on_topic(request.include_topic_authorized_operations);
+    }
     // A client can only go to a leader that is among the brokers.
     let named: HashSet<i32> = leaders_of(&answer.topics).collect();
     let shown = |id: u64, fenced: bool| !fenced || named.contains(&broker_id(id));

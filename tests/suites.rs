@@ -1,0 +1,142 @@
+//! Test suites that come with clients, run as their authors wrote them against a cluster of three. A list beside this
+//! file says of every test of a suite whether it is run, and if not, why; it only grows. `make test-librdkafka` runs
+//! what its list allows, `make test-librdkafka-short` what of it takes seconds.
+
+mod librdkafka;
+mod list;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::cluster::{Cluster, fresh_dir};
+use crate::support::process::Process;
+use crate::support::{logs, wait};
+
+/// How long one process of a suite may take; the longest needs three minutes on an idle machine.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// How many run at a time: nearly all of them wait nearly always.
+const AT_A_TIME: usize = 3;
+
+/// What suites expect of brokers. New members of a group wait for each other half a second: tests that subscribe twice
+/// count on one rebalance for both.
+const SETTINGS: [(&str, &str); 4] = [
+    ("QUORATE_TOPICS_PARTITIONS", "4"),
+    ("QUORATE_GROUPS_INITIAL_REBALANCE_DELAY_MS", "500"),
+    ("QUORATE_GROUPS_SESSION_TIMEOUT_MIN_MS", "100"),
+    // Hundreds of topics stay until the end, and comparing their replicas is not what this is about.
+    ("QUORATE_RAFT_COMPARE_MS", "10000"),
+];
+
+/// One process that runs a test, or a part of one.
+pub struct Run {
+    pub title: String,
+    /// Whether asking for a topic makes it.
+    pub auto_create: bool,
+    /// The command for these bootstrap servers; what it writes besides its log goes to that directory.
+    pub command: Box<dyn Fn(&str, &Path) -> Command + Send + Sync>,
+    /// What is wrong although it ended well, by its log and that directory.
+    pub doubt: Box<dyn Fn(&str, &Path) -> Option<String> + Send + Sync>,
+}
+
+#[test]
+fn every_test_of_librdkafkas_suite_is_listed_once() {
+    list::check(&librdkafka::rows(), &librdkafka::names());
+}
+
+/// Left out of `make test` for the time they take and for what has to be built before.
+mod short {
+    #[test]
+    fn librdkafka() {
+        super::run_all("librdkafka", super::librdkafka::runs(true));
+    }
+}
+
+mod long {
+    #[test]
+    fn librdkafka() {
+        super::run_all("librdkafka", super::librdkafka::runs(false));
+    }
+}
+
+/// Runs all, says how each went, and fails if one failed. `SUITE_TESTS` names those to run, by parts of their titles.
+fn run_all(suite: &str, mut runs: Vec<Run>) {
+    let wanted = std::env::var("SUITE_TESTS").unwrap_or_default();
+    let wanted: Vec<&str> = wanted.split([' ', ',']).filter(|part| !part.is_empty()).collect();
+    runs.retain(|run| wanted.is_empty() || wanted.iter().any(|part| run.title.contains(part)));
+    assert!(!runs.is_empty(), "no run of {suite} has {wanted:?} in its title");
+    let (count, started) = (runs.len(), Instant::now());
+    let place = fresh_dir(suite);
+    let mut clusters = BTreeMap::new();
+    for run in &runs {
+        clusters.entry(run.auto_create).or_insert_with(|| cluster(suite, run.auto_create));
+    }
+    let queue = Mutex::new(VecDeque::from(runs));
+    let failed = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    let Some(run) = next else { break };
+                    if !went_well(&run, &clusters[&run.auto_create], &place) {
+                        failed.lock().unwrap_or_else(PoisonError::into_inner).push(run.title);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    let seconds = started.elapsed().as_secs();
+    eprintln!("{suite}: {} passed, {} failed, {seconds} s", count - failed.len(), failed.len());
+    assert!(
+        failed.is_empty(),
+        "failed: {failed:?}\nTheir logs are in {}. One by itself: make test-{suite} TESTS={}",
+        place.display(),
+        failed[0].split_whitespace().next().unwrap_or_default(),
+    );
+}
+
+fn cluster(suite: &str, auto_create: bool) -> Cluster {
+    let auto_create = auto_create.to_string();
+    let settings: Vec<(&str, &str)> =
+        SETTINGS.into_iter().chain([("QUORATE_TOPICS_AUTO_CREATE", &*auto_create)]).collect();
+    Cluster::start_with(suite, 3, &settings)
+}
+
+fn went_well(run: &Run, cluster: &Cluster, place: &Path) -> bool {
+    let title = &run.title;
+    let place = place.join(title.replace(|c: char| !c.is_alphanumeric() && c != '_', "-"));
+    fs::create_dir_all(&place).unwrap();
+    let log = place.join("log");
+    let started = Instant::now();
+    let wrong = wrong(run, cluster, &place, &log);
+    let seconds = started.elapsed().as_secs_f32();
+    match &wrong {
+        None => eprintln!("ok     {title} ({seconds:.1} s)"),
+        Some(wrong) => {
+            eprintln!("FAILED {title} ({seconds:.1} s): {wrong}\n{}", logs::tail(&log, 30));
+        }
+    }
+    wrong.is_none()
+}
+
+fn wrong(run: &Run, cluster: &Cluster, place: &Path, log: &PathBuf) -> Option<String> {
+    let mut command = (run.command)(&cluster.bootstrap(), place);
+    let out = File::create(log).unwrap();
+    command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
+    let mut process = Process::spawn(command);
+    let Some(status) = wait::maybe(LIMIT, || process.ended()) else {
+        return Some(format!("still running after {LIMIT:?}"));
+    };
+    if !status.success() {
+        return Some(status.to_string());
+    }
+    let text = String::from_utf8_lossy(&fs::read(log).unwrap()).into_owned();
+    (run.doubt)(&text, place)
+}

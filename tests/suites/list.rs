@@ -1,0 +1,73 @@
+//! The list of a suite: one line a test, `NAME WHEN WHY`. WHEN is `short` for what takes seconds, `long` for what else
+//! is run, and `no` with the reason. Of a test that is run in part, the line goes on with `only`, the parts and, after a
+//! colon, why not the others. `NAME@VARIANT` is the same test run another way.
+
+use std::collections::BTreeSet;
+
+#[derive(Debug, PartialEq)]
+pub struct Row {
+    pub name: String,
+    pub variant: String,
+    /// Whether it is run, and if so whether among the short ones.
+    pub short: Option<bool>,
+    /// The parts that are run; none means all.
+    pub parts: Vec<String>,
+    reason: String,
+}
+
+pub fn read(text: &str) -> Vec<Row> {
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| row(line).unwrap_or_else(|wrong| panic!("{line}: {wrong}"))).collect()
+}
+
+fn row(line: &str) -> Result<Row, String> {
+    let mut words = line.splitn(3, char::is_whitespace).map(str::trim);
+    let (name, rest) = (words.next().unwrap_or_default(), line.split_once(char::is_whitespace));
+    let rest = rest.map_or("", |(_, rest)| rest.trim());
+    let (when, why) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let short = match when {
+        "short" => Some(true),
+        "long" => Some(false),
+        "no" => None,
+        other => return Err(format!("{other:?} is none of short, long and no")),
+    };
+    let (parts, reason) = match why.trim().strip_prefix("only ") {
+        Some(parts) => parts.split_once(": ").ok_or("only PARTS needs a colon and the reason")?,
+        None => ("", why.trim()),
+    };
+    let parts: Vec<String> = parts.split_whitespace().map(str::to_owned).collect();
+    if (short.is_none() || !parts.is_empty()) == reason.is_empty() {
+        return Err("what is not run has a reason, and nothing else has".into());
+    }
+    let (name, variant) = name.split_once('@').unwrap_or((name, ""));
+    let (name, variant, reason) = (name.to_owned(), variant.to_owned(), reason.to_owned());
+    Ok(Row { name, variant, short, parts, reason })
+}
+
+/// Every test that the suite has is in the list once, and no other is.
+pub fn check(rows: &[Row], names: &BTreeSet<String>) {
+    let mut listed = BTreeSet::new();
+    let twice: Vec<&Row> =
+        rows.iter().filter(|row| !listed.insert((&row.name, &row.variant))).collect();
+    let plain: BTreeSet<&String> =
+        rows.iter().filter(|row| row.variant.is_empty()).map(|row| &row.name).collect();
+    let missing: Vec<&String> = names.iter().filter(|name| !plain.contains(name)).collect();
+    let unknown: Vec<&Row> = rows.iter().filter(|row| !names.contains(&row.name)).collect();
+    assert!(
+        twice.is_empty() && missing.is_empty() && unknown.is_empty(),
+        "listed twice: {twice:#?}\nnot listed, try them and add a line: {missing:#?}\nnot in the suite: {unknown:#?}"
+    );
+}
+
+#[test]
+fn a_line_says_when_a_test_is_run_or_why_not() {
+    let rows =
+        read("# a comment\n\na_b short\nc   long only x y: z: not there\nd@e no   no reason\n");
+    assert_eq!((rows[0].name.as_str(), rows[0].short), ("a_b", Some(true)));
+    assert_eq!((rows[1].short, rows[1].parts.join("+").as_str()), (Some(false), "x+y"));
+    assert_eq!(rows[1].reason, "z: not there");
+    assert_eq!((rows[2].name.as_str(), rows[2].variant.as_str(), rows[2].short), ("d", "e", None));
+    for wrong in ["a", "a maybe", "a no", "a short because", "a long only x"] {
+        assert!(row(wrong).is_err(), "{wrong}");
+    }
+}
