@@ -64,3 +64,23 @@ fn what_cannot_be_enforced_is_refused_with_the_reason() {
     assert!(refusal("flush.messages", "0").contains("from 1 to"));
     assert!(refusal("flush.never", "1").contains("does not know"));
 }
+
+/// The README's table is the table that configs are judged by.
+#[test]
+fn the_readmes_table_of_configs_is_the_one_they_are_judged_by() {
+    let readme = include_str!("../../../README.md");
+    let section = readme.split("\n## Configs\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let told: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let row = |entry: &ConfigEntry| {
+        let of_all = if entry.name == MIN_INSYNC_REPLICAS { "-" } else { entry.broker };
+        let values = match entry.allowed {
+            Allowed::OneOf(values) => values.join(", "),
+            Allowed::Between(least, i64::MAX) => format!("at least {least}"),
+            Allowed::Between(least, most) => format!("{least} to {most}"),
+        };
+        let more = if of_all == "-" { ", never more than a majority of the replicas" } else { "" };
+        format!("| {} | {of_all} | {} | {values}{more} |", entry.name, entry.default)
+    };
+    let released = TOPIC_CONFIGS.iter().filter(|entry| entry.since == FIRST_LEVEL);
+    assert_eq!(told, released.map(row).collect::<Vec<_>>());
+}
