@@ -1,10 +1,11 @@
 //! Creating, growing, deleting and describing, in the forms that command line tools do not use.
 
+use crate::support::clients;
 use crate::support::cluster::Cluster;
 use crate::support::kafka::{
     self, CREATE_PARTITIONS, CREATE_TOPICS, DELETE_RECORDS, DELETE_TOPICS, DESCRIBE_CLUSTER,
-    DESCRIBE_CONFIGS, Fetch, INVALID_ASSIGNMENT, INVALID_PARTITIONS, INVALID_REQUEST, NONE,
-    UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION, UNSUPPORTED_ENDPOINT, metadata, topic_id,
+    DESCRIBE_CONFIGS, Fetch, INVALID_ASSIGNMENT, INVALID_PARTITIONS, INVALID_REQUEST, METADATA,
+    NONE, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION, UNSUPPORTED_ENDPOINT, metadata, topic_id,
 };
 use crate::support::wire::{Batch, Decoder, Encoder, Wire};
 
@@ -293,4 +294,64 @@ fn the_cluster_is_described_by_its_brokers_and_by_nothing_else() {
             _ => assert!(brokers.is_empty(), "{brokers:?}"),
         }
     }
+}
+
+const DESCRIBE_GROUPS: i16 = 15;
+
+/// AclOperation's numbers as bits: all there is to be done with a topic, with a group and with the cluster.
+const ON_TOPIC: i32 = 0b1101_1111_1000;
+const ON_GROUP: i32 = 0b1101_0100_1000;
+const ON_CLUSTER: i32 = 0b1_1111_1010_0000;
+
+#[test]
+fn who_asks_what_it_may_do_is_told_everything_and_who_does_not_ask_nothing() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("may-do", 1, 1);
+    clients::commit(&cluster.bootstrap(), "may-do", "may-do", 7);
+    let mut wire = Wire::connect(cluster.broker(1).kafka);
+    cluster.wait("the topic is known", || topic_id(&mut wire, "may-do"));
+    for (asks, topic, on_cluster) in [(0, i32::MIN, i32::MIN), (1, ON_TOPIC, ON_CLUSTER)] {
+        let body = Encoder::default().i32(1).string("may-do").i8(0).i8(asks).i8(asks);
+        let mut decoder = wire.call(METADATA, 8, &body);
+        decoder.i32();
+        decoder.list(|broker| (broker.i32(), broker.string(), broker.i32(), broker.string()));
+        (decoder.string(), decoder.i32());
+        let topics = decoder.list(|row| {
+            (row.i16(), row.string(), row.i8());
+            row.list(|row| {
+                (row.i16(), row.i32(), row.i32(), row.i32());
+                (0..3).for_each(|_| drop(row.list(Decoder::i32)));
+            });
+            row.i32()
+        });
+        assert_eq!((topics, decoder.i32()), (vec![topic], on_cluster));
+        decoder.end();
+        let body = Encoder::default().i8(asks).i8(1);
+        let mut decoder = wire.call_flexible(DESCRIBE_CLUSTER, 1, body);
+        (decoder.i32(), decoder.i16(), decoder.text(), decoder.i8());
+        (decoder.text(), decoder.i32());
+        decoder.rows(|row| (row.i32(), row.text(), row.i32(), row.text()));
+        assert_eq!(decoder.i32(), on_cluster);
+    }
+    for (asks, expected) in [(0, i32::MIN), (1, ON_GROUP)] {
+        let told = cluster.wait("the group is told of", || {
+            group_operations(&cluster, &Encoder::default().i32(1).string("may-do").i8(asks))
+        });
+        assert_eq!(told, expected);
+    }
+}
+
+/// DescribeGroups version 3 of one group, from whichever broker coordinates it.
+fn group_operations(cluster: &Cluster, body: &Encoder) -> Option<i32> {
+    cluster.running().find_map(|broker| {
+        let mut decoder = Wire::connect(broker.kafka).call(DESCRIBE_GROUPS, 3, body);
+        decoder.i32();
+        let rows = decoder.list(|row| {
+            let error = row.i16();
+            (0..4).for_each(|_| drop(row.string()));
+            row.list(|row| ((0..3).for_each(|_| drop(row.string())), row.bytes(), row.bytes()));
+            (error, row.i32())
+        });
+        (rows[0].0 == NONE).then_some(rows[0].1)
+    })
 }

@@ -92,7 +92,8 @@ pub fn runs(short_only: bool) -> Vec<Run> {
 fn run(group: Group, names: Vec<String>) -> Run {
     let variant = if group.variant.is_empty() { "classic" } else { &group.variant };
     let title = [&names.join(" "), &group.part, &group.variant, &group.scenario];
-    let title: Vec<&str> = title.into_iter().map(String::as_str).filter(|it| !it.is_empty()).collect();
+    let title: Vec<&str> =
+        title.into_iter().map(String::as_str).filter(|it| !it.is_empty()).collect();
     let title = title.join(" ");
     let auto_create = group.scenario != "noautocreate";
     let protocol = variant.to_owned();

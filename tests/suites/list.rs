@@ -1,6 +1,6 @@
 //! The list of a suite: one line a test, `NAME WHEN WHY`. WHEN is `short` for what takes seconds, `long` for what else
-//! is run, and `no` with the reason. Of a test that is run in part, the line goes on with `only`, the parts and, after a
-//! colon, why not the others. `NAME@VARIANT` is the same test run another way.
+//! is run, and `no` with the reason. Of a test that is run in part, the line goes on with `only`, the parts with commas
+//! between and, after two dashes, why not the others. `NAME@VARIANT` is the same test run another way.
 
 use std::collections::BTreeSet;
 
@@ -21,10 +21,8 @@ pub fn read(text: &str) -> Vec<Row> {
 }
 
 fn row(line: &str) -> Result<Row, String> {
-    let mut words = line.splitn(3, char::is_whitespace).map(str::trim);
-    let (name, rest) = (words.next().unwrap_or_default(), line.split_once(char::is_whitespace));
-    let rest = rest.map_or("", |(_, rest)| rest.trim());
-    let (when, why) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let (when, why) = rest.trim().split_once(char::is_whitespace).unwrap_or((rest.trim(), ""));
     let short = match when {
         "short" => Some(true),
         "long" => Some(false),
@@ -32,10 +30,11 @@ fn row(line: &str) -> Result<Row, String> {
         other => return Err(format!("{other:?} is none of short, long and no")),
     };
     let (parts, reason) = match why.trim().strip_prefix("only ") {
-        Some(parts) => parts.split_once(": ").ok_or("only PARTS needs a colon and the reason")?,
+        Some(parts) => parts.split_once(" -- ").ok_or("only PARTS needs -- and the reason")?,
         None => ("", why.trim()),
     };
-    let parts: Vec<String> = parts.split_whitespace().map(str::to_owned).collect();
+    let parts = parts.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let parts: Vec<String> = parts.map(str::to_owned).collect();
     if (short.is_none() || !parts.is_empty()) == reason.is_empty() {
         return Err("what is not run has a reason, and nothing else has".into());
     }
@@ -61,7 +60,8 @@ pub fn check(rows: &[Row], names: &BTreeSet<String>) {
 
 #[test]
 fn a_line_says_when_a_test_is_run_or_why_not() {
-    let rows = read("# a comment\n\na_b short\nc   long only x y: z: not there\nd@e no   no reason\n");
+    let rows =
+        read("# a comment\n\na_b short\nc   long only x, y -- z: not there\nd@e no   no reason\n");
     assert_eq!((rows[0].name.as_str(), rows[0].short), ("a_b", Some(true)));
     assert_eq!((rows[1].short, rows[1].parts.join("+").as_str()), (Some(false), "x+y"));
     assert_eq!(rows[1].reason, "z: not there");
