@@ -33,15 +33,19 @@ const SETTINGS: [(&str, &str); 4] = [
     ("QUORATE_RAFT_COMPARE_MS", "10000"),
 ];
 
+/// Makes the command for these bootstrap servers; what it writes besides its log goes to that directory.
+pub type MakeCommand = Box<dyn Fn(&str, &Path) -> Command + Send + Sync>;
+
+/// Says what is wrong although it ended well, by its log and that directory.
+pub type Doubt = Box<dyn Fn(&str, &Path) -> Option<String> + Send + Sync>;
+
 /// One process that runs a test, or a part of one.
 pub struct Run {
     pub title: String,
     /// Whether asking for a topic makes it.
     pub auto_create: bool,
-    /// The command for these bootstrap servers; what it writes besides its log goes to that directory.
-    pub command: Box<dyn Fn(&str, &Path) -> Command + Send + Sync>,
-    /// What is wrong although it ended well, by its log and that directory.
-    pub doubt: Box<dyn Fn(&str, &Path) -> Option<String> + Send + Sync>,
+    pub command: MakeCommand,
+    pub doubt: Doubt,
 }
 
 #[test]
