@@ -33,15 +33,19 @@ const SETTINGS: [(&str, &str); 4] = [
     ("QUORATE_RAFT_COMPARE_MS", "10000"),
 ];
 
+/// Makes the command for these bootstrap servers; what it writes besides its log goes to that directory.
+pub type MakeCommand = Box<dyn Fn(&str, &Path) -> Command + Send + Sync>;
+
+/// Says by its log what is wrong although it ended well.
+pub type Doubt = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// One process that runs a test, or a part of one.
 pub struct Run {
     pub title: String,
     /// Whether asking for a topic makes it.
     pub auto_create: bool,
-    /// The command for these bootstrap servers; what it writes besides its log goes to that directory.
-    pub command: Box<dyn Fn(&str, &Path) -> Command + Send + Sync>,
-    /// What is wrong although it ended well, by its log and that directory.
-    pub doubt: Box<dyn Fn(&str, &Path) -> Option<String> + Send + Sync>,
+    pub command: MakeCommand,
+    pub doubt: Doubt,
 }
 
 #[test]
@@ -138,5 +142,5 @@ fn wrong(run: &Run, cluster: &Cluster, place: &Path, log: &PathBuf) -> Option<St
         return Some(status.to_string());
     }
     let text = String::from_utf8_lossy(&fs::read(log).unwrap()).into_owned();
-    (run.doubt)(&text, place)
+    (run.doubt)(&text)
 }
