@@ -235,7 +235,8 @@ pub(super) enum Home {
 /// Finds who coordinates a group; a request that was forwarded is answered here or not at all.
 pub(super) fn home(context: &Context, group: &str, headers: &HeaderMap) -> Result<Home, Problem> {
     let image = context.metadata.image();
-    let home = Coordinators::home(&image, group).ok_or_else(|| unavailable(group))?;
+    // As long as no client has asked for a coordinator there are none, and no group.
+    let home = Coordinators::home(&image, group).ok_or_else(|| unknown(group))?;
     let leader = context.metadata.leader(home.group).map(|leader| leader.id);
     match leader.filter(|leader| *leader != context.node.id()) {
         Some(leader) if !forward::is_forwarded(headers) => Ok(Home::At(leader)),

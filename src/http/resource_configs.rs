@@ -89,9 +89,10 @@ pub(super) async fn of_broker(
         return Ok(Json(shown(&context, &ConfigResource::Broker(broker))));
     }
     // What its file says, only the broker itself knows.
-    let told = match forward::is_forwarded(&headers) {
-        true => None,
-        false => forward::ask(&context, broker, uri.path().to_owned()).await,
+    let told = if forward::is_forwarded(&headers) {
+        None
+    } else {
+        forward::ask(&context, broker, uri.path().to_owned()).await
     };
     told.map(Json).ok_or_else(|| {
         let detail = format!("broker {broker} does not answer");

@@ -123,9 +123,10 @@ pub fn check(bytes: Bytes, limits: &Limits) -> Result<CheckedBatch, BatchError> 
         TimestampRule::Create { .. } => (header.attributes, newest),
     };
     let is_as_sent = (attributes, max_timestamp) == (header.attributes, header.max_timestamp);
-    let batch = match is_as_sent {
-        true => CheckedBatch { header, bytes },
-        false => rewritten(&bytes, attributes, max_timestamp),
+    let batch = if is_as_sent {
+        CheckedBatch { header, bytes }
+    } else {
+        rewritten(&bytes, attributes, max_timestamp)
     };
     match limits.codec.filter(|codec| batch.header.codec() != Some(*codec)) {
         None => Ok(batch),

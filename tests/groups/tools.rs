@@ -135,7 +135,7 @@ fn every_broker_resets_and_deletes_and_says_why_it_does_not() {
         assert_eq!(reset(json!([])).problem(422), "invalid_reset");
         let to = |to: Value| ask("POST", "/offsets", Some(json!({ "to": to })));
         assert_eq!(to(json!({ "time": "yesterday" })).problem(422), "invalid_reset");
-        assert_eq!(to(json!({ "offset": 1, "shift": 1 })).problem(400), "invalid_body");
+        assert_eq!(to(json!({ "offset": 1, "shift": 1 })).problem(400), "malformed_body");
         let long = broker.url(&format!("/v1/groups/{}/offsets", "x".repeat(1025)));
         let body = json!({ "to": "latest", "topics": [{ "topic": name }] }).to_string();
         let long = crate::support::http::request("POST", &long, Some(&body)).unwrap();

@@ -43,9 +43,10 @@ pub(in crate::kafka) async fn handle(
     let mut left = limit(request.response_partition_limit);
     for name in asked(&image, named, from.0) {
         let Some(topic) = image.topic(name) else {
-            let code = match usable(name) {
-                true => ErrorCode::UnknownTopicOrPartition,
-                false => ErrorCode::InvalidTopic,
+            let code = if usable(name) {
+                ErrorCode::UnknownTopicOrPartition
+            } else {
+                ErrorCode::InvalidTopic
             };
             answer.topics.push(unknown(name, code, &call));
             continue;
@@ -95,10 +96,10 @@ fn is_valid(named: &BTreeSet<&str>, cursor: Option<&From>) -> bool {
 /// The names to answer for, in order: those asked for or all, from the cursor's on.
 fn asked<'a>(image: &'a Image, named: BTreeSet<&'a str>, from: &str) -> Vec<&'a str> {
     let is_left = |name: &&str| *name >= from;
-    match named.is_empty() {
-        true => image.topics.keys().map(String::as_str).filter(is_left).collect(),
-        false => named.into_iter().filter(is_left).collect(),
+    if named.is_empty() {
+        return image.topics.keys().map(String::as_str).filter(is_left).collect();
     }
+    named.into_iter().filter(is_left).collect()
 }
 
 fn topic_row(

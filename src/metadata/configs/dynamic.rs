@@ -171,9 +171,10 @@ impl DynamicConfigs {
         if resource == ConfigResource::Brokers {
             self.cluster = Arc::new(configs.clone());
         }
-        match configs.is_empty() {
-            true => drop(self.by_resource.remove(&resource)),
-            false => drop(self.by_resource.insert(resource, configs)),
+        if configs.is_empty() {
+            self.by_resource.remove(&resource);
+        } else {
+            self.by_resource.insert(resource, configs);
         }
     }
 
