@@ -27,11 +27,13 @@ fn page(wire: &mut Wire, topics: &[&str], limit: i32, cursor: Option<(&str, i32)
     let rows = decoder.rows(|decoder| {
         let error = decoder.i16();
         let name = decoder.text().unwrap();
-        (decoder.id(), decoder.i8());
+        decoder.id();
+        decoder.i8();
         let partitions = decoder.rows(|decoder| {
             assert_eq!(decoder.i16(), NONE);
             let index = decoder.i32();
-            (decoder.i32(), decoder.i32());
+            decoder.i32();
+            decoder.i32();
             assert_eq!(decoder.numbers(), decoder.numbers(), "all replicas live");
             for _ in 0..3 {
                 assert_eq!(decoder.numbers(), [] as [i32; 0]);
