@@ -25,17 +25,15 @@ use crate::config::{
     ConfigRow, ConfigSource, Synonym, broker_configs, cluster_configs, group_configs, topic_configs,
 };
 use crate::kafka::call::Call;
-use crate::kafka::config_resource::{Refusal, Resource};
+use crate::kafka::config_resource::{Refusal, Resource, TOPIC};
 use crate::kafka::error::ErrorCode;
 use crate::kafka::server::KafkaServer;
-use crate::metadata::{ConfigKind, ConfigResource};
+use crate::metadata::{ConfigKind, ConfigResource, TOPIC_CONFIGS};
 
 /// What a row takes while an answer is made of it, both forms of the answer together.
 const ROW_BYTES: usize = 2 * 1024;
 /// No resource has more.
 const ROWS_MAX: usize = 64;
-/// The resource itself counts as one; a topic's name and what is said of one that does not exist fit in.
-const RESOURCE_BYTES: usize = ROW_BYTES * (ROWS_MAX + 1);
 
 /// The version from which types and documentation are told.
 const TYPES_FROM: i16 = 3;
@@ -69,7 +67,13 @@ pub(in crate::kafka) async fn handle(
 
 /// Returns about how many bytes the answer takes while it is made.
 pub(in crate::kafka) fn weigh(_: &KafkaServer, _: i16, request: &DescribeConfigsRequest) -> usize {
-    request.resources.len().saturating_mul(RESOURCE_BYTES)
+    // The resource itself counts as a row. Topics are what is asked for by the thousand, and they have fewer.
+    let rows = |it: &DescribeConfigsResource| match it.resource_type {
+        TOPIC => TOPIC_CONFIGS.len(),
+        _ => ROWS_MAX,
+    };
+    let bytes = |it| (rows(it) + 1) * ROW_BYTES;
+    request.resources.iter().map(bytes).fold(0, usize::saturating_add)
 }
 
 /// The resources of a request, each once.
