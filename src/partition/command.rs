@@ -5,6 +5,7 @@
 //!                                                      │ Trim:   log_start i64, offset i64, index u64, sub u32, bytes u64
 //!                                                      │ SetLevel: level u32
 //!                                                      │ Forget: producers u32, then the id i64 of each
+//!                                                      │ Clean:  offset i64, index u64, sub u32, bytes u64, tombstones_upto i64, rest_ms i64
 //!  a batch:       size u32 │ length u32 │ attachments u8, then those │ one record batch v2 of `length` bytes, as sent
 //!  an attachment: tag u16 │ length u32 │ what was taken from the batch before it was proposed
 //! ```
@@ -35,6 +36,7 @@ const APPEND: u8 = 1;
 const TRIM: u8 = 2;
 const SET_LEVEL: u8 = 3;
 const FORGET: u8 = 4;
+const CLEAN: u8 = 5;
 /// Bytes that every command begins with.
 const PREFIX_BYTES: usize = 18;
 const TRIM_BYTES: usize = PREFIX_BYTES + 36;
@@ -62,6 +64,11 @@ pub(super) enum Command {
         times: Times,
         producers: Vec<i64>,
     },
+    /// Decides what may be compacted.
+    Clean {
+        times: Times,
+        clean: Clean,
+    },
 }
 
 /// When a command was proposed.
@@ -81,6 +88,17 @@ pub(super) struct Trim {
     /// Where the batch that holds it begins. The proposer looked it up in its own log, which agrees
     /// with every replica's because only applied entries are ever looked up.
     pub(super) start: Position,
+}
+
+/// What may be compacted, see `compaction.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Clean {
+    /// Of the records before it those may go that are superseded by another one before it. It lies between two entries.
+    pub(super) upto: Position,
+    /// Tombstones before this offset may go: they have been cleanable for `delete.retention.ms`.
+    pub(super) tombstones_upto: i64,
+    /// When the oldest record behind `upto` was appended, or before, by its leader's wall clock.
+    pub(super) rest_ms: i64,
 }
 
 /// A batch as far as it is looked at when it is applied: its header, never its records.
@@ -115,6 +133,13 @@ impl Command {
                 reader.end()?;
                 Ok(Command::Forget { times, producers })
             }
+            CLEAN => {
+                let upto = Position::decode(&mut reader)?;
+                let (tombstones_upto, rest_ms) = (reader.i64()?, reader.i64()?);
+                reader.end()?;
+                let clean = Clean { upto, tombstones_upto, rest_ms };
+                Ok(Command::Clean { times, clean })
+            }
             kind => Err(CodecError::Kind(kind)),
         }
     }
@@ -127,7 +152,7 @@ impl Command {
                 claims.map(|claim| claim.producer_id).collect()
             }
             Self::Forget { producers, .. } => producers,
-            Self::Trim { .. } | Self::SetLevel { .. } => Vec::new(),
+            Self::Trim { .. } | Self::SetLevel { .. } | Self::Clean { .. } => Vec::new(),
         }
     }
 }
@@ -165,6 +190,16 @@ pub(super) fn forget_payload(times: Times, producers: &[i64]) -> Vec<u8> {
     put_prefix(&mut writer, FORGET, times);
     writer.count(producers.len());
     producers.iter().for_each(|id| writer.i64(*id));
+    writer.finish()
+}
+
+/// Encodes a decision about compaction.
+pub(super) fn clean_payload(times: Times, clean: &Clean) -> Vec<u8> {
+    let mut writer = Writer::with_capacity(PREFIX_BYTES + 44);
+    put_prefix(&mut writer, CLEAN, times);
+    clean.upto.encode(&mut writer);
+    writer.i64(clean.tombstones_upto);
+    writer.i64(clean.rest_ms);
     writer.finish()
 }
 

@@ -9,6 +9,7 @@
 //! effects, wherever either was restored from a checkpoint in between.
 
 mod checkpoint;
+mod cleaned;
 mod last_writers;
 mod recent;
 
@@ -17,7 +18,7 @@ use quorate_raft::{Committed, DecodeError, Effects, Keyed, Machine, Records};
 use quorate_storage::mutant;
 
 use super::Summary;
-use super::command::{Batch, Command, Times, Trim};
+use super::command::{Batch, Clean, Command, Times, Trim};
 use super::epochs::{self, Epochs};
 use super::index::{self, OpenBlocks, Point, SPAN_BYTES, SPAN_MS, Span};
 use super::level::Rules;
@@ -27,6 +28,8 @@ use super::rejected::Rejected;
 use super::transfer::PartitionRecords;
 use last_writers::LastWriters;
 use recent::Recent;
+
+pub(super) use cleaned::Cleaned;
 
 use crate::metadata::{FIRST_LEVEL, check_checkpoint, end_if_unfit};
 
@@ -52,6 +55,7 @@ pub struct PartitionMachine {
     blocks: OpenBlocks,
     /// The first batch with the largest timestamp, for `ListOffsets` -3.
     newest: Option<Newest>,
+    cleaned: Cleaned,
     /// A cache; in no checkpoint.
     recent: Recent,
     /// A cache; in no checkpoint.
@@ -118,6 +122,8 @@ pub(super) struct View {
     pub(super) open_start: Position,
     pub(super) open: Span,
     pub(super) rejected: Rejected,
+    /// Of the records before this offset some may be gone.
+    pub(super) cleaned_upto: i64,
 }
 
 impl PartitionMachine {
@@ -191,7 +197,13 @@ impl PartitionMachine {
             open_start: self.open.start,
             open: self.open.span,
             rejected: self.rejected.clone(),
+            cleaned_upto: self.cleaned.upto.offset,
         }
+    }
+
+    /// Returns what was decided about compaction.
+    pub(super) fn cleaned(&self) -> &Cleaned {
+        &self.cleaned
     }
 
     /// Returns the batch that holds `offset`, or the first of its entry, if it is among the last few.
@@ -316,6 +328,7 @@ impl PartitionMachine {
             self.open = OpenSpan::starting(at, wall_ms);
         }
         let timestamp = batch.header.max_timestamp;
+        self.cleaned.appended(wall_ms);
         self.open.span.add(timestamp, wall_ms);
         self.end.offset = at
             .offset
@@ -336,6 +349,18 @@ impl PartitionMachine {
             log_start: self.log_start,
             duplicate,
         }
+    }
+
+    fn clean(&mut self, clean: &Clean) -> Reply {
+        // Only ever false for a command that no broker of ours proposes.
+        let sane = clean.upto.place.sub == 0
+            && clean.upto.offset <= self.end.offset
+            && clean.upto.place <= self.end.place
+            && clean.upto.bytes <= self.end.bytes;
+        if sane {
+            self.cleaned.decide(clean, self.log_ms, clean.upto.offset == self.end.offset);
+        }
+        Reply::Nothing
     }
 
     fn trim(&mut self, trim: &Trim, effects: &mut Effects) -> Reply {
@@ -403,6 +428,11 @@ impl Machine for PartitionMachine {
                 self.pass(times);
                 self.forget(&producers, &mut effects.keyed);
                 Reply::Nothing
+            }
+            Some(Ok(Command::Clean { times, clean })) => {
+                self.open.passed = self.open.passed.saturating_add(1);
+                self.pass(times);
+                self.clean(&clean)
             }
             // Going on would make this replica's offsets differ from the others' for ever.
             Some(Err(error)) => quorate_storage::fatal("apply an entry of a partition", &error),

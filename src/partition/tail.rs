@@ -17,7 +17,7 @@
 //!
 //! ```text
 //!  key:    the batch's first offset
-//!  value:  version u8 = 1 │ epoch i32 │ index u64 │ sub u32 │ batches of the entry u32 │ bytes before it u64 │ size u32
+//!  value:  version u8 = 2 │ epoch i32 │ index u64 │ sub u32 │ batches of the entry u32 │ bytes before it u64 │ size u32
 //!          │ wall_ms i64 │ the record batch v2 as sent
 //! ```
 
@@ -29,7 +29,7 @@ use super::command::Batch;
 use super::position::{Place, Position};
 use super::walk::Located;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Bytes of a value before the batch.
 const HEADER: usize = 1 + 4 + 8 + 4 + 4 + 8 + 4 + 8;
 
@@ -38,23 +38,38 @@ const HEADER: usize = 1 + 4 + 8 + 4 + 4 + 8 + 4 + 8;
 pub(super) struct Tail {
     chunks: Chunks,
     /// Where it begins, and the boundary.
-    bounds: Option<Description>,
+    bounds: Option<(Position, Position)>,
 }
 
-/// What the row of a chunk says of it, or those of several.
+/// What the row of a chunk says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Description {
-    /// Where its first batch begins, and behind its last.
+    /// Where its first batch begins or began, and behind its last.
     pub(super) start: Position,
     pub(super) end: Position,
+    /// Whether there may be a tombstone in it.
+    pub(super) tombstones: bool,
+    pub(super) mark: Mark,
+}
+
+/// How far the compaction of a replica has come, as one of its chunks says; the others know less.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Mark {
+    /// No record before this offset is superseded by another one before it.
+    pub(super) upto: i64,
+    /// No tombstone is left before this offset.
+    pub(super) tombstones_upto: i64,
 }
 
 impl Description {
     pub(super) fn encode(self) -> Bytes {
-        let mut writer = Writer::with_capacity(57);
+        let mut writer = Writer::with_capacity(74);
         writer.u8(VERSION);
         self.start.encode(&mut writer);
         self.end.encode(&mut writer);
+        writer.u8(u8::from(self.tombstones));
+        writer.i64(self.mark.upto);
+        writer.i64(self.mark.tombstones_upto);
         Bytes::from(writer.finish())
     }
 
@@ -62,8 +77,10 @@ impl Description {
         let mut reader = Reader::new(&chunk.description);
         take_version(&mut reader)?;
         let (start, end) = (Position::decode(&mut reader)?, Position::decode(&mut reader)?);
+        let tombstones = reader.u8()? != 0;
+        let mark = Mark { upto: reader.i64()?, tombstones_upto: reader.i64()? };
         reader.end()?;
-        Ok(Self { start, end })
+        Ok(Self { start, end, tombstones, mark })
     }
 }
 
@@ -80,18 +97,23 @@ impl Tail {
         let chunks = log.chunks();
         let first = chunks.first().map(Description::of).transpose()?;
         let last = chunks.last().map(Description::of).transpose()?;
-        let bounds = first.zip(last);
-        let bounds = bounds.map(|(first, last)| Description { start: first.start, end: last.end });
+        let bounds = first.zip(last).map(|(first, last)| (first.start, last.end));
         Ok(Self { chunks, bounds })
     }
 
     /// Returns where the log takes over; none without a tail.
     pub(super) fn end(&self) -> Option<Position> {
-        self.bounds.map(|bounds| bounds.end)
+        self.bounds.map(|(_, end)| end)
     }
 
     pub(super) fn chunks(&self) -> &Chunks {
         &self.chunks
+    }
+
+    /// Returns how far it is compacted.
+    pub(super) fn mark(&self) -> Result<Mark, CodecError> {
+        let marks = self.chunks.iter().map(|chunk| Description::of(chunk).map(|it| it.mark));
+        marks.try_fold(Mark::default(), |newest, mark| Ok(newest.max(mark?)))
     }
 
     /// Returns where to begin a walk to `offset`, if it is in the tail: where its chunk begins.
@@ -124,6 +146,15 @@ impl TailBatch {
             wall_ms: located.wall_ms,
             bytes: located.bytes.clone(),
         })
+    }
+
+    /// Returns it with other bytes, as compaction leaves them: it stands where it did.
+    pub(super) fn with(self, bytes: Bytes) -> Self {
+        Self { bytes, ..self }
+    }
+
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 
     /// Encodes all but the offset.
@@ -196,7 +227,7 @@ impl TailReader {
     /// Returns whether the batch at `place` is read here.
     pub(super) fn holds(&self, place: Place) -> Result<bool, CodecError> {
         let bounds = self.tail.as_ref().map_err(|error| *error)?.bounds;
-        Ok(bounds.is_some_and(|it| (it.start.place..it.end.place).contains(&place)))
+        Ok(bounds.is_some_and(|(start, end)| (start.place..end.place).contains(&place)))
     }
 
     pub(super) fn end(&self) -> Option<Position> {
@@ -240,7 +271,7 @@ pub(super) fn to_unsigned(offset: i64) -> u64 {
     u64::try_from(offset).unwrap_or(0)
 }
 
-fn to_signed(offset: u64) -> i64 {
+pub(super) fn to_signed(offset: u64) -> i64 {
     i64::try_from(offset).unwrap_or(i64::MAX)
 }
 
@@ -272,7 +303,7 @@ mod tests {
     #[test]
     fn the_bytes_of_a_batch_in_a_chunk_are_frozen() {
         let header: Vec<u8> = [
-            &[1][..],
+            &[2][..],
             &3_i32.to_be_bytes(),
             &7_u64.to_be_bytes(),
             &1_u32.to_be_bytes(),

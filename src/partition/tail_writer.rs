@@ -10,16 +10,25 @@ use quorate_storage::{ChunkWriter, Error as StorageError, Log, NewChunk};
 
 use super::codec::CodecError;
 use super::position::Position;
-use super::tail::{Description, TailBatch, to_unsigned};
+use super::tail::{Description, Mark, TailBatch, to_unsigned};
 use super::walk::WalkError;
 
 /// See the file's header. Blocks for the disk.
 pub(super) struct TailWriter {
     log: Log,
-    writing: Option<(ChunkWriter, Position)>,
+    /// Where the first chunk begins, if not with its first batch.
+    begin: Option<Position>,
+    writing: Option<Writing>,
     done: Vec<NewChunk>,
     /// Where the next batch may begin.
     next: Option<Position>,
+}
+
+struct Writing {
+    chunk: ChunkWriter,
+    start: Position,
+    bytes: usize,
+    tombstones: bool,
 }
 
 /// The tail is not written.
@@ -37,7 +46,22 @@ pub(super) enum TailWriteError {
 
 impl TailWriter {
     pub(super) fn new(log: &Log) -> Self {
-        Self { log: log.clone(), writing: None, done: Vec::new(), next: None }
+        Self { log: log.clone(), begin: None, writing: None, done: Vec::new(), next: None }
+    }
+
+    /// Begins at a place whose batch may be gone.
+    pub(super) fn from(log: &Log, begin: Position) -> Self {
+        Self { begin: Some(begin), ..Self::new(log) }
+    }
+
+    /// Returns how many bytes the chunk has that is not finished yet.
+    pub(super) fn open_bytes(&self) -> usize {
+        self.writing.as_ref().map_or(0, |writing| writing.bytes)
+    }
+
+    /// Returns the chunks that are finished, which are given once.
+    pub(super) fn take_done(&mut self) -> Vec<NewChunk> {
+        std::mem::take(&mut self.done)
     }
 
     /// Returns the offset behind the last batch.
@@ -47,6 +71,16 @@ impl TailWriter {
 
     /// Adds the batch at `offset`, `value` being what stands in a chunk.
     pub(super) fn put(&mut self, offset: i64, value: &Bytes) -> Result<(), TailWriteError> {
+        self.put_known(offset, value, true)
+    }
+
+    /// Adds a batch of which is known whether there is a tombstone in it.
+    pub(super) fn put_known(
+        &mut self,
+        offset: i64,
+        value: &Bytes,
+        tombstones: bool,
+    ) -> Result<(), TailWriteError> {
         let batch = TailBatch::decode(offset, value)?;
         let located = batch.located()?;
         let at = batch.at;
@@ -56,37 +90,55 @@ impl TailWriter {
             return Err(TailWriteError::Order { found: at.offset, end: next.offset });
         }
         // Between two entries, so that its index says which chunk a log start has passed.
-        let is_full = self.writing.as_ref().is_some_and(|(writer, _)| writer.is_full());
+        let is_full = self.writing.as_ref().is_some_and(|writing| writing.chunk.is_full());
         if is_full && at.place.sub == 0 {
-            self.end_chunk(at)?;
+            self.end_chunk(at, Mark::default())?;
         }
-        if self.writing.is_none() {
-            self.writing = Some((self.log.chunk_writer()?, at));
-        }
-        if let Some((writer, _)) = &mut self.writing {
-            writer.put(to_unsigned(offset), value)?;
-        }
+        let writing = match self.writing.take() {
+            Some(writing) => writing,
+            None => self.begin_chunk(at)?,
+        };
+        let writing = self.writing.insert(writing);
+        writing.chunk.put(to_unsigned(offset), value)?;
+        writing.bytes += value.len();
+        writing.tombstones |= tombstones;
         self.next = Some(batch.next(located.end_offset, located.batch.size));
         Ok(())
     }
 
-    fn end_chunk(&mut self, end: Position) -> Result<(), TailWriteError> {
-        if let Some((writer, start)) = self.writing.take() {
-            let description = Description { start, end }.encode();
+    fn begin_chunk(&mut self, at: Position) -> Result<Writing, TailWriteError> {
+        let mut chunk = self.log.chunk_writer()?;
+        let start = self.begin.take().unwrap_or(at);
+        chunk.begin_at(to_unsigned(start.offset));
+        Ok(Writing { chunk, start, bytes: 0, tombstones: false })
+    }
+
+    fn end_chunk(&mut self, end: Position, mark: Mark) -> Result<(), TailWriteError> {
+        if let Some(Writing { chunk, start, tombstones, .. }) = self.writing.take() {
+            let description = Description { start, end, tombstones, mark }.encode();
             let index = end.place.index;
-            self.done.push(writer.finish(to_unsigned(end.offset), index, description)?);
+            self.done.push(chunk.finish(to_unsigned(end.offset), index, description)?);
         }
         Ok(())
     }
 
     /// Returns the chunks, which end at `end`, where the log goes on.
-    pub(super) fn finish(mut self, end: Position) -> Result<Vec<NewChunk>, TailWriteError> {
+    pub(super) fn finish(self, end: Position) -> Result<Vec<NewChunk>, TailWriteError> {
+        self.finish_marked(end, Mark::default())
+    }
+
+    /// Returns the chunks, the last of which says how far the tail is compacted.
+    pub(super) fn finish_marked(
+        mut self,
+        end: Position,
+        mark: Mark,
+    ) -> Result<Vec<NewChunk>, TailWriteError> {
         if let Some(next) =
             self.next.filter(|next| end.offset < next.offset || end.place < next.place)
         {
             return Err(TailWriteError::Order { found: end.offset, end: next.offset });
         }
-        self.end_chunk(end)?;
+        self.end_chunk(end, mark)?;
         Ok(self.done)
     }
 }

@@ -21,7 +21,9 @@ pub(super) const MAGIC: i8 = 2;
 pub(super) const LENGTH_AT: usize = 8;
 pub(super) const CRC_AT: usize = 17;
 pub(super) const ATTRIBUTES_AT: usize = 21;
+pub(super) const BASE_TIMESTAMP_AT: usize = 27;
 pub(super) const MAX_TIMESTAMP_AT: usize = 35;
+pub(super) const RECORD_COUNT_AT: usize = 57;
 
 pub(super) const CODEC_BITS: i16 = 0b0000_0111;
 pub(super) const LOG_APPEND_TIME_BIT: i16 = 0b0000_1000;
@@ -60,12 +62,12 @@ impl Header {
             crc: u32::from_be_bytes(field(bytes, CRC_AT)),
             attributes: i16::from_be_bytes(field(bytes, ATTRIBUTES_AT)),
             last_offset_delta: i32::from_be_bytes(field(bytes, 23)),
-            base_timestamp: i64::from_be_bytes(field(bytes, 27)),
+            base_timestamp: i64::from_be_bytes(field(bytes, BASE_TIMESTAMP_AT)),
             max_timestamp: i64::from_be_bytes(field(bytes, MAX_TIMESTAMP_AT)),
             producer_id: i64::from_be_bytes(field(bytes, 43)),
             producer_epoch: i16::from_be_bytes(field(bytes, 51)),
             base_sequence: i32::from_be_bytes(field(bytes, 53)),
-            record_count: i32::from_be_bytes(field(bytes, 57)),
+            record_count: i32::from_be_bytes(field(bytes, RECORD_COUNT_AT)),
         })
     }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::batch::{ATTRIBUTES_AT, CRC_AT, HEADER_BYTES, MAGIC, PREFIX_BYTES, checksum};
 use super::compression::Codec;
+use super::iter::Record;
 
 /// Returns what a batch of `records` records takes at most, header included, when each has a value of `value_bytes`,
 /// no key and no headers, and their times are within a quarter of an hour.
@@ -130,19 +131,41 @@ impl BatchBuilder {
 
 impl Draft {
     fn write(&self, out: &mut Vec<u8>, index: usize, base_timestamp: i64) {
-        let mut body = vec![0_u8];
-        long(&mut body, self.timestamp.wrapping_sub(base_timestamp));
-        length(&mut body, Some(index));
-        blob(&mut body, self.key.as_deref());
-        blob(&mut body, self.value.as_deref());
-        length(&mut body, Some(self.headers.len()));
-        for (name, value) in &self.headers {
-            blob(&mut body, Some(name.as_bytes()));
-            blob(&mut body, value.as_deref());
-        }
-        length(out, Some(body.len()));
-        out.extend_from_slice(&body);
+        let count = self.headers.len();
+        let headers = self.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref()));
+        let place = (self.timestamp.wrapping_sub(base_timestamp), index);
+        write_parts(out, place, (self.key.as_deref(), self.value.as_deref()), count, headers);
     }
+}
+
+/// Writes a record that was read whole, uncompressed, as it stands in a batch with this base timestamp.
+pub(super) fn write_record(out: &mut Vec<u8>, record: &Record, base_timestamp: i64) {
+    let (count, headers) = (record.headers.iter().count(), record.headers.iter());
+    let index = usize::try_from(record.offset_delta).unwrap_or(0);
+    let place = (record.timestamp.wrapping_sub(base_timestamp), index);
+    write_parts(out, place, (record.key.as_deref(), record.value.as_deref()), count, headers);
+}
+
+/// `place`: timestamp and offset as the batch counts them.
+fn write_parts<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+    out: &mut Vec<u8>,
+    place: (i64, usize),
+    (key, value): (Option<&[u8]>, Option<&[u8]>),
+    header_count: usize,
+    headers: impl Iterator<Item = (N, Option<V>)>,
+) {
+    let mut body = vec![0_u8];
+    long(&mut body, place.0);
+    length(&mut body, Some(place.1));
+    blob(&mut body, key);
+    blob(&mut body, value);
+    length(&mut body, Some(header_count));
+    for (name, value) in headers {
+        blob(&mut body, Some(name.as_ref()));
+        blob(&mut body, value.as_ref().map(AsRef::as_ref));
+    }
+    length(out, Some(body.len()));
+    out.extend_from_slice(&body);
 }
 
 fn blob(out: &mut Vec<u8>, bytes: Option<&[u8]>) {

@@ -22,6 +22,8 @@ pub struct ChunkWriter {
     file: SstFileWriter<'static>,
     path: PathBuf,
     number: u64,
+    /// Where it begins, if not with its first record.
+    begin: Option<u64>,
     /// First and last offset.
     offsets: Option<(u64, u64)>,
     bytes: u64,
@@ -54,6 +56,7 @@ impl Db {
             file,
             path,
             number,
+            begin: None,
             offsets: None,
             bytes: 0,
             scratch: Vec::new(),
@@ -64,6 +67,11 @@ impl Db {
 }
 
 impl ChunkWriter {
+    /// Has it begin at an offset before its first record: it stands for those between too.
+    pub fn begin_at(&mut self, offset: u64) {
+        self.begin = Some(offset);
+    }
+
     /// Adds a record. Offsets increase.
     ///
     /// Fails with [`Error::ChunkNotWritten`]; the chunk is of no use then.
@@ -96,8 +104,10 @@ impl ChunkWriter {
     /// Fails with [`Error::ChunkNotWritten`], also for an empty one, and with [`Error::Closed`].
     pub fn finish(mut self, end: u64, index: u64, description: Bytes) -> Result<NewChunk, Error> {
         let (first, last) = self.offsets.ok_or_else(|| not_written("it has no record"))?;
-        if end <= last {
-            return Err(not_written(format!("it ends at offset {end}, but holds {last}")));
+        let begin = self.begin.unwrap_or(first);
+        if first < begin || end <= last {
+            let held = format!("it is for offsets {begin} to {end}, but holds {first} to {last}");
+            return Err(not_written(held));
         }
         failpoint::hit("chunk.finish");
         self.file.finish().map_err(not_written)?;
@@ -106,6 +116,7 @@ impl ChunkWriter {
         self.db.with_rocks(|rocks| rocks.take_chunk(&self.path))?.map_err(not_written)?;
         failpoint::hit("chunk.taken");
         let number = self.number;
+        let first = begin;
         let chunk = Chunk { number, first, end, bytes, index, description, damaged: false };
         let shared = Arc::clone(&self.db.shared);
         let unnamed = move |number| shared.retire.add_chunks(vec![number]);

@@ -24,7 +24,7 @@ use crate::{Error, GroupId, StateDelete, StatePut, keys};
 pub struct Chunk {
     /// The node's number of it.
     pub(crate) number: u64,
-    /// Where its records begin.
+    /// The first offset it stands for; its records may begin later.
     pub first: u64,
     /// Offset behind its records.
     pub end: u64,

@@ -15,6 +15,12 @@ const TRIM_EXAMPLE: Trim = Trim {
     start: Position { offset: 8, place: Place { index: 7, sub: 5 }, bytes: 6 },
 };
 
+const CLEAN_EXAMPLE: Clean = Clean {
+    upto: Position { offset: 9, place: Place { index: 7, sub: 0 }, bytes: 6 },
+    tombstones_upto: 8,
+    rest_ms: 5,
+};
+
 fn batch(sequence: i32) -> Bytes {
     BatchBuilder::new().producer(3, 1, sequence).record(10, None, Some(b"v")).build()
 }
@@ -43,6 +49,10 @@ fn the_bytes_of_commands_are_frozen() {
     assert_eq!(hex(&level), "03030000000000000001000000000000000200000003");
     let forget = forget_payload(times(1, 2), &[3]);
     assert_eq!(hex(&forget), "030400000000000000010000000000000002000000010000000000000003");
+    let clean = clean_payload(times(1, 2), &CLEAN_EXAMPLE);
+    let expected = "030500000000000000010000000000000002\
+                    0000000000000009000000000000000700000000000000000000000600000000000000080000000000000005";
+    assert_eq!(hex(&clean), expected);
 }
 
 #[test]
@@ -55,6 +65,9 @@ fn a_command_decodes_to_what_was_encoded() {
 
     let forget = Command::decode(&forget_payload(times(5, 4), &[7, 0])).unwrap();
     assert_eq!(forget, Command::Forget { times: times(5, 4), producers: vec![7, 0] });
+
+    let clean = Command::decode(&clean_payload(times(5, 4), &CLEAN_EXAMPLE)).unwrap();
+    assert_eq!(clean, Command::Clean { times: times(5, 4), clean: CLEAN_EXAMPLE });
 
     let sent = [batch(7), batch(8)];
     let payload = append(&sent);

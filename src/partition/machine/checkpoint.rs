@@ -3,14 +3,14 @@
 //! A checkpoint is of the last applied entry. A replica that is given it is given the records before it besides
 //! (`transfer.rs`), replays what follows, trims included, and arrives where the others are.
 
-use super::{Newest, OpenSpan, PartitionMachine};
+use super::{Cleaned, Newest, OpenSpan, PartitionMachine};
 use crate::partition::codec::{CodecError, Reader, Writer};
 use crate::partition::epochs::Epochs;
 use crate::partition::index::{OpenBlocks, Span};
 use crate::partition::position::Position;
 use crate::partition::rejected::Rejected;
 
-pub(super) const VERSION: u8 = 5;
+pub(super) const VERSION: u8 = 6;
 
 pub(super) fn encode(machine: &PartitionMachine) -> Vec<u8> {
     let mut writer = Writer::with_capacity(512);
@@ -36,6 +36,7 @@ pub(super) fn encode(machine: &PartitionMachine) -> Vec<u8> {
     machine.epochs.encode(&mut writer);
     machine.rejected.encode(&mut writer);
     writer.u64(machine.producers);
+    machine.cleaned.encode(&mut writer);
     writer.finish()
 }
 
@@ -73,6 +74,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<PartitionMachine, CodecError> {
         epochs: Epochs::decode(&mut reader)?,
         rejected: Rejected::decode(&mut reader)?,
         producers: reader.u64()?,
+        cleaned: Cleaned::decode(&mut reader)?,
         ..PartitionMachine::default()
     };
     reader.end()?;
@@ -95,6 +97,7 @@ fn is_ordered(machine: &PartitionMachine) -> bool {
     machine.end.place.sub == 0
         && before_end(machine.start)
         && before_end(machine.open.start)
+        && before_end(machine.cleaned.upto)
         && (machine.start.offset..=machine.end.offset).contains(&machine.log_start)
 }
 

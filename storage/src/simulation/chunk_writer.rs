@@ -15,6 +15,7 @@ use crate::chunks::{Chunk, NewChunk};
 /// A chunk being written. Nobody sees it before it is finished.
 pub struct ChunkWriter {
     db: Arc<Db>,
+    begin: Option<u64>,
     records: BTreeMap<u64, Bytes>,
     bytes: u64,
 }
@@ -28,11 +29,16 @@ impl fmt::Debug for ChunkWriter {
 impl Db {
     /// Begins a chunk, for whatever group.
     pub fn chunk_writer(self: &Arc<Self>) -> Result<ChunkWriter, Error> {
-        Ok(ChunkWriter { db: Arc::clone(self), records: BTreeMap::new(), bytes: 0 })
+        Ok(ChunkWriter { db: Arc::clone(self), begin: None, records: BTreeMap::new(), bytes: 0 })
     }
 }
 
 impl ChunkWriter {
+    /// Has it begin at an offset before its first record.
+    pub fn begin_at(&mut self, offset: u64) {
+        self.begin = Some(offset);
+    }
+
     /// Adds a record. Offsets increase.
     pub fn put(&mut self, offset: u64, value: &[u8]) -> Result<(), Error> {
         if self.records.last_key_value().is_some_and(|(last, _)| offset <= *last) {
@@ -57,6 +63,7 @@ impl ChunkWriter {
     pub fn finish(self, end: u64, index: u64, description: Bytes) -> Result<NewChunk, Error> {
         let first = self.records.first_key_value().map(|(first, _)| *first);
         let first = first.ok_or_else(|| Error::ChunkNotWritten("it has no record".to_owned()))?;
+        let first = self.begin.unwrap_or(first);
         let records = Arc::new(self.records);
         let number = self.db.change(|inner| {
             inner.chunk_numbers += 1;

@@ -1,0 +1,396 @@
+//! One replica's compaction of its partition, as far as was decided.
+//!
+//! ```text
+//!   log start   marked              end            decided       high watermark
+//!       │ tail, no key twice │ dirty │ dirty, later  │ may not      │
+//!       ├────────────────────┼───────┼───────────────┼──────────────┤
+//!       │                    └─ keys and offsets in memory
+//!       └─ rewritten without what those keys supersede ─┘
+//! ```
+//!
+//! First the keys of what is dirty go into a map of fixed size; where that is full the pass ends, and another one goes on
+//! there. Then everything before the end is gone through in order: chunks that lose nothing stay, others are written
+//! anew, and what is still in the log moves to the tail without what it loses. Chunks are replaced a few at a time, in
+//! ascending order, so the space it takes besides is that of two chunks, and a crash leaves each as it was or as it is to
+//! be. Ascending also keeps what a tombstone stands for from coming back: the tombstone goes after what it deleted.
+//!
+//! The last batch before the end stays, if need be without records, so that a reader who waits behind what is gone gets on.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use quorate_storage::{Chunk, Log, NewChunk, mutant};
+
+use super::offset_map::{Full, OffsetMap, Part};
+use super::progress::Progress;
+use super::{CompactError, Goal};
+use crate::partition::machine::View;
+use crate::partition::position::{Place, Position};
+use crate::partition::records::StoredRecords;
+use crate::partition::tail::{Description, Mark, Tail, TailBatch, to_signed};
+use crate::partition::tail_writer::TailWriter;
+use crate::record::{Compacted, Header, Projection, Record, Records, compacted, without_records};
+
+/// Bytes read from a chunk at once.
+const READ_BYTES: usize = 256 * 1024;
+/// A chunk that is smaller is joined with its neighbour.
+const SMALL_BYTES: u64 = 8 << 20;
+
+/// Puts chunks in the place of others; blocks until that is durable. False if the tail is another by now.
+pub(super) type Swap<'a> =
+    dyn Fn(&Tail, std::ops::Range<usize>, Vec<NewChunk>) -> Result<bool, CompactError> + 'a;
+
+/// What a pass works with. Blocks for the disk.
+pub(super) struct Pass<'a> {
+    pub(super) log: &'a Log,
+    pub(super) view: &'a View,
+    pub(super) goal: Goal,
+    /// What the map of keys may take.
+    pub(super) map_bytes: usize,
+    pub(super) swap: &'a Swap<'a>,
+    pub(super) progress: &'a Progress,
+}
+
+/// What is gone through next.
+struct Plan {
+    map: OffsetMap,
+    end: Position,
+}
+
+/// What is left of a batch, and whether there is a tombstone in it.
+struct Left {
+    batch: Option<TailBatch>,
+    changed: bool,
+    tombstones: bool,
+}
+
+/// Chunks that are about to be replaced by what is being written.
+struct Group {
+    begin: usize,
+    mark: Mark,
+    writer: TailWriter,
+}
+
+impl Pass<'_> {
+    /// Compacts up to the goal.
+    pub(super) fn run(&self) -> Result<(), CompactError> {
+        loop {
+            let mark = Tail::of(self.log)?.mark()?;
+            if self.goal.is_reached_by(mark) || self.view.start.offset >= self.goal.upto.offset {
+                return Ok(());
+            }
+            let from = mark.upto.max(self.view.start.offset).min(self.goal.upto.offset);
+            for parts in (0..16).map(|doublings| 1 << doublings) {
+                let Some(plan) = self.plan(from, Part { number: 0, of: parts })? else { continue };
+                let end = plan.end;
+                self.rewrite(plan)?;
+                for number in 1..parts {
+                    let part = Part { number, of: parts };
+                    let map = self.keys(from, end, part)?.ok_or(CompactError::TooManyKeys)?;
+                    self.rewrite(Plan { map, end })?;
+                }
+                break;
+            }
+        }
+    }
+
+    /// Takes in the keys from `from` on: to the goal or, if they are too many, to where an entry ends. None if not even one
+    /// entry's fit.
+    fn plan(&self, from: i64, part: Part) -> Result<Option<Plan>, CompactError> {
+        let mut map = OffsetMap::new(self.map_bytes, part);
+        let mut end = None;
+        let filled = self.each_dirty(from, self.goal.upto, |at, batch| {
+            if end.is_none_or(|end: Position| at.place.index > end.place.index) {
+                // Of parts each goes over one entry.
+                if part != Part::WHOLE && end.is_some_and(|end| end.offset > from) {
+                    return Ok(ControlFlow::Break(()));
+                }
+                end = Some(Position { place: Place::of_entry(at.place.index), ..at });
+            }
+            match take_keys(&mut map, batch)? {
+                Ok(()) => Ok(ControlFlow::Continue(())),
+                Err(Full) => Ok(ControlFlow::Break(())),
+            }
+        })?;
+        let end = match filled {
+            ControlFlow::Continue(()) => Some(self.goal.upto),
+            ControlFlow::Break(()) => end.filter(|end| end.offset > from),
+        };
+        Ok(end.map(|end| Plan { map, end }))
+    }
+
+    /// Takes in the keys between two places; none if they do not fit.
+    fn keys(
+        &self,
+        from: i64,
+        end: Position,
+        part: Part,
+    ) -> Result<Option<OffsetMap>, CompactError> {
+        let mut map = OffsetMap::new(self.map_bytes, part);
+        let filled = self.each_dirty(from, end, |_, batch| {
+            Ok(match take_keys(&mut map, batch)? {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(Full) => ControlFlow::Break(()),
+            })
+        })?;
+        Ok(filled.is_continue().then_some(map))
+    }
+
+    /// Goes through the batches from `from` to `end`, until told to break.
+    fn each_dirty(
+        &self,
+        from: i64,
+        end: Position,
+        mut take: impl FnMut(Position, &TailBatch) -> Result<ControlFlow<()>, CompactError>,
+    ) -> Result<ControlFlow<()>, CompactError> {
+        if from >= end.offset {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let mut records = StoredRecords::new(self.log, self.view, from, end.place.index)?;
+        while let Some((at, value)) = records.next()? {
+            if at.offset >= end.offset {
+                break;
+            }
+            self.progress.read(value.len())?;
+            let batch = TailBatch::decode(at.offset, &value)?;
+            if take(at, &batch)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Goes through all before the end of the plan.
+    fn rewrite(&self, plan: Plan) -> Result<(), CompactError> {
+        let mark = self.mark_after(&plan);
+        let (mut tail, mut at) = (Tail::of(self.log)?, 0);
+        let mut group: Option<Group> = None;
+        while let Some(chunk) = tail.chunks().get(at) {
+            if to_signed(chunk.first) >= plan.end.offset {
+                break;
+            }
+            let is_last = to_signed(chunk.end) >= plan.end.offset;
+            let is_joined = is_last || group.is_some() || is_small_with_next(&tail, at);
+            if !is_joined && !self.loses(&plan, &tail, at)? {
+                at += 1;
+                continue;
+            }
+            let description = Description::of(chunk)?;
+            let writing = group.get_or_insert_with(|| Group::new(self.log, at, description));
+            writing.mark = writing.mark.max(description.mark);
+            self.copy(&plan, &tail, at, &mut writing.writer)?;
+            at += 1;
+            if is_last || writing.writer.open_bytes() as u64 >= SMALL_BYTES {
+                let Some(done) = group.take() else { continue };
+                let last = if is_last { done.mark.max(mark) } else { done.mark };
+                let begin = done.begin;
+                let new = done.writer.finish_marked(description.end, last)?;
+                let count = new.len();
+                self.replace(&tail, begin..at, new)?;
+                (tail, at) = (Tail::of(self.log)?, begin + count);
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+        self.move_from_log(&plan, mark, tail, group)
+    }
+
+    /// Moves what is left of the log before the end of the plan to the tail, behind what is being written.
+    fn move_from_log(
+        &self,
+        plan: &Plan,
+        mark: Mark,
+        mut tail: Tail,
+        group: Option<Group>,
+    ) -> Result<(), CompactError> {
+        let behind = tail.chunks().len();
+        let from = tail.end().map_or(self.view.start.offset, |end| end.offset);
+        let from = from.max(self.view.start.offset);
+        let mut gone = group.as_ref().map_or(behind, |group| group.begin)..behind;
+        let begin = tail.end().filter(|end| end.offset >= self.view.start.offset);
+        let (mut writer, old) = match group {
+            Some(group) => (group.writer, group.mark),
+            None => (TailWriter::from(self.log, begin.unwrap_or(self.view.start)), Mark::default()),
+        };
+        let mut records = StoredRecords::new(self.log, self.view, from, plan.end.place.index)?;
+        while let Some((at, value)) = records.next()? {
+            self.progress.read(value.len())?;
+            let batch = TailBatch::decode(at.offset, &value)?;
+            put(&mut writer, self.left(plan, batch)?, self.progress)?;
+            let done = writer.take_done();
+            if !done.is_empty() {
+                let count = tail.chunks().len() - gone.len() + done.len();
+                self.replace(&tail, gone, done)?;
+                (tail, gone) = (Tail::of(self.log)?, count..count);
+            }
+        }
+        let new = writer.finish_marked(records.end(), old.max(mark))?;
+        if new.is_empty() {
+            return Err(CompactError::Changed);
+        }
+        self.replace(&tail, gone, new)
+    }
+
+    /// How far it is compacted once this plan is carried out.
+    fn mark_after(&self, plan: &Plan) -> Mark {
+        if !plan.map.part().is_last() {
+            return Mark::default();
+        }
+        let upto = plan.end.offset;
+        Mark { upto, tombstones_upto: self.goal.tombstones_upto.min(upto) }
+    }
+
+    fn replace(
+        &self,
+        seen: &Tail,
+        gone: std::ops::Range<usize>,
+        new: Vec<NewChunk>,
+    ) -> Result<(), CompactError> {
+        let bytes = |chunks: &[Chunk]| chunks.iter().map(|chunk| chunk.bytes).sum::<u64>();
+        let before = bytes(&seen.chunks()[gone.clone()]);
+        let after = new.iter().map(|chunk| chunk.bytes).sum();
+        if !(self.swap)(seen, gone, new)? {
+            return Err(CompactError::Changed);
+        }
+        self.progress.replaced(before, after);
+        Ok(())
+    }
+
+    /// Whether a chunk has anything that goes. Stops reading where it has.
+    fn loses(&self, plan: &Plan, tail: &Tail, at: usize) -> Result<bool, CompactError> {
+        let description = Description::of(&tail.chunks()[at])?;
+        let has_expired =
+            description.tombstones && description.start.offset < self.goal.tombstones_upto;
+        if plan.map.is_empty() && !has_expired {
+            return Ok(false);
+        }
+        let mut loses = false;
+        self.each_of(tail, at, |batch| {
+            loses = self.left(plan, batch)?.changed;
+            Ok(if loses { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(loses)
+    }
+
+    fn copy(
+        &self,
+        plan: &Plan,
+        tail: &Tail,
+        at: usize,
+        writer: &mut TailWriter,
+    ) -> Result<(), CompactError> {
+        self.each_of(tail, at, |batch| {
+            put(writer, self.left(plan, batch)?, self.progress)?;
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    /// Goes through the batches of a chunk, until told to break.
+    fn each_of(
+        &self,
+        tail: &Tail,
+        at: usize,
+        mut take: impl FnMut(TailBatch) -> Result<ControlFlow<()>, CompactError>,
+    ) -> Result<(), CompactError> {
+        let chunk = &tail.chunks()[at];
+        let mut from = chunk.first;
+        while from < chunk.end {
+            let part = self.log.read_chunk(tail.chunks(), from, READ_BYTES)?;
+            for (offset, value) in part.records {
+                self.progress.read(value.len())?;
+                if take(TailBatch::decode(to_signed(offset), &value)?)?.is_break() {
+                    return Ok(());
+                }
+            }
+            from = part.next;
+        }
+        Ok(())
+    }
+
+    /// Returns what stays of a batch.
+    fn left(&self, plan: &Plan, batch: TailBatch) -> Result<Left, CompactError> {
+        let header = Header::parse(batch.bytes());
+        let header = header.ok_or(CompactError::damaged("a batch has no header"))?;
+        let base = batch.at.offset;
+        let end_offset = base + i64::from(header.last_offset_delta) + 1;
+        if header.is_control() || base >= plan.end.offset {
+            return Ok(Left { batch: Some(batch), changed: false, tombstones: true });
+        }
+        let mut tombstones = false;
+        let keep = |record: &Record| {
+            let stays = self.stays(plan, base + i64::from(record.offset_delta), record);
+            tombstones |= stays && record.value_bytes < 0;
+            stays
+        };
+        let left = compacted(batch.bytes(), keep)?;
+        let is_last = end_offset >= plan.end.offset;
+        let (batch, changed) = match left {
+            Compacted::Whole if header.record_count > 0 || is_last => (Some(batch), false),
+            Compacted::Rest(bytes) => (Some(batch.with(bytes)), true),
+            Compacted::Nothing if is_last => {
+                let bytes = without_records(batch.bytes())?;
+                (Some(batch.with(bytes)), true)
+            }
+            Compacted::Whole | Compacted::Nothing => (None, true),
+        };
+        Ok(Left { batch, changed, tombstones })
+    }
+
+    /// Whether a record stays. One without a key cannot be superseded, and is of no use in a compacted topic; there may be
+    /// some from before it was one.
+    fn stays(&self, plan: &Plan, offset: i64, record: &Record) -> bool {
+        if offset >= plan.end.offset {
+            return true;
+        }
+        let Some(key) = &record.key else { return false };
+        if let Some(newest) = plan.map.newest(key) {
+            if mutant::on("newest-compacted-away") && newest == offset && offset % 64 == 7 {
+                return false;
+            }
+            if newest > offset {
+                return false;
+            }
+        }
+        let early = mutant::on("tombstone-dropped-early");
+        let is_over = early || offset < self.goal.tombstones_upto;
+        !(record.value_bytes < 0 && is_over && plan.map.part().is_last())
+    }
+}
+
+impl Group {
+    fn new(log: &Log, begin: usize, description: Description) -> Self {
+        let writer = TailWriter::from(log, description.start);
+        Self { begin, mark: Mark::default(), writer }
+    }
+}
+
+fn put(writer: &mut TailWriter, left: Left, progress: &Progress) -> Result<(), CompactError> {
+    if let Some(batch) = left.batch {
+        let value = batch.encode();
+        progress.wrote(value.len());
+        writer.put_known(batch.at.offset, &value, left.tombstones)?;
+    }
+    Ok(())
+}
+
+fn take_keys(map: &mut OffsetMap, batch: &TailBatch) -> Result<Result<(), Full>, CompactError> {
+    if Header::parse(batch.bytes()).is_some_and(|header| header.is_control()) {
+        return Ok(Ok(()));
+    }
+    for record in Records::open(batch.bytes(), Projection::Keys)? {
+        let record = record?;
+        let offset = batch.at.offset + i64::from(record.offset_delta);
+        if let Some(key) = &record.key
+            && map.put(key, offset).is_err()
+        {
+            return Ok(Err(Full));
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn is_small_with_next(tail: &Tail, at: usize) -> bool {
+    let is_small = |at: usize| tail.chunks().get(at).is_some_and(|it| it.bytes < SMALL_BYTES);
+    is_small(at) && is_small(at + 1)
+}
