@@ -106,6 +106,17 @@ settings! {
         /// How often a partition's leader looks for records past their retention.
         retention_check_ms: u64 = 30_000, Allowed::Between(100, 3_600_000);
     }
+    /// Compaction of topics with cleanup.policy=compact.
+    compaction: Compaction {
+        /// Whether this broker compacts.
+        enabled: bool = true, Allowed::Form("true or false");
+        /// How often a broker looks for partitions to compact.
+        check_ms: u64 = 15_000, Allowed::Between(100, 3_600_000);
+        /// How many bytes it reads and writes a second; 0 is no limit.
+        bytes_per_second: u64 = 67_108_864, Allowed::Between(0, i64::MAX);
+        /// Memory for keys: less makes more passes.
+        key_memory_bytes: usize = 67_108_864, Allowed::Between(1_048_576, 4_294_967_296);
+    }
     /// Consumer groups.
     groups: Groups {
         /// How long a group without members waits for more of them after the first has joined.

@@ -35,11 +35,13 @@ use tokio::sync::watch;
 pub use address::HostPort;
 pub use codec::{CodecError, decode, encode};
 pub use command::{Change, Command, NewGroups};
-pub(crate) use configs::{AUTO_CREATE, CONNECTIONS_MAX, PARTITIONS, REPLICATION_FACTOR};
+pub(crate) use configs::{
+    AUTO_CREATE, CLEANER_ENABLED, CLEANER_RATE, CONNECTIONS_MAX, PARTITIONS, REPLICATION_FACTOR,
+};
 pub use configs::{
-    Allowed, ConfigEntry, ConfigKind, ConfigResource, DynamicConfigs, DynamicEntry, Explicit,
-    GROUP_HEARTBEAT, GROUP_SESSION, TOPIC_CONFIGS, TimestampType, TopicConfigs, dynamic_entries,
-    find as find_config,
+    Allowed, CompactionConfigs, ConfigEntry, ConfigKind, ConfigResource, DynamicConfigs,
+    DynamicEntry, Explicit, GROUP_HEARTBEAT, GROUP_SESSION, TOPIC_CONFIGS, TimestampType,
+    TopicConfigs, dynamic_entries, find as find_config,
 };
 pub use decide::{check_form, decide, preview};
 pub(crate) use error::quote;

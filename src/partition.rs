@@ -21,6 +21,7 @@ mod append;
 mod changes;
 mod codec;
 mod command;
+mod compaction;
 mod disk;
 mod epochs;
 mod forget;
@@ -65,6 +66,10 @@ use crate::wall_clock::Clock;
 
 pub use append::{AppendError, Appended, PendingAppend};
 pub use changes::{Changes, Closed};
+pub use compaction::{
+    AskControl, CompactError, CompactionPace, CompactionState, CompactionTotals, Compactor,
+    CompactorControl, CompactorSettings,
+};
 pub use logged::{Illegible, Logged, logged};
 pub use machine::{BatchReply, PartitionMachine, Refusal, Reply};
 pub use partitions::{PartitionSpec, Partitions};
@@ -102,6 +107,7 @@ pub struct Partition {
     tail_changes: Mutex<()>,
     /// First producer that is still to be looked at, see `forget.rs`.
     looked_through: AtomicI64,
+    compactions: parking_lot::Mutex<CompactionTotals>,
     clock: Clock,
 }
 

@@ -14,6 +14,7 @@ use openraft::errors::{InitializeError, LinearizableReadError, RaftError};
 use parking_lot::{RwLock, RwLockReadGuard};
 use quorate_storage::{GroupId, Log};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::core::Core;
 use crate::divergence::Divergence;
@@ -171,6 +172,14 @@ impl GroupHandle {
     #[must_use]
     pub fn covered_from(&self) -> u64 {
         self.replica.shared.covered_from()
+    }
+
+    /// Whether a replica that fell behind is being given the records of this one. They should stay as they are meanwhile,
+    /// or it has to begin anew.
+    #[must_use]
+    pub fn is_sending_records(&self) -> bool {
+        let sending = self.replica.shared.sending.lock().upgrade();
+        sending.is_some_and(|frozen| frozen.holds_the_log(Instant::now()))
     }
 
     /// The first `max` pairs of the keyed state with keys in `[from, to)`, ascending: each as it was at some time between

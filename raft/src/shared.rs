@@ -1,8 +1,8 @@
 //! What the parts of a group on this node have in common, and readers may look at without asking the consensus core.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use openraft::ServerState;
 use parking_lot::{Mutex, RwLock};
@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::codec::decode_vote;
+use crate::frozen::Frozen;
 use crate::options::GroupOptions;
 use crate::overlay::SharedOverlay;
 use crate::staging::Staging;
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub freed_below: AtomicU64,
     /// What the newest checkpoint's machine needs of the log.
     covered_from: AtomicU64,
+    /// What is being sent to replicas that fell behind.
+    pub sending: Mutex<Weak<Frozen>>,
     /// The core has begun.
     running: AtomicBool,
     closing: AtomicBool,
@@ -117,6 +120,7 @@ impl Shared {
             overlay: SharedOverlay::default(),
             freed_below: AtomicU64::new(0),
             covered_from: AtomicU64::new(0),
+            sending: Mutex::default(),
             running: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             aside: watch::Sender::new(false),

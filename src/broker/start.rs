@@ -26,7 +26,9 @@ use crate::controller::{
 };
 use crate::coordinator::{CoordinatorSettings, Coordinators, Rematcher, Sweeper};
 use crate::metadata::{AdminError, EXIT_REFUSED, Image, METADATA_GROUP, Metadata};
-use crate::partition::{CurrentSettings, Partitions, RetentionPace};
+use crate::partition::{
+    Compactor, CompactorControl, CompactorSettings, CurrentSettings, Partitions, RetentionPace,
+};
 use crate::replica::{AnyKind, OpenError, Replicas};
 use crate::wall_clock::Clock;
 use crate::{http, kafka};
@@ -118,7 +120,9 @@ impl Broker {
         let metadata = Metadata::new(Image::default());
         let clock = BrokerClock::new();
         let interval = Duration::from_millis(config.topics.retention_check_ms);
-        let partitions = Partitions::new(Arc::clone(&clock) as Clock, RetentionPace { interval });
+        let compactor = compactor(&config, &metadata, identity.node_id);
+        let pace = RetentionPace { interval };
+        let partitions = Partitions::new(Arc::clone(&clock) as Clock, pace, compactor);
         let coordinators = Coordinators::new(coordinator_settings(&config), Arc::clone(&metadata));
         kinds.extend([
             Arc::clone(&metadata) as _,
@@ -272,6 +276,20 @@ async fn serve_kafka(
     }
     tracing::info!("kafka clients are let in");
     listener.run(context, stopped).await;
+}
+
+/// What compacts, as the file and what was set for this broker since have it.
+fn compactor(config: &Arc<Config>, metadata: &Arc<Metadata>, id: u64) -> Compactor {
+    let settings = CompactorSettings {
+        interval: Duration::from_millis(config.compaction.check_ms),
+        map_bytes: config.compaction.key_memory_bytes,
+    };
+    let (config, metadata) = (Arc::clone(config), Arc::clone(metadata));
+    let control = move || {
+        let (enabled, bytes_per_second) = config.compaction.with(&metadata.image().configs, id);
+        CompactorControl { enabled, bytes_per_second }
+    };
+    Compactor::new(settings, Arc::new(control))
 }
 
 fn coordinator_settings(config: &Config) -> CoordinatorSettings {

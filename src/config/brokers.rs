@@ -50,6 +50,14 @@ settings! {
     "group.min.session.timeout.ms" Int "The shortest session a member may ask for."
         |it, _| it.groups.session_timeout_min_ms.to_string();
     "listeners" String "Where this broker accepts clients." |it, _| format!("PLAINTEXT://{}", it.kafka.listen);
+    "log.cleaner.backoff.ms" Long "How often a broker looks for partitions to compact."
+        |it, _| it.compaction.check_ms.to_string();
+    "log.cleaner.dedupe.buffer.size" Long "Memory that compaction has for keys."
+        |it, _| it.compaction.key_memory_bytes.to_string();
+    "log.cleaner.enable" Boolean "Whether compacted topics are compacted."
+        |it, _| it.compaction.enabled.to_string();
+    "log.cleaner.io.max.bytes.per.second" Long "Bytes that compaction reads and writes a second; 0 is no limit."
+        |it, _| it.compaction.bytes_per_second.to_string();
     "log.dirs" String "The directory that holds everything this broker must not forget."
         |it, _| it.broker.data_dir.display().to_string();
     "log.retention.bytes" Long "Bytes of each partition that are kept; -1 keeps all."

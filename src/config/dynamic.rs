@@ -2,9 +2,10 @@
 
 use std::str::FromStr;
 
-use super::{Config, Topics};
+use super::{Compaction, Config, Topics};
 use crate::metadata::{
-    AUTO_CREATE, CONNECTIONS_MAX, DynamicConfigs, PARTITIONS, REPLICATION_FACTOR,
+    AUTO_CREATE, CLEANER_ENABLED, CLEANER_RATE, CONNECTIONS_MAX, DynamicConfigs, PARTITIONS,
+    REPLICATION_FACTOR,
 };
 
 impl Topics {
@@ -20,6 +21,17 @@ impl Topics {
             topics.replication_factor = Some(factor);
         }
         topics
+    }
+}
+
+impl Compaction {
+    /// Returns whether a broker compacts and how many bytes a second, after what was set for it or for all.
+    pub fn with(&self, configs: &DynamicConfigs, broker: u64) -> (bool, u64) {
+        let (mut enabled, mut rate) = (self.enabled, self.bytes_per_second);
+        let text = |name| configs.of_broker(broker, name).map(|it| it.0);
+        read(text(CLEANER_ENABLED), &mut enabled);
+        read(text(CLEANER_RATE), &mut rate);
+        (enabled, rate)
     }
 }
 
@@ -55,6 +67,11 @@ mod tests {
         let topics = Topics::default().with(&image.configs);
         assert_eq!((topics.partitions, topics.auto_create), (7, false));
         assert_eq!(topics.replication_factor, None);
+        let paused = [("log.cleaner.enable".to_owned(), "false".to_owned())];
+        image.set_configs(ConfigResource::Broker(2), paused.into());
+        let compaction = Compaction::default();
+        let of = |broker| compaction.with(&image.configs, broker);
+        assert_eq!((of(1), of(2)), ((true, 67_108_864), (false, 67_108_864)));
         let most =
             |image: &Image, broker| Config::default().connections_max(&image.configs, broker);
         assert_eq!(most(&image, 1), 10_000, "no more than the file says");

@@ -108,6 +108,7 @@ impl From<&BatchError> for ErrorCode {
             }
             BatchError::Timestamps { .. } => ErrorCode::InvalidTimestamp,
             BatchError::NotOne
+            | BatchError::Keys { .. }
             | BatchError::Magic { .. }
             | BatchError::Count { .. }
             | BatchError::Control

@@ -5,6 +5,7 @@
 //! A few of Kafka's keys are accepted with the single value that describes what this broker does anyway,
 //! since tools write them out of habit.
 
+mod compaction;
 mod dynamic;
 mod table;
 mod topic;
@@ -14,7 +15,10 @@ use std::collections::BTreeMap;
 use super::levels::is_reached;
 use super::{AdminError, Levels, quote};
 
-pub(crate) use dynamic::{AUTO_CREATE, CONNECTIONS_MAX, PARTITIONS, REPLICATION_FACTOR};
+pub use compaction::CompactionConfigs;
+pub(crate) use dynamic::{
+    AUTO_CREATE, CLEANER_ENABLED, CLEANER_RATE, CONNECTIONS_MAX, PARTITIONS, REPLICATION_FACTOR,
+};
 pub use dynamic::{
     ConfigResource, DynamicConfigs, DynamicEntry, GROUP_HEARTBEAT, GROUP_SESSION, dynamic_entries,
 };
@@ -47,6 +51,7 @@ pub enum ConfigKind {
     String,
     Int,
     Long,
+    Double,
     List,
 }
 
@@ -55,6 +60,10 @@ pub enum ConfigKind {
 pub enum Allowed {
     Between(i64, i64),
     OneOf(&'static [&'static str]),
+    /// One or more of these, separated by commas.
+    SomeOf(&'static [&'static str]),
+    /// A number from 0 to 1.
+    Ratio,
 }
 
 /// The longest number there is has a sign and 19 digits.
@@ -97,6 +106,19 @@ impl Allowed {
                 let (value, possible) = (quote(value), values.join(" or "));
                 Err(format!("it is {value:?}, only {possible} is possible"))
             }
+            Self::SomeOf(values) => {
+                let parts: Vec<&str> = list(value).collect();
+                let known = parts.iter().all(|part| values.contains(part));
+                let twice = parts.iter().enumerate().any(|(at, part)| parts[..at].contains(part));
+                if known && !twice {
+                    return Ok(());
+                }
+                let (value, possible) = (quote(value), values.join(", "));
+                Err(format!("it is {value:?}, only one or more of {possible} is possible"))
+            }
+            Self::Ratio => ratio(value)
+                .map(drop)
+                .ok_or_else(|| format!("it is {:?}, not a number from 0 to 1", quote(value))),
             Self::Between(least, most) => whole_number(value)
                 .filter(|number| (least..=most).contains(number))
                 .map(drop)
@@ -106,6 +128,17 @@ impl Allowed {
                 }),
         }
     }
+}
+
+/// The parts of a list.
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim)
+}
+
+/// Reads a number from 0 to 1.
+fn ratio(text: &str) -> Option<f64> {
+    let short = text.len() <= NUMBER_BYTES_MAX;
+    text.parse().ok().filter(|ratio| short && (0.0..=1.0).contains(ratio))
 }
 
 /// Reads a number. One with zeros in front for ever is none: the text is kept with the topic.

@@ -64,6 +64,7 @@ mod tests {
             bytes_max: 1 << 20,
             inflated_bytes_max: INFLATED_BYTES_MAX,
             codec: None,
+            keys: false,
             now_ms: 1_000,
             timestamps: TimestampRule::LogAppend,
             zstd: true,

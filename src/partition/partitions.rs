@@ -18,7 +18,7 @@ use super::disk::DISK_READS_MAX;
 use super::hints::Hints;
 use super::proposer::Proposer;
 use super::retention::{self, CurrentSettings, RetentionPace};
-use super::{Partition, PartitionMachine, PartitionSettings};
+use super::{Compactor, Partition, PartitionMachine, PartitionSettings};
 use crate::metadata::{GroupKind, Image, Topic};
 use crate::replica::Kind;
 use crate::wall_clock::Clock;
@@ -30,6 +30,7 @@ pub struct Partitions {
     disk_reads: Arc<Semaphore>,
     clock: Clock,
     retention: RetentionPace,
+    compactor: Compactor,
     current: OnceLock<CurrentSettings>,
 }
 
@@ -44,10 +45,11 @@ pub struct PartitionSpec {
 
 impl Partitions {
     /// Returns the kind, with nothing open.
-    pub fn new(clock: Clock, retention: RetentionPace) -> Arc<Self> {
+    pub fn new(clock: Clock, retention: RetentionPace, compactor: Compactor) -> Arc<Self> {
         let disk_reads = Arc::new(Semaphore::new(DISK_READS_MAX));
         let current = OnceLock::new();
-        Arc::new(Self { open: RwLock::default(), disk_reads, clock, retention, current })
+        let open = RwLock::default();
+        Arc::new(Self { open, disk_reads, clock, retention, compactor, current })
     }
 
     /// Says whom to ask what is in force before anything is deleted for its age or size. Until then what each partition was
@@ -59,6 +61,11 @@ impl Partitions {
     /// Returns whom to ask, see [`Partitions::ask_before_deleting`].
     pub(super) fn current(&self) -> Option<&CurrentSettings> {
         self.current.get()
+    }
+
+    /// Returns what compacts them.
+    pub fn compactor(&self) -> &Compactor {
+        &self.compactor
     }
 
     /// Returns what an image has a partition obey.
@@ -109,6 +116,7 @@ impl Kind for Partitions {
             proposer,
             tail_changes: Mutex::default(),
             looked_through: AtomicI64::default(),
+            compactions: parking_lot::Mutex::default(),
             closing: Arc::default(),
             clock: Arc::clone(&self.clock),
         });
@@ -131,15 +139,20 @@ impl Kind for Partitions {
     }
 
     fn beside(self: Arc<Self>) -> BoxFuture<'static, ()> {
-        let pace = self.retention;
-        retention::run(self, pace).boxed()
+        let retention = retention::run(Arc::clone(&self), self.retention);
+        async move {
+            tokio::join!(retention, self.compactor.run(&self));
+        }
+        .boxed()
     }
 }
 
 /// Returns what the partitions of `topic` have to obey.
 fn settings(topic: &Topic) -> PartitionSettings {
+    let configs = &topic.configs;
     PartitionSettings {
-        retention_ms: topic.configs.retention_ms(),
-        retention_bytes: topic.configs.retention_bytes(),
+        retention_ms: configs.retention_ms().filter(|_| configs.deletes()),
+        retention_bytes: configs.retention_bytes().filter(|_| configs.deletes()),
+        compaction: configs.compaction(),
     }
 }

@@ -118,7 +118,8 @@ impl Partition {
         tail.chunks().partition_point(|chunk| chunk.index <= kept_from)
     }
 
-    async fn change_tail(
+    /// Puts chunks in the place of others; returns once that is durable, false if the tail is not as seen any more.
+    pub(super) async fn change_tail(
         &self,
         seen: &Tail,
         gone: std::ops::Range<usize>,

@@ -3,6 +3,8 @@
 //! Handed in by whoever opens the replica, so that a partition needs no view of the cluster and a test
 //! needs no topic.
 
+use crate::metadata::CompactionConfigs;
+
 /// The settings of one partition. The default keeps everything forever.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PartitionSettings {
@@ -10,4 +12,6 @@ pub struct PartitionSettings {
     pub retention_ms: Option<i64>,
     /// `retention.bytes`: the oldest records go while at least this much would remain; `None` is no limit.
     pub retention_bytes: Option<u64>,
+    /// `cleanup.policy` has `compact`.
+    pub compaction: Option<CompactionConfigs>,
 }

@@ -112,7 +112,7 @@ impl Tail {
 
     /// Returns how far it is compacted.
     pub(super) fn mark(&self) -> Result<Mark, CodecError> {
-        let marks = self.chunks.iter().map(|chunk| Description::of(chunk).map(|it| it.mark));
+        let mut marks = self.chunks.iter().map(|chunk| Description::of(chunk).map(|it| it.mark));
         marks.try_fold(Mark::default(), |newest, mark| Ok(newest.max(mark?)))
     }
 

@@ -108,7 +108,8 @@ impl TailWriter {
 
     fn begin_chunk(&mut self, at: Position) -> Result<Writing, TailWriteError> {
         let mut chunk = self.log.chunk_writer()?;
-        let start = self.begin.take().unwrap_or(at);
+        // A batch may begin before the log does.
+        let start = self.begin.take().filter(|begin| begin.offset <= at.offset).unwrap_or(at);
         chunk.begin_at(to_unsigned(start.offset));
         Ok(Writing { chunk, start, bytes: 0, tombstones: false })
     }

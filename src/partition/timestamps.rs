@@ -10,7 +10,7 @@ use quorate_storage::Log;
 
 use super::disk::on_disk;
 use super::index::{self, BLOCK_SPANS, SPAN_BYTES, Span};
-use super::machine::View;
+use super::machine::{Newest, View};
 use super::position::Position;
 use super::walk::{Located, Source, Step, Walk, WalkError};
 use super::{Partition, ReadError};
@@ -74,7 +74,7 @@ impl Partition {
             let log = self.group.log().clone();
             let search = move || match spec {
                 OffsetSpec::AtOrAfter(timestamp) => first_at_or_after(&log, &view, timestamp),
-                OffsetSpec::MaxTimestamp => newest_record(&log, &view, newest.map(|it| it.at)),
+                OffsetSpec::MaxTimestamp => newest_record(&log, &view, newest),
                 OffsetSpec::Latest | OffsetSpec::Earliest => Ok(None),
             };
             let found = match spec {
@@ -177,20 +177,23 @@ fn first_in(
     })
 }
 
-/// `known`: the batch that was the newest when it was applied. Some of it may be trimmed.
+/// `known`: the batch that was the newest when it was applied. Some of it may be trimmed or compacted.
 fn newest_record(
     log: &Log,
     view: &View,
-    known: Option<Position>,
+    known: Option<Newest>,
 ) -> Result<Option<OffsetAt>, WalkError> {
-    if let Some(at) = known {
-        let mut walk = Walk::new(log, view, at, 1);
+    if let Some(known) = known {
+        let mut walk = Walk::new(log, view, known.at, 1).toward(known.at.offset);
         if let Step::Batch(batch) = walk.step(Source::Disk)? {
             let found = newest_of(&batch, view)?;
-            if found.is_some_and(|found| found.timestamp >= batch.batch.header.max_timestamp) {
+            if found.is_some_and(|found| found.timestamp >= known.timestamp) {
                 return Ok(found);
             }
         }
+    }
+    if view.cleaned_upto > view.log_start {
+        return newest_of_all(log, view);
     }
     let mut best = None;
     // What the first span had at most may be trimmed; of the others what is told is there.
@@ -206,6 +209,18 @@ fn newest_record(
     let largest = closed.max(view.open.timestamp_max);
     if best.is_none_or(|best: OffsetAt| largest > best.timestamp) {
         best = first_at_or_after(log, view, largest)?.or(best);
+    }
+    Ok(best)
+}
+
+/// What stretches held once may be compacted, so it is looked for in all of them that can have it.
+fn newest_of_all(log: &Log, view: &View) -> Result<Option<OffsetAt>, WalkError> {
+    let mut best: Option<OffsetAt> = None;
+    for stretch in stretches(log, view, view.start) {
+        let stretch = stretch?;
+        if best.is_none_or(|best| stretch.span.timestamp_max > best.timestamp) {
+            newest_in(log, view, &stretch, &mut best)?;
+        }
     }
     Ok(best)
 }

@@ -3,27 +3,31 @@
 //! ```text
 //!  sender                                       receiver
 //!    points and blocks   'o' 'p' 'q'  ──▶         written as they are, and kept by the reset
-//!    batches             'r' offset   ──▶         chunks, unseen until the checkpoint is installed with them
+//!    batches      'r' offset behind   ──▶         chunks, unseen until the checkpoint is installed with them
 //! ```
 //!
 //! Both ends go by the machine in the checkpoint: what is sent lies between its log start and its last entry, wherever the
 //! sender has it. Points are the same on every replica, so those that come early do no harm to a receiver that still serves
 //! its old log: no reader goes by points beyond what its own machine knows.
+//!
+//! Compaction leaves gaps between batches, so each is sent with where the one before it ends. It must not come between two
+//! pages: an early page might have what a tombstone deletes, and a later one not have the tombstone any more. So a sender
+//! goes by the tail it began with, and where that is changed the view is broken.
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quorate_raft::{
     DecodeError, IncomingRecords, Machine, OutgoingRecords, Page, Records, RecordsError,
 };
-use quorate_storage::{Log, NewChunk, StateDelete, StatePut, mutant};
+use quorate_storage::{Chunks, Log, NewChunk, StateDelete, StatePut, mutant};
 
 use super::index;
 use super::machine::{PartitionMachine, View};
 use super::records::StoredRecords;
 use super::tail_writer::TailWriter;
 
-/// First byte of a batch's key, above those of points; the rest is its offset. A page of batches ends at the offset behind
-/// the last.
+/// First byte of a batch's key, above those of points; the rest is its offset and where the batch before it ends. A page of
+/// batches ends at the offset behind the last.
 const BATCH: u8 = b'r';
 /// A point or block takes about this much.
 const POINT_BYTES: usize = 64;
@@ -39,7 +43,8 @@ impl Records for PartitionRecords {
         machine: &[u8],
     ) -> Result<Box<dyn OutgoingRecords>, RecordsError> {
         let view = view(machine)?;
-        Ok(Box::new(Outgoing { log: log.clone(), view, reading: Mutex::new(None) }))
+        let (log, reading) = (log.clone(), Mutex::new(None));
+        Ok(Box::new(Outgoing { chunks: log.chunks(), log, view, reading }))
     }
 
     fn incoming(
@@ -47,7 +52,8 @@ impl Records for PartitionRecords {
         log: &Log,
         machine: &[u8],
     ) -> Result<Box<dyn IncomingRecords>, RecordsError> {
-        Ok(Box::new(Incoming { writer: TailWriter::new(log), view: view(machine)? }))
+        let view = view(machine)?;
+        Ok(Box::new(Incoming { writer: TailWriter::from(log, view.start), view }))
     }
 
     fn kept_state(&self) -> StateDelete {
@@ -59,6 +65,8 @@ impl Records for PartitionRecords {
 struct Outgoing {
     log: Log,
     view: View,
+    /// The tail when it began.
+    chunks: Chunks,
     /// Where the page before ended.
     reading: Mutex<Option<StoredRecords>>,
 }
@@ -80,6 +88,16 @@ impl OutgoingRecords for Outgoing {
 }
 
 impl Outgoing {
+    /// That nothing was compacted since it began, though some may be trimmed. What was read before is of no use otherwise.
+    fn check_tail(&self) -> Result<(), RecordsError> {
+        let now = self.log.chunks();
+        let mut begun = self.chunks.iter();
+        if now.is_same(&self.chunks) || now.iter().all(|chunk| begun.any(|it| it == chunk)) {
+            return Ok(());
+        }
+        Err(failed("the records were compacted meanwhile"))
+    }
+
     /// Batches from the one that holds `offset` on.
     fn batches(&self, offset: i64, bytes: usize) -> Result<Page, RecordsError> {
         let known = self.reading.lock().take().filter(|it| it.end().offset == offset);
@@ -87,14 +105,17 @@ impl Outgoing {
             Some(reading) => reading,
             None => StoredRecords::new(&self.log, &self.view, offset, u64::MAX).map_err(failed)?,
         };
-        let (mut pairs, mut size) = (Vec::new(), 0);
+        let (mut pairs, mut size, mut behind) = (Vec::new(), 0, offset);
         while size < bytes {
             let Some((at, value)) = reading.next().map_err(failed)? else {
+                self.check_tail()?;
                 return Ok(Page { pairs, upto: None });
             };
             size += value.len();
-            pairs.push((batch_key(at.offset), value));
+            pairs.push((key(&[&batch_key(at.offset)[..], &behind.to_be_bytes()].concat()), value));
+            behind = reading.end().offset;
         }
+        self.check_tail()?;
         let upto = Some(batch_key(reading.end().offset));
         *self.reading.lock() = Some(reading);
         Ok(Page { pairs, upto })
@@ -113,12 +134,13 @@ impl Incoming {
         self.writer.next_offset().unwrap_or(self.view.start.offset)
     }
 
-    fn put_batch(&mut self, offset: i64, value: &Bytes) -> Result<(), RecordsError> {
-        let (next, is_first) = (self.next_offset(), self.writer.next_offset().is_none());
-        // The first may begin before the log does, which then begins inside of it.
-        let follows = offset == next || (is_first && offset < next);
-        if !follows && !mutant::on("record-left-out") {
-            return Err(failed(format!("a batch at offset {offset} comes where {next} was due")));
+    /// `behind`: where the batch before it ends.
+    fn put_batch(&mut self, offset: i64, behind: i64, value: &Bytes) -> Result<(), RecordsError> {
+        let next = self.next_offset();
+        if behind != next && !mutant::on("record-left-out") {
+            return Err(failed(format!(
+                "a batch behind offset {behind} comes where {next} was due"
+            )));
         }
         self.writer.put(offset, value).map_err(failed)?;
         if self.next_offset() <= self.view.start.offset {
@@ -130,13 +152,14 @@ impl Incoming {
 
 impl IncomingRecords for Incoming {
     fn put(&mut self, key: &Bytes, value: Bytes) -> Result<Option<StatePut>, RecordsError> {
-        if let [BATCH, offset @ ..] = &key[..] {
-            let offset: [u8; 8] = offset.try_into().map_err(|_| failed("no offset"))?;
-            let offset = i64::from_be_bytes(offset);
+        if let [BATCH, rest @ ..] = &key[..] {
+            let (offset, behind) = rest.split_first_chunk().ok_or_else(|| failed("no offset"))?;
+            let behind = behind.try_into().map_err(|_| failed("not behind any offset"))?;
+            let (offset, behind) = (i64::from_be_bytes(*offset), i64::from_be_bytes(behind));
             if mutant::on("record-left-out") && offset % 8 == 5 {
                 return Ok(None);
             }
-            self.put_batch(offset, &value)?;
+            self.put_batch(offset, behind, &value)?;
             return Ok(None);
         }
         let put = StatePut { key: key.to_vec(), value };

@@ -62,10 +62,14 @@ impl Partition {
         let located = on_disk(&self.disk_reads, move || {
             let from = view.seek(&log, offset)?;
             let mut walk = Walk::new(&log, &view, from, usize::MAX).toward(offset);
+            // Where the batch before it ends: of what was compacted only that is known, and another replica has more there.
+            let mut before = None;
             while let Step::Batch(batch) = walk.step(Source::Disk)? {
                 if batch.end_offset > offset {
-                    return Ok(batch.at);
+                    let before = before.unwrap_or(from);
+                    return Ok(if batch.at.offset > offset { before } else { batch.at });
                 }
+                before = Some(walk.position());
             }
             Err(WalkError::Miscounted { found: walk.position().offset, expected: offset })
         });

@@ -21,8 +21,8 @@ use super::iter::{Projection, RecordError, Records};
 
 /// A record without a time of its own.
 const NO_TIMESTAMP: i64 = -1;
-/// Records of a batch whose timestamps are refused by name; clients take the rest for refused with them.
-const TIMESTAMPS_NAMED_MAX: usize = 100;
+/// Records of a batch that are refused by name; clients take the rest for refused with them.
+const NAMED_MAX: usize = 100;
 
 /// What a batch must keep to in the topic it is for.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +38,8 @@ pub struct Limits {
     pub inflated_bytes_max: u64,
     /// How batches are compressed in the log (`compression.type`); `None` keeps them as their producers sent them.
     pub codec: Option<Codec>,
+    /// Whether every record needs a key, as in a compacted topic.
+    pub keys: bool,
 }
 
 /// Whose clock a topic's records carry.
@@ -68,9 +70,12 @@ pub enum BatchError {
     Producer,
     #[error("compression type {id} is not supported by this version of the request")]
     Codec { id: i16 },
-    /// `records`: the first [`TIMESTAMPS_NAMED_MAX`] records that have such a timestamp.
+    /// `records`: the first [`NAMED_MAX`] records that have such a timestamp.
     #[error("record {first} has the timestamp {timestamp}, outside of what the topic accepts")]
     Timestamps { first: i32, timestamp: i64, records: Vec<i32> },
+    /// `records`: the first [`NAMED_MAX`] records without one.
+    #[error("record {first} has no key, which a compacted topic needs")]
+    Keys { first: i32, records: Vec<i32> },
     #[error("record {index} has offset {found} inside the batch, expected {index}")]
     OffsetDelta { index: i32, found: i32 },
     #[error(transparent)]
@@ -191,6 +196,7 @@ fn check_header(header: &Header, limits: &Limits) -> Result<(), BatchError> {
 fn walk(bytes: &Bytes, header: &Header, limits: &Limits) -> Result<i64, BatchError> {
     let mut newest = NO_TIMESTAMP;
     let mut refused: Option<(i64, Vec<i32>)> = None;
+    let mut keyless = Vec::new();
     for (index, record) in
         (0..).zip(Records::open_within(bytes, Projection::Heads, limits.inflated_bytes_max)?)
     {
@@ -200,11 +206,17 @@ fn walk(bytes: &Bytes, header: &Header, limits: &Limits) -> Result<i64, BatchErr
         }
         if !limits.allow(record.timestamp, header) {
             let (_, records) = refused.get_or_insert((record.timestamp, Vec::new()));
-            if records.len() < TIMESTAMPS_NAMED_MAX {
+            if records.len() < NAMED_MAX {
                 records.push(index);
             }
         }
+        if limits.keys && record.key_bytes < 0 && keyless.len() < NAMED_MAX {
+            keyless.push(index);
+        }
         newest = newest.max(record.timestamp);
+    }
+    if let Some(first) = keyless.first().copied() {
+        return Err(BatchError::Keys { first, records: keyless });
     }
     match refused {
         None => Ok(newest),

@@ -9,6 +9,7 @@
 use std::io::{self, Read};
 
 use bytes::Bytes;
+use quorate_storage::mutant;
 
 use super::batch::{
     ATTRIBUTES_AT, BASE_TIMESTAMP_AT, CODEC_BITS, CRC_AT, HEADER_BYTES, Header, LENGTH_AT,
@@ -91,6 +92,7 @@ impl Kept {
             base_timestamp: header.base_timestamp,
             encoded: Vec::new(),
             read: 0,
+            written: 0,
         };
         let out = codec.deflate_stream(&mut plain, batch[..HEADER_BYTES].to_vec());
         let mut out = out.map_err(RecordError::Decompress)?;
@@ -120,17 +122,24 @@ struct Plain<'a> {
     wanted: std::vec::IntoIter<bool>,
     base_timestamp: i64,
     encoded: Vec<u8>,
+    /// Bytes of the record in `encoded` that were given.
     read: usize,
+    /// Records that were given.
+    written: i32,
 }
 
 impl Read for Plain<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.read == self.encoded.len() {
             let Some(record) = self.records.next() else { return Ok(0) };
-            let record = record.map_err(io::Error::other)?;
+            let mut record = record.map_err(io::Error::other)?;
             self.encoded.clear();
             self.read = 0;
             if self.wanted.next() == Some(true) {
+                if mutant::on("compacted-offsets-renumbered") {
+                    record.offset_delta = self.written;
+                }
+                self.written += 1;
                 write_record(&mut self.encoded, &record, self.base_timestamp);
             }
         }
@@ -211,7 +220,8 @@ mod tests {
     #[test]
     fn the_time_that_the_log_gave_stays_though_its_record_goes() {
         let mut stamped = batch(Codec::None).to_vec();
-        let bits = Header::parse(&stamped).unwrap().attributes | super::super::batch::LOG_APPEND_TIME_BIT;
+        let bits =
+            Header::parse(&stamped).unwrap().attributes | super::super::batch::LOG_APPEND_TIME_BIT;
         seal(&mut stamped, bits, 3, 9_000).unwrap();
         let stamped = Bytes::from(stamped);
         let left = compacted(&stamped, |record| record.offset_delta == 0).unwrap();

@@ -24,7 +24,11 @@ impl Codec {
     }
 
     /// Compresses what `plain` gives, behind what is in `out`.
-    pub(super) fn deflate_stream<R: Read, W: Write>(self, plain: &mut R, mut out: W) -> io::Result<W> {
+    pub(super) fn deflate_stream<R: Read, W: Write>(
+        self,
+        plain: &mut R,
+        mut out: W,
+    ) -> io::Result<W> {
         match self {
             Codec::None => {
                 io::copy(plain, &mut out)?;

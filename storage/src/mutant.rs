@@ -8,7 +8,7 @@
 compile_error!("the feature `mutants` breaks the broker on purpose; `make mutants` builds it");
 
 /// Every defect, with what it breaks.
-pub const NAMES: [(&str, &str); 28] = [
+pub const NAMES: [(&str, &str); 31] = [
     ("ack-before-fsync", "a write is reported durable without a sync"),
     ("ack-before-commit", "a produce is acknowledged without a majority if that takes too long"),
     ("vote-not-persisted", "a vote is answered without being stored"),
@@ -39,6 +39,9 @@ pub const NAMES: [(&str, &str); 28] = [
         "an offset that was committed before is applied once more, out of order",
     ),
     ("members-never-expire", "a member of a consumer group that is silent is taken for alive"),
+    ("newest-compacted-away", "compaction drops the newest value of some keys"),
+    ("tombstone-dropped-early", "compaction drops tombstones as soon as it passes them"),
+    ("compacted-offsets-renumbered", "what compaction leaves of a batch gets other offsets"),
     ("given-before-free", "a partition is given to a member before another has given it back"),
 ];
 

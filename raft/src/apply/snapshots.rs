@@ -49,6 +49,7 @@ impl StateMachine {
         let machine = Checkpoint::decode(checkpoint.clone()).map_err(invalid)?.machine;
         let view = (self.slot, newest, checkpoint, machine);
         let frozen = Arc::new(Frozen::new(self.log.clone(), view, self.holder.records()));
+        *self.shared.sending.lock() = Arc::downgrade(&frozen);
         self.frozen = Some(Arc::clone(&frozen));
         self.wanted.look_later(self.shared.group);
         Ok(frozen)

@@ -9,7 +9,7 @@ use super::*;
 use crate::config::Config;
 use crate::controller::BrokerClock;
 use crate::metadata::{BrokerSpec, HostPort, Levels, METADATA_GROUP, Metadata, NewTopic, Request};
-use crate::partition::{Partition, Partitions, RetentionPace};
+use crate::partition::{Compactor, Partition, Partitions, RetentionPace};
 use crate::record::{BatchBuilder, Limits, TimestampRule, check};
 use crate::replica::Replicas;
 use crate::wall_clock::Clock;
@@ -32,7 +32,7 @@ impl Alone {
         let node = Node::start(node_config(), Arc::clone(&db)).await.unwrap();
         let (metadata, clock) = (Metadata::new(Image::default()), BrokerClock::new());
         let pace = RetentionPace { interval: PATIENCE };
-        let partitions = Partitions::new(Arc::clone(&clock) as Clock, pace);
+        let partitions = Partitions::new(Arc::clone(&clock) as Clock, pace, Compactor::idle());
         let kinds = vec![Arc::clone(&partitions) as _, Arc::clone(&metadata) as _];
         let replicas = Replicas::new(Arc::clone(&node), kinds);
         let group = replicas.open(&metadata, METADATA_GROUP, Vec::new(), ()).await.unwrap();

@@ -39,6 +39,8 @@ const GROUPS_MAX: usize = 10_000;
 
 pub(crate) const AUTO_CREATE: &str = "auto.create.topics.enable";
 pub(crate) const REPLICATION_FACTOR: &str = "default.replication.factor";
+pub(crate) const CLEANER_ENABLED: &str = "log.cleaner.enable";
+pub(crate) const CLEANER_RATE: &str = "log.cleaner.io.max.bytes.per.second";
 pub(crate) const CONNECTIONS_MAX: &str = "max.connections";
 pub(crate) const PARTITIONS: &str = "num.partitions";
 /// How often a group's members of the consumer protocol are to be heard, and after which silence they are taken for dead.
@@ -49,7 +51,7 @@ const GROUP_HEARTBEAT_DEFAULT: i64 = 5_000;
 const GROUP_SESSION_DEFAULT: i64 = 45_000;
 
 /// Configs of brokers that are no topic's defaults, by name.
-const BROKER_ENTRIES: [DynamicEntry; 4] = [
+const BROKER_ENTRIES: [DynamicEntry; 6] = [
     DynamicEntry {
         name: AUTO_CREATE,
         kind: ConfigKind::Boolean,
@@ -63,6 +65,20 @@ const BROKER_ENTRIES: [DynamicEntry; 4] = [
         allowed: Allowed::Between(1, 15),
         doc: "Replicas of the partitions of a new topic.",
         per_broker: false,
+    },
+    DynamicEntry {
+        name: CLEANER_ENABLED,
+        kind: ConfigKind::Boolean,
+        allowed: Allowed::OneOf(&["false", "true"]),
+        doc: "Whether compacted topics are compacted; false pauses it, also in the middle.",
+        per_broker: true,
+    },
+    DynamicEntry {
+        name: CLEANER_RATE,
+        kind: ConfigKind::Long,
+        allowed: Allowed::Between(0, i64::MAX),
+        doc: "How many bytes compaction reads and writes a second; 0 is no limit.",
+        per_broker: true,
     },
     DynamicEntry {
         name: CONNECTIONS_MAX,

@@ -3,6 +3,13 @@
 use super::{Allowed, ConfigEntry, ConfigKind};
 use crate::metadata::FIRST_LEVEL;
 
+pub(super) const CLEANUP_POLICY: &str = "cleanup.policy";
+pub(super) const DELETE_RETENTION_MS: &str = "delete.retention.ms";
+pub(super) const COMPACTION_LAG_MAX_MS: &str = "max.compaction.lag.ms";
+pub(super) const DIRTY_RATIO: &str = "min.cleanable.dirty.ratio";
+pub(super) const COMPACTION_LAG_MIN_MS: &str = "min.compaction.lag.ms";
+pub(super) const SEGMENT_BYTES: &str = "segment.bytes";
+pub(super) const SEGMENT_MS: &str = "segment.ms";
 pub(super) const COMPRESSION_TYPE: &str = "compression.type";
 pub(super) const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
@@ -15,13 +22,14 @@ pub(super) const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 /// Every topic config known, by name in alphabetical order.
 pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
     ConfigEntry {
-        name: "cleanup.policy",
+        name: CLEANUP_POLICY,
         broker: "log.cleanup.policy",
         since: FIRST_LEVEL,
         kind: ConfigKind::List,
         default: "delete",
-        allowed: Allowed::OneOf(&["delete"]),
-        doc: "What becomes of old records: they are deleted. Compaction is not available.",
+        allowed: Allowed::SomeOf(&["compact", "delete"]),
+        doc: "What becomes of old records: delete removes them by age and size, compact those whose key has a newer \
+              one; both may be.",
     },
     ConfigEntry {
         name: COMPRESSION_TYPE,
@@ -32,6 +40,16 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
         allowed: Allowed::OneOf(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]),
         doc: "How batches are compressed: producer keeps them as they were sent, and every other value compresses \
               them anew where they are not so.",
+    },
+    ConfigEntry {
+        name: DELETE_RETENTION_MS,
+        broker: "log.cleaner.delete.retention.ms",
+        since: FIRST_LEVEL,
+        kind: ConfigKind::Long,
+        default: "86400000",
+        allowed: Allowed::Between(0, i64::MAX),
+        doc: "How long a tombstone stays in a compacted topic after it could go, in milliseconds: a reader who takes \
+              longer from the beginning to the end may miss that a key is deleted.",
     },
     ConfigEntry {
         name: "flush.messages",
@@ -52,6 +70,15 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
         allowed: Allowed::Between(0, i64::MAX),
         doc: "After how many milliseconds the log is synced at the latest. It is before a record is acknowledged, so \
               every value allowed is kept.",
+    },
+    ConfigEntry {
+        name: COMPACTION_LAG_MAX_MS,
+        broker: "log.cleaner.max.compaction.lag.ms",
+        since: FIRST_LEVEL,
+        kind: ConfigKind::Long,
+        default: "9223372036854775807",
+        allowed: Allowed::Between(1, i64::MAX),
+        doc: "After how many milliseconds a record of a compacted topic is compacted, however little is new.",
     },
     ConfigEntry {
         name: MAX_MESSAGE_BYTES,
@@ -88,6 +115,24 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
         default: "CreateTime",
         allowed: Allowed::OneOf(&["CreateTime", "LogAppendTime"]),
         doc: "Whether a record carries the producer's time or the time its leader took it.",
+    },
+    ConfigEntry {
+        name: DIRTY_RATIO,
+        broker: "log.cleaner.min.cleanable.ratio",
+        since: FIRST_LEVEL,
+        kind: ConfigKind::Double,
+        default: "0.5",
+        allowed: Allowed::Ratio,
+        doc: "How much of a compacted partition's bytes has to be new before it is compacted again, from 0 to 1.",
+    },
+    ConfigEntry {
+        name: COMPACTION_LAG_MIN_MS,
+        broker: "log.cleaner.min.compaction.lag.ms",
+        since: FIRST_LEVEL,
+        kind: ConfigKind::Long,
+        default: "0",
+        allowed: Allowed::Between(0, i64::MAX),
+        doc: "How long a record of a compacted topic stays at least, in milliseconds.",
     },
     ConfigEntry {
         name: MIN_INSYNC_REPLICAS,
@@ -129,24 +174,25 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
         doc: "How long records are kept, in milliseconds; -1 keeps them for ever.",
     },
     ConfigEntry {
-        name: "segment.bytes",
+        name: SEGMENT_BYTES,
         broker: "log.segment.bytes",
         since: FIRST_LEVEL,
         kind: ConfigKind::Int,
         default: "1073741824",
         allowed: Allowed::Between(262_144, i32::MAX as i64),
-        doc: "How many bytes past their retention may stay until a segment is full. Spans of 256 KiB are \
-              deleted by themselves, so every value allowed is kept.",
+        doc: "How many bytes past their retention may stay until a segment is full: spans of 256 KiB are \
+              deleted by themselves. A compacted partition is compacted again once so many bytes are new.",
     },
     ConfigEntry {
-        name: "segment.ms",
+        name: SEGMENT_MS,
         broker: "log.roll.ms",
         since: FIRST_LEVEL,
         kind: ConfigKind::Long,
         default: "604800000",
-        allowed: Allowed::Between(3_600_000, i64::MAX),
-        doc: "How long records past their retention may stay until a segment is closed, in milliseconds. \
-              Spans of an hour are deleted by themselves, so every value allowed is kept.",
+        allowed: Allowed::Between(1, i64::MAX),
+        doc: "How long records past their retention may stay until a segment is closed, in milliseconds: spans of at \
+              most an hour are deleted by themselves. A compacted partition is compacted again once something new is \
+              so old, however few bytes are.",
     },
     ConfigEntry {
         name: "unclean.leader.election.enable",

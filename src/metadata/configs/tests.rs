@@ -75,6 +75,8 @@ fn the_readmes_table_of_configs_is_the_one_they_are_judged_by() {
         let of_all = if entry.name == MIN_INSYNC_REPLICAS { "-" } else { entry.broker };
         let values = match entry.allowed {
             Allowed::OneOf(values) => values.join(", "),
+            Allowed::SomeOf(values) => values.join(" and "),
+            Allowed::Ratio => "0 to 1".to_owned(),
             Allowed::Between(least, i64::MAX) => format!("at least {least}"),
             Allowed::Between(least, most) => format!("{least} to {most}"),
         };

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::table::{
-    COMPRESSION_TYPE, MAX_MESSAGE_BYTES, MIN_INSYNC_REPLICAS, RETENTION_BYTES, RETENTION_MS,
-    TIMESTAMP_AFTER_MAX_MS, TIMESTAMP_BEFORE_MAX_MS, TIMESTAMP_TYPE,
+    CLEANUP_POLICY, COMPRESSION_TYPE, MAX_MESSAGE_BYTES, MIN_INSYNC_REPLICAS, RETENTION_BYTES,
+    RETENTION_MS, TIMESTAMP_AFTER_MAX_MS, TIMESTAMP_BEFORE_MAX_MS, TIMESTAMP_TYPE,
 };
-use super::{AdminError, ConfigEntry, Explicit, check, default_of, find, quote};
+use super::{AdminError, ConfigEntry, Explicit, check, default_of, find, list, quote};
 
 /// Which time a record carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -106,9 +106,23 @@ impl TopicConfigs {
         i32::try_from(self.number(MIN_INSYNC_REPLICAS)).unwrap_or(1)
     }
 
+    /// Returns whether old records are deleted by age and size (`cleanup.policy`).
+    pub fn deletes(&self) -> bool {
+        self.has_policy("delete")
+    }
+
+    /// Returns whether records are deleted once their key has a newer one (`cleanup.policy`).
+    pub fn compacts(&self) -> bool {
+        self.has_policy("compact")
+    }
+
+    fn has_policy(&self, policy: &str) -> bool {
+        list(self.get(CLEANUP_POLICY).unwrap_or_default()).any(|part| part == policy)
+    }
+
     /// A stored value that no longer parses reads as the default: it was checked when it was set, so
     /// only a newer release can have written it.
-    fn number(&self, name: &str) -> i64 {
+    pub(super) fn number(&self, name: &str) -> i64 {
         let value = self.get(name).and_then(|value| value.parse().ok());
         value.unwrap_or_else(|| default_of(name))
     }

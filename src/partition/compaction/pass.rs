@@ -18,8 +18,7 @@
 
 use std::ops::ControlFlow;
 
-use bytes::Bytes;
-use quorate_storage::{Chunk, Log, NewChunk, mutant};
+use quorate_storage::{Log, NewChunk, mutant};
 
 use super::offset_map::{Full, OffsetMap, Part};
 use super::progress::Progress;
@@ -48,7 +47,7 @@ pub(super) struct Pass<'a> {
     /// What the map of keys may take.
     pub(super) map_bytes: usize,
     pub(super) swap: &'a Swap<'a>,
-    pub(super) progress: &'a Progress,
+    pub(super) progress: &'a Progress<'a>,
 }
 
 /// What is gone through next.
@@ -62,6 +61,8 @@ struct Left {
     batch: Option<TailBatch>,
     changed: bool,
     tombstones: bool,
+    /// Bytes it had.
+    of: usize,
 }
 
 /// Chunks that are about to be replaced by what is being written.
@@ -80,25 +81,31 @@ impl Pass<'_> {
                 return Ok(());
             }
             let from = mark.upto.max(self.view.start.offset).min(self.goal.upto.offset);
-            for parts in (0..16).map(|doublings| 1 << doublings) {
-                let Some(plan) = self.plan(from, Part { number: 0, of: parts })? else { continue };
-                let end = plan.end;
-                self.rewrite(plan)?;
-                for number in 1..parts {
-                    let part = Part { number, of: parts };
-                    let map = self.keys(from, end, part)?.ok_or(CompactError::TooManyKeys)?;
-                    self.rewrite(Plan { map, end })?;
-                }
-                break;
-            }
+            self.pass(from)?;
         }
+    }
+
+    /// Takes the replica on from where it is compacted to, as far as memory allows.
+    fn pass(&self, from: i64) -> Result<(), CompactError> {
+        for of in (0..16).map(|doublings| 1 << doublings) {
+            let Some(plan) = self.plan(from, Part { number: 0, of })? else { continue };
+            let end = plan.end;
+            self.rewrite(&plan)?;
+            drop(plan);
+            for number in 1..of {
+                let map = self.keys(from, end, Part { number, of })?;
+                self.rewrite(&Plan { map: map.ok_or(CompactError::TooManyKeys)?, end })?;
+            }
+            return Ok(());
+        }
+        Err(CompactError::TooManyKeys)
     }
 
     /// Takes in the keys from `from` on: to the goal or, if they are too many, to where an entry ends. None if not even one
     /// entry's fit.
     fn plan(&self, from: i64, part: Part) -> Result<Option<Plan>, CompactError> {
-        let mut map = OffsetMap::new(self.map_bytes, part);
-        let mut end = None;
+        let bytes = if from < self.goal.upto.offset { self.map_bytes } else { 0 };
+        let (mut map, mut end) = (OffsetMap::new(bytes, part), None);
         let filled = self.each_dirty(from, self.goal.upto, |at, batch| {
             if end.is_none_or(|end: Position| at.place.index > end.place.index) {
                 // Of parts each goes over one entry.
@@ -161,8 +168,8 @@ impl Pass<'_> {
     }
 
     /// Goes through all before the end of the plan.
-    fn rewrite(&self, plan: Plan) -> Result<(), CompactError> {
-        let mark = self.mark_after(&plan);
+    fn rewrite(&self, plan: &Plan) -> Result<(), CompactError> {
+        let mark = self.mark_after(plan);
         let (mut tail, mut at) = (Tail::of(self.log)?, 0);
         let mut group: Option<Group> = None;
         while let Some(chunk) = tail.chunks().get(at) {
@@ -171,14 +178,14 @@ impl Pass<'_> {
             }
             let is_last = to_signed(chunk.end) >= plan.end.offset;
             let is_joined = is_last || group.is_some() || is_small_with_next(&tail, at);
-            if !is_joined && !self.loses(&plan, &tail, at)? {
+            if !is_joined && !self.loses(plan, &tail, at)? {
                 at += 1;
                 continue;
             }
             let description = Description::of(chunk)?;
             let writing = group.get_or_insert_with(|| Group::new(self.log, at, description));
             writing.mark = writing.mark.max(description.mark);
-            self.copy(&plan, &tail, at, &mut writing.writer)?;
+            self.copy(plan, &tail, at, &mut writing.writer)?;
             at += 1;
             if is_last || writing.writer.open_bytes() as u64 >= SMALL_BYTES {
                 let Some(done) = group.take() else { continue };
@@ -193,7 +200,7 @@ impl Pass<'_> {
                 return Ok(());
             }
         }
-        self.move_from_log(&plan, mark, tail, group)
+        self.move_from_log(plan, mark, tail, group)
     }
 
     /// Moves what is left of the log before the end of the plan to the tail, behind what is being written.
@@ -204,16 +211,19 @@ impl Pass<'_> {
         mut tail: Tail,
         group: Option<Group>,
     ) -> Result<(), CompactError> {
+        let begin = tail.end().unwrap_or(self.view.start);
+        if begin.offset < self.view.start.offset {
+            // What it would go behind is trimmed, and still given to others until the next checkpoint.
+            return Err(CompactError::Changed);
+        }
         let behind = tail.chunks().len();
-        let from = tail.end().map_or(self.view.start.offset, |end| end.offset);
-        let from = from.max(self.view.start.offset);
         let mut gone = group.as_ref().map_or(behind, |group| group.begin)..behind;
-        let begin = tail.end().filter(|end| end.offset >= self.view.start.offset);
         let (mut writer, old) = match group {
             Some(group) => (group.writer, group.mark),
-            None => (TailWriter::from(self.log, begin.unwrap_or(self.view.start)), Mark::default()),
+            None => (TailWriter::from(self.log, begin), Mark::default()),
         };
-        let mut records = StoredRecords::new(self.log, self.view, from, plan.end.place.index)?;
+        let end = plan.end.place.index;
+        let mut records = StoredRecords::new(self.log, self.view, begin.offset, end)?;
         while let Some((at, value)) = records.next()? {
             self.progress.read(value.len())?;
             let batch = TailBatch::decode(at.offset, &value)?;
@@ -247,14 +257,7 @@ impl Pass<'_> {
         gone: std::ops::Range<usize>,
         new: Vec<NewChunk>,
     ) -> Result<(), CompactError> {
-        let bytes = |chunks: &[Chunk]| chunks.iter().map(|chunk| chunk.bytes).sum::<u64>();
-        let before = bytes(&seen.chunks()[gone.clone()]);
-        let after = new.iter().map(|chunk| chunk.bytes).sum();
-        if !(self.swap)(seen, gone, new)? {
-            return Err(CompactError::Changed);
-        }
-        self.progress.replaced(before, after);
-        Ok(())
+        if (self.swap)(seen, gone, new)? { Ok(()) } else { Err(CompactError::Changed) }
     }
 
     /// Whether a chunk has anything that goes. Stops reading where it has.
@@ -312,10 +315,10 @@ impl Pass<'_> {
     fn left(&self, plan: &Plan, batch: TailBatch) -> Result<Left, CompactError> {
         let header = Header::parse(batch.bytes());
         let header = header.ok_or(CompactError::damaged("a batch has no header"))?;
-        let base = batch.at.offset;
+        let (base, of) = (batch.at.offset, batch.bytes().len());
         let end_offset = base + i64::from(header.last_offset_delta) + 1;
         if header.is_control() || base >= plan.end.offset {
-            return Ok(Left { batch: Some(batch), changed: false, tombstones: true });
+            return Ok(Left { batch: Some(batch), changed: false, tombstones: true, of });
         }
         let mut tombstones = false;
         let keep = |record: &Record| {
@@ -334,7 +337,7 @@ impl Pass<'_> {
             }
             Compacted::Whole | Compacted::Nothing => (None, true),
         };
-        Ok(Left { batch, changed, tombstones })
+        Ok(Left { batch, changed, tombstones, of })
     }
 
     /// Whether a record stays. One without a key cannot be superseded, and is of no use in a compacted topic; there may be
@@ -365,10 +368,10 @@ impl Group {
     }
 }
 
-fn put(writer: &mut TailWriter, left: Left, progress: &Progress) -> Result<(), CompactError> {
+fn put(writer: &mut TailWriter, left: Left, progress: &Progress<'_>) -> Result<(), CompactError> {
+    progress.wrote(left.batch.as_ref().map_or(0, |batch| batch.bytes().len()), left.of);
     if let Some(batch) = left.batch {
         let value = batch.encode();
-        progress.wrote(value.len());
         writer.put_known(batch.at.offset, &value, left.tombstones)?;
     }
     Ok(())

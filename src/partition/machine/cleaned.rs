@@ -90,9 +90,8 @@ impl Cleaned {
         let (upto, tombstones_upto) = (Position::decode(reader)?, reader.i64()?);
         let (is_dirty, dirty_ms) = (reader.u8()?, reader.i64()?);
         let count = reader.count(HORIZONS_MAX, 16)?;
-        let horizon = |reader: &mut Reader<'_>| {
-            Ok(Horizon { upto: reader.i64()?, log_ms: reader.i64()? })
-        };
+        let horizon =
+            |reader: &mut Reader<'_>| Ok(Horizon { upto: reader.i64()?, log_ms: reader.i64()? });
         let horizons = (0..count).map(|_| horizon(reader)).collect::<Result<Vec<_>, _>>()?;
         let ordered = horizons.is_sorted_by(|a, b| a.upto < b.upto)
             && horizons.first().is_none_or(|first| first.upto > tombstones_upto)

@@ -11,8 +11,8 @@ use quorate_storage::{Db, GroupId, Options};
 use tempfile::TempDir;
 
 use crate::partition::{
-    Appended, Partition, PartitionSettings, PartitionSpec, Partitions, PendingAppend, Records,
-    RetentionPace,
+    Appended, Compactor, Partition, PartitionSettings, PartitionSpec, Partitions, PendingAppend,
+    Records, RetentionPace,
 };
 use crate::record::{BatchBuilder, CheckedBatch, Limits, TimestampRule, check};
 use crate::replica::Replicas;
@@ -84,7 +84,7 @@ impl Broker {
             doubted: AtomicBool::new(false),
         });
         let pace = RetentionPace { interval: RETENTION };
-        let partitions = Partitions::new(Arc::clone(&clock) as Clock, pace);
+        let partitions = Partitions::new(Arc::clone(&clock) as Clock, pace, Compactor::idle());
         let kinds = vec![Arc::clone(&partitions) as _];
         let replicas = Replicas::new(Arc::clone(&node), kinds);
         let spec = PartitionSpec { topic: "orders".to_owned(), number: 3, settings };

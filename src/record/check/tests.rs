@@ -11,7 +11,7 @@ fn limits() -> Limits {
     let inflated_bytes_max = crate::record::INFLATED_BYTES_MAX;
     let (bytes_max, now_ms) = (1_048_588, NOW);
     let (timestamps, zstd, codec) = (CREATE, true, None);
-    Limits { bytes_max, now_ms, timestamps, zstd, inflated_bytes_max, codec }
+    Limits { bytes_max, now_ms, timestamps, zstd, inflated_bytes_max, codec, keys: false }
 }
 
 fn two_records() -> BatchBuilder {

@@ -30,7 +30,8 @@ pub(super) fn limits_of(configs: &TopicConfigs, now_ms: i64, version: i16) -> Li
     let bytes_max = configs.max_message_bytes();
     let zstd = version >= ZSTD_FROM;
     let (codec, inflated_bytes_max) = (codec_of(configs), INFLATED_BYTES_MAX);
-    Limits { bytes_max, now_ms, timestamps, zstd, inflated_bytes_max, codec }
+    let keys = configs.compacts();
+    Limits { bytes_max, now_ms, timestamps, zstd, inflated_bytes_max, codec, keys }
 }
 
 /// How a topic's batches are compressed in its log; `None`: as their producers chose.
@@ -87,7 +88,7 @@ impl From<BatchError> for Failure {
     fn from(error: BatchError) -> Failure {
         let (code, message) = ((&error).into(), Some(error.to_string()));
         let records = match error {
-            BatchError::Timestamps { records, .. } => records,
+            BatchError::Timestamps { records, .. } | BatchError::Keys { records, .. } => records,
             BatchError::OffsetDelta { index, .. } => vec![index],
             _ => Vec::new(),
         };
