@@ -113,7 +113,7 @@ settings! {
         /// How often a broker looks for partitions to compact.
         check_ms: u64 = 15_000, Allowed::Between(100, 3_600_000);
         /// How many bytes it reads and writes a second; 0 is no limit.
-        bytes_per_second: u64 = 67_108_864, Allowed::Between(0, i64::MAX);
+        bytes_per_second_max: u64 = 67_108_864, Allowed::Between(0, i64::MAX);
         /// Memory for keys: less makes more passes.
         key_memory_bytes: usize = 67_108_864, Allowed::Between(1_048_576, 4_294_967_296);
     }

@@ -19,9 +19,6 @@ mod pass;
 mod progress;
 mod worker;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 
 use quorate_storage::{Error as StorageError, NewChunk};

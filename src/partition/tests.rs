@@ -3,6 +3,7 @@
 mod broker;
 
 mod append;
+mod compaction;
 mod producers;
 mod read;
 mod retention;

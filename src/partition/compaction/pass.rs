@@ -87,18 +87,26 @@ impl Pass<'_> {
 
     /// Takes the replica on from where it is compacted to, as far as memory allows.
     fn pass(&self, from: i64) -> Result<(), CompactError> {
-        for of in (0..16).map(|doublings| 1 << doublings) {
-            let Some(plan) = self.plan(from, Part { number: 0, of })? else { continue };
-            let end = plan.end;
-            self.rewrite(&plan)?;
-            drop(plan);
-            for number in 1..of {
-                let map = self.keys(from, end, Part { number, of })?;
-                self.rewrite(&Plan { map: map.ok_or(CompactError::TooManyKeys)?, end })?;
+        let parts = (0..16).map(|doublings| 1 << doublings);
+        for of in parts {
+            if self.pass_in_parts(from, of)? {
+                return Ok(());
             }
-            return Ok(());
         }
         Err(CompactError::TooManyKeys)
+    }
+
+    /// Goes over it once for each share of the keys; false if one does not fit into memory.
+    fn pass_in_parts(&self, from: i64, of: u32) -> Result<bool, CompactError> {
+        let Some(plan) = self.plan(from, Part { number: 0, of })? else { return Ok(false) };
+        let end = plan.end;
+        self.rewrite(&plan)?;
+        drop(plan);
+        for number in 1..of {
+            let Some(map) = self.keys(from, end, Part { number, of })? else { return Ok(false) };
+            self.rewrite(&Plan { map, end })?;
+        }
+        Ok(true)
     }
 
     /// Takes in the keys from `from` on: to the goal or, if they are too many, to where an entry ends. None if not even one

@@ -16,7 +16,11 @@ fn view(start: Position, end: Position) -> View {
 }
 
 fn limits(retention_ms: Option<i64>, retention_bytes: Option<u64>, view: &View) -> Option<Limits> {
-    Limits::of(PartitionSettings { retention_ms, retention_bytes }, Some(1_000), view)
+    Limits::of(
+        PartitionSettings { retention_ms, retention_bytes, compaction: None },
+        Some(1_000),
+        view,
+    )
 }
 
 #[test]
@@ -57,7 +61,7 @@ fn a_span_goes_when_enough_remains_without_it() {
 #[test]
 fn a_record_from_the_future_keeps_its_span_no_longer_than_its_last_append() {
     let view = view(at(0, 0, 0), at(10, 10, 1_000));
-    let settings = PartitionSettings { retention_ms: Some(300), retention_bytes: None };
+    let settings = PartitionSettings { retention_ms: Some(300), ..PartitionSettings::default() };
     let now_ms = 10 * AHEAD_MS;
     let limits = Limits::of(settings, Some(now_ms), &view).unwrap();
     let is_over =
@@ -71,7 +75,7 @@ fn a_record_from_the_future_keeps_its_span_no_longer_than_its_last_append() {
 #[test]
 fn without_a_time_that_is_certain_nothing_is_too_old() {
     let view = view(at(0, 0, 0), at(10, 10, 1_000));
-    let settings = PartitionSettings { retention_ms: Some(300), retention_bytes: None };
+    let settings = PartitionSettings { retention_ms: Some(300), ..PartitionSettings::default() };
     assert!(Limits::of(settings, None, &view).is_none());
     let settings = PartitionSettings { retention_bytes: Some(500), ..settings };
     let limits = Limits::of(settings, None, &view).unwrap();
