@@ -22,6 +22,24 @@ pub(super) fn milliseconds(text: &str) -> Option<i64> {
     Some((seconds - zone_seconds(zone)?) * 1_000 + fraction)
 }
 
+/// Writes milliseconds since 1970 as such a time, in UTC; `None` outside of the years 1970 to 9999.
+pub(super) fn text(milliseconds: i64) -> Option<String> {
+    let (seconds, fraction) = (milliseconds.div_euclid(1_000), milliseconds.rem_euclid(1_000));
+    let (day_number, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    if day_number < 0 || day_number >= days(10_000, 1, 1) {
+        return None;
+    }
+    // No year is longer, so this is not too late, and at most a few years too early.
+    let mut year = 1970 + day_number / 366;
+    while days(year + 1, 1, 1) <= day_number {
+        year += 1;
+    }
+    let month = (1..=12).rfind(|month| days(year, *month, 1) <= day_number)?;
+    let day = day_number - days(year, month, 1) + 1;
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z"))
+}
+
 /// Three numbers of as many digits as they have in a date and on a clock.
 fn fields(text: &str, separator: char) -> Option<[i64; 3]> {
     let parts: Vec<&str> = text.split(separator).collect();
@@ -85,6 +103,22 @@ mod tests {
             ("0000-03-01T00:00:00Z", -62_162_035_200_000),
         ] {
             assert_eq!(milliseconds(text), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_the_same() {
+        assert_eq!(text(1_795_753_800_250).unwrap(), "2026-11-27T04:30:00.250Z");
+        assert_eq!(text(951_782_400_000).unwrap(), "2000-02-29T00:00:00.000Z");
+        let last = 253_402_300_799_999;
+        assert_eq!(text(last).unwrap(), "9999-12-31T23:59:59.999Z");
+        assert_eq!((text(-1), text(last + 1), text(i64::MAX)), (None, None, None));
+        for ms in (0..=last).step_by(86_399_999_983) {
+            assert_eq!(milliseconds(&text(ms).unwrap()), Some(ms), "{ms}");
+        }
+        // Every day of some hundred years.
+        for day in 0..100_000 {
+            assert_eq!(milliseconds(&text(day * 86_400_000).unwrap()), Some(day * 86_400_000));
         }
     }
 
