@@ -105,7 +105,8 @@ impl Partition {
             };
             let (swap, totals): (&Swap<'_>, _) = (&swap, &partition.compactions);
             let progress = Progress { pace: &pace, totals, stopped: &is_stopped };
-            Pass { log, view: &view, goal, map_bytes, swap, progress: &progress }.run()
+            let (view, secret, progress) = (&view, rand::random(), &progress);
+            Pass { log, view, goal, map_bytes, secret, swap, progress }.run()
         };
         let ended = on_disk(&self.disk_reads, work).await;
         let result = ended.map_err(CompactError::from).and_then(|result| result);
