@@ -89,6 +89,8 @@ impl Partition {
             // Who is being filled must not get early records as they were, and their tombstone not any more.
             return Err(CompactError::Changed);
         }
+        // What is trimmed altogether has nothing to go behind.
+        self.drop_trimmed().await?;
         let _changing = self.tail_changes.lock().await;
         let begun = Instant::now();
         self.compactions.lock().running = true;
