@@ -6,6 +6,7 @@ mod append;
 mod compaction;
 mod producers;
 mod read;
+mod relocate;
 mod retention;
 mod tail;
 mod timestamps;

@@ -20,7 +20,7 @@ use std::ops::ControlFlow;
 
 use quorate_storage::{Log, NewChunk, mutant};
 
-use super::offset_map::{Full, OffsetMap, Part};
+use super::offset_map::{Full, OffsetMap, Part, Secret};
 use super::progress::Progress;
 use super::{CompactError, Goal};
 use crate::partition::machine::View;
@@ -46,6 +46,8 @@ pub(super) struct Pass<'a> {
     pub(super) goal: Goal,
     /// What the map of keys may take.
     pub(super) map_bytes: usize,
+    /// By which keys are told apart.
+    pub(super) secret: Secret,
     pub(super) swap: &'a Swap<'a>,
     pub(super) progress: &'a Progress<'a>,
 }
@@ -113,7 +115,7 @@ impl Pass<'_> {
     /// entry's fit.
     fn plan(&self, from: i64, part: Part) -> Result<Option<Plan>, CompactError> {
         let bytes = if from < self.goal.upto.offset { self.map_bytes } else { 0 };
-        let (mut map, mut end) = (OffsetMap::new(bytes, part), None);
+        let (mut map, mut end) = (OffsetMap::new(bytes, part, self.secret), None);
         let filled = self.each_dirty(from, self.goal.upto, |at, batch| {
             if end.is_none_or(|end: Position| at.place.index > end.place.index) {
                 // Of parts each goes over one entry.
@@ -141,7 +143,7 @@ impl Pass<'_> {
         end: Position,
         part: Part,
     ) -> Result<Option<OffsetMap>, CompactError> {
-        let mut map = OffsetMap::new(self.map_bytes, part);
+        let mut map = OffsetMap::new(self.map_bytes, part, self.secret);
         let filled = self.each_dirty(from, end, |_, batch| {
             Ok(match take_keys(&mut map, batch)? {
                 Ok(()) => ControlFlow::Continue(()),
