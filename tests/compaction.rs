@@ -225,7 +225,9 @@ fn a_compacted_topic_wants_keys_and_may_become_another_and_be_one_again() {
     assert_eq!(delete(1).1, kafka::POLICY_VIOLATION);
     assert_eq!(ask().ok()["decided"], true);
     let left = || {
-        let consumer = clients::consumer_at(&cluster.bootstrap(), "policy", 0, 0);
+        let mut wire = at_leader(&cluster, "policy", 0);
+        let begin = kafka::list_offset(&mut wire, "policy", 0, -1, -2).offset;
+        let consumer = clients::consumer_at(&cluster.bootstrap(), "policy", 0, begin);
         let message = consumer.poll(SOON).unwrap().unwrap();
         (message.offset(), message.payload().map(<[u8]>::to_vec))
     };
