@@ -12,6 +12,9 @@ mod records;
 use crate::support::cluster::Cluster;
 use crate::support::kafka;
 
+/// AclOperation's numbers as bits: all there is to be done with a topic.
+const ON_TOPIC: i32 = 0b1101_1111_1000;
+
 /// A topic whose partitions are all led by broker 1.
 fn create_on_first(cluster: &Cluster, topic: &str, partitions: usize) {
     let replicas = vec![[1]; partitions];
