@@ -3,10 +3,15 @@
 
 mod admin;
 mod consumer_protocol;
+mod creation;
 mod described;
+mod encoding;
 mod fetching;
 mod groups;
+mod leaders;
 mod naming;
+mod offsets;
+mod rebalances;
 mod records;
 
 use crate::support::cluster::Cluster;
