@@ -151,7 +151,7 @@ mod tests {
     fn a_leaders_answer_takes_no_more_than_is_set_aside_for_it() {
         let member = |n: usize| JoinedMember {
             member_id: format!("member-{n}"),
-            instance_id: (n % 2 == 0).then(|| "i".repeat(n)),
+            instance_id: n.is_multiple_of(2).then(|| "i".repeat(n)),
             metadata: vec![0; 10 * n].into(),
         };
         let joined = |members: usize| Joined {
