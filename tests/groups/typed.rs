@@ -1,4 +1,5 @@
-//! `quorate consume --group`: members as one types them, who are killed and who are told to stop while records are written.
+//! `quorate consume --group`: members as one types them, whose coordinator is killed, who are killed, and who are told to
+//! stop, all of it while records are written.
 
 use std::io::{BufRead, BufReader};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -13,6 +14,7 @@ use super::consumer_protocol::with_session;
 use super::*;
 use crate::support::cluster::quorate;
 use crate::support::process::Process;
+use crate::support::wire::Batch;
 
 /// Records that are written at a time.
 const SLICE: usize = 40;
@@ -123,6 +125,34 @@ fn read_on(cluster: &Cluster, members: &[&Typed], more: usize) {
     cluster.wait("they read on", || (count() >= until).then_some(()));
 }
 
+/// They keep their parts, so each record is read by one of them, and once.
+#[test]
+fn a_coordinator_that_dies_while_records_are_written_costs_the_typed_members_nothing() {
+    // Whatever else the machine does, nobody is silent for so long.
+    let (cluster, name) = (with_session("typed-coordinator", "60000"), "kept");
+    let members = two(&cluster, name);
+    let mut written = 0;
+    for _ in 0..3 {
+        let broker = coordinator(&cluster, name);
+        written = while_written(&cluster, name, written, || {
+            read_on(&cluster, &members.each_ref(), SLICE);
+            broker.kill9();
+            cluster.wait("another coordinates", || {
+                (coordinator(&cluster, name).id != broker.id).then_some(())
+            });
+            read_on(&cluster, &members.each_ref(), 5 * SLICE);
+        });
+        all_committed(&cluster, name, written);
+        broker.start();
+        cluster.wait_whole();
+    }
+    shared_by(&cluster, name, 2);
+    let said = members.map(Typed::stop);
+    all_read(&said.each_ref(), written);
+    assert_eq!(read_again(&said.each_ref()), 0);
+    assert!(said.iter().all(|it| !it.records.is_empty()), "both have read");
+}
+
 #[test]
 fn a_typed_member_that_is_killed_is_taken_over_from_where_it_committed() {
     let (cluster, name) = (with_session("typed-killed", "6000"), "taken-over");
@@ -185,4 +215,34 @@ fn a_typed_member_stops_after_so_many_records_and_the_next_goes_on_there() {
         assert_eq!(refused.code, Some(2), "{alone:?}: {}", refused.stderr);
         assert!(refused.stderr.contains("--group"), "{alone:?}: {}", refused.stderr);
     }
+}
+
+/// Nothing fails while the other partition is read, so nothing but the want of a leader has it look for one.
+#[test]
+fn a_partition_that_had_no_leader_is_read_on_when_it_has_one_again() {
+    let (cluster, name) = (with_session("typed-leaderless", "60000"), "leaderless");
+    let body = serde_json::json!({ "name": name, "replicas": [[1], [3]] }).to_string();
+    cluster.request("POST", "/v1/topics", Some(&body)).ok();
+    let reader = Typed::start(&cluster, name);
+    let mut written = 0;
+    let mut read = |partition: i32| {
+        let mut wire = kafka::at_leader(&cluster, name, partition);
+        let produced = kafka::produce(&mut wire, name, partition, &Batch::of(&["it"]).bytes());
+        assert_eq!(produced.error, kafka::NONE);
+        written += 1;
+        cluster.wait("it is read", || (reader.count() == written).then_some(()));
+    };
+    read(0);
+    read(1);
+    let gone = cluster.broker(3);
+    gone.kill9();
+    cluster.wait("it has no leader", || {
+        let has_none = |broker: &Broker| kafka::partition_at(broker, name, 1).is_none();
+        cluster.running().all(has_none).then_some(())
+    });
+    (0..5).for_each(|_| read(0));
+    gone.start();
+    cluster.wait_whole();
+    read(1);
+    reader.stop();
 }
