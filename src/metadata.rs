@@ -38,8 +38,8 @@ pub use command::{Change, Command, NewGroups};
 pub(crate) use configs::{AUTO_CREATE, CONNECTIONS_MAX, PARTITIONS, REPLICATION_FACTOR};
 pub use configs::{
     Allowed, ConfigEntry, ConfigKind, ConfigResource, DynamicConfigs, DynamicEntry, Explicit,
-    GROUP_HEARTBEAT, GROUP_SESSION, TOPIC_CONFIGS, TimestampType, TopicConfigs, dynamic_entries,
-    find as find_config,
+    GROUP_HEARTBEAT, GROUP_HEARTBEAT_DEFAULT, GROUP_SESSION, GROUP_SESSION_DEFAULT, TOPIC_CONFIGS,
+    TimestampType, TopicConfigs, dynamic_entries, find as find_config,
 };
 pub use decide::{check_form, decide, preview};
 pub(crate) use error::quote;

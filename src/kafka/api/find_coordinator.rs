@@ -16,9 +16,9 @@ use std::time::Duration;
 use kafka_wire::find_coordinator_response::Coordinator;
 use kafka_wire::{FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_wire_core::StrBytes;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use crate::coordinator::{COORDINATORS, COUNT, Coordinators};
+use crate::coordinator::{NotLocated, locate};
 use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::server::{KafkaServer, broker_id};
@@ -86,31 +86,11 @@ async fn find(
         let words = "only consumer groups have coordinators here; there are no transactions yet";
         return Err((ErrorCode::InvalidRequest, words));
     }
-    let metadata = &server.context.metadata;
-    // Taken before looking, so that what changes in between is not missed.
-    let mut changes = metadata.leaders().changes();
-    if Coordinators::home(&metadata.image(), group).is_none() {
-        let wait = deadline.saturating_duration_since(Instant::now());
-        let made = server.context.controller.make_internal_groups(COORDINATORS, COUNT, wait).await;
-        made.map_err(|error| {
-            tracing::info!(%error, "the coordinators of consumer groups are not made");
-            let words = "the coordinators cannot be made now, ask again";
-            (ErrorCode::CoordinatorNotAvailable, words)
-        })?;
-    }
-    loop {
-        changes.borrow_and_update();
-        let image = metadata.image();
-        let home = Coordinators::home(&image, group);
-        let leader = home.and_then(|info| metadata.leader(info.group));
-        if let Some(broker) = leader.and_then(|leader| image.brokers.get(&leader.id)) {
-            return Ok(broker.clone());
-        }
-        if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
-            return Err((
-                ErrorCode::CoordinatorNotAvailable,
-                "the group's coordinator has no leader now",
-            ));
-        }
-    }
+    locate(&server.context.controller, group, deadline).await.map_err(|error| {
+        let words = match error {
+            NotLocated::NotMade => "the coordinators cannot be made now, ask again",
+            NotLocated::NoLeader => "the group's coordinator has no leader now",
+        };
+        (ErrorCode::CoordinatorNotAvailable, words)
+    })
 }
