@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::{Client, ClientError, ErrorCode};
 use crate::config::HostPort;
 
-const OFFSET_COMMIT: i16 = 8;
+const OFFSET_COMMIT: i16 = 9;
 const PAUSE: Duration = Duration::from_millis(50);
 /// A member that is silent for so long is gone.
 const SESSION_MS: i32 = 45_000;
