@@ -58,12 +58,13 @@ fn tests() -> Vec<Test> {
     table.split("_TEST(").skip(1).map(entry).collect()
 }
 
-/// Tests of one number and scenario, which one process runs.
+/// Tests of one number and scenario, which one process runs. Variants come after all others: one that ran beside the
+/// test itself would see its topics.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Group {
+    variant: String,
     number: String,
     scenario: String,
-    variant: String,
     part: String,
     alone: bool,
 }
