@@ -74,7 +74,7 @@ test-clients: clients more-clients ## every client of the matrix, and Kafka's ow
 	$(CARGO) build --release -p quorate --example rdkafka-client
 	$(CARGO) test --release --no-fail-fast -p quorate --test it $(or $(MATRIX),client_matrix)
 
-test-librdkafka: $(LIBRDKAFKA) ## librdkafka's own suite, half an hour (flags: make test-librdkafka TESTS='0018 0113')
+test-librdkafka: $(LIBRDKAFKA) ## librdkafka's own suite, a quarter of an hour (flags: make test-librdkafka TESTS='0018 0113')
 	SUITE_TESTS='$(TESTS)' $(CARGO) test --release -p quorate --test it suites::long::librdkafka -- --exact --nocapture
 
 test-librdkafka-short: $(LIBRDKAFKA) # what of it takes seconds

@@ -1,7 +1,8 @@
 //! The list of a suite: one line a test, `NAME WHEN WHY`. WHEN is `short` for what takes seconds, `long` for what else
 //! is run, and `no` with the reason. Of a test that is run in part, the line goes on with `only`, the parts with commas
-//! between and, after two dashes, why not the others. `alone` behind WHEN is for what runs when no other does: it measures
-//! time, or is slow to delete topics that its own client asks for, and so makes, again. `NAME@VARIANT` is the same test run another way.
+//! between and, after two dashes, why not the others. `alone` behind WHEN is for what runs when no other does: it
+//! measures time, or is slow to delete topics that its own client asks for, and so makes, again. `NAME@VARIANT` is the
+//! same test run another way.
 
 use std::collections::BTreeSet;
 
