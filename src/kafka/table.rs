@@ -83,7 +83,7 @@ table! {
     Metadata 3, 0..=13, from 0, MetadataRequest, metadata weighs;
     OffsetCommit 8, 2..=10, from 2, OffsetCommitRequest, offset_commit;
     OffsetFetch 9, 1..=10, from 1, OffsetFetchRequest, offset_fetch;
-    FindCoordinator 10, 0..=5, from 0, FindCoordinatorRequest, find_coordinator;
+    FindCoordinator 10, 0..=6, from 0, FindCoordinatorRequest, find_coordinator;
     JoinGroup 11, 0..=9, from 0, JoinGroupRequest, join_group weighs_answer;
     Heartbeat 12, 0..=4, from 0, HeartbeatRequest, heartbeat;
     LeaveGroup 13, 0..=5, from 0, LeaveGroupRequest, leave_group;

@@ -273,6 +273,33 @@ fn who_does_not_coordinate_a_group_says_so_to_every_request() {
     }
 }
 
+/// A client that is told which release it speaks to asks in that release's version, and not what is served.
+#[test]
+fn a_client_of_a_given_release_finds_its_coordinator() {
+    let cluster = Cluster::shared();
+    let group = "g-release";
+    kafka::at_coordinator(&cluster, group);
+    let (_, id) = kafka::coordinator(cluster.broker(1), group);
+    let wire = &mut Wire::connect(cluster.broker(1).kafka);
+    let mut ask = |kind: i8, key: &str| {
+        let body = Encoder::default().i8(kind).count(1).text(key);
+        let mut decoder = wire.call_flexible(FIND_COORDINATOR, 6, body);
+        decoder.i32();
+        let rows = decoder.rows(|decoder| {
+            let (key, id) = (decoder.text().unwrap(), decoder.i32());
+            decoder.text();
+            decoder.i32();
+            let error = decoder.i16();
+            decoder.text();
+            (key, id, error)
+        });
+        rows.unwrap().remove(0)
+    };
+    assert_eq!(ask(0, group), (group.to_owned(), id, kafka::NONE));
+    // A share group's coordinator, which that version adds.
+    assert_eq!(ask(2, "s:AAAAAAAAAAAAAAAAAAAAAA:0").2, kafka::INVALID_REQUEST);
+}
+
 /// Strangers may commit what they like; what is added up of it ends no broker.
 #[test]
 fn an_offset_that_cannot_be_is_told_with_all_its_lag() {

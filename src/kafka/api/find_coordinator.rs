@@ -1,4 +1,4 @@
-//! FindCoordinator (key 10), versions 0–5: which broker coordinates a consumer group.
+//! FindCoordinator (key 10), versions 0–6: which broker coordinates a consumer group.
 //!
 //! The first who asks makes the coordinators, and waits until they have leaders. Transactional ids have none yet, which
 //! is answered with a code that clients take for final.
@@ -9,6 +9,9 @@
 //! | 3 | flexible (KIP-482) |
 //! | 4 | several keys (KIP-699) |
 //! | 5 | transactions that can be aborted (KIP-890) |
+//! | 6 | share groups as a kind of key (KIP-932), refused here like transactional ids |
+//!
+//! The highest version is that of Kafka 4: clients told which release they speak to do not ask what is served.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,7 +86,7 @@ async fn find(
     deadline: Instant,
 ) -> Result<Broker, (ErrorCode, &'static str)> {
     if kind != GROUP {
-        let words = "only consumer groups have coordinators here; there are no transactions yet";
+        let words = "only consumer groups have coordinators here; there are no transactions or share groups yet";
         return Err((ErrorCode::InvalidRequest, words));
     }
     locate(&server.context.controller, group, deadline).await.map_err(|error| {
