@@ -177,7 +177,7 @@ fn a_topic_that_another_broker_made_a_moment_ago_is_at_worst_unknown_and_is_neve
     let batch = Batch::of(&["x"]).bytes();
     let retriable = [NONE, UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER];
     for n in 0..6 {
-        let name = format!("moment-{n}");
+        let name = format!("made-elsewhere-{n}");
         assert_eq!(kafka::create_topic(&mut wires[n % 3], &name, 1, 3, false), NONE);
         let id = topic_id(&mut wires[n % 3], &name).expect("known where it was made");
         cluster.wait("its leader takes records", || {
@@ -195,10 +195,10 @@ fn a_topic_that_another_broker_made_a_moment_ago_is_at_worst_unknown_and_is_neve
         });
     }
     for wire in &mut wires {
-        let answer = produce(wire, "moment-never", 0, &batch);
+        let answer = produce(wire, "made-never", 0, &batch);
         assert_eq!((answer.error, answer.base), (UNKNOWN_TOPIC_OR_PARTITION, -1));
     }
-    let seen = metadata(&mut wires[0], Some(&["moment-never"]), false);
+    let seen = metadata(&mut wires[0], Some(&["made-never"]), false);
     assert_eq!(seen.topics[0].error, UNKNOWN_TOPIC_OR_PARTITION);
 }
 
