@@ -13,6 +13,7 @@ use axum::body::to_bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, SecondsFormat};
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -21,7 +22,6 @@ use utoipa::ToSchema;
 use super::extract::{Nothing, Options, Parameters, patience};
 use super::forward;
 use super::problem::Problem;
-use super::rfc3339;
 use crate::context::Context;
 use crate::metadata::{AdminError, Image, Topic, quote};
 use crate::partition::{Partition, Partitions, TrimError};
@@ -271,7 +271,7 @@ pub(super) fn of(context: &Context, here: &Partition) -> Option<Compaction> {
     let image = context.metadata.image();
     Partitions::settings_of(&image, here.id())?.compaction?;
     let (state, totals) = (here.compaction_state().ok()?, here.compactions());
-    let last_run = totals.last_ended_ms.and_then(rfc3339::text);
+    let last_run = totals.last_ended_ms.and_then(rfc3339);
     let last_run = last_run.map(|ended| CompactionRun { ended, took_ms: totals.last_took_ms });
     Some(Compaction {
         decided_upto: state.decided_upto,
@@ -288,6 +288,11 @@ pub(super) fn of(context: &Context, here: &Partition) -> Option<Compaction> {
         bytes_saved: totals.bytes_saved,
         last_run,
     })
+}
+
+fn rfc3339(milliseconds: i64) -> Option<String> {
+    let time = DateTime::from_timestamp_millis(milliseconds)?;
+    Some(time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
 /// Whether this broker was told to compact nothing.

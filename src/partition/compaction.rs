@@ -102,7 +102,7 @@ impl Partition {
                 || stopped() || partition.is_closed() || partition.group.is_sending_records();
             let swap = |tail: &Tail, gone, new: Vec<NewChunk>| {
                 let changed = runtime.block_on(partition.change_tail(tail, gone, new))?;
-                partition.free_log();
+                partition.note_boundary();
                 Ok(changed)
             };
             let (swap, totals): (&Swap<'_>, _) = (&swap, &partition.compactions);

@@ -8,8 +8,11 @@
 //!
 //! Who writes them is compaction (`compaction/pass.rs`), or another replica (`transfer.rs`).
 
+use std::time::Duration;
+
 use quorate_storage::NewChunk;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::tail::Tail;
 use super::tail_writer::TailWriteError;
@@ -30,12 +33,25 @@ pub enum RelocateError {
 }
 
 impl Partition {
-    /// Lets the log go up to the boundary.
-    pub(super) fn free_log(&self) {
+    /// Notes where the tail ends now; the log may go up to there, in time.
+    pub(super) fn note_boundary(&self) {
         if let Ok(tail) = Tail::of(self.group.log())
             && let Some(end) = tail.end()
         {
-            self.group.free_log_below(end.place.index);
+            self.boundaries.lock().push_back((Instant::now(), end.place.index));
+        }
+    }
+
+    /// Lets the log go up to where the tail ended so long ago. Whoever lacks what has gone is given all records anew, so a
+    /// broker that was away for less finds it. It does not wait where the disk is short of space.
+    pub(super) fn free_log(&self, kept: Duration) {
+        let kept = if self.group.short_of_space().is_some() { Duration::ZERO } else { kept };
+        let mut boundaries = self.boundaries.lock();
+        while let Some((since, index)) = boundaries.front().copied()
+            && since.elapsed() >= kept
+        {
+            boundaries.pop_front();
+            self.group.free_log_below(index);
         }
     }
 

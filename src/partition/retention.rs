@@ -99,6 +99,12 @@ impl Partition {
         }
     }
 
+    /// Returns the bytes of its batches: as they were appended, but what was compacted as the disk has it.
+    pub fn stored_bytes(&self) -> u64 {
+        let view = self.group.machine().view();
+        remaining(&view, Tail::of(self.group.log()).ok().as_ref(), view.start)
+    }
+
     /// Deletes what is past its retention now; returns the new log start if it moved.
     ///
     /// Does nothing where another broker leads.

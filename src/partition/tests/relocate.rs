@@ -1,6 +1,8 @@
 //! Moving records from the log to the tail as they are: compaction that leaves nothing out, so that a replica with a tail can
 //! be compared with one without.
 
+use std::time::Duration;
+
 use quorate_storage::{Error as StorageError, Log, NewChunk};
 
 use crate::partition::disk::on_disk;
@@ -62,7 +64,8 @@ impl Partition {
         if !self.change_tail(&tail, gone, chunks).await? {
             return Err(RelocateError::Changed);
         }
-        self.free_log();
+        self.note_boundary();
+        self.free_log(Duration::ZERO);
         Ok(end)
     }
 }
