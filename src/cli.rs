@@ -49,7 +49,7 @@ enum Command {
     Serve(Box<serve::ServeOptions>),
     /// Run a cluster of brokers on this machine, to try things out.
     Demo(DemoOptions),
-    /// Create, list, describe, alter and delete topics.
+    /// Create, list, describe, alter, compact and delete topics.
     #[command(subcommand)]
     Topic(topic::TopicCommand),
     /// List, describe and delete consumer groups, and set where they read on.

@@ -6,6 +6,8 @@
 //! the handlers; a route cannot be mounted without being described.
 
 mod cluster;
+mod compaction;
+mod compaction_metrics;
 mod configs;
 mod description;
 mod drain;
@@ -82,6 +84,7 @@ fn routes() -> (Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(topics::list, topics::create))
         .routes(routes!(topics::describe, topics::delete))
         .routes(routes!(configs::list, configs::change))
+        .routes(routes!(compaction::describe_topic, compaction::compact_topic))
         .routes(routes!(resource_configs::of_cluster, resource_configs::change_cluster))
         .routes(routes!(resource_configs::of_broker, resource_configs::change_broker))
         .routes(routes!(resource_configs::of_group, resource_configs::change_group))
@@ -89,6 +92,7 @@ fn routes() -> (Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(groups::describe, group_changes::delete))
         .routes(routes!(group_changes::reset, group_changes::delete_offsets))
         .routes(routes!(partitions::describe))
+        .routes(routes!(compaction::compact_partition))
         .routes(routes!(ends::ends))
         .routes(routes!(partitions::set_replicas, partitions::cancel_replicas))
         .routes(routes!(partitions::set_leader))

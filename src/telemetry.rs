@@ -19,7 +19,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 pub use metrics::{
     Api, ApiError, BrokerState, GroupPartition, HttpRequest, HttpRoute, LabelText, Metrics,
-    RaftRole, Seconds, State, metrics,
+    RaftRole, Seconds, State, TopicPartition, metrics,
 };
 pub use process::{Usage, usage, usage_of};
 

@@ -17,7 +17,7 @@ use crate::support::{ports, wait};
 
 #[test]
 fn every_commands_help_carries_an_example() {
-    let commands: [&[&str]; 22] = [
+    let commands: [&[&str]; 23] = [
         &[],
         &["serve"],
         &["demo"],
@@ -25,6 +25,7 @@ fn every_commands_help_carries_an_example() {
         &["topic", "list"],
         &["topic", "describe"],
         &["topic", "alter"],
+        &["topic", "compact"],
         &["topic", "delete"],
         &["group", "list"],
         &["group", "describe"],

@@ -32,8 +32,10 @@ fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_brok
         ("/v1/brokers/{broker}/configs", "get patch"),
         ("/v1/topics", "get post"),
         ("/v1/topics/{topic}", "get delete"),
+        ("/v1/topics/{topic}/compaction", "post"),
         ("/v1/topics/{topic}/configs", "get patch"),
         ("/v1/topics/{topic}/partitions/{partition}", "get"),
+        ("/v1/topics/{topic}/partitions/{partition}/compaction", "post"),
         ("/v1/topics/{topic}/partitions/{partition}/replicas", "put delete"),
         ("/v1/topics/{topic}/partitions/{partition}/leader", "put"),
         ("/v1/ends", "get"),
@@ -72,11 +74,15 @@ fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_brok
 fn errors_are_problem_documents_with_stable_codes() {
     let cluster = Cluster::shared();
     cluster.create_topic("problems", 1, 3);
-    let cases: [(&str, &str, Option<Value>, u16, &str); 19] = [
+    let cases: [(&str, &str, Option<Value>, u16, &str); 23] = [
         ("GET", "/v1/topics/none", None, 404, "unknown_topic"),
         ("GET", "/v1/topics/problems/partitions/9", None, 404, "unknown_partition"),
         ("GET", "/v1/topics/problems/partitions/x", None, 400, "malformed_path"),
         ("GET", "/v1/raft/groups/999999", None, 404, "unknown_group"),
+        ("POST", "/v1/topics/none/compaction", None, 404, "unknown_topic"),
+        ("POST", "/v1/topics/problems/compaction", None, 409, "not_compacted"),
+        ("POST", "/v1/topics/problems/partitions/0/compaction", None, 409, "not_compacted"),
+        ("POST", "/v1/topics/problems/compaction?partition=0", None, 400, "malformed_query"),
         ("POST", "/v1/topics", Some(json!({"name": "problems"})), 409, "topic_exists"),
         ("POST", "/v1/topics", Some(json!({"name": "a b"})), 422, "invalid_name"),
         ("POST", "/v1/topics", Some(json!({"name": "x", "nmae": 1})), 400, "invalid_body"),
@@ -302,6 +308,8 @@ fn the_openapi_document_is_true() {
     let cluster = Cluster::start("described-truly", 1);
     // The description's own examples name it.
     cluster.create_topic("orders", 3, 1);
+    let compact = json!({ "configs": { "cleanup.policy": "compact,delete" } }).to_string();
+    cluster.request("PATCH", "/v1/topics/orders/configs", Some(&compact)).ok();
     let url = cluster.broker(1).url("/openapi.json");
     let output = process::run(clients::schemathesis(&url), Duration::from_secs(600));
     let report = format!("{}{}", output.stdout, output.stderr);

@@ -16,6 +16,7 @@ mod catch_up;
 mod cli;
 mod client_matrix;
 mod clocks;
+mod compaction;
 mod configs;
 mod damaged_files;
 mod descriptors;

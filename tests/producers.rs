@@ -204,19 +204,7 @@ fn a_record_from_the_future_is_refused_and_named() {
         [(now * 1_000, true), (now + 2 * hour, true), (now + hour / 2, false)]
     {
         let batch = Batch { timestamp, ..Batch::of(&["x", "y", "z"]) };
-        let mut decoder =
-            wire.call(kafka::PRODUCE, 8, &produce_body("future", 0, -1, &batch.bytes()));
-        let mut topics = decoder.list(|decoder| {
-            decoder.string();
-            decoder.list(|decoder| {
-                let (_, error, _) = (decoder.i32(), decoder.i16(), decoder.i64());
-                decoder.i64();
-                decoder.i64();
-                let records = decoder.list(|decoder| (decoder.i32(), decoder.string().is_some()));
-                (error, records, decoder.string().is_some())
-            })
-        });
-        let (error, records, message) = topics.remove(0).remove(0);
+        let (error, records, message) = kafka::judged(&mut wire, "future", 0, &batch.bytes());
         if refused {
             assert_eq!((error, message), (INVALID_TIMESTAMP, true), "{timestamp}");
             assert_eq!(records, [(0, true), (1, true), (2, true)]);

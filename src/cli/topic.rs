@@ -1,4 +1,6 @@
-//! `quorate topic`: create, list, describe, alter, delete.
+//! `quorate topic`: create, list, describe, alter, delete; compaction is `compact.rs`.
+
+mod compact;
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -14,7 +16,7 @@ pub(super) enum TopicCommand {
     /// List the topics.
     #[command(after_help = "Example:\n  quorate topic list --format json")]
     List(Options),
-    /// Show a topic's partitions, replicas and leaders.
+    /// Show a topic's partitions, replicas and leaders, and how far a compacted one is compacted.
     #[command(after_help = "Example:\n  quorate topic describe orders")]
     Describe(NamedOptions),
     /// Change a topic's configs, or show all with their values and meanings.
@@ -22,6 +24,17 @@ pub(super) enum TopicCommand {
         quorate topic alter orders --config retention.ms=86400000 --default retention.bytes\n  \
         quorate topic alter orders            shows all, changes nothing")]
     Alter(AlterOptions),
+    /// Compact a topic with cleanup.policy=compact now, whatever its dirty ratio.
+    ///
+    /// The leaders decide, and the replicas follow. Records younger than min.compaction.lag.ms stay. To pause compaction
+    /// on all brokers or on one, set log.cleaner.enable to false; log.cleaner.io.max.bytes.per.second slows it down.
+    #[command(after_help = "Examples:\n  \
+        quorate topic compact orders\n  \
+        quorate topic compact orders --partition 2\n  \
+        quorate config set cluster log.cleaner.enable=false      pauses compaction\n  \
+        quorate config set cluster --unset log.cleaner.enable    goes on\n  \
+        quorate config set broker 2 log.cleaner.io.max.bytes.per.second=10485760")]
+    Compact(compact::CompactOptions),
     /// Delete a topic and all its records.
     #[command(after_help = "Example:\n  quorate topic delete orders")]
     Delete(NamedOptions),
@@ -87,6 +100,7 @@ pub(super) async fn run(command: TopicCommand) -> Result<(), Failure> {
         TopicCommand::List(options) => list(options).await,
         TopicCommand::Describe(options) => describe(options).await,
         TopicCommand::Alter(options) => alter(options).await,
+        TopicCommand::Compact(options) => compact::compact(options).await,
         TopicCommand::Delete(options) => delete(options).await,
     }
 }
@@ -142,7 +156,9 @@ async fn list(options: Options) -> Result<(), Failure> {
 
 async fn describe(named: NamedOptions) -> Result<(), Failure> {
     let path = format!("/v1/topics/{}", checked(&named.name)?);
-    let topic = Admin::new(named.options.servers.http).get(&path).await?;
+    let admin = Admin::new(named.options.servers.http);
+    let mut topic = admin.get(&path).await?;
+    compact::add(&admin, &named.name, &mut topic).await?;
     show(&topic, named.options.format)
 }
 
@@ -211,6 +227,7 @@ fn show(topic: &Value, format: Format) -> Result<(), Failure> {
         table.row(columns.map(|column| text(&partition[column])));
     }
     table.print()?;
+    compact::show(topic)?;
     match topic["out_of_service"].as_array().filter(|brokers| !brokers.is_empty()) {
         None => Ok(()),
         Some(brokers) => {

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::extract::{Body, Nothing, Options, Parameters, patience};
 use super::problem::Problem;
 use super::whole::{BrokerIds, WholeNumber};
-use super::{forward, raft};
+use super::{compaction, forward, raft};
 use crate::context::Context;
 use crate::metadata::{AdminError, Metadata, PartitionInfo, quote};
 
@@ -40,6 +40,8 @@ pub(super) struct Detailed {
     high_watermark: Option<i64>,
     /// The feature level that its log has reached.
     level: Option<u16>,
+    /// How far it is compacted; none if its topic is not, or its leader does not answer.
+    compaction: Option<compaction::Compaction>,
     /// Its Raft group as the leader sees it.
     raft: Option<raft::Group>,
 }
@@ -93,6 +95,7 @@ pub(super) async fn describe(
         log_start_offset: here.as_ref().map(|here| here.log_start()),
         high_watermark: here.as_ref().map(|here| here.high_watermark()),
         level: here.as_ref().map(|here| here.level()),
+        compaction: here.as_ref().and_then(|here| compaction::of(&context, here)),
         raft: raft::find(&context, &image, info.group, true).await,
         partition,
     }))

@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use prometheus_client::metrics::counter::Counter;
 use quorate_raft::Role;
 
-use super::lag;
+use super::{compaction_metrics, lag};
 use crate::context::Context;
 use crate::telemetry::{BrokerState, RaftRole, Seconds, State as BrokerIs, metrics, usage};
 
@@ -23,6 +23,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 )]
 pub(super) async fn metrics_text(State(context): State<Context>) -> impl IntoResponse {
     let _scrape = lag::read(&context).await;
+    compaction_metrics::read(&context);
     read_cluster(&context);
     read_groups(&context);
     read_storage(&context);
@@ -97,6 +98,6 @@ fn seconds(counter: &Seconds, value: Duration) {
     counter.inner().store(value.as_secs_f64().to_bits(), Ordering::Relaxed);
 }
 
-fn gauge(value: impl TryInto<i64>) -> i64 {
+pub(super) fn gauge(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }

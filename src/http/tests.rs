@@ -5,9 +5,10 @@ use axum::response::IntoResponse;
 use super::*;
 use crate::metadata::AdminError;
 
-const SOURCES: [&str; 15] = [
+const SOURCES: [&str; 16] = [
     include_str!("../http.rs"),
     include_str!("cluster.rs"),
+    include_str!("compaction.rs"),
     include_str!("configs.rs"),
     include_str!("ends.rs"),
     include_str!("features.rs"),
@@ -87,6 +88,9 @@ fn the_specification_has_every_route_that_was_promised() {
         "delete /v1/topics/{topic}",
         "get /v1/topics/{topic}/configs",
         "patch /v1/topics/{topic}/configs",
+        "get /v1/topics/{topic}/compaction",
+        "post /v1/topics/{topic}/compaction",
+        "post /v1/topics/{topic}/partitions/{partition}/compaction",
         "get /v1/groups",
         "get /v1/groups/{group}",
         "delete /v1/groups/{group}",

@@ -4,7 +4,8 @@
 //! The ones of the first part are counted where the thing happens, those of the second are read off the broker
 //! when somebody asks for `/metrics`. No metric has a label per topic or partition: ten thousand partitions times
 //! twenty series is what makes a monitoring system fall over, and `/v1/raft/groups` answers such questions. What consumer
-//! groups have committed is the exception, for an alarm is wanted per group; their number is bounded (`http/lag.rs`).
+//! groups have committed is an exception, for an alarm is wanted per group, and so is how far compacted partitions are; their
+//! number is bounded (`http/lag.rs`, `http/compaction_metrics.rs`).
 
 use std::fmt::{self, Write};
 use std::sync::OnceLock;
@@ -66,6 +67,13 @@ pub struct RaftRole {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct GroupPartition {
     pub group: LabelText,
+    pub topic: String,
+    pub partition: i32,
+}
+
+/// A partition of a topic.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct TopicPartition {
     pub topic: String,
     pub partition: i32,
 }
@@ -154,6 +162,30 @@ metrics! {
     consumer_group_lag: Family<GroupPartition, Gauge> = Family::default();
     /// Offsets of consumer groups that have no metric because there are more than a broker tells of.
     consumer_group_offsets_left_out: Gauge = Gauge::default();
+    /// How much of a compacted partition's bytes is new, from 0 to 1, by topic and partition, of the replicas on this broker.
+    compaction_dirty_ratio: Family<TopicPartition, Fraction> = Family::default();
+    /// The offset up to which a partition is compacted on this broker, by topic and partition.
+    compaction_compacted_offset: Family<TopicPartition, Gauge> = Family::default();
+    /// Offsets of a compacted partition that may be compacted and are not yet on this broker, by topic and partition.
+    compaction_pending_offsets: Family<TopicPartition, Gauge> = Family::default();
+    /// 1 while this broker compacts the partition, otherwise 0, by topic and partition.
+    compaction_running: Family<TopicPartition, Gauge> = Family::default();
+    /// Compactions that ended on this broker, by topic and partition.
+    compaction_runs: Family<TopicPartition, Counter> = Family::default();
+    /// Compactions that failed on this broker and are tried again, by topic and partition.
+    compaction_failures: Family<TopicPartition, Counter> = Family::default();
+    /// Bytes of batches that compactions have read on this broker, by topic and partition.
+    compaction_read_bytes: Family<TopicPartition, Counter> = Family::default();
+    /// Bytes of batches that compactions have written on this broker, by topic and partition.
+    compaction_written_bytes: Family<TopicPartition, Counter> = Family::default();
+    /// Bytes of batches that compactions have left out on this broker, by topic and partition.
+    compaction_saved_bytes: Family<TopicPartition, Counter> = Family::default();
+    /// How long the last compaction on this broker took, by topic and partition.
+    compaction_last_run_seconds: Family<TopicPartition, Fraction> = Family::default();
+    /// Compacted partitions that have no metric because there are more than a broker tells of.
+    compaction_partitions_left_out: Gauge = Gauge::default();
+    /// 1 while log.cleaner.enable keeps this broker from compacting, otherwise 0.
+    compaction_paused: Gauge = Gauge::default();
     /// Raft groups this broker takes part in, by its role.
     raft_groups: Family<RaftRole, Gauge> = Family::default();
     /// The most entries any follower is behind, over the groups this broker leads.

@@ -37,6 +37,7 @@ pub const TOPIC_EXISTS: i16 = 36;
 pub const INVALID_PARTITIONS: i16 = 37;
 pub const INVALID_ASSIGNMENT: i16 = 39;
 pub const INVALID_REQUEST: i16 = 42;
+pub const POLICY_VIOLATION: i16 = 44;
 pub const OUT_OF_ORDER_SEQUENCE: i16 = 45;
 pub const DUPLICATE_SEQUENCE: i16 = 46;
 pub const INVALID_PRODUCER_EPOCH: i16 = 47;
@@ -203,6 +204,28 @@ pub fn produced(mut decoder: Decoder) -> Produced {
 /// Produce version 7, acks=all.
 pub fn produce(wire: &mut Wire, topic: &str, index: i32, records: &[u8]) -> Produced {
     produced(wire.call(PRODUCE, 7, &produce_body(topic, index, -1, records)))
+}
+
+/// What a Produce version 8 says of a batch: the error, the records at fault with whether each has a message, and whether
+/// there is one for all.
+pub fn judged(
+    wire: &mut Wire,
+    topic: &str,
+    index: i32,
+    records: &[u8],
+) -> (i16, Vec<(i32, bool)>, bool) {
+    let mut decoder = wire.call(PRODUCE, 8, &produce_body(topic, index, -1, records));
+    let mut topics = decoder.list(|decoder| {
+        decoder.string();
+        decoder.list(|decoder| {
+            let (_, error, _) = (decoder.i32(), decoder.i16(), decoder.i64());
+            decoder.i64();
+            decoder.i64();
+            let records = decoder.list(|decoder| (decoder.i32(), decoder.string().is_some()));
+            (error, records, decoder.string().is_some())
+        })
+    });
+    topics.remove(0).remove(0)
 }
 
 /// A fetch of one partition; change what a test is about.

@@ -162,6 +162,8 @@ impl Wire {
 #[derive(Clone)]
 pub struct Batch {
     pub values: Vec<Option<String>>,
+    /// Of the records in their order; those behind have none.
+    pub keys: Vec<Option<String>>,
     pub timestamp: i64,
     pub producer: (i64, i16),
     pub sequence: i32,
@@ -177,6 +179,7 @@ impl Batch {
     pub fn of(values: &[&str]) -> Batch {
         Batch {
             values: values.iter().map(|value| Some((*value).to_owned())).collect(),
+            keys: Vec::new(),
             timestamp: 1_700_000_000_000,
             producer: (-1, -1),
             sequence: -1,
@@ -186,6 +189,10 @@ impl Batch {
             delta_error: 0,
             crc_error: 0,
         }
+    }
+
+    pub fn keyed(self, keys: &[Option<&str>]) -> Batch {
+        Batch { keys: keys.iter().map(|key| key.map(str::to_owned)).collect(), ..self }
     }
 
     pub fn from(self, producer: (i64, i16), sequence: i32) -> Batch {
@@ -199,9 +206,11 @@ impl Batch {
             let mut record = vec![0]; // attributes
             varint(&mut record, 0); // timestamp delta
             varint(&mut record, delta as i64);
-            varint(&mut record, -1); // null key
-            varint(&mut record, value.as_ref().map_or(-1, |value| value.len() as i64));
-            record.extend(value.iter().flat_map(|value| value.bytes()));
+            let key = self.keys.get(delta).cloned().flatten();
+            for part in [&key, value] {
+                varint(&mut record, part.as_ref().map_or(-1, |part| part.len() as i64));
+                record.extend(part.iter().flat_map(|part| part.bytes()));
+            }
             varint(&mut record, 0); // headers
             varint(&mut records, record.len() as i64);
             records.extend(record);

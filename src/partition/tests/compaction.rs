@@ -307,11 +307,12 @@ async fn readers_go_on_while_chunks_are_replaced_under_them() {
     }
     run.compare().await;
     // The log goes as well, up to where the chunks end.
+    let purged = |run: &Run| run.partition().group().status().purged_index.unwrap_or(0);
     run.append_many(600).await;
-    assert_eq!(run.partition().group().status().purged_index, None, "others may need it");
+    assert!(purged(&run) < 10, "others may need it");
     run.partition().free_log(Duration::ZERO);
     run.append_many(600).await;
-    until("the log is freed", || run.partition().group().status().purged_index.is_some()).await;
+    until("the log is freed", || purged(&run) > 200).await;
     run = run.restart().await;
     run.compare().await;
 }
