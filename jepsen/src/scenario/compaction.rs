@@ -10,7 +10,7 @@ const DOWN: f64 = 2.0;
 const UP: f64 = 1.0;
 const CUT: f64 = 4.0;
 /// Long enough for the others to compact, and forget, what the one that is away needs next.
-const AWAY: f64 = 9.0;
+const AWAY: f64 = 10.0;
 
 /// The busiest leader is killed, all leaderships move, the busiest is cut off, and a follower is killed.
 pub(super) fn churn(stage: &mut Stage<'_>) -> anyhow::Result<()> {

@@ -33,6 +33,9 @@ const CRASH: Duration = Duration::from_secs(30);
 /// A reader rests up to so long, now and then in the middle of a log.
 const REST: Duration = Duration::from_millis(2_500);
 const RESTS: u32 = 60;
+/// Bytes of a record, up to so many: brokers write a point to which they can forget after every megabyte of a partition, and
+/// a replica that is away for some seconds is to miss one.
+const PADDING: usize = 6_000;
 /// Records of a batch, at most: some have the same name.
 const BATCH: u32 = 6;
 /// Until a broker leads a partition and all of it is read, once nothing is wrong any more.
@@ -99,6 +102,7 @@ impl Work for Compaction {
     fn process(&self, session: &mut Session) -> Step {
         let crash = Instant::now() + CRASH.mul_f64(session.random.random_range(0.5..1.5));
         let mut rests_until = None;
+        session.padding = PADDING;
         Box::new(move |session| {
             if Instant::now() >= crash {
                 return session.crash();
@@ -149,7 +153,7 @@ fn read(session: &mut Session, rests_until: &mut Option<Instant>) -> anyhow::Res
     }
     let rest = REST.mul_f64(session.random.random());
     *rests_until = session.random.random_ratio(1, RESTS).then(|| now + rest);
-    let max_bytes = [1 << 10, 4 << 10, 32 << 10][session.random.random_range(0..3)];
+    let max_bytes = [8 << 10, 32 << 10, 128 << 10][session.random.random_range(0..3)];
     session.poll(POLL, max_bytes).map(drop)
 }
 

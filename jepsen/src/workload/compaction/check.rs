@@ -1,7 +1,8 @@
 //! What compaction may not do to somebody who reads a log from the beginning to the end.
 //!
 //! Whoever has read to the high watermark knows of each name what was acknowledged last before the read began, or something
-//! behind it: otherwise the newest is gone (`newest-lost`). Of a name that is deleted the tombstone may be gone as well, once
+//! behind it: otherwise the newest is gone (`newest-lost`). A leader that was deposed and does not know yet may tell an older
+//! high watermark, and then what lies below that counts. Of a name that is deleted the tombstone may be gone as well, once
 //! `delete.retention.ms` have passed since it was sent, and not before (`tombstone-lost`); then nothing is left of the name,
 //! and nobody who reads within that time is left with what it deleted (`deleted-came-back`). What is left stands in the order
 //! of offsets (`offsets-not-ascending`), and the log begins where it did (`removed-unasked`).
@@ -33,6 +34,8 @@ struct Placed {
 
 /// By name.
 type Names = BTreeMap<i64, Placed>;
+/// What was acknowledged, by name and offset.
+type Acked = BTreeMap<i64, BTreeMap<i64, Placed>>;
 
 /// A record that deletes.
 struct Tombstone {
@@ -45,8 +48,6 @@ struct Tombstone {
 struct Reading {
     op: u64,
     began_ns: u64,
-    /// What was acknowledged last of each name when it began.
-    acked: Names,
     /// What it read last of each.
     seen: Names,
     offsets: BTreeSet<i64>,
@@ -61,6 +62,8 @@ struct Reading {
 struct Known {
     /// How long tombstones stay, in milliseconds, by key.
     kept_ms: BTreeMap<i64, u64>,
+    /// By key.
+    acked: BTreeMap<i64, Acked>,
     /// By key and name.
     tombstones: HashMap<(i64, i64), Vec<Tombstone>>,
     /// When the last send ended.
@@ -73,8 +76,6 @@ struct Totals {
     reads: usize,
     /// Of these, those that had more than one broker.
     moved: usize,
-    /// Records acknowledged, by key.
-    acked: BTreeMap<i64, usize>,
     /// The fewest that somebody found who began once all was sent, by key.
     left: BTreeMap<i64, usize>,
 }
@@ -82,16 +83,12 @@ struct Totals {
 pub fn check(history: &[Op]) -> Vec<Finding> {
     let mut found = Findings::default();
     let (known, mut totals) = (Known::of(history), Totals::default());
-    let mut acked: BTreeMap<i64, Names> = BTreeMap::new();
     let mut readings: HashMap<Process, BTreeMap<i64, Reading>> = HashMap::new();
     for op in history {
         match (&op.body, op.kind) {
-            (Body::Send(mops), Kind::Ok) => take(op, mops, &mut acked, &mut totals),
             (Body::Assign(keys), Kind::Invoke) => {
                 let anew = op.extra.contains_key("seek-to-beginning?");
-                let begun = keys.iter().filter(|_| anew).map(|key| {
-                    (*key, Reading::new(op, acked.get(key).cloned().unwrap_or_default()))
-                });
+                let begun = keys.iter().filter(|_| anew).map(|key| (*key, Reading::new(op)));
                 readings.insert(op.process, begun.collect());
             }
             (Body::Poll(mops), Kind::Ok) => {
@@ -112,21 +109,8 @@ pub fn check(history: &[Op]) -> Vec<Finding> {
             _ => {}
         }
     }
-    totals.judge(&mut found);
+    totals.judge(&known, &mut found);
     found.finish()
-}
-
-/// Takes note of what was acknowledged.
-fn take(op: &Op, mops: &[Mop], acked: &mut BTreeMap<i64, Names>, totals: &mut Totals) {
-    for mop in mops {
-        let Mop::Send { key, value, sent: Sent::At(offset) } = mop else { continue };
-        *totals.acked.entry(*key).or_default() += 1;
-        let placed = Placed { offset: *offset, value: *value, op: op.index };
-        let newest = acked.entry(*key).or_default().entry(name(*value)).or_insert(placed);
-        if newest.offset < placed.offset {
-            *newest = placed;
-        }
-    }
 }
 
 impl Known {
@@ -146,7 +130,10 @@ impl Known {
                         match (op.kind, place) {
                             (Kind::Invoke, _) => drop(sent.insert(at, op.time)),
                             (Kind::Fail, _) => drop(sent.remove(&at)),
-                            (_, Sent::At(offset)) => drop(places.insert(at, *offset)),
+                            (_, Sent::At(offset)) => {
+                                places.insert(at, *offset);
+                                known.take_acked(*key, *offset, *value, op.index);
+                            }
                             _ => {}
                         }
                     }
@@ -163,6 +150,11 @@ impl Known {
             of_name.push(Tombstone { sent_ns, offset });
         }
         known
+    }
+
+    fn take_acked(&mut self, key: i64, offset: i64, value: i64, op: u64) {
+        let of_name = self.acked.entry(key).or_default().entry(name(value)).or_default();
+        of_name.insert(offset, Placed { offset, value, op });
     }
 
     fn take_kept(&mut self, rows: &[Edn]) {
@@ -188,11 +180,10 @@ impl Known {
 }
 
 impl Reading {
-    fn new(op: &Op, acked: Names) -> Reading {
+    fn new(op: &Op) -> Reading {
         Reading {
             op: op.index,
             began_ns: op.time,
-            acked,
             seen: Names::new(),
             offsets: BTreeSet::new(),
             brokers: BTreeSet::new(),
@@ -225,7 +216,9 @@ impl Reading {
 
     /// Whether it knows of every name what it has to.
     fn judge(&self, key: i64, op: &Op, known: &Known, found: &mut Findings) {
-        for (name, newest) in &self.acked {
+        for (name, acked) in known.acked.get(&key).into_iter().flatten() {
+            let below = acked.range(..self.end).map(|(_, placed)| placed);
+            let Some(newest) = below.rev().find(|placed| placed.op < self.op) else { continue };
             let seen = self.seen.get(name);
             if seen.is_some_and(|seen| seen.offset >= newest.offset) {
                 continue;
@@ -269,18 +262,19 @@ impl Totals {
         }
     }
 
-    fn judge(&self, found: &mut Findings) {
+    fn judge(&self, known: &Known, found: &mut Findings) {
         let mut unknown = |anomaly, case: String| {
             found.add(anomaly, Verdict::Unknown, || case, []);
         };
-        for key in self.acked.keys().filter(|key| !self.left.contains_key(key)) {
+        for key in known.acked.keys().filter(|key| !self.left.contains_key(key)) {
             unknown("not-read-at-the-end", format!("key {key}: nobody began once all was sent"));
         }
         if self.reads < READS_MIN {
             let reads = self.reads;
             unknown("few-reads", format!("{reads} reads to the end, {READS_MIN} are the least"));
         }
-        let (acked, left): (usize, usize) = (self.acked.values().sum(), self.left.values().sum());
+        let acked: usize = known.acked.values().flat_map(BTreeMap::values).map(BTreeMap::len).sum();
+        let left: usize = self.left.values().sum();
         let case = format!(
             "{acked} records were acknowledged and {left} left; {} reads to the end, {} of them over \
              several leaders",

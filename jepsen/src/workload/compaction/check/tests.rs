@@ -113,6 +113,18 @@ fn only_who_has_read_to_the_end_has_to_know() {
 }
 
 #[test]
+fn a_leader_that_was_deposed_may_know_of_less() {
+    let [one, other, _] = values();
+    let mut history = History::new();
+    history.sent(one, 0);
+    history.sent(other, 1);
+    history.whole(&[(0, one)], 1);
+    assert_eq!(history.anomalies(), [""; 0]);
+    history.whole(&[], 1);
+    assert_eq!(history.anomalies(), ["newest-lost"]);
+}
+
+#[test]
 fn a_write_that_may_have_been_does_not_excuse_what_is_missing() {
     let [one, other, tombstone] = values();
     let mut history = History::new();
