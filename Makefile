@@ -18,11 +18,14 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(TEST_CLIENTS)/python/bin/pip --disable-pip-version-check
 # The suite of librdkafka is built from what the crate of this version carries.
 LIBRDKAFKA := $(TEST_CLIENTS)/librdkafka-$(shell awk '/^name = "rdkafka-sys"$$/ { getline; gsub(/version = |"/, ""); print }' Cargo.lock)
-.PHONY: help run build test test-clients test-install test-storage test-broker test-simulation test-fuzz test-faults test-librdkafka test-librdkafka-short lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutant mutants harness tools packages clients more-clients sandbox-tools root-tools
+# The suites of other clients, of the versions that the matrix has.
+FRANZ_GO := $(TEST_CLIENTS)/franz-go-$(shell sed -n 's|^.*twmb/franz-go v||p' tests/clients/go/go.mod)
+KAFKA_PYTHON := $(TEST_CLIENTS)/kafka-python-$(shell sed -n 's/^kafka-python==//p' tests/clients/more.txt)
+.PHONY: help run build test test-clients test-install test-storage test-broker test-simulation test-fuzz test-faults test-librdkafka test-librdkafka-short test-franz-go test-kafka-python lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutant mutants harness tools packages clients more-clients sandbox-tools root-tools
 .DEFAULT_GOAL := help
 
 help: ## this menu
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## build, then run three brokers on this machine until Ctrl-C (flags: make run ARGS='--brokers 5')
 	@bin/quorate demo $(ARGS)
@@ -71,7 +74,7 @@ test-clients: clients more-clients ## every client of the matrix, and Kafka's ow
 	$(CARGO) build --release -p quorate --example rdkafka-client
 	$(CARGO) test --release --no-fail-fast -p quorate --test it $(or $(MATRIX),client_matrix)
 
-test-librdkafka: $(LIBRDKAFKA) ## librdkafka's own suite, half an hour (flags: make test-librdkafka TESTS='0018 0113')
+test-librdkafka: $(LIBRDKAFKA) ## librdkafka's own suite, a quarter of an hour (flags: make test-librdkafka TESTS='0018 0113')
 	SUITE_TESTS='$(TESTS)' $(CARGO) test --release -p quorate --test it suites::long::librdkafka -- --exact --nocapture
 
 test-librdkafka-short: $(LIBRDKAFKA) # what of it takes seconds
@@ -82,6 +85,20 @@ $(LIBRDKAFKA): | packages
 	@tests/install/need suites
 	@echo "==> building librdkafka's test suite (about four minutes on two cores)"
 	tests/suites/build-librdkafka $@
+
+test-franz-go: $(FRANZ_GO) ## the tests of franz-go's package kgo (flags: make test-franz-go TESTS=TestGroup)
+	SUITE_TESTS='$(TESTS)' $(CARGO) test --release -p quorate --test it suites::long::franz_go -- --exact --nocapture
+
+$(FRANZ_GO): | $(TEST_CLIENTS)/python/.installed
+	@echo "==> compiling franz-go's tests (the first time with what they need, a minute and a half)"
+	tests/suites/build-franz-go $@
+
+test-kafka-python: $(KAFKA_PYTHON)/.built ## kafka-python's integration tests (flags: make test-kafka-python TESTS=admin)
+	SUITE_TESTS='$(TESTS)' $(CARGO) test --release -p quorate --test it suites::long::kafka_python -- --exact --nocapture
+
+$(KAFKA_PYTHON)/.built: tests/suites/kafka-python.txt tests/suites/service.py | packages
+	@echo "==> unpacking kafka-python's tests"
+	tests/suites/build-kafka-python $(@D)
 
 lint: tools ## format and clippy
 	cargo fmt --all --check

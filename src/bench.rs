@@ -3,6 +3,7 @@
 //! Every number is printed with the conditions it was measured under, because without them it is no number.
 //! The load runs on the same machine as the brokers of a demo and takes its share of the processors.
 
+mod compact;
 mod failover;
 mod groups;
 mod idle;
@@ -39,6 +40,11 @@ pub(crate) enum BenchCommand {
         quorate bench groups --protocols consumer --large 50 --rounds 5\n  \
         quorate bench groups --server 127.0.0.1:9092 --topic mine   (of any Kafka cluster)")]
     Groups(groups::GroupsOptions),
+    /// Write a table's changes, compact it, and measure what that costs and what others notice of it.
+    #[command(after_help = "Examples:\n  \
+        quorate bench compact --keys 10000000 --records 20000000 --record-bytes 230\n  \
+        quorate bench compact --topic mine   (of any Kafka cluster: only writes)")]
+    Compact(compact::CompactOptions),
     /// Measure what idle brokers cost in memory and processor time.
     #[command(after_help = "Example:\n  quorate bench idle --partitions 3,100,1000 --seconds 20")]
     Idle(idle::IdleOptions),
@@ -64,6 +70,7 @@ pub(crate) async fn run(command: BenchCommand) -> Result<(), Failure> {
         BenchCommand::Failover(options) => failover::run(options).await,
         BenchCommand::Transfer(options) => transfer::run(options).await,
         BenchCommand::Groups(options) => groups::run(options).await,
+        BenchCommand::Compact(options) => compact::run(options).await,
         BenchCommand::Idle(options) => idle::run(options).await,
     }
 }

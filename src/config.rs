@@ -26,6 +26,7 @@ pub use shown::{
 };
 pub use value::{LogFilter, LogFormat, NotLogFilter};
 
+use crate::metadata::{GROUP_HEARTBEAT_DEFAULT, GROUP_SESSION_DEFAULT};
 use value::Allowed;
 
 const MIB: usize = 1024 * 1024;
@@ -113,7 +114,7 @@ settings! {
         /// How often a broker looks for partitions to compact.
         check_ms: u64 = 15_000, Allowed::Between(100, 3_600_000);
         /// How many bytes it reads and writes a second; 0 is no limit.
-        bytes_per_second: u64 = 67_108_864, Allowed::Between(0, i64::MAX);
+        bytes_per_second_max: u64 = 67_108_864, Allowed::Between(0, i64::MAX);
         /// Memory for keys: less makes more passes.
         key_memory_bytes: usize = 67_108_864, Allowed::Between(1_048_576, 4_294_967_296);
     }
@@ -126,9 +127,9 @@ settings! {
         /// The longest time that a member may ask to be taken for alive without a word.
         session_timeout_max_ms: u64 = 1_800_000, Allowed::Between(100, 86_400_000);
         /// How long a member of the consumer protocol (KIP-848) is taken for alive without a word.
-        consumer_session_timeout_ms: u64 = 45_000, Allowed::Between(1_000, 3_600_000);
+        consumer_session_timeout_ms: u64 = GROUP_SESSION_DEFAULT, Allowed::Between(1_000, 3_600_000);
         /// How often a member of the consumer protocol is told to say that it is alive.
-        consumer_heartbeat_interval_ms: u64 = 5_000, Allowed::Between(100, 600_000);
+        consumer_heartbeat_interval_ms: u64 = GROUP_HEARTBEAT_DEFAULT, Allowed::Between(100, 600_000);
         /// Members of a group.
         members_max: usize = 10_000, Allowed::Between(1, 100_000);
         /// How long the offsets of a group stay that has no members, or of a topic that none of them reads.

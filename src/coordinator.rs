@@ -22,6 +22,7 @@ mod coordinators;
 mod driver;
 mod group;
 mod groups;
+mod locate;
 mod machine;
 mod offsets;
 mod record;
@@ -47,9 +48,8 @@ pub use call::{
     MemberDescription, MemberHeartbeat, NamedPartition, NamedParts, Position, Sync, Synced,
 };
 pub use consumer::ASSIGNORS;
-pub use coordinators::{
-    COORDINATORS, COUNT, CoordinatorSettings, Coordinators, GROUP_NAME_BYTES_MAX,
-};
+pub use coordinators::{COORDINATORS, CoordinatorSettings, Coordinators, GROUP_NAME_BYTES_MAX};
+pub use locate::{NotLocated, locate};
 pub use machine::{CoordinatorMachine, Verdict};
 pub use regex::Rematcher;
 pub use subscription::parts;

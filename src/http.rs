@@ -23,7 +23,6 @@ mod problem;
 mod raft;
 mod reset;
 mod resource_configs;
-mod rfc3339;
 mod scrape;
 mod server;
 mod topics;

@@ -52,6 +52,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
@@ -60,6 +61,7 @@ use parking_lot::RwLock;
 use quorate_raft::{Group, Leadership};
 use quorate_storage::GroupId;
 use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::time::Instant;
 
 use crate::metadata::Leader;
 use crate::wall_clock::Clock;
@@ -108,6 +110,8 @@ pub struct Partition {
     /// First producer that is still to be looked at, see `forget.rs`.
     looked_through: AtomicI64,
     compactions: parking_lot::Mutex<CompactionTotals>,
+    /// Where the tail ended since then, while the log has not gone up to there.
+    boundaries: parking_lot::Mutex<VecDeque<(Instant, u64)>>,
     clock: Clock,
 }
 

@@ -17,7 +17,7 @@ use crate::support::{ports, wait};
 
 #[test]
 fn every_commands_help_carries_an_example() {
-    let commands: [&[&str]; 17] = [
+    let commands: [&[&str]; 22] = [
         &[],
         &["serve"],
         &["demo"],
@@ -28,11 +28,16 @@ fn every_commands_help_carries_an_example() {
         &["topic", "delete"],
         &["group", "list"],
         &["group", "describe"],
+        &["group", "delete"],
+        &["group", "reset-offsets"],
+        &["group", "delete-offsets"],
         &["produce"],
         &["consume"],
         &["cluster", "status"],
         &["cluster", "remove-broker"],
         &["config"],
+        &["config", "get"],
+        &["config", "set"],
         &["bench"],
         &["version"],
     ];
@@ -41,6 +46,9 @@ fn every_commands_help_carries_an_example() {
         let help = process::run(quorate(&args), SOON).ok(&format!("{args:?}"));
         let example = help.split("Example").nth(1).unwrap_or_default();
         assert!(example.contains("quorate "), "{args:?}: {help}");
+        if args[0] == "consume" {
+            assert!(example.contains("--group"), "how a group reads: {help}");
+        }
     }
 }
 

@@ -87,6 +87,43 @@ fn what_is_set_for_all_brokers_holds_for_topics_and_new_ones_and_stays_through_a
     everywhere(&cluster, "/v1/topics/follows/configs", "retention.ms", ("604800000", "default"));
 }
 
+/// It has the config that was taken back while it was away, and nobody who could tell it so.
+#[test]
+fn a_broker_that_starts_again_tells_no_config_before_it_has_caught_up() {
+    // So that it says soon that it does not know.
+    let soon = [("QUORATE_HTTP_REQUEST_TIMEOUT_MS", "3000")];
+    let cluster = Cluster::start_with("dynamic-late", 3, &soon);
+    cluster.create_topic("late", 1, 3);
+    let set = json!({ "log.retention.ms": "7000" });
+    patch(&cluster, "/v1/cluster/configs", &set).ok();
+    everywhere(&cluster, "/v1/topics/late/configs", "retention.ms", ("7000", "cluster"));
+    let late = cluster.broker(3);
+    late.kill9();
+    patch(&cluster, "/v1/cluster/configs", &json!({ "log.retention.ms": null })).ok();
+    cluster.broker(1).kill9();
+    cluster.broker(2).kill9();
+    late.start();
+    cluster.wait("it answers", || late.get("/livez"));
+    for path in [
+        "/v1/cluster/configs",
+        "/v1/topics/late/configs",
+        "/v1/groups/g/configs",
+        "/v1/brokers/3/configs",
+    ] {
+        assert_eq!(late.get(path).unwrap().problem(503), "not_current", "{path}");
+    }
+    cluster.broker(1).start();
+    cluster.broker(2).start();
+    let told = |path: &str| {
+        cluster.wait("it has caught up", || late.get(path).filter(|answer| answer.status == 200))
+    };
+    let (value, _) = shown(&told("/v1/cluster/configs").json(), "log.retention.ms");
+    assert_eq!(value, None, "the first that it tells");
+    let topic = shown(&told("/v1/topics/late/configs").json(), "retention.ms");
+    assert_eq!(topic, (Some("604800000".to_owned()), Some("default".to_owned())));
+    cluster.wait_whole();
+}
+
 #[test]
 fn what_cannot_be_changed_is_refused_and_nothing_is_half_done() {
     let cluster = Cluster::shared();

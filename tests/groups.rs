@@ -3,6 +3,7 @@
 mod consumer_protocol;
 mod expiry;
 mod tools;
+mod typed;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

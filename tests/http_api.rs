@@ -19,27 +19,33 @@ fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_brok
     let document = cluster.get("/openapi.json");
     let paths = document["paths"].as_object().unwrap();
     let listed: BTreeSet<&str> = paths.keys().map(String::as_str).collect();
-    for path in [
-        "/livez",
-        "/readyz",
-        "/metrics",
-        "/openapi.json",
-        "/v1/cluster",
-        "/v1/cluster/features",
-        "/v1/brokers",
-        "/v1/brokers/{broker}",
-        "/v1/topics",
-        "/v1/topics/{topic}",
-        "/v1/topics/{topic}/configs",
-        "/v1/topics/{topic}/partitions/{partition}",
-        "/v1/topics/{topic}/partitions/{partition}/replicas",
-        "/v1/topics/{topic}/partitions/{partition}/leader",
-        "/v1/groups",
-        "/v1/groups/{group}",
-        "/v1/raft/groups",
-        "/v1/raft/groups/{group}",
+    for (path, methods) in [
+        ("/livez", "get"),
+        ("/readyz", "get"),
+        ("/metrics", "get"),
+        ("/openapi.json", "get"),
+        ("/v1/cluster", "get"),
+        ("/v1/cluster/configs", "get patch"),
+        ("/v1/cluster/features", "get post"),
+        ("/v1/brokers", "get"),
+        ("/v1/brokers/{broker}", "delete"),
+        ("/v1/brokers/{broker}/configs", "get patch"),
+        ("/v1/topics", "get post"),
+        ("/v1/topics/{topic}", "get delete"),
+        ("/v1/topics/{topic}/configs", "get patch"),
+        ("/v1/topics/{topic}/partitions/{partition}", "get"),
+        ("/v1/topics/{topic}/partitions/{partition}/replicas", "put delete"),
+        ("/v1/topics/{topic}/partitions/{partition}/leader", "put"),
+        ("/v1/ends", "get"),
+        ("/v1/groups", "get"),
+        ("/v1/groups/{group}", "get delete"),
+        ("/v1/groups/{group}/configs", "get patch"),
+        ("/v1/groups/{group}/offsets", "post delete"),
+        ("/v1/raft/groups", "get"),
+        ("/v1/raft/groups/{group}", "get"),
     ] {
-        assert!(listed.contains(path), "{path} is not described: {listed:?}");
+        let described = |method: &str| paths.get(path).is_some_and(|it| it[method].is_object());
+        assert!(methods.split(' ').all(described), "{methods} {path} is not described: {listed:?}");
     }
     for (path, methods) in paths {
         let real = path.replace("{topic}", "described").replace("{partition}", "0");
@@ -131,6 +137,39 @@ fn errors_are_problem_documents_with_stable_codes() {
     }
     let malformed = cluster.request("POST", "/v1/topics", Some("{\"name\": "));
     assert_eq!(malformed.problem(400), "malformed_body");
+}
+
+#[test]
+fn routes_of_groups_ends_and_configs_are_refused_with_stable_codes() {
+    let cluster = Cluster::shared();
+    let connections = json!({"configs": {"max.connections": "1"}});
+    let cases: [(&str, &str, Option<Value>, u16, &str); 8] = [
+        ("DELETE", "/v1/groups/no-such-group", None, 404, "unknown_consumer_group"),
+        ("DELETE", "/v1/groups/no-such-group?force=true", None, 400, "malformed_query"),
+        ("DELETE", "/v1/groups/no-such-group/offsets", None, 400, "malformed_query"),
+        (
+            "POST",
+            "/v1/groups/no-such-group/offsets",
+            Some(json!({"to": "never"})),
+            400,
+            "invalid_body",
+        ),
+        (
+            "PUT",
+            "/v1/groups/no-such-group/configs",
+            Some(connections.clone()),
+            405,
+            "no_such_method",
+        ),
+        ("PATCH", "/v1/brokers/77/configs", Some(connections.clone()), 404, "unknown_broker"),
+        ("PATCH", "/v1/groups/no-such-group/configs", Some(connections), 422, "invalid_config"),
+        ("GET", "/v1/ends?time_ms=soon", None, 400, "malformed_query"),
+    ];
+    for (method, path, body, status, code) in cases {
+        let body = body.map(|body| body.to_string());
+        let answer = cluster.request(method, path, body.as_deref());
+        assert_eq!(answer.problem(status), code, "{method} {path}: {answer:?}");
+    }
 }
 
 #[test]

@@ -3,14 +3,22 @@
 
 mod admin;
 mod consumer_protocol;
+mod creation;
 mod described;
+mod encoding;
 mod fetching;
 mod groups;
+mod leaders;
 mod naming;
+mod offsets;
+mod rebalances;
 mod records;
 
 use crate::support::cluster::Cluster;
 use crate::support::kafka;
+
+/// AclOperation's numbers as bits: all there is to be done with a topic.
+const ON_TOPIC: i32 = 0b1101_1111_1000;
 
 /// A topic whose partitions are all led by broker 1.
 fn create_on_first(cluster: &Cluster, topic: &str, partitions: usize) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::support::cluster::{Broker, Cluster};
 use crate::support::kafka::{
-    self, COORDINATOR_LOADING, Fetch, INIT_PRODUCER_ID, NONE, NOT_LEADER, OFFSET_OUT_OF_RANGE,
-    end_of_epoch, leader, produce, producer_id,
+    self, COORDINATOR_LOADING, COORDINATOR_NOT_AVAILABLE, Fetch, INIT_PRODUCER_ID, NONE,
+    NOT_LEADER, OFFSET_OUT_OF_RANGE, end_of_epoch, leader, produce, producer_id,
 };
 use crate::support::wire::{Batch, Encoder, Wire};
 
@@ -71,14 +71,18 @@ fn a_leader_that_hears_no_majority_does_not_say_where_the_log_ends() {
 }
 
 #[test]
-fn without_a_majority_producers_are_told_to_ask_again_for_their_id() {
+fn without_a_majority_producers_are_told_to_ask_again_for_their_id_and_members_for_their_coordinator()
+ {
     let cluster = Cluster::start("no-ids", 3);
     let mut wire = Wire::connect(cluster.broker(1).kafka);
     [2, 3].into_iter().for_each(|id| cluster.broker(id).kill9());
     let mut decoder = wire.call(INIT_PRODUCER_ID, 1, &Encoder::default().null().i32(60_000));
     decoder.i32();
     assert_eq!((decoder.i16(), decoder.i64(), decoder.i16()), (COORDINATOR_LOADING, -1, -1));
+    let nobody = (COORDINATOR_NOT_AVAILABLE, -1);
+    assert_eq!(kafka::coordinator(cluster.broker(1), "g"), nobody);
     [2, 3].into_iter().for_each(|id| cluster.broker(id).start());
     cluster.wait_whole();
+    assert_eq!(kafka::coordinator(cluster.broker(1), "g").0, NONE);
     assert!(producer_id(&mut wire).0 >= 0);
 }

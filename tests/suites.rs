@@ -1,7 +1,10 @@
 //! Test suites that come with clients, run as their authors wrote them against a cluster of three. A list beside this
-//! file says of every test of a suite whether it is run, and if not, why; it only grows. `make test-librdkafka` runs
-//! what its list allows, `make test-librdkafka-short` what of it takes seconds.
+//! file says of every test of a suite whether it is run, and if not, why; it only grows. `make test-librdkafka`,
+//! `make test-franz-go` and `make test-kafka-python` run what their lists allow, and nothing where a test is not listed;
+//! `make test-librdkafka-short` runs what of the first takes seconds.
 
+mod franz_go;
+mod kafka_python;
 mod librdkafka;
 mod list;
 
@@ -44,6 +47,8 @@ pub struct Run {
     pub title: String,
     /// Whether asking for a topic makes it.
     pub auto_create: bool,
+    /// Whether nothing else of the suite runs at that time.
+    pub alone: bool,
     pub command: MakeCommand,
     pub doubt: Doubt,
 }
@@ -51,6 +56,20 @@ pub struct Run {
 #[test]
 fn every_test_of_librdkafkas_suite_is_listed_once() {
     list::check(&librdkafka::rows(), &librdkafka::names());
+}
+
+#[test]
+fn the_readme_counts_what_the_lists_say() {
+    let readme = include_str!("clients/README.md");
+    let suites = [
+        ("librdkafka", librdkafka::rows()),
+        ("franz-go", franz_go::rows()),
+        ("kafka-python", kafka_python::rows()),
+    ];
+    for (suite, rows) in suites {
+        let row = format!("| `make test-{suite}` | {} |", list::counts(&rows));
+        assert!(readme.contains(&row), "the README has no row {row}");
+    }
 }
 
 /// Left out of `make test` for the time they take and for what has to be built before.
@@ -66,6 +85,16 @@ mod long {
     fn librdkafka() {
         super::run_all("librdkafka", super::librdkafka::runs(false));
     }
+
+    #[test]
+    fn franz_go() {
+        super::run_all("franz-go", super::franz_go::runs());
+    }
+
+    #[test]
+    fn kafka_python() {
+        super::run_all("kafka-python", super::kafka_python::runs());
+    }
 }
 
 /// Runs all, says how each went, and fails if one failed. `SUITE_TESTS` names those to run, by parts of their titles.
@@ -80,22 +109,9 @@ fn run_all(suite: &str, mut runs: Vec<Run>) {
     for run in &runs {
         clusters.entry(run.auto_create).or_insert_with(|| cluster(suite, run.auto_create));
     }
-    let queue = Mutex::new(VecDeque::from(runs));
-    let failed = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..AT_A_TIME {
-            scope.spawn(|| {
-                loop {
-                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                    let Some(run) = next else { break };
-                    if !went_well(&run, &clusters[&run.auto_create], &place) {
-                        failed.lock().unwrap_or_else(PoisonError::into_inner).push(run.title);
-                    }
-                }
-            });
-        }
-    });
-    let failed = failed.into_inner().unwrap();
+    let (alone, others): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(|run| run.alone);
+    let mut failed = run_at_a_time(AT_A_TIME, others, &clusters, &place);
+    failed.extend(run_at_a_time(1, alone, &clusters, &place));
     let seconds = started.elapsed().as_secs();
     eprintln!("{suite}: {} passed, {} failed, {seconds} s", count - failed.len(), failed.len());
     assert!(
@@ -104,6 +120,31 @@ fn run_all(suite: &str, mut runs: Vec<Run>) {
         place.display(),
         failed[0].split_whitespace().next().unwrap_or_default(),
     );
+}
+
+/// The titles of those that failed.
+fn run_at_a_time(
+    limit: usize,
+    runs: Vec<Run>,
+    clusters: &BTreeMap<bool, Cluster>,
+    place: &Path,
+) -> Vec<String> {
+    let queue = Mutex::new(VecDeque::from(runs));
+    let failed = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..limit {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    let Some(run) = next else { break };
+                    if !went_well(&run, &clusters[&run.auto_create], place) {
+                        failed.lock().unwrap_or_else(PoisonError::into_inner).push(run.title);
+                    }
+                }
+            });
+        }
+    });
+    failed.into_inner().unwrap()
 }
 
 fn cluster(suite: &str, auto_create: bool) -> Cluster {

@@ -125,26 +125,9 @@ async fn latencies(
     let producer =
         Producer::new(client.clone(), ProducerConfig { queued: 1_024, ..config_of(options) })
             .await?;
-    let value = incompressible(options.record_bytes);
-    let begin = Instant::now();
-    let measured_from = begin + WARM_UP;
-    let end = measured_from + Duration::from_secs(options.seconds);
-    let (sender, receiver) = mpsc::channel::<(Instant, PendingBatch)>(PENDING_MAX);
-    let collector = tokio::spawn(collect_latencies(receiver, measured_from));
-    for number in 0_u32.. {
-        let due = begin + Duration::from_secs(1) * number / rate;
-        if due >= end {
-            break;
-        }
-        sleep_until(due).await;
-        let partition = i32::try_from(number % options.partitions).unwrap_or(0);
-        let pending = producer.send(topic, partition, vec![record(&value)]).await?;
-        if sender.send((due, pending)).await.is_err() {
-            break;
-        }
-    }
-    drop(sender);
-    let mut samples = collector.await.map_err(|error| Failure::error(error.to_string()))??;
+    let end = Instant::now() + WARM_UP + Duration::from_secs(options.seconds);
+    let to = Paced { topic, partitions: options.partitions, rate, bytes: options.record_bytes };
+    let mut samples = paced(&producer, to, |due| due >= end).await?;
     report.condition("records measured", samples.count());
     for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)] {
         report.number(
@@ -154,6 +137,44 @@ async fn latencies(
         );
     }
     Ok(())
+}
+
+/// Where records are due, how many a second, and how large.
+#[derive(Clone, Copy)]
+pub(super) struct Paced<'a> {
+    pub(super) topic: &'a str,
+    pub(super) partitions: u32,
+    pub(super) rate: u32,
+    pub(super) bytes: usize,
+}
+
+/// Writes evenly until a record is due that is not wanted; the first two seconds are not measured.
+pub(super) async fn paced(
+    producer: &Producer,
+    to: Paced<'_>,
+    ended: impl Fn(Instant) -> bool,
+) -> Result<Samples, Failure> {
+    let Paced { topic, partitions, rate, bytes } = to;
+    let value = incompressible(bytes);
+    let begin = Instant::now();
+    let measured_from = begin + WARM_UP;
+    let (sender, receiver) = mpsc::channel::<(Instant, PendingBatch)>(PENDING_MAX);
+    let collector = tokio::spawn(collect_latencies(receiver, measured_from));
+    for number in 0_u32.. {
+        let due = begin + Duration::from_secs(1) * number / rate;
+        if ended(due) {
+            break;
+        }
+        sleep_until(due).await;
+        let partition = i32::try_from(number % partitions).unwrap_or(0);
+        let pending = producer.send(topic, partition, vec![record(&value)]).await?;
+        if sender.send((due, pending)).await.is_err() {
+            break;
+        }
+    }
+    drop(sender);
+    let samples = collector.await.map_err(|error| Failure::error(error.to_string()))??;
+    Ok(samples)
 }
 
 async fn collect_latencies(
@@ -308,7 +329,7 @@ fn record(value: &Bytes) -> NewRecord {
     NewRecord { timestamp_ms, key: None, value: Some(value.clone()) }
 }
 
-fn incompressible(bytes: usize) -> Bytes {
+pub(super) fn incompressible(bytes: usize) -> Bytes {
     let mut value = vec![0; bytes];
     rand::rng().fill_bytes(&mut value);
     Bytes::from(value)

@@ -60,6 +60,8 @@ pub struct Consumer {
     asked: FuturesUnordered<BoxFuture<'static, Fetched>>,
     asked_of: HashMap<i32, Vec<i32>>,
     failing_since: Option<Instant>,
+    /// When it last looked for leaders.
+    looked: Option<Instant>,
 }
 
 /// A batch as it came.
@@ -154,6 +156,7 @@ impl Consumer {
             asked: FuturesUnordered::new(),
             asked_of: HashMap::new(),
             failing_since: None,
+            looked: None,
         }
     }
 
@@ -229,6 +232,7 @@ impl Consumer {
     }
 
     async fn round(&mut self) -> Result<(), ClientError> {
+        self.look_for_leaders().await?;
         let trouble = match self.ask().await {
             Ok(()) => match self.asked.next().await {
                 Some(fetched) => {
@@ -260,6 +264,22 @@ impl Consumer {
             .await
             .map(drop)
             .or_else(|error| if error.retriable() { Ok(()) } else { Err(error) })
+    }
+
+    /// Asks the brokers again for the leaders of partitions that had none when they last told. Nothing fails on account of such
+    /// a partition as long as others are read, so nothing else would ever look.
+    async fn look_for_leaders(&mut self) -> Result<(), ClientError> {
+        let topology = self.client.topology();
+        let has_leader = |partition: &i32| topology.leader(&self.topic, *partition).is_some();
+        let is_recent = self.looked.is_some_and(|looked| looked.elapsed() < PAUSE);
+        if is_recent || self.positions.keys().all(has_leader) {
+            return Ok(());
+        }
+        self.looked = Some(Instant::now());
+        match self.client.refresh(&self.topic, false).await {
+            Err(error) if !error.retriable() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Asks each leader that is not being asked for all its partitions.

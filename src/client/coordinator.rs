@@ -10,6 +10,36 @@ const FIND_COORDINATOR: i16 = 3;
 /// Between two questions while there is none; one that dies is followed by another within about a second.
 const PAUSE: Duration = Duration::from_millis(50);
 
+impl Client {
+    /// Returns who coordinates a group, trying again as long as brokers say that nobody does yet.
+    pub async fn coordinator(&self, group: &str) -> Result<HostPort, ClientError> {
+        let started = Instant::now();
+        loop {
+            let error = match self.find_coordinator(group).await {
+                Err(error @ ClientError::Broker { .. }) if error.retriable() => error,
+                outcome => return outcome,
+            };
+            if started.elapsed() > self.config().patience {
+                return Err(gave_up(started, error));
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn find_coordinator(&self, group: &str) -> Result<HostPort, ClientError> {
+        let request = message!(FindCoordinatorRequest { key: group.into() });
+        let connection = self.any_connection().await?;
+        let wait = self.config().request_timeout;
+        let answer = connection.call(&request, FIND_COORDINATOR, wait).await?;
+        ErrorCode::check(answer.error_code, "find coordinator")?;
+        Ok(HostPort::new(answer.host.as_str(), u16::try_from(answer.port).unwrap_or(0)))
+    }
+}
+
+fn gave_up(since: Instant, last: ClientError) -> ClientError {
+    ClientError::GaveUp { seconds: since.elapsed().as_secs(), last: Box::new(last) }
+}
+
 /// The coordinator of a group, as far as it is known.
 pub(super) struct Coordinator {
     client: Client,
@@ -38,8 +68,7 @@ impl Coordinator {
                 outcome => return outcome,
             };
             if started.elapsed() > self.client.config().patience {
-                let seconds = started.elapsed().as_secs();
-                return Err(ClientError::GaveUp { seconds, last: Box::new(error) });
+                return Err(gave_up(started, error));
             }
             self.address = None;
             sleep(PAUSE).await;
@@ -53,20 +82,11 @@ impl Coordinator {
     ) -> Result<R::Response, ClientError> {
         let address = match self.address.clone() {
             Some(address) => address,
-            None => self.find().await?,
+            None => self.client.find_coordinator(&self.group).await?,
         };
         let connection = self.client.connection(&address).await?;
         let answer = connection.call(request, version, self.client.config().request_timeout).await;
         self.address = Some(address);
         answer
-    }
-
-    async fn find(&self) -> Result<HostPort, ClientError> {
-        let request = message!(FindCoordinatorRequest { key: self.group.as_str().into() });
-        let connection = self.client.any_connection().await?;
-        let wait = self.client.config().request_timeout;
-        let answer = connection.call(&request, FIND_COORDINATOR, wait).await?;
-        ErrorCode::check(answer.error_code, "find coordinator")?;
-        Ok(HostPort::new(answer.host.as_str(), u16::try_from(answer.port).unwrap_or(0)))
     }
 }

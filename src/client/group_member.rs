@@ -9,15 +9,14 @@ mod consumer;
 use std::time::Duration;
 
 use kafka_wire::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use kafka_wire::{FindCoordinatorRequest, OffsetCommitRequest, RequestResponsePair};
+use kafka_wire::{OffsetCommitRequest, RequestResponsePair};
 use kafka_wire_core::Uuid;
 use tokio::time::{Instant, sleep};
 
 use super::{Client, ClientError, ErrorCode};
 use crate::config::HostPort;
 
-const FIND_COORDINATOR: i16 = 2;
-const OFFSET_COMMIT: i16 = 8;
+const OFFSET_COMMIT: i16 = 9;
 const PAUSE: Duration = Duration::from_millis(50);
 /// A member that is silent for so long is gone.
 const SESSION_MS: i32 = 45_000;
@@ -55,33 +54,6 @@ pub struct GroupMember {
     topic_id: Option<Uuid>,
     /// Of the consumer protocol: what it has is something else than what it last said.
     has_to_tell: bool,
-}
-
-impl Client {
-    /// Returns who coordinates a group, trying again while that may help: at first nobody may.
-    pub async fn coordinator(&self, group: &str) -> Result<HostPort, ClientError> {
-        let request = message!(FindCoordinatorRequest { key: group.into() });
-        let started = Instant::now();
-        loop {
-            let connection = self.any_connection().await?;
-            let wait = self.shared.config.request_timeout;
-            let answer = connection.call(&request, FIND_COORDINATOR, wait).await?;
-            let code = ErrorCode(answer.error_code);
-            if code == ErrorCode(0) {
-                let port = u16::try_from(answer.port).unwrap_or(0);
-                return Ok(HostPort::new(answer.host.as_str(), port));
-            }
-            let error = ClientError::Broker { api: "find coordinator", code };
-            if !ELSEWHERE.contains(&code) {
-                return Err(error);
-            }
-            if started.elapsed() > self.shared.config.patience {
-                let seconds = started.elapsed().as_secs();
-                return Err(ClientError::GaveUp { seconds, last: Box::new(error) });
-            }
-            sleep(PAUSE).await;
-        }
-    }
 }
 
 impl GroupMember {

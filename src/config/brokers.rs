@@ -57,7 +57,7 @@ settings! {
     "log.cleaner.enable" Boolean "Whether compacted topics are compacted."
         |it, _| it.compaction.enabled.to_string();
     "log.cleaner.io.max.bytes.per.second" Long "Bytes that compaction reads and writes a second; 0 is no limit."
-        |it, _| it.compaction.bytes_per_second.to_string();
+        |it, _| it.compaction.bytes_per_second_max.to_string();
     "log.dirs" String "The directory that holds everything this broker must not forget."
         |it, _| it.broker.data_dir.display().to_string();
     "log.retention.bytes" Long "Bytes of each partition that are kept; -1 keeps all."

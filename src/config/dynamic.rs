@@ -27,7 +27,7 @@ impl Topics {
 impl Compaction {
     /// Returns whether a broker compacts and how many bytes a second, after what was set for it or for all.
     pub fn with(&self, configs: &DynamicConfigs, broker: u64) -> (bool, u64) {
-        let (mut enabled, mut rate) = (self.enabled, self.bytes_per_second);
+        let (mut enabled, mut rate) = (self.enabled, self.bytes_per_second_max);
         let text = |name| configs.of_broker(broker, name).map(|it| it.0);
         read(text(CLEANER_ENABLED), &mut enabled);
         read(text(CLEANER_RATE), &mut rate);

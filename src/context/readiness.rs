@@ -24,6 +24,11 @@ impl Readiness {
         })
     }
 
+    /// Waits until the image shows what was agreed on before the start of this broker.
+    pub async fn until_current(&self) {
+        self.progress.until_current().await;
+    }
+
     /// Returns what keeps this broker from serving, most fundamental first; empty when it is ready.
     pub fn missing(&self, context: &Context) -> Vec<String> {
         let mut missing = self.hindrances(context);

@@ -20,7 +20,7 @@ use crate::replica::{Kind, LogTime};
 /// The internal groups that coordinate.
 pub const COORDINATORS: InternalKind = InternalKind(1);
 /// How many there are. Never another number: a group's home follows from it.
-pub const COUNT: u32 = 32;
+pub(super) const COUNT: u32 = 32;
 /// The longest name of a group, in bytes.
 pub const GROUP_NAME_BYTES_MAX: usize = 1024;
 /// Calls that wait for one coordinator.

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::extract::{Body, Nothing, Options, Parameters, patience};
 use super::problem::Problem;
 use crate::config::{ConfigSource, topic_configs};
 use crate::context::Context;
-use crate::metadata::{AdminError, AlteredConfigs, Topic, find_config, quote};
+use crate::metadata::{AdminError, AlteredConfigs, Image, Topic, find_config, quote};
 
 /// Every config of a topic.
 #[derive(Debug, Serialize, ToSchema)]
@@ -86,16 +89,28 @@ impl<'de> Deserialize<'de> for EachOnce {
     params(("topic" = String, Path, description = "Its name", example = "orders")),
     responses(
         (status = 200, body = Configs),
-        (status = 404, description = "There is no such topic", body = Problem)
+        (status = 404, description = "There is no such topic", body = Problem),
+        (status = 503, description = "The broker has not caught up since its start", body = Problem)
     )
 )]
 pub(super) async fn list(
     State(context): State<Context>,
     Parameters(name): Parameters<String>,
 ) -> Result<Json<Configs>, Problem> {
-    let image = context.metadata.image();
+    let image = current(&context).await?;
     let topic = image.topic(&name).ok_or_else(|| AdminError::UnknownTopic(quote(&name)))?;
     Ok(Json(configs(topic)))
+}
+
+/// Returns the image once it shows what was agreed on while this broker was away. A config that was taken back meanwhile looks
+/// like one that is in force; Kafka's clients are let in no sooner either.
+pub(super) async fn current(context: &Context) -> Result<Arc<Image>, Problem> {
+    let caught_up = timeout(patience(context), context.readiness.until_current()).await;
+    caught_up.map(|()| context.metadata.image()).map_err(|_| {
+        let detail = "this broker does not know yet what was agreed on while it was away";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_current", detail)
+            .hint("ask another broker, or again; GET /readyz shows what it waits for")
+    })
 }
 
 /// Changes configs of a topic, all that are named or none.

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::extract::{Body, Nothing, Options, patience};
 use super::problem::Problem;
+use super::whole::WholeNumber;
 use crate::context::Context;
 use crate::metadata::{FEATURE, Image, Levels};
 
@@ -38,8 +39,8 @@ pub(super) struct BrokerLevels {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Finalize {
-    #[schema(example = 1, minimum = 1, maximum = 32767)]
-    level: u16,
+    #[schema(value_type = u16, example = 1, minimum = 1, maximum = 32767)]
+    level: WholeNumber<u16>,
     /// Says that you know that there is no way back: brokers of releases that do not support the level are refused
     /// for ever. Without it nothing is changed.
     #[serde(default)]
@@ -77,7 +78,7 @@ pub(super) async fn finalize(
     Options(Nothing {}): Options<Nothing>,
     Body(wanted): Body<Finalize>,
 ) -> Result<Json<Features>, Problem> {
-    let Finalize { level, confirm, dry_run } = wanted;
+    let Finalize { level: WholeNumber(level), confirm, dry_run } = wanted;
     if level == 0 || level > i16::MAX.unsigned_abs() {
         let detail = format!("a feature level is from 1 to {}, not {level}", i16::MAX);
         return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_body", detail));

@@ -4,6 +4,7 @@
 //! no member: the coordinator makes all of it or nothing, and nothing if somebody has joined meanwhile.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -17,7 +18,7 @@ use uuid::Uuid;
 use super::ends::{self, Question};
 use super::extract::{Body, Nothing, Options, Parameters};
 use super::forward;
-use super::groups::{Home, home, unavailable, unknown};
+use super::groups::{Home, home, home_of_new, unavailable, unknown};
 use super::problem::Problem;
 use super::reset::{OffsetReset, ResetTopic, Target, invalid};
 use crate::context::Context;
@@ -93,15 +94,13 @@ pub(super) async fn delete(
     Options(Nothing {}): Options<Nothing>,
     Parameters(group): Parameters<String>,
 ) -> Result<Response, Problem> {
-    let coordinator = match home(&context, &group, &headers)? {
-        Home::Here(coordinator) => coordinator,
-        Home::At(broker) => {
-            let path = uri.path().to_owned();
-            return forward::pass_on(&context, broker, Method::DELETE, path, Vec::new()).await;
-        }
-    };
-    coordinator.delete(group.clone()).await.map_err(|error| refused(&group, &error))?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let home = home(&context, &group, &headers)?;
+    let asked = Asked { method: Method::DELETE, uri: &uri, body: None };
+    decided_at(&context, home, asked, async |coordinator| {
+        coordinator.delete(group.clone()).await.map_err(|error| refused(&group, &error))?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await
 }
 
 /// Sets the offsets of a group that has no members, all that are named or none.
@@ -133,31 +132,25 @@ pub(super) async fn reset(
         let detail = format!("a group's name has at most {GROUP_NAME_BYTES_MAX} bytes");
         return Err(invalid(detail));
     }
-    let coordinator = match home(&context, &group, &headers)? {
-        Home::Here(coordinator) => coordinator,
-        Home::At(broker) => {
-            let body = serde_json::to_vec(&wanted).map_err(|error| invalid(error.to_string()))?;
-            let path = uri.path().to_owned();
-            return forward::pass_on(&context, broker, Method::POST, path, body).await;
-        }
+    // An operator may say where a group begins before anybody has been in one.
+    let home = match wanted.topics {
+        Some(_) => home_of_new(&context, &group, &headers).await?,
+        None => home(&context, &group, &headers)?,
     };
-    let plan = plan(&context, &coordinator, &group, wanted.topics.as_deref(), target).await?;
-    if !wanted.dry_run {
-        let positions = plan.iter().map(|((topic, partition), row)| match row.new_offset {
-            Some(offset) => Ok(Position {
-                topic: *topic,
-                partition: *partition,
-                offset,
-                leader_epoch: -1,
-                metadata: String::new(),
-            }),
-            None => Err(unplanned(row)),
+    let asked = Asked { method: Method::POST, uri: &uri, body: Some(&wanted) };
+    decided_at(&context, home, asked, async |coordinator| {
+        let plan = plan(&context, &coordinator, &group, wanted.topics.as_deref(), target).await?;
+        if !wanted.dry_run {
+            commit(&coordinator, &group, positions(&plan)?).await?;
+        }
+        let mut offsets: Vec<ResetOffset> = plan.into_values().collect();
+        offsets.sort_by(|one, other| {
+            (&one.topic, one.partition).cmp(&(&other.topic, other.partition))
         });
-        commit(&coordinator, &group, positions.collect::<Result<_, _>>()?).await?;
-    }
-    let mut offsets: Vec<ResetOffset> = plan.into_values().collect();
-    offsets.sort_by(|one, other| (&one.topic, one.partition).cmp(&(&other.topic, other.partition)));
-    Ok(Json(ResetOffsets { group, dry_run: wanted.dry_run, offsets }).into_response())
+        let group = group.clone();
+        Ok(Json(ResetOffsets { group, dry_run: wanted.dry_run, offsets }).into_response())
+    })
+    .await
 }
 
 /// Deletes the offsets that a group has of a topic; not of one that its members read.
@@ -179,23 +172,60 @@ pub(super) async fn delete_offsets(
     Parameters(group): Parameters<String>,
     Options(wanted): Options<OffsetsToDelete>,
 ) -> Result<Response, Problem> {
-    let coordinator = match home(&context, &group, &headers)? {
-        Home::Here(coordinator) => coordinator,
-        Home::At(broker) => {
-            let path = uri.path_and_query().map_or(uri.path(), |it| it.as_str()).to_owned();
-            return forward::pass_on(&context, broker, Method::DELETE, path, Vec::new()).await;
-        }
+    let home = home(&context, &group, &headers)?;
+    let asked = Asked { method: Method::DELETE, uri: &uri, body: None };
+    decided_at(&context, home, asked, async |coordinator| {
+        let image = context.metadata.image();
+        let found = named(&image, &wanted.topic, wanted.partition.map(|it| vec![it]))?;
+        let partitions = found.into_iter().map(|(id, partition)| {
+            let topic = wanted.topic.clone();
+            NamedPartition { id, topic, partition }
+        });
+        let deleted = coordinator.delete_offsets(group.clone(), partitions.collect()).await;
+        let refused = |error: GroupError| refused(&group, &error);
+        deleted.map_err(refused)?.into_iter().collect::<Result<(), _>>().map_err(refused)?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await
+}
+
+/// A request as it is passed on.
+struct Asked<'a> {
+    method: Method,
+    uri: &'a Uri,
+    body: Option<&'a OffsetReset>,
+}
+
+/// Has the coordinator of a group decide: here, or by passing the request on to where it is.
+async fn decided_at(
+    context: &Context,
+    home: Home,
+    Asked { method, uri, body }: Asked<'_>,
+    decide: impl AsyncFnOnce(Arc<Coordinator>) -> Result<Response, Problem>,
+) -> Result<Response, Problem> {
+    let broker = match home {
+        Home::Here(coordinator) => return decide(coordinator).await,
+        Home::At(broker) => broker,
     };
-    let image = context.metadata.image();
-    let found = named(&image, &wanted.topic, wanted.partition.map(|it| vec![it]))?;
-    let partitions = found.into_iter().map(|(id, partition)| {
-        let topic = wanted.topic.clone();
-        NamedPartition { id, topic, partition }
-    });
-    let deleted = coordinator.delete_offsets(group.clone(), partitions.collect()).await;
-    let refused = |error: GroupError| refused(&group, &error);
-    deleted.map_err(refused)?.into_iter().collect::<Result<(), _>>().map_err(refused)?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let path = uri.path_and_query().map_or(uri.path(), |it| it.as_str()).to_owned();
+    let body = body.map(serde_json::to_vec).transpose();
+    let body = body.map_err(|error| invalid(error.to_string()))?.unwrap_or_default();
+    forward::pass_on(context, broker, method, path, body).await
+}
+
+/// What is to be committed of a plan; nothing if one of its offsets is not known.
+fn positions(plan: &BTreeMap<(Uuid, i32), ResetOffset>) -> Result<Vec<Position>, Problem> {
+    let position = |((topic, partition), row): (&(Uuid, i32), &ResetOffset)| {
+        let offset = row.new_offset.ok_or_else(|| unplanned(row))?;
+        Ok(Position {
+            topic: *topic,
+            partition: *partition,
+            offset,
+            leader_epoch: -1,
+            metadata: String::new(),
+        })
+    };
+    plan.iter().map(position).collect()
 }
 
 /// What each offset would become.

@@ -13,6 +13,7 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::ends::{self, Question};
@@ -22,13 +23,15 @@ use super::problem::Problem;
 use crate::context::Context;
 use crate::coordinator::{
     COORDINATORS, CommittedOffset, ConsumerMemberDescription, Coordinator, Coordinators, Described,
-    GroupError, GroupProtocol, MemberDescription, parts,
+    GroupError, GroupProtocol, MemberDescription, locate, parts,
 };
 
 /// The code of the problem that there is no such group.
 const UNKNOWN: &str = "unknown_consumer_group";
 /// How long the leaders may take together: less than a broker waits that forwards the request.
 const ENDS_WAIT: Duration = Duration::from_secs(1);
+/// How long the first coordinators may take to be made and to have leaders.
+const LOCATE_WAIT: Duration = Duration::from_secs(10);
 const PAGE_MAX: usize = 1_000;
 
 /// Some of the groups of the cluster, by name.
@@ -245,6 +248,19 @@ pub(super) fn home(context: &Context, group: &str, headers: &HeaderMap) -> Resul
             coordinator.map(Home::Here).ok_or_else(|| unavailable(group))
         }
     }
+}
+
+/// Finds the same for a group that may be new, and waits for its coordinator if there has been none yet.
+pub(super) async fn home_of_new(
+    context: &Context,
+    group: &str,
+    headers: &HeaderMap,
+) -> Result<Home, Problem> {
+    if Coordinators::home(&context.metadata.image(), group).is_none() {
+        let located = locate(&context.controller, group, Instant::now() + LOCATE_WAIT).await;
+        located.map_err(|_| unavailable(group))?;
+    }
+    home(context, group, headers)
 }
 
 fn detail(

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use axum::http::StatusCode;
+use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::openapi::RefOr;
@@ -16,7 +17,6 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::ends::{End, TIME_MS_MAX};
 use super::problem::Problem;
-use super::rfc3339;
 use super::whole::WholeNumber;
 
 /// Every whole number up to it is a number of JSON.
@@ -107,11 +107,11 @@ impl ResetTo {
             Self::Shift(by) => Target::Shift(bounded("shift", by.0, -OFFSET_MAX, OFFSET_MAX)?),
             Self::TimeMs(ms) => Target::TimeMs(bounded("time_ms", ms.0, 0, TIME_MS_MAX)?),
             Self::Time(text) => {
-                let ms = rfc3339::milliseconds(text).ok_or_else(|| {
-                    let detail = format!("{text:?} is no time of RFC 3339");
+                let time = DateTime::parse_from_rfc3339(text).map_err(|error| {
+                    let detail = format!("{text:?} is no time of RFC 3339: {error}");
                     invalid(detail).hint("write it as 2026-11-27T05:30:00Z, or use time_ms")
                 })?;
-                Target::TimeMs(ms.max(0))
+                Target::TimeMs(time.timestamp_millis().max(0))
             }
         };
         Ok(target)
@@ -183,6 +183,31 @@ mod tests {
         }
         for text in ["{\"offset\": -1}", "{\"time\": \"soon\"}", "{\"time_ms\": 253402300800000}"] {
             assert_eq!(read(text), Err("invalid_reset"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_milliseconds_since_1970_wherever_its_clock_is() {
+        for (text, expected) in [
+            ("1969-12-31T23:59:59.999999-00:00", Ok(Target::TimeMs(0))),
+            ("1970-01-01T00:00:00.5z", Ok(Target::TimeMs(500))),
+            ("2000-02-29 12:00:00+00:00", Ok(Target::TimeMs(951_825_600_000))),
+            ("2026-11-27T05:30:00.250+01:00", Ok(Target::TimeMs(1_795_753_800_250))),
+            ("2026-11-26t23:00:00.25-05:30", Ok(Target::TimeMs(1_795_753_800_250))),
+            // A leap second is the second after it.
+            ("2016-12-31T23:59:60Z", Ok(Target::TimeMs(1_483_228_800_000))),
+            ("9999-12-31T23:59:59.999Z", Ok(Target::TimeMs(TIME_MS_MAX))),
+            ("2026-11-27", Err("invalid_reset")),
+            ("2026-11-27T05:30:00", Err("invalid_reset")),
+            ("2026-11-27T05:30Z", Err("invalid_reset")),
+            ("2026-11-27T05:30:00.Z", Err("invalid_reset")),
+            ("2026-11-27T05:30:00+24:00", Err("invalid_reset")),
+            ("2026-02-29T05:30:00Z", Err("invalid_reset")),
+            ("2026-11-27T24:00:00Z", Err("invalid_reset")),
+            ("+026-11-27T05:30:00Z", Err("invalid_reset")),
+            ("2026-11-27T05:30:00Zé", Err("invalid_reset")),
+        ] {
+            assert_eq!(read(&json!({ "time": text }).to_string()), expected, "{text}");
         }
     }
 

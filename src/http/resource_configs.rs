@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::configs::{ConfigChanges, source_name};
+use super::configs::{ConfigChanges, current, source_name};
 use super::extract::{Body, Nothing, Options, Parameters, patience};
 use super::forward;
 use super::problem::Problem;
@@ -42,10 +42,17 @@ pub(super) struct ResourceConfig {
 
 /// Returns the configs that all brokers can have, and those that were set.
 #[utoipa::path(
-    get, path = "/v1/cluster/configs", tag = "configs", responses((status = 200, body = ResourceConfigs))
+    get, path = "/v1/cluster/configs", tag = "configs",
+    responses(
+        (status = 200, body = ResourceConfigs),
+        (status = 503, description = "The broker has not caught up since its start", body = Problem)
+    )
 )]
-pub(super) async fn of_cluster(State(context): State<Context>) -> Json<ResourceConfigs> {
-    Json(shown(&context, &ConfigResource::Brokers))
+pub(super) async fn of_cluster(
+    State(context): State<Context>,
+) -> Result<Json<ResourceConfigs>, Problem> {
+    current(&context).await?;
+    Ok(Json(shown(&context, &ConfigResource::Brokers)))
 }
 
 /// Changes configs of all brokers, all that are named or none. A topic that has no value of its own follows.
@@ -73,7 +80,7 @@ pub(super) async fn change_cluster(
     responses(
         (status = 200, body = ResourceConfigs),
         (status = 404, description = "There is no such broker", body = Problem),
-        (status = 503, description = "That broker does not answer", body = Problem)
+        (status = 503, description = "That broker does not answer, or this one has not caught up", body = Problem)
     )
 )]
 pub(super) async fn of_broker(
@@ -82,7 +89,7 @@ pub(super) async fn of_broker(
     uri: Uri,
     Parameters(broker): Parameters<u64>,
 ) -> Result<Json<ResourceConfigs>, Problem> {
-    if !context.metadata.image().brokers.contains_key(&broker) {
+    if !current(&context).await?.brokers.contains_key(&broker) {
         return Err(AdminError::UnknownBroker(broker).into());
     }
     if broker == context.node.id() {
@@ -125,13 +132,17 @@ pub(super) async fn change_broker(
 #[utoipa::path(
     get, path = "/v1/groups/{group}/configs", tag = "configs",
     params(("group" = String, Path, description = "Its name", example = "billing")),
-    responses((status = 200, body = ResourceConfigs))
+    responses(
+        (status = 200, body = ResourceConfigs),
+        (status = 503, description = "The broker has not caught up since its start", body = Problem)
+    )
 )]
 pub(super) async fn of_group(
     State(context): State<Context>,
     Parameters(group): Parameters<String>,
-) -> Json<ResourceConfigs> {
-    Json(shown(&context, &ConfigResource::Group(group)))
+) -> Result<Json<ResourceConfigs>, Problem> {
+    current(&context).await?;
+    Ok(Json(shown(&context, &ConfigResource::Group(group))))
 }
 
 /// Changes configs of a consumer group, all that are named or none; its members follow with their next heartbeat.

@@ -59,6 +59,7 @@ codes! {
     InvalidConfig = 40,
     NotController = 41,
     InvalidRequest = 42,
+    PolicyViolation = 44,
     OutOfOrderSequenceNumber = 45,
     DuplicateSequenceNumber = 46,
     InvalidProducerEpoch = 47,

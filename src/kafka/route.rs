@@ -167,9 +167,19 @@ pub(crate) async fn lead_soon(
     lead_of(server, info, claimed)
 }
 
-/// A leader worth telling a client of: another broker than this one.
+/// A leader worth telling a client of: another broker than this one, and not one that is dead, which leads until its
+/// followers have elected another.
 pub(crate) fn hint(server: &KafkaServer, leader: Option<Leader>) -> Option<Leader> {
-    leader.filter(|leader| leader.id != server.context.node.id())
+    let image = server.context.metadata.image();
+    let me = server.context.node.id();
+    leader.filter(|leader| leader.id != me && reached(server, &image, leader.id))
+}
+
+/// Returns whether a broker can lead for all that is known here. One that is fenced and heard here leads by its majority
+/// all the same, until it has handed over.
+pub(crate) fn reached(server: &KafkaServer, image: &Image, id: u64) -> bool {
+    let live = image.brokers.get(&id).is_some_and(|broker| !broker.fenced);
+    live || server.context.node.alive(id)
 }
 
 /// Where clients reach a broker, for the endpoints beside leader hints.

@@ -31,6 +31,8 @@ type Decoded = Result<Box<dyn Body>, DecodeError>;
 type Beginning = BoxFuture<'static, Result<Accepted, Closed>>;
 /// Returns about how many bytes making the answer to a request of that version takes.
 type Weigh<Q> = fn(&KafkaServer, i16, &Q) -> usize;
+/// Returns about how many bytes an answer takes once it is written out, where a request does not tell.
+type WeighAnswer<R> = fn(&R) -> usize;
 
 /// One API and who serves it.
 pub struct Row {
@@ -42,11 +44,16 @@ pub struct Row {
 macro_rules! table {
     (@begin $request:ident, $module:ident) => { |server, call, body| {
         let no_room: Weigh<kafka_wire::$request> = |_, _, _| 0;
-        Box::pin(answered::<kafka_wire::$request, _, _, _>(server, call, body, no_room, api::$module::handle))
+        Box::pin(answered::<kafka_wire::$request, _, _, _>(server, call, body, (no_room, |_| 0), api::$module::handle))
+    }};
+    (@begin $request:ident, $module:ident, weighs_answer) => { |server, call, body| {
+        let no_room: Weigh<kafka_wire::$request> = |_, _, _| 0;
+        let weigh = (no_room, api::$module::weigh_answer as WeighAnswer<_>);
+        Box::pin(answered::<kafka_wire::$request, _, _, _>(server, call, body, weigh, api::$module::handle))
     }};
     (@begin $request:ident, $module:ident, weighs) => { |server, call, body| {
         let (weigh, handle) = (api::$module::weigh, api::$module::handle);
-        Box::pin(answered::<kafka_wire::$request, _, _, _>(server, call, body, weigh, handle))
+        Box::pin(answered::<kafka_wire::$request, _, _, _>(server, call, body, (weigh, |_| 0), handle))
     }};
     (@begin $request:ident, $module:ident, begins) => { |server, call, body| {
         Box::pin(api::$module::begin(server, call, body))
@@ -76,8 +83,8 @@ table! {
     Metadata 3, 0..=13, from 0, MetadataRequest, metadata weighs;
     OffsetCommit 8, 2..=10, from 2, OffsetCommitRequest, offset_commit;
     OffsetFetch 9, 1..=10, from 1, OffsetFetchRequest, offset_fetch;
-    FindCoordinator 10, 0..=5, from 0, FindCoordinatorRequest, find_coordinator;
-    JoinGroup 11, 0..=9, from 0, JoinGroupRequest, join_group;
+    FindCoordinator 10, 0..=6, from 0, FindCoordinatorRequest, find_coordinator;
+    JoinGroup 11, 0..=9, from 0, JoinGroupRequest, join_group weighs_answer;
     Heartbeat 12, 0..=4, from 0, HeartbeatRequest, heartbeat;
     LeaveGroup 13, 0..=5, from 0, LeaveGroupRequest, leave_group;
     SyncGroup 14, 0..=5, from 0, SyncGroupRequest, sync_group;
@@ -124,17 +131,18 @@ fn decoded<Q: KafkaRequest + 'static>(decoder: &mut Decoder, version: i16) -> De
 
 /// Serves an API that is one function from a request to an answer.
 ///
-/// A large answer waits for room before it is made, since a few bytes of a request may ask for all there is.
+/// A large answer waits for room before it is made, since a few bytes of a request may ask for all there is. One that comes
+/// after a wait for others, and shares what is in memory until then, waits for room when it is known.
 async fn answered<Q, R, F, Fut>(
     server: Arc<KafkaServer>,
     call: Call,
     mut body: Decoder,
-    weigh: Weigh<Q>,
+    (weigh, weigh_answer): (Weigh<Q>, WeighAnswer<R>),
     handle: F,
 ) -> Result<Accepted, Closed>
 where
     Q: KafkaRequest + Send + 'static,
-    R: KafkaResponse + Send,
+    R: KafkaResponse + Send + 'static,
     F: FnOnce(Arc<KafkaServer>, Call, Q) -> Fut + Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
@@ -143,7 +151,11 @@ where
     drop(body);
     let work = Box::pin(async move {
         let mut permit = server.whole_answer_permit(weigh(&server, call.version, &request)).await;
-        let answer = handle(server, call.clone(), request).await;
+        let answer = handle(Arc::clone(&server), call.clone(), request).await;
+        if permit.is_none() {
+            let bytes = weigh_answer(&answer);
+            permit = server.whole_answer_permit(bytes).await;
+        }
         let frame = codec::encode(&call, &answer)?;
         permit.iter_mut().for_each(|permit| permit.shrink(frame.len()));
         Ok(Answer::holding(frame, permit))

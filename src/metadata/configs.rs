@@ -20,7 +20,8 @@ pub(crate) use dynamic::{
     AUTO_CREATE, CLEANER_ENABLED, CLEANER_RATE, CONNECTIONS_MAX, PARTITIONS, REPLICATION_FACTOR,
 };
 pub use dynamic::{
-    ConfigResource, DynamicConfigs, DynamicEntry, GROUP_HEARTBEAT, GROUP_SESSION, dynamic_entries,
+    ConfigResource, DynamicConfigs, DynamicEntry, GROUP_HEARTBEAT, GROUP_HEARTBEAT_DEFAULT,
+    GROUP_SESSION, GROUP_SESSION_DEFAULT, dynamic_entries,
 };
 use table::MIN_INSYNC_REPLICAS;
 pub use table::TOPIC_CONFIGS;

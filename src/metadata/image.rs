@@ -117,11 +117,12 @@ impl Image {
 
     /// Sets all configs of brokers or of a group; every topic has what was set for all brokers.
     pub(crate) fn set_configs(&mut self, resource: ConfigResource, configs: Explicit) {
-        let is_inherited = resource == ConfigResource::Brokers;
+        let before = Arc::clone(self.configs.of_topics());
         Arc::make_mut(&mut self.configs).put(resource, configs);
-        if is_inherited {
+        let now = self.configs.of_topics();
+        if !Arc::ptr_eq(&before, now) {
             for topic in self.topics.values_mut() {
-                Arc::make_mut(topic).configs.inherit(self.configs.cluster());
+                Arc::make_mut(topic).configs.inherit(now);
             }
         }
     }

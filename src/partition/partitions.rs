@@ -117,10 +117,11 @@ impl Kind for Partitions {
             tail_changes: Mutex::default(),
             looked_through: AtomicI64::default(),
             compactions: parking_lot::Mutex::default(),
+            boundaries: parking_lot::Mutex::default(),
             closing: Arc::default(),
             clock: Arc::clone(&self.clock),
         });
-        partition.free_log();
+        partition.note_boundary();
         self.open.write().insert(id, partition);
     }
 

@@ -1,23 +1,21 @@
-//! Moving records from the log to the tail as they are, and dropping what is trimmed of the tail.
+//! Changing the tail: putting chunks in the place of others, and dropping what is trimmed.
 //!
 //! ```text
-//!   1  chunks are written and durable; no row names them      a crash: they are dropped, the log has the records
-//!   2  rows are durable                                       a crash: both have them, the tail is read
+//!   1  chunks are written and durable; no row names them      a crash: they are dropped, what was there is there
+//!   2  rows are durable                                       a crash: what the log has too is read in the tail
 //!   3  the log may go up to the boundary                      Raft purges it behind a checkpoint, in its own time
 //! ```
 //!
-//! This is compaction that leaves nothing out. Nobody calls it on its own yet; what does will be a compaction that does,
-//! with batches removed between reading and writing.
+//! Who writes them is compaction (`compaction/pass.rs`), or another replica (`transfer.rs`).
 
-use quorate_storage::{Error as StorageError, Log, NewChunk};
+use std::time::Duration;
+
+use quorate_storage::NewChunk;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use super::disk::on_disk;
-use super::machine::View;
-use super::position::Position;
-use super::records::StoredRecords;
 use super::tail::Tail;
-use super::tail_writer::{TailWriteError, TailWriter};
+use super::tail_writer::TailWriteError;
 use super::walk::WalkError;
 use super::{Closed, Partition};
 
@@ -34,66 +32,26 @@ pub enum RelocateError {
     Failed(String),
 }
 
-/// Chunks that are written, and where they end.
-pub(super) struct Written {
-    /// The tail that they go behind, and how many of its chunks are trimmed and go at the same time.
-    tail: Tail,
-    trimmed: usize,
-    chunks: Vec<NewChunk>,
-    pub(super) end: Position,
-}
-
 impl Partition {
-    /// Moves the records of this replica that lie in whole entries before `offset` from its log to its tail.
-    ///
-    /// Returns the first offset that is still in the log; none if there was nothing to move. If dropped, it is as if it
-    /// had not been called, or done.
-    pub async fn move_to_tail(&self, offset: i64) -> Result<Option<i64>, RelocateError> {
-        let _changing = self.tail_changes.lock().await;
-        let Some(written) = self.write_tail(offset).await? else { return Ok(None) };
-        let end = self.take_tail(written).await?;
-        Ok(Some(end.offset))
-    }
-
-    /// Writes what is to be moved.
-    pub(super) async fn write_tail(&self, offset: i64) -> Result<Option<Written>, RelocateError> {
-        let view = self.group.machine().view();
-        let (log, seen) = (self.group.log().clone(), self.seen(&view));
-        let tail = Tail::of(&log).map_err(failed)?;
-        let trimmed = self.trimmed(&tail);
-        let is_passed = tail.end().is_some_and(|end| end.offset < view.start.offset);
-        if is_passed && trimmed < tail.chunks().len() {
-            // What it would go behind is still given to others, until the next checkpoint.
-            return Err(RelocateError::Changed);
-        }
-        let write = move || write(&log, &view, tail, trimmed, offset);
-        let written = on_disk(&self.disk_reads, write).await?;
-        written.map_err(|error| match error {
-            _ if self.has_changed_since(&seen) => RelocateError::Changed,
-            TailWriteError::Storage(StorageError::Closed) => RelocateError::Closed,
-            error => RelocateError::Failed(error.to_string()),
-        })
-    }
-
-    /// Puts what was written in its place; returns the new boundary.
-    pub(super) async fn take_tail(&self, written: Written) -> Result<Position, RelocateError> {
-        let Written { tail, trimmed, chunks, end } = written;
-        let all = tail.chunks().len();
-        // What is trimmed altogether would leave a gap.
-        let gone = if trimmed == all { 0..all } else { all..all };
-        if !self.change_tail(&tail, gone, chunks).await? {
-            return Err(RelocateError::Changed);
-        }
-        self.free_log();
-        Ok(end)
-    }
-
-    /// Lets the log go up to the boundary.
-    pub(super) fn free_log(&self) {
+    /// Notes where the tail ends now; the log may go up to there, in time.
+    pub(super) fn note_boundary(&self) {
         if let Ok(tail) = Tail::of(self.group.log())
             && let Some(end) = tail.end()
         {
-            self.group.free_log_below(end.place.index);
+            self.boundaries.lock().push_back((Instant::now(), end.place.index));
+        }
+    }
+
+    /// Lets the log go up to where the tail ended so long ago. Whoever lacks what has gone is given all records anew, so a
+    /// broker that was away for less finds it. It does not wait where the disk is short of space.
+    pub(super) fn free_log(&self, kept: Duration) {
+        let kept = if self.group.short_of_space().is_some() { Duration::ZERO } else { kept };
+        let mut boundaries = self.boundaries.lock();
+        while let Some((since, index)) = boundaries.front().copied()
+            && since.elapsed() >= kept
+        {
+            boundaries.pop_front();
+            self.group.free_log_below(index);
         }
     }
 
@@ -113,7 +71,7 @@ impl Partition {
 
     /// Returns how many chunks lie below the log start of the newest checkpoint. Not of now: whoever is given that
     /// checkpoint is given its records.
-    fn trimmed(&self, tail: &Tail) -> usize {
+    pub(super) fn trimmed(&self, tail: &Tail) -> usize {
         let kept_from = self.group.covered_from();
         tail.chunks().partition_point(|chunk| chunk.index <= kept_from)
     }
@@ -139,36 +97,6 @@ impl Partition {
     }
 }
 
-/// Writes chunks of the batches before `offset` that the tail does not have.
-fn write(
-    log: &Log,
-    view: &View,
-    tail: Tail,
-    trimmed: usize,
-    offset: i64,
-) -> Result<Option<Written>, TailWriteError> {
-    let from = tail.end().map_or(view.start.offset, |end| end.offset.max(view.start.offset));
-    let index_end = index_before(log, view, offset)?;
-    let mut records = StoredRecords::new(log, view, from, index_end)?;
-    let mut writer = TailWriter::new(log);
-    while let Some((at, value)) = records.next()? {
-        writer.put(at.offset, &value)?;
-    }
-    let end = records.end();
-    let chunks = writer.finish(end)?;
-    Ok((!chunks.is_empty()).then_some(Written { tail, trimmed, chunks, end }))
-}
-
-/// Returns the index of the entry with the batch that holds `offset`.
-fn index_before(log: &Log, view: &View, offset: i64) -> Result<u64, TailWriteError> {
-    if offset >= view.end.offset {
-        return Ok(view.end.place.index);
-    }
-    let mut records = StoredRecords::new(log, view, offset, u64::MAX)?;
-    let found = records.next()?;
-    Ok(found.map_or(view.end.place.index, |(at, _)| at.place.index))
-}
-
 impl From<WalkError> for TailWriteError {
     fn from(error: WalkError) -> Self {
         match error {
@@ -184,6 +112,6 @@ impl From<Closed> for RelocateError {
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> RelocateError {
+pub(super) fn failed(error: impl std::fmt::Display) -> RelocateError {
     RelocateError::Failed(error.to_string())
 }

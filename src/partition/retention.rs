@@ -24,6 +24,7 @@ use super::disk::on_disk;
 use super::index::{self, Span};
 use super::machine::View;
 use super::position::Position;
+use super::tail::{Tail, to_signed};
 use super::{Partition, PartitionSettings, Partitions, TrimError};
 
 /// How long one partition's trim may take before the look goes on to the next.
@@ -98,6 +99,12 @@ impl Partition {
         }
     }
 
+    /// Returns the bytes of its batches: as they were appended, but what was compacted as the disk has it.
+    pub fn stored_bytes(&self) -> u64 {
+        let view = self.group.machine().view();
+        remaining(&view, Tail::of(self.group.log()).ok().as_ref(), view.start)
+    }
+
     /// Deletes what is past its retention now; returns the new log start if it moved.
     ///
     /// Does nothing where another broker leads.
@@ -148,6 +155,8 @@ struct Limits {
     newest_ms: i64,
     /// Spans go while this much remains.
     bytes_min: u64,
+    /// What remains is what the disk has: compaction has left less than was written.
+    compacts: bool,
 }
 
 impl Limits {
@@ -159,6 +168,7 @@ impl Limits {
             oldest_ms: aged.map_or(i64::MIN, |(now_ms, ms)| now_ms.saturating_sub(ms)),
             newest_ms: now_ms.map_or(i64::MAX, |now_ms| now_ms.saturating_add(AHEAD_MS)),
             bytes_min: settings.retention_bytes.unwrap_or(u64::MAX),
+            compacts: settings.compaction.is_some(),
         };
         let is_empty = view.log_start == view.end.offset;
         let sheds = is_empty && view.end.place.index - view.start.place.index > EMPTY_ENTRIES_MAX;
@@ -166,24 +176,25 @@ impl Limits {
         (sheds || (limited && !is_empty)).then_some(limits)
     }
 
-    fn is_over(&self, view: &View, to: Position, span: &Span) -> bool {
+    fn is_over(&self, remaining: u64, span: &Span) -> bool {
         let newest = if span.age_max > self.newest_ms {
             span.appended_max.saturating_add(AHEAD_MS)
         } else {
             span.age_max
         };
         let expired = newest < self.oldest_ms;
-        let remaining = view.end.bytes - to.bytes;
         expired || remaining >= self.bytes_min
     }
 
     /// Returns the furthest place everything before which may go. Reads the points that go, and one.
     fn find(&self, log: &Log, view: &View) -> Result<Option<Position>, index::IndexError> {
+        let tail = if self.compacts { Some(Tail::of(log)?) } else { None };
+        let remaining = |to: Position| remaining(view, tail.as_ref(), to);
         let mut keep_from = None;
         for point in index::after(log, view.start.offset) {
             let point = point?;
             if point.at.offset > view.open_start.offset
-                || !self.is_over(view, point.at, &point.span)
+                || !self.is_over(remaining(point.at), &point.span)
             {
                 break;
             }
@@ -193,11 +204,21 @@ impl Limits {
         // The open span is known from memory; all before it must have gone, or there is nothing before.
         let at_open = reached.offset >= view.open_start.offset;
         let is_empty = view.log_start == view.end.offset;
-        if at_open && (is_empty || self.is_over(view, view.end, &view.open)) {
+        if at_open && (is_empty || self.is_over(0, &view.open)) {
             keep_from = Some(view.end);
         }
         Ok(keep_from)
     }
+}
+
+/// Returns the bytes from a place on: as they were appended, but what lies in chunks as the disk has it.
+fn remaining(view: &View, tail: Option<&Tail>, to: Position) -> u64 {
+    let boundary = tail.and_then(|tail| Some((tail, tail.end()?)));
+    let Some((tail, end)) = boundary.filter(|(_, end)| end.offset > to.offset) else {
+        return view.end.bytes - to.bytes;
+    };
+    let behind = tail.chunks().iter().filter(|chunk| to_signed(chunk.end) > to.offset);
+    behind.map(|chunk| chunk.bytes).sum::<u64>() + view.end.bytes.saturating_sub(end.bytes)
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 mod broker;
 
 mod append;
+mod compaction;
 mod producers;
 mod read;
+mod relocate;
 mod retention;
 mod tail;
 mod timestamps;

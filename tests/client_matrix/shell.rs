@@ -1,5 +1,7 @@
 //! Kafka's own shell commands, as one types them: each says what it says of Kafka.
 
+use serde_json::Value;
+
 use super::LIMIT;
 use crate::support::clients::installed;
 use crate::support::cluster::Cluster;
@@ -169,8 +171,7 @@ fn the_measuring_and_verifying_commands_write_and_read() {
         &[&args[..], &["--reset-policy", "earliest"]].concat(),
     );
     let reads = said.lines().filter(|line| line.contains(r#""name":"records_consumed""#));
-    let count =
-        |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["count"].as_u64();
+    let count = |line: &str| serde_json::from_str::<Value>(line).unwrap()["count"].as_u64();
     assert_eq!(reads.filter_map(count).sum::<u64>(), 1020, "{said}");
 }
 
@@ -195,4 +196,151 @@ fn the_commands_about_the_cluster_know_it() {
     let elected = says(&cluster, "LeaderElectionCommand", &args);
     let done = ["Valid replica already elected", "Successfully completed leader election"];
     assert!(done.iter().any(|it| elected.contains(it)), "{elected}");
+}
+
+/// A file for `kafka-reassign-partitions`: each partition with its replicas.
+fn plan(cluster: &Cluster, topic: &str, replicas: &[Vec<u64>]) -> String {
+    let row = |(partition, replicas)| serde_json::json!({ "topic": topic, "partition": partition, "replicas": replicas });
+    let rows: Vec<Value> = replicas.iter().enumerate().map(row).collect();
+    let file = cluster.dir.join(format!("{topic}.json"));
+    std::fs::write(&file, serde_json::json!({ "version": 1, "partitions": rows }).to_string())
+        .unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+/// The replicas of each partition.
+fn replicas(cluster: &Cluster, topic: &str) -> Vec<Vec<u64>> {
+    let shown = cluster.get(&format!("/v1/topics/{topic}"));
+    let ids = |it: &Value| it.as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
+    shown["partitions"].as_array().unwrap().iter().map(|it| ids(&it["replicas"])).collect()
+}
+
+#[test]
+fn kafka_reassign_partitions_proposes_moves_and_verifies() {
+    let (cluster, topic) = (Cluster::shared(), "shell-moved");
+    cluster.create_topic(topic, 2, 2);
+    type_in(&cluster, topic, "a:1\nb:2\nc:3\n");
+    let said = |args: &[&str]| says(&cluster, "reassign.ReassignPartitionsCommand", args);
+    let file = cluster.dir.join("topics-to-move.json");
+    std::fs::write(&file, format!(r#"{{"version":1,"topics":[{{"topic":"{topic}"}}]}}"#)).unwrap();
+    let file = ["--topics-to-move-json-file", file.to_str().unwrap()];
+    let proposed = said(&[&["--generate", "--broker-list", "1,2,3"], &file[..]].concat());
+    let lines: Vec<Value> =
+        proposed.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let counts: Vec<usize> =
+        lines.iter().map(|it| it["partitions"].as_array().unwrap().len()).collect();
+    assert_eq!(counts, [2, 2], "what is and what is proposed: {proposed}");
+
+    // Each to the broker that has it not, and away from one that has it.
+    let other = |now: &Vec<u64>| vec![6 - now.iter().sum::<u64>(), now[0]];
+    let target: Vec<Vec<u64>> = replicas(&cluster, topic).iter().map(other).collect();
+    let file = plan(&cluster, topic, &target);
+    let args = ["--reassignment-json-file", &file];
+    let started = said(&[&["--execute"], &args[..]].concat());
+    let words = format!("Successfully started partition reassignments for {topic}-0,{topic}-1");
+    assert!(started.contains(&words), "{started}");
+    let verified = cluster.wait("both are moved", || {
+        let verified = said(&[&["--verify"], &args[..]].concat());
+        let done = |n| verified.contains(&format!("partition {topic}-{n} is completed"));
+        (done(0) && done(1)).then_some(verified)
+    });
+    assert!(verified.contains(&format!("throttles on topic {topic}")), "{verified}");
+    assert_eq!(replicas(&cluster, topic), target);
+    let cancelled = said(&[&["--cancel"], &args[..]].concat());
+    assert!(cancelled.contains("None of the specified"), "{cancelled}");
+    assert!(!said(&["--list"]).contains(topic));
+}
+
+/// The broker that is to have it is away, so the move goes on for as long as that.
+#[test]
+fn kafka_reassign_partitions_lists_and_cancels_what_is_under_way() {
+    let settings = [("QUORATE_RAFT_FENCE_AFTER_MS", "600000")];
+    let (cluster, topic) = (Cluster::start_with("shell-moves", 3, &settings), "moving");
+    let body = serde_json::json!({ "name": topic, "replicas": [[1, 2]] }).to_string();
+    cluster.request("POST", "/v1/topics", Some(&body)).ok();
+    cluster.broker(3).kill9();
+    let said = |args: &[&str]| says(&cluster, "reassign.ReassignPartitionsCommand", args);
+    let file = plan(&cluster, topic, &[vec![1, 3]]);
+    // What throttles it has nobody set, and the broker that is away could not be asked.
+    let args = ["--reassignment-json-file", &file, "--preserve-throttles"];
+    let started = said(&["--execute", "--reassignment-json-file", &file]);
+    assert!(started.contains("Successfully started partition reassignment"), "{started}");
+    let listed = said(&["--list"]);
+    let words = format!("{topic}-0: replicas: 1,2,3. adding: 3. removing: 2.");
+    assert!(listed.contains(&words), "{listed}");
+    let verified = said(&[&["--verify"], &args[..]].concat());
+    assert!(verified.contains("partition moving-0 is still in progress"), "{verified}");
+    let cancelled = said(&[&["--cancel"], &args[..]].concat());
+    assert!(cancelled.contains("Successfully cancelled partition reassignment"), "{cancelled}");
+    assert_eq!(said(&["--list"]).trim(), "No partition reassignments found.");
+    assert_eq!(replicas(&cluster, topic), [[1, 2]]);
+}
+
+#[test]
+fn kafka_log_dirs_tells_what_each_broker_keeps() {
+    let (cluster, topic) = (Cluster::shared(), "shell-dirs");
+    cluster.create_topic(topic, 1, 2);
+    type_in(&cluster, topic, "a:1\nb:2\nc:3\n");
+    let hosts = replicas(&cluster, topic).remove(0);
+    // A follower applies what is committed a little later.
+    let told = cluster.wait("both replicas have the records", || {
+        let said = says(&cluster, "LogDirsCommand", &["--describe", "--topic-list", topic]);
+        let told: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        let size = |it: &Value| it["logDirs"][0]["partitions"][0]["size"].as_i64().unwrap_or(0);
+        let sizes = told["brokers"].as_array().unwrap().iter().map(size);
+        (sizes.filter(|size| *size > 0).count() == 2).then_some(told)
+    });
+    assert_eq!(told["version"], 1);
+    let brokers = told["brokers"].as_array().unwrap();
+    assert_eq!(brokers.len(), 3, "{told}");
+    for broker in brokers {
+        let dirs = broker["logDirs"].as_array().unwrap();
+        assert_eq!((dirs.len(), &dirs[0]["error"]), (1, &Value::Null), "{told}");
+        assert!(dirs[0]["logDir"].as_str().unwrap().starts_with('/'), "{told}");
+        let partitions = dirs[0]["partitions"].as_array().unwrap();
+        let hosted = hosts.contains(&broker["broker"].as_u64().unwrap());
+        assert_eq!(partitions.len(), usize::from(hosted), "{told}");
+        for it in partitions {
+            assert_eq!(it["partition"], format!("{topic}-0"));
+            assert_eq!((&it["offsetLag"], &it["isFuture"]), (&0.into(), &false.into()));
+        }
+    }
+    let one = says(&cluster, "LogDirsCommand", &["--describe", "--broker-list", "2"]);
+    let one: Value = serde_json::from_str(one.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (one["brokers"].as_array().unwrap().len(), &one["brokers"][0]["broker"]),
+        (1, &2.into())
+    );
+}
+
+#[test]
+fn kafka_metadata_quorum_tells_who_leads_and_who_follows() {
+    let cluster = Cluster::shared();
+    let bootstrap = cluster.bootstrap();
+    let said = |args: &[&str]| {
+        let args = [&["--bootstrap-server", &bootstrap, "describe"], args].concat();
+        says(&cluster, "MetadataQuorumCommand", &args)
+    };
+    let status = said(&["--status"]);
+    let field = |name: &str| row(&status, &[name])[1].clone();
+    assert_eq!(field("ClusterId:"), cluster.get("/v1/cluster")["cluster_id"].as_str().unwrap());
+    let leader: u64 = field("LeaderId:").parse().unwrap();
+    assert!((1..=3).contains(&leader), "{status}");
+    for name in ["LeaderEpoch:", "HighWatermark:", "MaxFollowerLag:"] {
+        assert!(field(name).parse::<i64>().unwrap() >= 0, "{status}");
+    }
+    let list = |name: &str| -> Vec<Value> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        serde_json::from_str(line.trim()).unwrap_or_else(|error| panic!("{error}: {line}"))
+    };
+    let mut voters: Vec<u64> =
+        list("CurrentVoters:").iter().map(|it| it["id"].as_u64().unwrap()).collect();
+    voters.sort_unstable();
+    assert_eq!((voters, list("CurrentObservers:").len()), (vec![1, 2, 3], 0), "{status}");
+    for more in [&["--replication"][..], &["--replication", "--human-readable"]] {
+        let table = said(more);
+        let state = |id: u64| row(&table, &[&id.to_string()]).last().unwrap().clone();
+        let follows = (1..=3).filter(|id| state(*id) == "Follower").count();
+        assert_eq!((state(leader).as_str(), follows), ("Leader", 2), "{table}");
+    }
 }

@@ -13,7 +13,8 @@ fn quick(name: &str) -> Cluster {
     with_session(name, "6000")
 }
 
-fn with_session(name: &str, session_ms: &str) -> Cluster {
+/// The same with another time after which a silent member is gone.
+pub fn with_session(name: &str, session_ms: &str) -> Cluster {
     let settings = [
         ("QUORATE_GROUPS_CONSUMER_HEARTBEAT_INTERVAL_MS", "300"),
         ("QUORATE_GROUPS_CONSUMER_SESSION_TIMEOUT_MS", session_ms),

@@ -112,6 +112,22 @@ fn offsets_are_reset_to_anywhere_that_there_is_and_a_dry_run_changes_nothing() {
     );
 }
 
+/// Nobody has asked for a coordinator before, so there is none.
+#[test]
+fn offsets_are_set_before_the_cluster_has_ever_had_a_group() {
+    let (cluster, name) = (Cluster::start("tools-first", 3), "first");
+    topic(&cluster, name);
+    write(&cluster, name, 0, 100);
+    let unknown = reset(&cluster, name, &json!({ "to": "earliest" }));
+    assert_eq!(unknown.problem(404), "unknown_consumer_group");
+    let body = json!({ "to": { "offset": 20 }, "topics": [{ "topic": name }] });
+    assert_eq!(new_offsets(&reset(&cluster, name, &body)), [Some(20); 4]);
+    assert_eq!(offsets(&cluster, name), Some(vec![20; 4]));
+    let read = cluster.cli(&["consume", name, "--group", name, "-n", "20"], "").ok("consume");
+    let read: BTreeSet<i32> = read.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(read, (80..100).collect(), "its first member begins there");
+}
+
 /// Each broker is asked, so two of three pass it on.
 #[test]
 fn every_broker_resets_and_deletes_and_says_why_it_does_not() {

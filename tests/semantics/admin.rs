@@ -1,5 +1,6 @@
 //! Creating, growing, deleting and describing, in the forms that command line tools do not use.
 
+use super::ON_TOPIC;
 use crate::support::clients;
 use crate::support::cluster::Cluster;
 use crate::support::kafka::{
@@ -298,8 +299,7 @@ fn the_cluster_is_described_by_its_brokers_and_by_nothing_else() {
 
 const DESCRIBE_GROUPS: i16 = 15;
 
-/// AclOperation's numbers as bits: all there is to be done with a topic, with a group and with the cluster.
-const ON_TOPIC: i32 = 0b1101_1111_1000;
+/// AclOperation's numbers as bits: all there is to be done with a group and with the cluster.
 const ON_GROUP: i32 = 0b1101_0100_1000;
 const ON_CLUSTER: i32 = 0b1_1111_1010_0000;
 

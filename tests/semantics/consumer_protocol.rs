@@ -103,14 +103,6 @@ fn send(wire: &mut Wire, version: i16, beat: &Beat<'_>) -> Heard {
     Heard { error, member, epoch, parts }
 }
 
-fn at_coordinator(cluster: &Cluster, group: &str) -> Wire {
-    let id = cluster.wait("somebody coordinates the group", || {
-        let (error, id) = kafka::coordinator(cluster.broker(1), group);
-        (error == kafka::NONE).then_some(id)
-    });
-    Wire::connect(cluster.broker(u64::try_from(id).unwrap()).kafka)
-}
-
 fn topic_id(cluster: &Cluster, topic: &str) -> [u8; 16] {
     let told = cluster.request("GET", &format!("/v1/topics/{topic}"), None).ok();
     uuid::Uuid::parse_str(told["id"].as_str().unwrap()).unwrap().into_bytes()
@@ -120,7 +112,7 @@ fn topic_id(cluster: &Cluster, topic: &str) -> [u8; 16] {
 fn what_makes_no_sense_is_refused_in_words() {
     let cluster = Cluster::shared();
     let group = "consumer-nonsense";
-    let wire = &mut at_coordinator(&cluster, group);
+    let wire = &mut kafka::at_coordinator(&cluster, group);
     let good = || joins(group, "m", &["t"]);
     let cases = [
         ("no group", INVALID_REQUEST, Beat { group: "", ..good() }),
@@ -151,7 +143,7 @@ fn version_0_gives_a_member_its_id() {
     let cluster = Cluster::shared();
     cluster.create_topic("consumer-v0", 2, 3);
     let (group, topics) = ("consumer-v0", ["consumer-v0"]);
-    let wire = &mut at_coordinator(&cluster, group);
+    let wire = &mut kafka::at_coordinator(&cluster, group);
     let heard = send(wire, 0, &joins(group, "", &topics));
     let member = heard.member.expect("an id");
     assert_eq!((heard.error, heard.epoch, heard.parts), (0, 1, Some(vec![0, 1])));
@@ -166,7 +158,7 @@ fn epochs_and_instances_keep_members_apart() {
     let cluster = Cluster::shared();
     cluster.create_topic("consumer-epochs", 4, 3);
     let (group, topics) = ("consumer-epochs", ["consumer-epochs"]);
-    let wire = &mut at_coordinator(&cluster, group);
+    let wire = &mut kafka::at_coordinator(&cluster, group);
     let instance = |beat| Beat { instance: Some("i"), ..beat };
     let id = topic_id(&cluster, "consumer-epochs");
     assert_eq!(send(wire, 1, &instance(joins(group, "a", &topics))).parts, Some(vec![0, 1, 2, 3]));
@@ -194,7 +186,7 @@ fn offsets_are_committed_and_fetched_in_the_members_epoch() {
     let cluster = Cluster::shared();
     cluster.create_topic("consumer-offsets", 1, 3);
     let (group, topics) = ("consumer-offsets", ["consumer-offsets"]);
-    let wire = &mut at_coordinator(&cluster, group);
+    let wire = &mut kafka::at_coordinator(&cluster, group);
     // OffsetCommit version 9 of one partition.
     let commit = |wire: &mut Wire, member: &str, epoch: i32| {
         let body = Encoder::default().text(group).i32(epoch).text(member).zero().count(1);

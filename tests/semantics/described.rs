@@ -40,7 +40,8 @@ fn page(wire: &mut Wire, topics: &[&str], limit: i32, cursor: Option<(&str, i32)
             }
             index
         });
-        decoder.i32();
+        let operations = if error == NONE { super::ON_TOPIC } else { i32::MIN };
+        assert_eq!(decoder.i32(), operations, "what may be done is told unasked");
         (error, name, partitions.unwrap())
     });
     let next = (decoder.i8() >= 0).then(|| {

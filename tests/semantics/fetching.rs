@@ -131,13 +131,7 @@ fn a_consumer_too_old_for_zstd_is_told_so() {
     let cluster = Cluster::shared();
     create_on_first(&cluster, "zstd", 2);
     let mut wire = kafka::at_leader(&cluster, "zstd", 0);
-    let plain = Batch { attributes: 4, ..Batch::of(&["a", "b"]) }.bytes();
-    let mut packed = plain[..61].to_vec();
-    packed.extend(zstd::encode_all(&plain[61..], 1).unwrap());
-    let length = packed.len() as i32 - 12;
-    packed[8..12].copy_from_slice(&length.to_be_bytes());
-    let crc = crc32c::crc32c(&packed[21..]);
-    packed[17..21].copy_from_slice(&crc.to_be_bytes());
+    let packed = Batch { attributes: 4, ..Batch::of(&["a", "b"]) }.packed();
     assert_eq!(produce(&mut wire, "zstd", 0, &packed).error, NONE);
     produce(&mut wire, "zstd", 1, &Batch::of(&["c"]).bytes());
     for (version, index, error, high_watermark) in

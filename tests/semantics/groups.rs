@@ -1,14 +1,13 @@
 //! Consumer groups by hand: what each request is answered that ordinary clients rarely send.
 
 use crate::support::cluster::Cluster;
-use crate::support::kafka;
+use crate::support::kafka::{self, HEARTBEAT, NOT_COORDINATOR};
 use crate::support::wire::{Decoder, Encoder, Wire};
 
-/// The keys of JoinGroup, SyncGroup, Heartbeat, LeaveGroup, OffsetCommit, OffsetFetch, OffsetDelete, ListGroups,
+/// The keys of JoinGroup, SyncGroup, LeaveGroup, OffsetCommit, OffsetFetch, OffsetDelete, ListGroups,
 /// DescribeGroups, DeleteGroups and FindCoordinator.
 const JOIN_GROUP: i16 = 11;
 const SYNC_GROUP: i16 = 14;
-const HEARTBEAT: i16 = 12;
 const LEAVE_GROUP: i16 = 13;
 const OFFSET_COMMIT: i16 = 8;
 const OFFSET_FETCH: i16 = 9;
@@ -19,7 +18,6 @@ const DELETE_GROUPS: i16 = 42;
 const FIND_COORDINATOR: i16 = 10;
 
 const OFFSET_METADATA_TOO_LARGE: i16 = 12;
-const NOT_COORDINATOR: i16 = 16;
 const ILLEGAL_GENERATION: i16 = 22;
 const INCONSISTENT_PROTOCOL: i16 = 23;
 const INVALID_GROUP: i16 = 24;
@@ -29,15 +27,6 @@ const NON_EMPTY: i16 = 68;
 const NOT_FOUND: i16 = 69;
 const MEMBER_ID_REQUIRED: i16 = 79;
 const SUBSCRIBED: i16 = 86;
-
-/// A connection to the coordinator of a group.
-fn at_coordinator(cluster: &Cluster, group: &str) -> Wire {
-    let id = cluster.wait("somebody coordinates the group", || {
-        let (error, id) = kafka::coordinator(cluster.broker(1), group);
-        (error == kafka::NONE).then_some(id)
-    });
-    Wire::connect(cluster.broker(u64::try_from(id).unwrap()).kafka)
-}
 
 /// JoinGroup version 4: (error, generation, member id).
 fn join(
@@ -154,7 +143,7 @@ fn forget(wire: &mut Wire, group: &str, topic: &str) -> i16 {
 #[test]
 fn a_join_is_refused_for_what_is_wrong_with_it_and_given_an_id_first() {
     let cluster = Cluster::shared();
-    let wire = &mut at_coordinator(&cluster, "g-joins");
+    let wire = &mut kafka::at_coordinator(&cluster, "g-joins");
     let ranges = ["range"];
     assert_eq!(join(wire, "", "", 10_000, &ranges).0, INVALID_GROUP);
     for session_ms in [5_999, 1_800_001, -1] {
@@ -183,7 +172,7 @@ fn a_join_is_refused_for_what_is_wrong_with_it_and_given_an_id_first() {
 fn offsets_are_committed_fetched_and_deleted_with_the_errors_of_kafka() {
     let cluster = Cluster::shared();
     cluster.create_topic("g-topic", 1, 3);
-    let wire = &mut at_coordinator(&cluster, "g-offsets");
+    let wire = &mut kafka::at_coordinator(&cluster, "g-offsets");
     let (nobody, unknown) = (("g-offsets", -1, ""), (kafka::NONE, vec![(0, -1, String::new(), 0)]));
     assert_eq!(fetch(wire, "g-offsets", Some("g-topic")), unknown, "nothing was committed");
     assert_eq!(fetch(wire, "g-offsets", Some("no-such-topic")), unknown);
@@ -215,7 +204,7 @@ fn offsets_are_committed_fetched_and_deleted_with_the_errors_of_kafka() {
 #[test]
 fn groups_are_listed_described_left_and_deleted() {
     let cluster = Cluster::shared();
-    let wire = &mut at_coordinator(&cluster, "g-life");
+    let wire = &mut kafka::at_coordinator(&cluster, "g-life");
     assert_eq!(describe(wire, "g-life"), [(0, "Dead".to_owned())], "each once");
     assert_eq!(delete(wire, "g-life"), NOT_FOUND);
     let member = join(wire, "g-life", "", 10_000, &["range"]).2;
@@ -258,13 +247,66 @@ impl Decoder {
     }
 }
 
+#[test]
+fn who_does_not_coordinate_a_group_says_so_to_every_request() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("g-elsewhere", 1, 3);
+    let home = cluster.wait("somebody coordinates the group", || {
+        let (error, id) = kafka::coordinator(cluster.broker(1), "g-elsewhere");
+        (error == kafka::NONE).then_some(id)
+    });
+    for broker in cluster.brokers().iter().filter(|broker| broker.id != home as u64) {
+        let (wire, group) = (&mut Wire::connect(broker.kafka), "g-elsewhere");
+        assert_eq!(kafka::coordinator(broker, group), (kafka::NONE, home), "all name the same");
+        let (error, _, member) = join(wire, group, "m", 10_000, &["range"]);
+        assert_eq!((error, member.as_str()), (NOT_COORDINATOR, "m"));
+        assert_eq!(sync(wire, group, 1, "m"), (NOT_COORDINATOR, Vec::new()));
+        assert_eq!(heartbeat(wire, group, 1, "m"), NOT_COORDINATOR);
+        let leave = Encoder::default().string(group).string("m");
+        assert_eq!(wire.call(LEAVE_GROUP, 1, &leave).end_with_error(), NOT_COORDINATOR);
+        assert_eq!(commit(wire, (group, -1, ""), group, ""), NOT_COORDINATOR);
+        assert_eq!(fetch(wire, group, Some(group)), (NOT_COORDINATOR, vec![]));
+        assert_eq!(fetch(wire, group, None), (NOT_COORDINATOR, vec![]));
+        assert_eq!(describe(wire, group), [(NOT_COORDINATOR, String::new())]);
+        assert_eq!(delete(wire, group), NOT_COORDINATOR);
+        assert_eq!(forget(wire, group, group), NOT_COORDINATOR);
+    }
+}
+
+/// A client that is told which release it speaks to asks in that release's version, and not what is served.
+#[test]
+fn a_client_of_a_given_release_finds_its_coordinator() {
+    let cluster = Cluster::shared();
+    let group = "g-release";
+    kafka::at_coordinator(&cluster, group);
+    let (_, id) = kafka::coordinator(cluster.broker(1), group);
+    let wire = &mut Wire::connect(cluster.broker(1).kafka);
+    let mut ask = |kind: i8, key: &str| {
+        let body = Encoder::default().i8(kind).count(1).text(key);
+        let mut decoder = wire.call_flexible(FIND_COORDINATOR, 6, body);
+        decoder.i32();
+        let rows = decoder.rows(|decoder| {
+            let (key, id) = (decoder.text().unwrap(), decoder.i32());
+            decoder.text();
+            decoder.i32();
+            let error = decoder.i16();
+            decoder.text();
+            (key, id, error)
+        });
+        rows.unwrap().remove(0)
+    };
+    assert_eq!(ask(0, group), (group.to_owned(), id, kafka::NONE));
+    // A share group's coordinator, which that version adds.
+    assert_eq!(ask(2, "s:AAAAAAAAAAAAAAAAAAAAAA:0").2, kafka::INVALID_REQUEST);
+}
+
 /// Strangers may commit what they like; what is added up of it ends no broker.
 #[test]
 fn an_offset_that_cannot_be_is_told_with_all_its_lag() {
     let cluster = Cluster::shared();
     cluster.create_topic("g-absurd", 2, 3);
     let group = "g-absurd";
-    let mut wire = at_coordinator(&cluster, group);
+    let mut wire = kafka::at_coordinator(&cluster, group);
     let body = Encoder::default().string(group).i32(-1).string("").i64(-1).i32(1).string(group);
     let body = body.i32(2).i32(0).i64(i64::MIN).string("").i32(1).i64(i64::MIN).string("");
     let mut decoder = wire.call(OFFSET_COMMIT, 2, &body);

@@ -157,3 +157,66 @@ fn records_go_to_and_come_from_a_topic_by_id_and_to_no_other() {
         vec![(NOBODY, vec![(0, UNKNOWN_TOPIC_ID, -1, true)]), (id, vec![(0, NONE, 1, false)])];
     assert_eq!(fetched.unwrap(), expected);
 }
+
+/// Fetch version 13 in a session: the session's id, and (topic, error, whether there are records) of each row.
+fn fetch_by_id(
+    wire: &mut Wire,
+    session: (i32, i32),
+    topic: Option<[u8; 16]>,
+) -> (i32, Vec<([u8; 16], i16, bool)>) {
+    let body = Encoder::default().i32(-1).i32(0).i32(1).i32(1 << 20).i8(0);
+    let body = body.i32(session.0).i32(session.1);
+    let body = match topic {
+        Some(id) => {
+            let body = body.count(1).id(id).count(1).i32(0).i32(-1).i64(0).i32(-1).i64(-1);
+            body.i32(1 << 20).zero().zero()
+        }
+        None => body.count(0),
+    };
+    let mut decoder = wire.call_flexible(FETCH, 13, body.count(0).text(""));
+    decoder.i32();
+    assert_eq!(decoder.i16(), NONE);
+    let id = decoder.i32();
+    let rows = decoder.rows(|decoder| {
+        let topic = decoder.id();
+        let partitions = decoder.rows(|decoder| {
+            decoder.i32();
+            let error = decoder.i16();
+            (0..3).for_each(|_| _ = decoder.i64());
+            decoder.rows(|decoder| (decoder.i64(), decoder.i64()));
+            decoder.i32();
+            (error, !decoder.blob().unwrap().is_empty())
+        });
+        let (error, records) = partitions.unwrap()[0];
+        (topic, error, records)
+    });
+    (id, rows.unwrap())
+}
+
+#[test]
+fn who_reads_a_topic_by_its_id_never_gets_records_of_another_made_under_its_name() {
+    let cluster = Cluster::shared();
+    super::create_on_first(&cluster, "renewed", 1);
+    let mut wire = kafka::at_leader(&cluster, "renewed", 0);
+    let old = topic_id(&mut wire, "renewed").unwrap();
+    let batch = Batch::of(&["x"]).bytes();
+    kafka::produce(&mut wire, "renewed", 0, &batch);
+    let (session, rows) = fetch_by_id(&mut wire, (0, 0), Some(old));
+    assert!(session > 0);
+    assert_eq!(rows, [(old, NONE, true)]);
+
+    cluster.request("DELETE", "/v1/topics/renewed", None).ok();
+    super::create_on_first(&cluster, "renewed", 1);
+    let mut other = kafka::at_leader(&cluster, "renewed", 0);
+    let new = cluster.wait("it is known by another id", || {
+        topic_id(&mut wire, "renewed").filter(|id| *id != old)
+    });
+    kafka::produce(&mut other, "renewed", 0, &batch);
+    // The session has the id as well.
+    for named in [None, Some(old)] {
+        let epoch = if named.is_none() { 1 } else { 2 };
+        let (_, rows) = fetch_by_id(&mut wire, (session, epoch), named);
+        assert_eq!(rows, [(old, UNKNOWN_TOPIC_ID, false)]);
+    }
+    assert_eq!(fetch_by_id(&mut wire, (0, -1), Some(new)).1, [(new, NONE, true)]);
+}

@@ -3,9 +3,10 @@
 use super::create_on_first;
 use crate::support::cluster::Cluster;
 use crate::support::kafka::{
-    self, CORRUPT_MESSAGE, DELETE_RECORDS, INIT_PRODUCER_ID, INVALID_RECORD, INVALID_REQUEST,
-    LIST_OFFSETS, NONE, NOT_LEADER, OFFSET_OUT_OF_RANGE, PRODUCE, UNKNOWN_TOPIC_OR_PARTITION,
-    UNSUPPORTED_VERSION, end_of_epoch, leader, list_offset,
+    self, CORRUPT_MESSAGE, DELETE_RECORDS, Fetch, INIT_PRODUCER_ID, INVALID_RECORD,
+    INVALID_REQUEST, LIST_OFFSETS, NONE, NOT_LEADER, OFFSET_OUT_OF_RANGE, PRODUCE,
+    UNKNOWN_TOPIC_OR_PARTITION, UNSUPPORTED_COMPRESSION, UNSUPPORTED_VERSION, end_of_epoch, leader,
+    list_offset,
 };
 use crate::support::wire::{Batch, Encoder, Wire};
 
@@ -97,6 +98,45 @@ fn special_times_mean_what_kafka_says_and_others_below_zero_nothing() {
         let found = list_offset(&mut wire, "special", 0, -1, time);
         let found = (found.error, found.timestamp, found.offset);
         assert_eq!(found, (error, timestamp, offset), "time {time}");
+    }
+}
+
+#[test]
+fn an_empty_log_has_no_newest_record_and_pending_uploads_are_asked_of_newer_brokers() {
+    let cluster = Cluster::shared();
+    create_on_first(&cluster, "no-newest", 1);
+    let mut wire = kafka::at_leader(&cluster, "no-newest", 0);
+    // -6 is of version 11, which is not announced.
+    for (time, error) in [(-3, NONE), (-6, UNSUPPORTED_VERSION)] {
+        let found = list_offset(&mut wire, "no-newest", 0, -1, time);
+        assert_eq!((found.error, found.timestamp, found.offset), (error, -1, -1), "time {time}");
+    }
+}
+
+#[test]
+fn a_record_without_a_time_is_taken_and_found_by_its_offset_alone() {
+    let cluster = Cluster::shared();
+    create_on_first(&cluster, "timeless", 1);
+    let mut wire = kafka::at_leader(&cluster, "timeless", 0);
+    let batch = Batch { timestamp: -1, ..Batch::of(&["x"]) }.bytes();
+    let answer = kafka::produce(&mut wire, "timeless", 0, &batch);
+    assert_eq!((answer.error, answer.base, answer.append_time), (NONE, 0, -1));
+    let found = list_offset(&mut wire, "timeless", 0, -1, 0);
+    assert_eq!((found.error, found.offset), (NONE, -1));
+    let read = Fetch::of("timeless", 0, 0).one(&mut wire).records.unwrap();
+    assert_eq!(read[16..], batch[16..]);
+}
+
+#[test]
+fn a_producer_too_old_for_zstd_is_told_so() {
+    let cluster = Cluster::shared();
+    create_on_first(&cluster, "zstd-sent", 1);
+    let mut wire = kafka::at_leader(&cluster, "zstd-sent", 0);
+    let packed = Batch { attributes: 4, ..Batch::of(&["a", "b"]) }.packed();
+    let body = kafka::produce_body("zstd-sent", 0, -1, &packed);
+    for (version, error, base) in [(6, UNSUPPORTED_COMPRESSION, -1), (7, NONE, 0)] {
+        let answer = kafka::produced(wire.call(PRODUCE, version, &body));
+        assert_eq!((answer.error, answer.base), (error, base), "version {version}");
     }
 }
 

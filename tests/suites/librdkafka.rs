@@ -58,13 +58,15 @@ fn tests() -> Vec<Test> {
     table.split("_TEST(").skip(1).map(entry).collect()
 }
 
-/// Tests of one number and scenario, which one process runs.
+/// Tests of one number and scenario, which one process runs. Variants come after all others: one that ran beside the
+/// test itself would see its topics.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Group {
+    variant: String,
     number: String,
     scenario: String,
-    variant: String,
     part: String,
+    alone: bool,
 }
 
 /// What the list allows, a process for each number and part.
@@ -82,7 +84,8 @@ pub fn runs(short_only: bool) -> Vec<Run> {
         for part in parts {
             let number = row.name.split('_').next().unwrap().to_owned();
             let scenario = scenarios[&row.name].clone();
-            let group = Group { number, scenario, variant: row.variant.clone(), part };
+            let (variant, alone) = (row.variant.clone(), row.alone);
+            let group = Group { number, scenario, variant, part, alone };
             groups.entry(group).or_default().push(row.name.clone());
         }
     }
@@ -95,12 +98,12 @@ fn run(group: Group, names: Vec<String>) -> Run {
     let title: Vec<&str> =
         title.into_iter().map(String::as_str).filter(|it| !it.is_empty()).collect();
     let title = title.join(" ");
-    let auto_create = group.scenario != "noautocreate";
+    let (auto_create, alone) = (group.scenario != "noautocreate", group.alone);
     let protocol = variant.to_owned();
     let part = group.part.clone();
     let command = move |bootstrap: &str, place: &Path| command(&group, &protocol, bootstrap, place);
     let doubt = move |log: &str| doubt(&names, &part, log);
-    Run { title, auto_create, command: Box::new(command), doubt: Box::new(doubt) }
+    Run { title, auto_create, alone, command: Box::new(command), doubt: Box::new(doubt) }
 }
 
 fn command(group: &Group, protocol: &str, bootstrap: &str, place: &Path) -> Command {

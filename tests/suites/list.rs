@@ -1,8 +1,13 @@
 //! The list of a suite: one line a test, `NAME WHEN WHY`. WHEN is `short` for what takes seconds, `long` for what else
 //! is run, and `no` with the reason. Of a test that is run in part, the line goes on with `only`, the parts with commas
-//! between and, after two dashes, why not the others. `NAME@VARIANT` is the same test run another way.
+//! between and, after two dashes, why not the others. `alone` behind WHEN is for what runs when no other does: it
+//! measures time, or is slow to delete topics that its own client asks for, and so makes, again. `NAME@VARIANT` is the
+//! same test run another way.
 
 use std::collections::BTreeSet;
+
+/// The reason of what is about the client alone, or brings a broker of its own.
+const NO_BROKER: &str = "needs no broker";
 
 #[derive(Debug, PartialEq)]
 pub struct Row {
@@ -10,6 +15,8 @@ pub struct Row {
     pub variant: String,
     /// Whether it is run, and if so whether among the short ones.
     pub short: Option<bool>,
+    /// Whether nothing else runs at that time.
+    pub alone: bool,
     /// The parts that are run; none means all.
     pub parts: Vec<String>,
     reason: String,
@@ -29,6 +36,8 @@ fn row(line: &str) -> Result<Row, String> {
         "no" => None,
         other => return Err(format!("{other:?} is none of short, long and no")),
     };
+    let alone = why.trim().strip_prefix("alone");
+    let (alone, why) = (alone.is_some(), alone.unwrap_or(why));
     let (parts, reason) = match why.trim().strip_prefix("only ") {
         Some(parts) => parts.split_once(" -- ").ok_or("only PARTS needs -- and the reason")?,
         None => ("", why.trim()),
@@ -40,7 +49,7 @@ fn row(line: &str) -> Result<Row, String> {
     }
     let (name, variant) = name.split_once('@').unwrap_or((name, ""));
     let (name, variant, reason) = (name.to_owned(), variant.to_owned(), reason.to_owned());
-    Ok(Row { name, variant, short, parts, reason })
+    Ok(Row { name, variant, short, alone, parts, reason })
 }
 
 /// Every test that the suite has is in the list once, and no other is.
@@ -58,11 +67,27 @@ pub fn check(rows: &[Row], names: &BTreeSet<String>) {
     );
 }
 
+/// How many tests are run whole, in part, another way as well, not run for another reason than that they need no broker,
+/// and not run as they need none: the columns of the table in `tests/clients/README.md`.
+pub fn counts(rows: &[Row]) -> String {
+    let count = |wanted: fn(&Row) -> bool| rows.iter().filter(|row| wanted(row)).count();
+    let counts = [
+        count(|row| row.variant.is_empty() && row.short.is_some() && row.parts.is_empty()),
+        count(|row| row.variant.is_empty() && row.short.is_some() && !row.parts.is_empty()),
+        count(|row| !row.variant.is_empty() && row.short.is_some()),
+        count(|row| row.short.is_none() && row.reason != NO_BROKER),
+        count(|row| row.short.is_none() && row.reason == NO_BROKER),
+    ];
+    counts.map(|count| count.to_string()).join(" | ")
+}
+
 #[test]
 fn a_line_says_when_a_test_is_run_or_why_not() {
-    let rows =
-        read("# a comment\n\na_b short\nc   long only x, y -- z: not there\nd@e no   no reason\n");
+    let rows = read(
+        "# a comment\n\na_b short alone\nc   long only x, y -- z: not there\nd@e no   no reason\n",
+    );
     assert_eq!((rows[0].name.as_str(), rows[0].short), ("a_b", Some(true)));
+    assert_eq!((rows[0].alone, rows[1].alone), (true, false));
     assert_eq!((rows[1].short, rows[1].parts.join("+").as_str()), (Some(false), "x+y"));
     assert_eq!(rows[1].reason, "z: not there");
     assert_eq!((rows[2].name.as_str(), rows[2].variant.as_str(), rows[2].short), ("d", "e", None));

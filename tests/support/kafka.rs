@@ -9,6 +9,7 @@ pub const FETCH: i16 = 1;
 pub const LIST_OFFSETS: i16 = 2;
 pub const METADATA: i16 = 3;
 pub const FIND_COORDINATOR: i16 = 10;
+pub const HEARTBEAT: i16 = 12;
 pub const API_VERSIONS: i16 = 18;
 pub const CREATE_TOPICS: i16 = 19;
 pub const DELETE_TOPICS: i16 = 20;
@@ -26,6 +27,8 @@ pub const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 pub const NOT_LEADER: i16 = 6;
 pub const MESSAGE_TOO_LARGE: i16 = 10;
 pub const COORDINATOR_LOADING: i16 = 14;
+pub const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+pub const NOT_COORDINATOR: i16 = 16;
 pub const INVALID_TOPIC: i16 = 17;
 pub const INVALID_REQUIRED_ACKS: i16 = 21;
 pub const INVALID_TIMESTAMP: i16 = 32;
@@ -401,4 +404,18 @@ pub fn coordinator(broker: &Broker, group: &str) -> (i16, i32) {
     let error = decoder.i16();
     decoder.string();
     (error, decoder.i32())
+}
+
+/// A connection to the coordinator of a group once it serves, which takes a moment after its election.
+pub fn at_coordinator(cluster: &Cluster, group: &str) -> Wire {
+    cluster.wait(&format!("the coordinator of {group} serves"), || {
+        let (error, id) = coordinator(cluster.broker(1), group);
+        let id = u64::try_from(id).ok().filter(|_| error == NONE)?;
+        let mut wire = Wire::connect(cluster.broker(id).kafka);
+        let nobody = Encoder::default().string(group).i32(0).string("nobody");
+        let mut decoder = wire.call(HEARTBEAT, 1, &nobody);
+        decoder.i32();
+        let not_yet = COORDINATOR_LOADING..=NOT_COORDINATOR;
+        (!not_yet.contains(&decoder.i16())).then_some(wire)
+    })
 }

@@ -225,6 +225,20 @@ impl Batch {
     }
 }
 
+impl Batch {
+    /// The same with its records compressed by zstd, as its attributes have to say.
+    pub fn packed(&self) -> Vec<u8> {
+        let plain = self.bytes();
+        let mut packed = plain[..61].to_vec();
+        packed.extend(zstd::encode_all(&plain[61..], 1).unwrap());
+        let length = packed.len() as i32 - 12;
+        packed[8..12].copy_from_slice(&length.to_be_bytes());
+        let crc = crc32c::crc32c(&packed[21..]);
+        packed[17..21].copy_from_slice(&crc.to_be_bytes());
+        packed
+    }
+}
+
 /// Zigzag, seven bits a byte.
 fn varint(to: &mut Vec<u8>, value: i64) {
     let mut rest = ((value << 1) ^ (value >> 63)) as u64;

@@ -113,6 +113,7 @@ async fn append(partition: &Partition) -> i64 {
         zstd: true,
         inflated_bytes_max: 1 << 20,
         codec: None,
+        keys: false,
     };
     let batch = check(BatchBuilder::new().record(0, None, Some(b"v")).build(), &limits).unwrap();
     let epoch = partition.leader_epoch_if_ready().unwrap();

@@ -34,10 +34,12 @@ pub(in crate::kafka) async fn handle(
     let repeated = repeated(named(&request).map(name));
     let found = |wanted: Named<'_>| {
         if repeated.contains(&name(wanted)) {
-            Err(ErrorCode::InvalidRequest)
-        } else {
-            route::find(&image, wanted.0, wanted.1.partition_index)
+            return Err(ErrorCode::InvalidRequest);
         }
+        let found = route::find(&image, wanted.0, wanted.1.partition_index)?;
+        // What is compacted alone keeps the newest record of every key.
+        let deletes = image.topic(wanted.0).is_none_or(|topic| topic.configs.deletes());
+        if deletes { Ok(found) } else { Err(ErrorCode::PolicyViolation) }
     };
     let infos: Vec<_> = named(&request).filter_map(|wanted| found(wanted).ok()).collect();
     let leaders = Leaders::of(&server, &infos, route::ready_by(Some(deadline))).await;

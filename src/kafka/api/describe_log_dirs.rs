@@ -49,7 +49,7 @@ pub(in crate::kafka) async fn handle(
         }
         let mut row = DescribeLogDirsPartition::default();
         row.partition_index = index;
-        row.partition_size = size(partition.summary().bytes);
+        row.partition_size = size(partition.stored_bytes());
         topics.entry(topic.to_owned()).or_default().push(row);
     }
     let mut answer = DescribeLogDirsResponse::default();

@@ -18,6 +18,7 @@ use kafka_wire::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse
 use kafka_wire_core::Uuid as WireUuid;
 
 use super::metadata::{PARTITION_BYTES, TOPIC_BYTES, partition_row, usable};
+use super::operations;
 use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::server::KafkaServer;
@@ -112,6 +113,8 @@ fn topic_row(
     let mut row = DescribeTopicPartitionsResponseTopic::default();
     row.name = Some(topic.name.as_str().into());
     row.topic_id = WireUuid::from_bytes(*topic.id.as_bytes());
+    // Unlike Metadata's, the request has no field to ask with: Kafka tells it always.
+    row.topic_authorized_operations = operations::on_topic(true);
     let partitions = topic.numbered().skip(first).take(most);
     row.partitions = partitions
         .map(|(index, info)| {

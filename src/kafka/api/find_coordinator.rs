@@ -1,4 +1,4 @@
-//! FindCoordinator (key 10), versions 0–5: which broker coordinates a consumer group.
+//! FindCoordinator (key 10), versions 0–6: which broker coordinates a consumer group.
 //!
 //! The first who asks makes the coordinators, and waits until they have leaders. Transactional ids have none yet, which
 //! is answered with a code that clients take for final.
@@ -9,6 +9,9 @@
 //! | 3 | flexible (KIP-482) |
 //! | 4 | several keys (KIP-699) |
 //! | 5 | transactions that can be aborted (KIP-890) |
+//! | 6 | share groups as a kind of key (KIP-932), refused here like transactional ids |
+//!
+//! The highest version is that of Kafka 4: clients told which release they speak to do not ask what is served.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +19,9 @@ use std::time::Duration;
 use kafka_wire::find_coordinator_response::Coordinator;
 use kafka_wire::{FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_wire_core::StrBytes;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use crate::coordinator::{COORDINATORS, COUNT, Coordinators};
+use crate::coordinator::{NotLocated, locate};
 use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::server::{KafkaServer, broker_id};
@@ -83,34 +86,14 @@ async fn find(
     deadline: Instant,
 ) -> Result<Broker, (ErrorCode, &'static str)> {
     if kind != GROUP {
-        let words = "only consumer groups have coordinators here; there are no transactions yet";
+        let words = "only consumer groups have coordinators here; there are no transactions or share groups yet";
         return Err((ErrorCode::InvalidRequest, words));
     }
-    let metadata = &server.context.metadata;
-    // Taken before looking, so that what changes in between is not missed.
-    let mut changes = metadata.leaders().changes();
-    if Coordinators::home(&metadata.image(), group).is_none() {
-        let wait = deadline.saturating_duration_since(Instant::now());
-        let made = server.context.controller.make_internal_groups(COORDINATORS, COUNT, wait).await;
-        made.map_err(|error| {
-            tracing::info!(%error, "the coordinators of consumer groups are not made");
-            let words = "the coordinators cannot be made now, ask again";
-            (ErrorCode::CoordinatorNotAvailable, words)
-        })?;
-    }
-    loop {
-        changes.borrow_and_update();
-        let image = metadata.image();
-        let home = Coordinators::home(&image, group);
-        let leader = home.and_then(|info| metadata.leader(info.group));
-        if let Some(broker) = leader.and_then(|leader| image.brokers.get(&leader.id)) {
-            return Ok(broker.clone());
-        }
-        if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
-            return Err((
-                ErrorCode::CoordinatorNotAvailable,
-                "the group's coordinator has no leader now",
-            ));
-        }
-    }
+    locate(&server.context.controller, group, deadline).await.map_err(|error| {
+        let words = match error {
+            NotLocated::NotMade => "the coordinators cannot be made now, ask again",
+            NotLocated::NoLeader => "the group's coordinator has no leader now",
+        };
+        (ErrorCode::CoordinatorNotAvailable, words)
+    })
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use kafka_wire::join_group_response::JoinGroupResponseMember;
 use kafka_wire::{JoinGroupRequest, JoinGroupResponse};
+use kafka_wire_core::StrBytes;
 use uuid::Uuid;
 
 use crate::coordinator::{GroupError, Join, Joined};
@@ -26,6 +27,8 @@ use crate::kafka::server::KafkaServer;
 
 /// Of what a client calls itself so much is in the id that it is given.
 const PREFIX_CHARS_MAX: usize = 64;
+/// What a member takes in an answer beside its names and what it says.
+const MEMBER_BYTES: usize = 256;
 /// Versions from which the request or its answer means more.
 const REBALANCE_TIMEOUT_FROM: i16 = 1;
 const KNOWN_ID_FROM: i16 = 4;
@@ -54,6 +57,17 @@ pub(in crate::kafka) async fn handle(
         }
         Err(error) => refused((&error).into(), said, &call),
     }
+}
+
+/// Returns about how many bytes the answer takes when it is written out: that of the leader has what all members say of
+/// themselves.
+pub(in crate::kafka) fn weigh_answer(answer: &JoinGroupResponse) -> usize {
+    let optional = |it: &Option<StrBytes>| it.as_ref().map_or(0, StrBytes::len);
+    let row = |it: &JoinGroupResponseMember| {
+        let names = it.member_id.len() + optional(&it.group_instance_id);
+        MEMBER_BYTES + names + it.metadata.len()
+    };
+    answer.members.iter().map(row).sum()
 }
 
 fn check(server: &KafkaServer, request: &JoinGroupRequest) -> Result<(), ErrorCode> {
@@ -114,11 +128,7 @@ fn answer_of(joined: Joined, call: &Call) -> JoinGroupResponse {
     answer
 }
 
-fn refused(
-    code: ErrorCode,
-    member_id: kafka_wire_core::StrBytes,
-    call: &Call,
-) -> JoinGroupResponse {
+fn refused(code: ErrorCode, member_id: StrBytes, call: &Call) -> JoinGroupResponse {
     let mut answer = JoinGroupResponse::default();
     answer.error_code = code.count(call);
     answer.generation_id = -1;
@@ -126,4 +136,53 @@ fn refused(
     answer.protocol_name = Some("".into()).filter(|_| call.version < NO_PROTOCOL_FROM);
     answer.member_id = member_id;
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::coordinator::JoinedMember;
+    use crate::kafka::codec::encode;
+    use crate::kafka::table;
+
+    #[test]
+    fn a_leaders_answer_takes_no_more_than_is_set_aside_for_it() {
+        let member = |n: usize| JoinedMember {
+            member_id: format!("member-{n}"),
+            instance_id: n.is_multiple_of(2).then(|| "i".repeat(n)),
+            metadata: vec![0; 10 * n].into(),
+        };
+        let joined = |members: usize| Joined {
+            member_id: "member-0".to_owned(),
+            generation: 1,
+            protocol_type: "consumer".to_owned(),
+            protocol: "range".to_owned(),
+            leader: "member-0".to_owned(),
+            skip_assignment: false,
+            members: (0..members).map(member).collect(),
+        };
+        for version in [0, 9] {
+            let call = Call {
+                api: &table::find(11).unwrap().api,
+                version,
+                correlation: 1,
+                client: None,
+                host: None,
+                received: Instant::now(),
+                pipeline: Arc::default(),
+            };
+            let taken = |members| {
+                let answer = answer_of(joined(members), &call);
+                let kept = answer.members.capacity() * size_of::<JoinGroupResponseMember>();
+                (weigh_answer(&answer), encode(&call, &answer).unwrap().len() + kept)
+            };
+            let (_, alone) = taken(0);
+            for members in [1, 2, 1000] {
+                let (set_aside, all) = taken(members);
+                assert!(all - alone <= set_aside, "{members}: {all} of {set_aside}");
+            }
+        }
+    }
 }

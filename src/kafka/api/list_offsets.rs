@@ -11,7 +11,7 @@
 //! | 1 | one offset instead of a list (KIP-79) |
 //! | 2 | isolation levels (KIP-98); all records are committed here |
 //! | 4 | the leader epoch a client believes in (KIP-320) |
-//! | 5 | a leader that is not ready says so (KIP-207) |
+//! | 5 | an error of its own for a leader that is not ready (KIP-207), which here says that it does not lead yet |
 //! | 6 | flexible (KIP-482) |
 //! | 7 | time -3, the record with the greatest timestamp (KIP-734) |
 //! | 8 | time -4, the earliest offset on local disks (KIP-405), the log start here |

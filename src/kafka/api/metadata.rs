@@ -34,6 +34,7 @@ use uuid::Uuid;
 use super::operations;
 use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
+use crate::kafka::route;
 use crate::kafka::server::{KafkaServer, broker_id};
 use crate::metadata::{
     AdminError, Image, METADATA_GROUP, NewTopic, PartitionInfo, Topic, cluster_id_text,
@@ -276,9 +277,8 @@ pub(super) fn partition_row(
     row.offline_replicas = ids(&|id| !live(id));
     row.leader_id = -1;
     row.leader_epoch = -1;
-    // One that is fenced and heard here leads by its majority all the same, until it has handed over.
-    let reached = |id: u64| live(&id) || server.context.node.alive(id);
-    match server.context.metadata.leader(partition.group).filter(|leader| reached(leader.id)) {
+    let leader = server.context.metadata.leader(partition.group);
+    match leader.filter(|leader| route::reached(server, image, leader.id)) {
         Some(leader) => {
             row.leader_id = broker_id(leader.id);
             row.leader_epoch = leader.epoch;

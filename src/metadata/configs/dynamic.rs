@@ -46,9 +46,9 @@ pub(crate) const PARTITIONS: &str = "num.partitions";
 /// How often a group's members of the consumer protocol are to be heard, and after which silence they are taken for dead.
 pub const GROUP_HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
 pub const GROUP_SESSION: &str = "consumer.session.timeout.ms";
-/// What the two are where nothing was set, in milliseconds, as the configuration file has them.
-const GROUP_HEARTBEAT_DEFAULT: i64 = 5_000;
-const GROUP_SESSION_DEFAULT: i64 = 45_000;
+/// What the two are where nothing was set, neither of the group nor in a broker's file, in milliseconds.
+pub const GROUP_HEARTBEAT_DEFAULT: u64 = 5_000;
+pub const GROUP_SESSION_DEFAULT: u64 = 45_000;
 
 /// Configs of brokers that are no topic's defaults, by name.
 const BROKER_ENTRIES: [DynamicEntry; 6] = [
@@ -141,8 +141,10 @@ pub fn dynamic_entries(resource: &ConfigResource) -> Vec<DynamicEntry> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DynamicConfigs {
     by_resource: BTreeMap<ConfigResource, Explicit>,
-    /// What was set of all brokers, for topics to share.
-    cluster: Arc<Explicit>,
+    /// What was set of all brokers.
+    cluster: Explicit,
+    /// What of it is topics' defaults, for topics to share.
+    of_topics: Arc<Explicit>,
 }
 
 impl DynamicConfigs {
@@ -152,8 +154,13 @@ impl DynamicConfigs {
     }
 
     /// Returns what was set of all brokers.
-    pub fn cluster(&self) -> &Arc<Explicit> {
+    pub fn cluster(&self) -> &Explicit {
         &self.cluster
+    }
+
+    /// Returns what was set of all brokers and is every topic's default; the same one until something of it changes.
+    pub(in crate::metadata) fn of_topics(&self) -> &Arc<Explicit> {
+        &self.of_topics
     }
 
     /// Returns what was set of a broker: by itself, or else of all; and whether it was by itself.
@@ -185,7 +192,12 @@ impl DynamicConfigs {
     /// Sets all configs of a resource.
     pub(in crate::metadata) fn put(&mut self, resource: ConfigResource, configs: Explicit) {
         if resource == ConfigResource::Brokers {
-            self.cluster = Arc::new(configs.clone());
+            let mut of_topics = configs.clone();
+            of_topics.retain(|name, _| TOPIC_CONFIGS.iter().any(|entry| entry.broker == name));
+            if *self.of_topics != of_topics {
+                self.of_topics = Arc::new(of_topics);
+            }
+            self.cluster = configs.clone();
         }
         if configs.is_empty() {
             self.by_resource.remove(&resource);
@@ -231,7 +243,7 @@ impl DynamicConfigs {
 
 /// A member that is to be heard less often than it is taken for dead would be so all the time.
 fn check_times(configs: &Explicit) -> Result<(), AdminError> {
-    let time = |name: &str, default: i64| {
+    let time = |name: &str, default: u64| {
         configs.get(name).and_then(|value| value.parse().ok()).unwrap_or(default)
     };
     let session = time(GROUP_SESSION, GROUP_SESSION_DEFAULT);
@@ -259,7 +271,10 @@ fn unknown(resource: &ConfigResource, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+    use crate::metadata::{Image, Topic, TopicConfigs};
 
     fn set(pairs: &[(&str, &str)]) -> Explicit {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -294,6 +309,23 @@ mod tests {
         assert_eq!(configs.of_broker(2, CONNECTIONS_MAX), Some(("5", false)));
         configs.put(ConfigResource::Broker(1), Explicit::new());
         assert_eq!(configs.of_broker(1, CONNECTIONS_MAX), Some(("5", false)));
+    }
+
+    #[test]
+    fn topics_are_handed_what_is_their_default_and_only_when_it_changes() {
+        let mut image = Image::default();
+        let (name, configs) = ("t".to_owned(), TopicConfigs::default());
+        let topic = Topic { name, id: Uuid::nil(), partitions: Vec::new(), configs };
+        image.insert_topic(Arc::new(topic));
+        let before = Arc::clone(image.topic("t").unwrap());
+        image.set_configs(ConfigResource::Brokers, set(&[(PARTITIONS, "5")]));
+        assert!(Arc::ptr_eq(&before, image.topic("t").unwrap()), "it is about new topics");
+        let both = set(&[(PARTITIONS, "5"), ("log.retention.ms", "7")]);
+        image.set_configs(ConfigResource::Brokers, both.clone());
+        assert_eq!(image.topic("t").unwrap().configs.retention_ms(), Some(7));
+        assert_eq!(image.configs.cluster(), &both);
+        image.set_configs(ConfigResource::Brokers, set(&[(PARTITIONS, "6")]));
+        assert_eq!(image.topic("t").unwrap().configs, before.configs);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub enum TimestampType {
 #[serde(transparent)]
 pub struct TopicConfigs {
     explicit: Explicit,
-    /// What was set for all brokers, by the names that brokers have for it. Not the topic's: the image has it.
+    /// What was set for all brokers and is topics' default, by the names that brokers have for it. Not the topic's: the image has it.
     #[serde(skip)]
     cluster: Arc<Explicit>,
 }

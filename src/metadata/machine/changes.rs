@@ -85,7 +85,7 @@ pub fn changed_topic(image: &Image, change: &Change) -> Option<Arc<Topic>> {
         }
         _ => return None,
     };
-    topic.configs.inherit(image.configs.cluster());
+    topic.configs.inherit(image.configs.of_topics());
     Some(Arc::new(topic))
 }
 

@@ -81,7 +81,7 @@ impl Partition {
     /// Decides on compaction if that is due, or if `asked`; returns whether something was decided.
     ///
     /// Does nothing where another broker leads. `current`: who says what is in force.
-    pub(super) async fn decide_compaction(
+    pub(in crate::partition) async fn decide_compaction(
         &self,
         current: Option<&CurrentSettings>,
         asked: bool,

@@ -1,7 +1,7 @@
 //! The newest offset of each key in a stretch of the log, in memory of a fixed size.
 //!
 //! A key is known by 128 bits of a keyed hash, so its length costs nothing, and nobody who does not know the hash's own
-//! key, drawn anew for each map, can make two keys meet. That two meet by chance is less likely than that the memory
+//! key, drawn anew for each compaction, can make two keys meet. That two meet by chance is less likely than that the memory
 //! errs.
 //!
 //! Where one entry has more keys than fit, it is gone through in parts: a map then minds one share of all keys and knows
@@ -16,6 +16,9 @@ const SLOT_BYTES: usize = size_of::<u128>() + size_of::<i64>();
 const LOAD_TENTHS: usize = 9;
 /// No offset.
 const EMPTY: i64 = -1;
+
+/// The hash's own key; that of all parts of one whole.
+pub(super) type Secret = (u64, u64);
 
 /// Which share of all keys a map minds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +39,7 @@ impl Part {
 /// See the file's header.
 pub(super) struct OffsetMap {
     part: Part,
-    secret: (u64, u64),
+    secret: Secret,
     hashes: Vec<u128>,
     offsets: Vec<i64>,
     count: usize,
@@ -48,10 +51,10 @@ pub(super) struct Full;
 
 impl OffsetMap {
     /// Returns an empty map that takes about `bytes`.
-    pub(super) fn new(bytes: usize, part: Part) -> Self {
+    pub(super) fn new(bytes: usize, part: Part, secret: Secret) -> Self {
         let places = (bytes / SLOT_BYTES).max(2);
         let (hashes, offsets) = (vec![0; places], vec![EMPTY; places]);
-        Self { part, secret: rand::random(), hashes, offsets, count: 0 }
+        Self { part, secret, hashes, offsets, count: 0 }
     }
 
     /// Notes where a key stands; later places come later.
@@ -117,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_newest_place_of_each_key_is_known_until_it_is_full() {
-        let mut map = OffsetMap::new(100 * SLOT_BYTES, Part::WHOLE);
+        let mut map = OffsetMap::new(100 * SLOT_BYTES, Part::WHOLE, (1, 2));
         for round in 0..3 {
             for key in 0..90_i64 {
                 map.put(&key.to_be_bytes(), round * 1_000 + key).unwrap();
@@ -134,11 +137,9 @@ mod tests {
 
     #[test]
     fn every_key_is_minded_by_one_part() {
-        let secret = (1, 2);
         let maps: Vec<OffsetMap> = (0..3)
             .map(|number| {
-                let mut map = OffsetMap::new(1 << 16, Part { number, of: 3 });
-                map.secret = secret;
+                let mut map = OffsetMap::new(1 << 16, Part { number, of: 3 }, (1, 2));
                 (0..1_000_i64).for_each(|key| map.put(&key.to_be_bytes(), key).unwrap());
                 map
             })

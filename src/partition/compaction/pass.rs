@@ -20,7 +20,7 @@ use std::ops::ControlFlow;
 
 use quorate_storage::{Log, NewChunk, mutant};
 
-use super::offset_map::{Full, OffsetMap, Part};
+use super::offset_map::{Full, OffsetMap, Part, Secret};
 use super::progress::Progress;
 use super::{CompactError, Goal};
 use crate::partition::machine::View;
@@ -46,6 +46,8 @@ pub(super) struct Pass<'a> {
     pub(super) goal: Goal,
     /// What the map of keys may take.
     pub(super) map_bytes: usize,
+    /// By which keys are told apart.
+    pub(super) secret: Secret,
     pub(super) swap: &'a Swap<'a>,
     pub(super) progress: &'a Progress<'a>,
 }
@@ -87,25 +89,33 @@ impl Pass<'_> {
 
     /// Takes the replica on from where it is compacted to, as far as memory allows.
     fn pass(&self, from: i64) -> Result<(), CompactError> {
-        for of in (0..16).map(|doublings| 1 << doublings) {
-            let Some(plan) = self.plan(from, Part { number: 0, of })? else { continue };
-            let end = plan.end;
-            self.rewrite(&plan)?;
-            drop(plan);
-            for number in 1..of {
-                let map = self.keys(from, end, Part { number, of })?;
-                self.rewrite(&Plan { map: map.ok_or(CompactError::TooManyKeys)?, end })?;
+        let parts = (0..16).map(|doublings| 1 << doublings);
+        for of in parts {
+            if self.pass_in_parts(from, of)? {
+                return Ok(());
             }
-            return Ok(());
         }
         Err(CompactError::TooManyKeys)
+    }
+
+    /// Goes over it once for each share of the keys; false if one does not fit into memory.
+    fn pass_in_parts(&self, from: i64, of: u32) -> Result<bool, CompactError> {
+        let Some(plan) = self.plan(from, Part { number: 0, of })? else { return Ok(false) };
+        let end = plan.end;
+        self.rewrite(&plan)?;
+        drop(plan);
+        for number in 1..of {
+            let Some(map) = self.keys(from, end, Part { number, of })? else { return Ok(false) };
+            self.rewrite(&Plan { map, end })?;
+        }
+        Ok(true)
     }
 
     /// Takes in the keys from `from` on: to the goal or, if they are too many, to where an entry ends. None if not even one
     /// entry's fit.
     fn plan(&self, from: i64, part: Part) -> Result<Option<Plan>, CompactError> {
         let bytes = if from < self.goal.upto.offset { self.map_bytes } else { 0 };
-        let (mut map, mut end) = (OffsetMap::new(bytes, part), None);
+        let (mut map, mut end) = (OffsetMap::new(bytes, part, self.secret), None);
         let filled = self.each_dirty(from, self.goal.upto, |at, batch| {
             if end.is_none_or(|end: Position| at.place.index > end.place.index) {
                 // Of parts each goes over one entry.
@@ -133,7 +143,7 @@ impl Pass<'_> {
         end: Position,
         part: Part,
     ) -> Result<Option<OffsetMap>, CompactError> {
-        let mut map = OffsetMap::new(self.map_bytes, part);
+        let mut map = OffsetMap::new(self.map_bytes, part, self.secret);
         let filled = self.each_dirty(from, end, |_, batch| {
             Ok(match take_keys(&mut map, batch)? {
                 Ok(()) => ControlFlow::Continue(()),

@@ -17,6 +17,9 @@ use crate::partition::{Partition, Partitions, TrimError};
 /// How long one partition's decision may take before the look goes on to the next.
 const DECIDE_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// How long the log stays behind what was compacted, for brokers that are away for a while.
+const LOG_KEPT: Duration = Duration::from_secs(600);
+
 /// How a broker compacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompactorSettings {
@@ -79,6 +82,9 @@ impl Compactor {
             tokio::select! {
                 () = sleep(self.settings.interval.mul_f64(factor)) => {}
                 () = self.wanted.notified() => {}
+            }
+            for partition in partitions.all() {
+                partition.free_log(LOG_KEPT);
             }
             if self.is_enabled() {
                 self.look(partitions).await;

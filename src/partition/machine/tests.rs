@@ -5,7 +5,7 @@ use quorate_raft::conformance;
 
 use super::*;
 use crate::partition::command::{
-    Times, append_payload, forget_payload, level_payload, trim_payload,
+    Times, append_payload, clean_payload, forget_payload, level_payload, trim_payload,
 };
 use crate::partition::index::SPAN_BATCHES;
 use crate::record::BatchBuilder;
@@ -391,7 +391,7 @@ fn the_bytes_of_a_checkpoint_are_frozen() {
     replica.append(8, &records(1, 5).producer(3, 1, 0));
     let hex: String = replica.machine.encode().iter().map(|byte| format!("{byte:02x}")).collect();
     let expected = concat!(
-        "0500000000",                                               // version, level
+        "0600000000",                                               // version, level
         "0000000000000000",                                         // log start
         "00000000000000000000000000000001000000000000000000000000", // start
         "00000000000000010000000000000003000000000000000000000049", // end
@@ -406,6 +406,9 @@ fn the_bytes_of_a_checkpoint_are_frozen() {
         "00000001000000000000000200000000000000000000000300000000", // rejected: runs
         "00000000000000000000000000000000",                         // ... blocks
         "0000000000000001",                                         // producers
+        "00000000000000000000000000000000000000000000000000000000", // compacted: up to
+        "0000000000000000",                                         // ... its tombstones
+        "01000000000000000700000000", // ... since when more is there, decisions
     );
     assert_eq!(hex, expected);
 }
@@ -454,7 +457,7 @@ fn damaged_checkpoints_are_refused() {
     }
     assert!(PartitionMachine::decode(&[&bytes[..], b"x"].concat()).is_err());
     let mut newer = bytes.clone();
-    newer[0] = 6;
+    newer[0] = 7;
     assert!(PartitionMachine::decode(&newer).is_err());
     let mut beyond = bytes;
     beyond[5] = 1;

@@ -149,6 +149,7 @@ pub(super) fn checked(batch: &BatchBuilder, now_ms: i64) -> CheckedBatch {
         zstd: true,
         inflated_bytes_max: 16 << 20,
         codec: None,
+        keys: false,
     };
     check(batch.build(), &limits).unwrap()
 }

@@ -8,11 +8,11 @@ use crate::partition::{CurrentSettings, PartitionSettings, ReadError, TrimError}
 const HOUR_MS: i64 = 3_600_000;
 
 fn by_age(retention_ms: i64) -> PartitionSettings {
-    PartitionSettings { retention_ms: Some(retention_ms), retention_bytes: None }
+    PartitionSettings { retention_ms: Some(retention_ms), ..PartitionSettings::default() }
 }
 
 fn by_size(retention_bytes: u64) -> PartitionSettings {
-    PartitionSettings { retention_ms: None, retention_bytes: Some(retention_bytes) }
+    PartitionSettings { retention_bytes: Some(retention_bytes), ..PartitionSettings::default() }
 }
 
 /// Every record below `log_start` is gone and every other there.

@@ -1,6 +1,8 @@
 //! The flexible encoding (KIP-482): lengths are varints and one too large, so that null is 0, and every
 //! structure ends with tagged fields. Topic ids exist only in versions that have it.
 
+use std::collections::BTreeMap;
+
 use super::{Decoder, Encoder, Wire};
 
 impl Encoder {
@@ -66,13 +68,17 @@ impl Decoder {
 
     /// Each element with its tagged fields; `None` for null.
     pub fn rows<T>(&mut self, mut element: impl FnMut(&mut Decoder) -> T) -> Option<Vec<T>> {
-        let count = self.varint().checked_sub(1)?;
-        let row = |_| {
-            let row = element(self);
-            self.tags();
+        self.structures(|decoder| {
+            let row = element(decoder);
+            decoder.tags();
             row
-        };
-        Some((0..count).map(row).collect())
+        })
+    }
+
+    /// Each element, which reads its tagged fields itself; `None` for null.
+    pub fn structures<T>(&mut self, mut element: impl FnMut(&mut Decoder) -> T) -> Option<Vec<T>> {
+        let count = self.varint().checked_sub(1)?;
+        Some((0..count).map(|_| element(self)).collect())
     }
 
     /// An array of numbers, which have no tagged fields.
@@ -89,21 +95,45 @@ impl Decoder {
 
     /// Skips the tagged fields at the end of a structure.
     pub fn tags(&mut self) {
-        for _ in 0..self.varint() {
-            self.varint();
-            let length = self.varint();
+        self.tagged();
+    }
+
+    /// The tagged fields at the end of a structure, each to be read by itself.
+    pub fn tagged(&mut self) -> BTreeMap<usize, Decoder> {
+        let count = self.varint();
+        let field = |_| {
+            let (tag, length) = (self.varint(), self.varint());
             self.at += length;
-        }
+            (tag, Decoder { bytes: self.bytes[self.at - length..self.at].to_vec(), at: 0 })
+        };
+        (0..count).map(field).collect()
     }
 }
 
 impl Wire {
     /// A call of a flexible version; `body` ends before its tagged fields, and so does what is given back end.
     pub fn call_flexible(&mut self, api: i16, version: i16, body: Encoder) -> Decoder {
-        let mut tagged = Encoder::default().zero();
-        tagged.0.extend(body.0);
-        let mut decoder = self.call(api, version, &tagged.zero());
+        let mut decoder = self.call(api, version, &tagged(body));
         decoder.tags();
         decoder
     }
+
+    /// The first half of such a call.
+    pub fn send_flexible(&mut self, api: i16, version: i16, body: Encoder) -> i32 {
+        self.send(api, version, &tagged(body))
+    }
+
+    /// The second half.
+    pub fn receive_flexible(&mut self) -> Decoder {
+        let mut decoder = self.receive().unwrap().1;
+        decoder.tags();
+        decoder
+    }
+}
+
+/// The end of a flexible header and a body, neither with tagged fields.
+fn tagged(body: Encoder) -> Encoder {
+    let mut tagged = Encoder::default().zero();
+    tagged.0.extend(body.0);
+    tagged.zero()
 }

@@ -15,7 +15,7 @@ fn configs_are_set_and_removed() {
     };
     alter(&mut log, &[("retention.ms", "5"), ("retention.bytes", "6")], &[]).unwrap();
     assert!(matches!(
-        alter(&mut log, &[("cleanup.policy", "compact")], &[]),
+        alter(&mut log, &[("cleanup.policy", "compacted")], &[]),
         Err(AdminError::InvalidConfig { .. })
     ));
     alter(&mut log, &[], &["retention.ms"]).unwrap();

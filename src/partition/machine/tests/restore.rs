@@ -17,6 +17,11 @@ fn any_command(rng: &mut StdRng, places: &[(i64, Position)]) -> Option<Bytes> {
             let ids: Vec<i64> = (0..5).filter(|_| rng.random()).collect();
             Some(forget_payload(times, &ids).into())
         }
+        10..13 if !places.is_empty() => {
+            let (tombstones_upto, upto) = places[rng.random_range(0..places.len())];
+            let clean = Clean { upto, tombstones_upto, rest_ms: rng.random_range(0..1000) };
+            Some(clean_payload(times, &clean).into())
+        }
         6..9 if !places.is_empty() => {
             let (log_start, start) = places[rng.random_range(0..places.len())];
             Some(trim_payload(times, &Trim { log_start, start }).into())
@@ -84,7 +89,10 @@ fn restored_equals_straight(seed: u64) -> bool {
 fn batches_of(payload: Option<&Bytes>) -> Vec<Batch> {
     match Command::decode(payload.unwrap()).unwrap() {
         Command::Append { batches, .. } => batches,
-        Command::Trim { .. } | Command::SetLevel { .. } | Command::Forget { .. } => Vec::new(),
+        Command::Trim { .. }
+        | Command::SetLevel { .. }
+        | Command::Forget { .. }
+        | Command::Clean { .. } => Vec::new(),
     }
 }
 
