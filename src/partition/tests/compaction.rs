@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use quorate_raft::{Machine, Records as _};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -12,6 +13,7 @@ use rand::{Rng, SeedableRng};
 use super::broker::{Broker, until};
 use crate::metadata::CompactionConfigs;
 use crate::partition::tail::Tail;
+use crate::partition::transfer::PartitionRecords;
 use crate::partition::{
     CompactError, CompactionPace, OffsetAt, OffsetSpec, Partition, PartitionSettings,
 };
@@ -352,4 +354,19 @@ async fn young_records_wait_and_old_ones_do_not() {
         "not compacted any more"
     );
     run.compare().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_filled_as_of_a_checkpoint_that_compaction_has_passed() {
+    let mut run = Run::start(50).await;
+    let machine = |run: &Run| Machine::encode(&*run.partition().group().machine());
+    run.append_many(50).await;
+    let passed = machine(&run);
+    run.append_many(50).await;
+    run.decide().await;
+    while run.compact(u32::MAX).await.unwrap() {}
+    let log = run.partition().group().log();
+    let refused = PartitionRecords.outgoing(log, &passed).err();
+    assert!(refused.is_some_and(|it| it.to_string().contains("beyond the checkpoint")));
+    assert!(PartitionRecords.outgoing(log, &machine(&run)).is_ok());
 }
