@@ -115,6 +115,8 @@ settings! {
         check_ms: u64 = 15_000, Allowed::Between(100, 3_600_000);
         /// How many bytes it reads and writes a second; 0 is no limit.
         bytes_per_second_max: u64 = 67_108_864, Allowed::Between(0, i64::MAX);
+        /// How long the log stays behind what was compacted: a broker that was away for less is given what it lacks, one that was away for longer everything.
+        log_kept_ms: u64 = 600_000, Allowed::Between(0, 86_400_000);
         /// Memory for keys: less makes more passes.
         key_memory_bytes: usize = 67_108_864, Allowed::Between(1_048_576, 4_294_967_296);
     }

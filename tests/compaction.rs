@@ -14,8 +14,9 @@ use crate::support::cluster::{Broker, Cluster, SOON};
 use crate::support::kafka::{self, NONE, at_leader, leader};
 use crate::support::wire::Batch;
 
-/// Looks often, so that a test need not wait for the next look.
-const OFTEN: [(&str, &str); 1] = [("QUORATE_COMPACTION_CHECK_MS", "200")];
+/// Looks often, so that a test need not wait for the next look, and frees the log at once.
+const OFTEN: [(&str, &str); 2] =
+    [("QUORATE_COMPACTION_CHECK_MS", "200"), ("QUORATE_COMPACTION_LOG_KEPT_MS", "0")];
 /// Keys of each topic.
 const KEYS: usize = 40;
 

@@ -11,7 +11,7 @@ mod idle;
 mod pool;
 mod requests;
 
-pub use batch::{Batch, Damage, Record, Write, read_batches};
+pub use batch::{Batch, Damage, Log, Record, Write, read_batches};
 pub use connection::Connection;
 pub use failure::Failure;
 pub use idle::Idle;

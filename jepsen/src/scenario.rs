@@ -7,6 +7,7 @@
 mod address;
 mod adjust;
 mod clock;
+mod compaction;
 mod coordinator;
 mod descriptors;
 mod disk;
@@ -57,6 +58,20 @@ pub fn find(name: &str) -> Option<&'static Scenario> {
     all().iter().find(|scenario| scenario.name == name)
 }
 
+/// One that demands nothing yet.
+const fn row(
+    name: &'static str,
+    trap: &'static str,
+    workload: &'static str,
+    seconds: u64,
+    disk: DiskKind,
+    script: Script,
+    about: &'static str,
+) -> Scenario {
+    let (demands, adjust): (&[Demand], fn(&mut Plan)) = (&[], |_| ());
+    Scenario { name, trap, about, workload, seconds, disk, script, demands, adjust }
+}
+
 impl Scenario {
     /// What must have happened at least, or the verdict is unknown.
     const fn needs(mut self, demands: &'static [Demand]) -> Scenario {
@@ -102,7 +117,8 @@ mod tests {
     #[test]
     fn every_trap_that_needs_no_transactions_is_set() {
         let traps: BTreeSet<&str> = all().iter().map(|scenario| scenario.trap).collect();
-        for trap in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 15, 16, 17, 19, 20, 21, 22, 23] {
+        for trap in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 15, 16, 17, 19, 20, 21, 22, 23, 24, 25]
+        {
             assert!(traps.contains(format!("T{trap}").as_str()), "T{trap}");
         }
     }

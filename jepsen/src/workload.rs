@@ -5,6 +5,8 @@
 //! A thread is one process after the other: whoever sent what may or may not have happened ends and another begins.
 
 mod admin;
+mod answers;
+mod compaction;
 mod configs;
 mod content;
 mod dump;
@@ -118,6 +120,7 @@ pub fn all() -> Vec<Workload> {
         Workload::new(admin::Admin::default()),
         Workload::new(configs::Configs::default()),
         Workload::new(retention::Retention),
+        Workload::new(compaction::Compaction),
         Workload::new(groups::Groups),
         Workload::new(groups::ConsumerGroups),
     ]

@@ -277,3 +277,12 @@ fn retention() {
     let overtaken = |error: &String| error.contains("OffsetOutOfRange");
     assert!(run.errors().keys().any(overtaken), "some consumers began below the log start");
 }
+
+#[test]
+fn compaction() {
+    let settings = workload::find("compaction").expect("that workload").broker_settings();
+    let mut brokers = Brokers::start_with(3, settings);
+    let run = run("compaction", &mut brokers, &[("send", 400), ("poll", 400)]);
+    run.assert_valid();
+    assert!(run.findings.iter().any(|it| it.anomaly == "compacted"), "records are gone");
+}

@@ -283,6 +283,7 @@ fn compactor(config: &Arc<Config>, metadata: &Arc<Metadata>, id: u64) -> Compact
     let settings = CompactorSettings {
         interval: Duration::from_millis(config.compaction.check_ms),
         map_bytes: config.compaction.key_memory_bytes,
+        log_kept: Duration::from_millis(config.compaction.log_kept_ms),
     };
     let (config, metadata) = (Arc::clone(config), Arc::clone(metadata));
     let control = move || {

@@ -271,8 +271,11 @@ pub(super) fn of(context: &Context, here: &Partition) -> Option<Compaction> {
     let image = context.metadata.image();
     Partitions::settings_of(&image, here.id())?.compaction?;
     let (state, totals) = (here.compaction_state().ok()?, here.compactions());
-    let last_run = totals.last_ended_ms.and_then(rfc3339);
-    let last_run = last_run.map(|ended| CompactionRun { ended, took_ms: totals.last_took_ms });
+    let last_run = totals.last_ended_ms.and_then(DateTime::from_timestamp_millis);
+    let last_run = last_run.map(|ended| CompactionRun {
+        ended: ended.to_rfc3339_opts(SecondsFormat::Millis, true),
+        took_ms: totals.last_took_ms,
+    });
     Some(Compaction {
         decided_upto: state.decided_upto,
         compacted_upto: state.compacted_upto,
@@ -288,11 +291,6 @@ pub(super) fn of(context: &Context, here: &Partition) -> Option<Compaction> {
         bytes_saved: totals.bytes_saved,
         last_run,
     })
-}
-
-fn rfc3339(milliseconds: i64) -> Option<String> {
-    let time = DateTime::from_timestamp_millis(milliseconds)?;
-    Some(time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
 /// Whether this broker was told to compact nothing.

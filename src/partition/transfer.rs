@@ -24,6 +24,7 @@ use quorate_storage::{Chunks, Log, NewChunk, StateDelete, StatePut, mutant};
 use super::index;
 use super::machine::{PartitionMachine, View};
 use super::records::StoredRecords;
+use super::tail::Tail;
 use super::tail_writer::TailWriter;
 
 /// First byte of a batch's key, above those of points; the rest is its offset and where the batch before it ends. A page of
@@ -44,7 +45,12 @@ impl Records for PartitionRecords {
     ) -> Result<Box<dyn OutgoingRecords>, RecordsError> {
         let view = view(machine)?;
         let (log, reading) = (log.clone(), Mutex::new(None));
-        Ok(Box::new(Outgoing { chunks: log.chunks(), log, view, reading }))
+        let tail = Tail::of(&log).map_err(failed)?;
+        // What superseded some of them would be behind the checkpoint, and its last may be among those.
+        if tail.end().is_some_and(|end| end.offset > view.end.offset) {
+            return Err(failed("the records were compacted beyond the checkpoint"));
+        }
+        Ok(Box::new(Outgoing { chunks: tail.chunks().clone(), log, view, reading }))
     }
 
     fn incoming(

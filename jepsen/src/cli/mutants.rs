@@ -15,7 +15,7 @@ use crate::run::say;
 use crate::summary::Summary;
 
 /// A defect, the scenario that finds it, and within how many seconds.
-const TABLE: [(&str, &str, u64); 26] = [
+const TABLE: [(&str, &str, u64); 29] = [
     ("ack-before-fsync", "power-cut", 240),
     ("ack-before-commit", "isolate-leader", 240),
     ("vote-not-persisted", "pause-kill", 240),
@@ -42,6 +42,9 @@ const TABLE: [(&str, &str, u64); 26] = [
     ("commit-applied-late", "coordinator-falls", 240),
     ("members-never-expire", "coordinator-falls", 240),
     ("given-before-free", "assigning-coordinator-falls", 240),
+    ("newest-compacted-away", "compaction-churn", 240),
+    ("tombstone-dropped-early", "compaction-churn", 240),
+    ("compacted-offsets-renumbered", "compaction-churn", 240),
 ];
 /// The variable by which a mutant is told its defect.
 const VARIABLE: &str = "MUTANT";

@@ -39,9 +39,20 @@ pub struct Batch {
     pub write: Write,
     /// Records claimed, which are as many as `records` in a batch that is sound.
     pub count: i32,
+    /// The offset behind it. A compacted batch may have no record there.
+    pub end: i64,
     pub records: Vec<(i64, Record)>,
     /// The batch as served.
     pub bytes: Bytes,
+}
+
+/// What became of records since they were written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// Each is there.
+    Whole,
+    /// Any may be gone; the others keep their offsets.
+    Compacted,
 }
 
 /// What is wrong with bytes that were served as records.
@@ -56,20 +67,28 @@ impl Write {
 
     /// One batch with these records, uncompressed.
     pub fn batch(self, records: &[Record]) -> Bytes {
-        let first = records.first().map_or(0, |record| record.timestamp);
-        let last = records.iter().map(|record| record.timestamp).max().unwrap_or(0);
-        let count = i32::try_from(records.len()).unwrap_or(i32::MAX);
+        let last = i64::try_from(records.len()).unwrap_or(i64::MAX) - 1;
+        let placed: Vec<(i64, &Record)> = (0..).zip(records).collect();
+        self.batch_of(&placed, last)
+    }
+
+    /// The same with records at these places, up to the last one, which may be none's.
+    fn batch_of(self, placed: &[(i64, &Record)], last_delta: i64) -> Bytes {
+        let records = || placed.iter().map(|(_, record)| record);
+        let first = records().next().map_or(0, |record| record.timestamp);
+        let last = records().map(|record| record.timestamp).max().unwrap_or(0);
+        let count = i32::try_from(placed.len()).unwrap_or(i32::MAX);
         let mut checked = BytesMut::new();
         checked.put_i16(0);
-        checked.put_i32(count - 1);
+        checked.put_i32(i32::try_from(last_delta).unwrap_or(i32::MAX));
         checked.put_i64(first);
         checked.put_i64(last);
         checked.put_i64(self.producer_id);
         checked.put_i16(self.producer_epoch);
         checked.put_i32(self.sequence);
         checked.put_i32(count);
-        for (delta, record) in (0..).zip(records) {
-            let body = record_body(record, delta, record.timestamp - first);
+        for (delta, record) in placed {
+            let body = record_body(record, *delta, record.timestamp - first);
             put_varint(&mut checked, length(&body));
             checked.put(&body[..]);
         }
@@ -120,7 +139,7 @@ fn put_varint(to: &mut BytesMut, value: i64) {
 
 /// The batches in what a fetch returned. The last one may be cut off, which is no damage; reading ends at the first
 /// that is damaged.
-pub fn read_batches(mut served: Bytes) -> (Vec<Batch>, Option<Damage>) {
+pub fn read_batches(mut served: Bytes, log: Log) -> (Vec<Batch>, Option<Damage>) {
     let mut batches = Vec::new();
     while served.len() >= LENGTH_FROM {
         let mut head = &served[..LENGTH_FROM];
@@ -135,7 +154,7 @@ pub fn read_batches(mut served: Bytes) -> (Vec<Batch>, Option<Damage>) {
         if served.len() - LENGTH_FROM < length {
             break;
         }
-        match read_batch(served.split_to(LENGTH_FROM + length)) {
+        match read_batch(served.split_to(LENGTH_FROM + length), log) {
             Ok(batch) => batches.push(batch),
             Err(reason) => return (batches, damage(reason)),
         }
@@ -144,7 +163,7 @@ pub fn read_batches(mut served: Bytes) -> (Vec<Batch>, Option<Damage>) {
 }
 
 /// Reads one whole batch, whose length was checked.
-fn read_batch(bytes: Bytes) -> Result<Batch, String> {
+fn read_batch(bytes: Bytes, log: Log) -> Result<Batch, String> {
     let mut rest = bytes.clone();
     let base_offset = rest.get_i64();
     let _length = rest.get_i32();
@@ -169,22 +188,35 @@ fn read_batch(bytes: Bytes) -> Result<Batch, String> {
     if attributes & 0b111 != 0 {
         return Err(format!("compressed, attributes {attributes:#x}, but it was not written so"));
     }
-    if count < 1 || last_delta != count - 1 {
+    let is_possible = match log {
+        Log::Whole => count >= 1 && last_delta == count - 1,
+        Log::Compacted => count >= 0 && last_delta >= 0 && count - 1 <= last_delta,
+    };
+    if !is_possible {
         return Err(format!("{count} records, last offset delta {last_delta}"));
     }
-    let mut records = Vec::new();
-    for delta in 0..i64::from(count) {
-        let record = read_record(&mut rest, delta, first_time);
-        let record = record.ok_or_else(|| format!("record {delta} of {count} is malformed"))?;
+    let (mut records, mut next) = (Vec::new(), 0);
+    for number in 0..count {
+        let read = read_record(&mut rest, first_time);
+        let is_due = |delta: &i64| match log {
+            Log::Whole => *delta == next,
+            Log::Compacted => (next..=i64::from(last_delta)).contains(delta),
+        };
+        let read = read.filter(|(delta, _)| is_due(delta));
+        let (delta, record) =
+            read.ok_or_else(|| format!("record {number} of {count} is malformed"))?;
         records.push((base_offset + delta, record));
+        next = delta + 1;
     }
+    let end = base_offset + i64::from(last_delta) + 1;
     match rest.len() {
-        0 => Ok(Batch { base_offset, leader_epoch, attributes, write, count, records, bytes }),
+        0 => Ok(Batch { base_offset, leader_epoch, attributes, write, count, end, records, bytes }),
         more => Err(format!("{more} bytes behind the last record")),
     }
 }
 
-fn read_record(from: &mut Bytes, expected: i64, first_time: i64) -> Option<Record> {
+/// A record and how far its offset is beyond the batch's.
+fn read_record(from: &mut Bytes, first_time: i64) -> Option<(i64, Record)> {
     let length = usize::try_from(varint(from)?).ok()?;
     if length > from.len() {
         return None;
@@ -192,15 +224,13 @@ fn read_record(from: &mut Bytes, expected: i64, first_time: i64) -> Option<Recor
     let mut body = from.split_to(length);
     let _attributes = body.try_get_i8().ok()?;
     let timestamp = first_time.checked_add(varint(&mut body)?)?;
-    if varint(&mut body)? != expected {
-        return None;
-    }
+    let delta = varint(&mut body)?;
     let (key, value) = (nullable(&mut body)?, nullable(&mut body)?);
     let mut headers = Vec::new();
     for _ in 0..varint(&mut body)? {
         headers.push((nullable(&mut body)??, nullable(&mut body)?));
     }
-    body.is_empty().then_some(Record { timestamp, key, value, headers })
+    body.is_empty().then_some((delta, Record { timestamp, key, value, headers }))
 }
 
 /// `None` is damage, `Some(None)` is null.
@@ -254,7 +284,7 @@ mod tests {
             served.put(write.batch(&records));
             let whole = served.len();
             served.put(&write.batch(&records)[..20]);
-            let (batches, damage) = read_batches(served.freeze());
+            let (batches, damage) = read_batches(served.freeze(), Log::Whole);
             prop_assert_eq!((batches.len(), damage), (1, None));
             prop_assert_eq!((batches[0].write, batches[0].bytes.len()), (write, whole));
             let read: Vec<_> = batches[0].records.iter().map(|(_, record)| record.clone()).collect();
@@ -262,8 +292,27 @@ mod tests {
         }
 
         #[test]
+        fn what_compaction_leaves_is_read_where_it_was(
+            records in prop::collection::vec(record(), 1..6),
+            gaps in prop::collection::vec(0i64..3, 6),
+        ) {
+            let deltas: Vec<i64> =
+                gaps.iter().scan(-1, |at, gap| { *at += gap + 1; Some(*at) }).collect();
+            let placed: Vec<_> = deltas.iter().copied().zip(&records).collect();
+            let served = Write::PLAIN.batch_of(&placed, deltas[5]);
+            let (batches, damage) = read_batches(served.clone(), Log::Compacted);
+            prop_assert_eq!((batches.len(), damage), (1, None));
+            let read: Vec<_> = batches[0].records.iter().map(|(at, record)| (*at, record)).collect();
+            prop_assert_eq!(read, placed);
+            prop_assert_eq!(batches[0].end, deltas[5] + 1);
+            let (whole, damage) = read_batches(served, Log::Whole);
+            prop_assert!(whole.is_empty() && damage.is_some());
+        }
+
+        #[test]
         fn no_bytes_do_harm(served: Vec<u8>) {
-            read_batches(Bytes::from(served));
+            read_batches(Bytes::from(served.clone()), Log::Whole);
+            read_batches(Bytes::from(served), Log::Compacted);
         }
 
         #[test]
@@ -277,7 +326,7 @@ mod tests {
             // Offset, length and leader epoch are the broker's to write, and lie outside the checksum.
             let at = 16 + at.index(served.len() - 16);
             served[at] ^= 1 << bit;
-            let (batches, damage) = read_batches(Bytes::from(served));
+            let (batches, damage) = read_batches(Bytes::from(served), Log::Whole);
             prop_assert!(batches.is_empty() && damage.is_some());
         }
     }

@@ -5,15 +5,15 @@ use super::adjust::{
     many_partitions, retention_looks_often, ten_of_thirty, with_a_spare, with_spares,
 };
 use super::{
-    Scenario, address, clock, coordinator, descriptors, disk, full, hang, kill, link, many,
-    membership, partition, pause, power, reset, restart, rot, snapshot, starve, transfer,
+    Scenario, address, clock, compaction, coordinator, descriptors, disk, full, hang, kill, link,
+    many, membership, partition, pause, power, reset, restart, rot, row, snapshot, starve,
+    transfer,
 };
 use crate::run::Demand::{self, Bit, Either, Saw};
 use crate::run::Sign::{
     AnsweredMeanwhile, DeletedWithoutRoom, Deletions, FreshlyServed, IdleConnections, Led,
     LedAndWritten, LedByAnother, RefusedForRoom, RestartsOfEach, SnapshotsInstalled, UnsyncedLost,
 };
-use crate::run::{Plan, Script};
 use crate::sandbox::DiskKind;
 
 const PLAIN: DiskKind = DiskKind::Plain;
@@ -447,6 +447,26 @@ pub(super) static ALL: &[Scenario] = &[
     .needs(&[Bit("partition", 3), Saw(Led, 3), Saw(FreshlyServed, 6)])
     .but(four_brokers),
     row(
+        "compaction-churn",
+        "T25",
+        "compaction",
+        30,
+        PLAIN,
+        compaction::churn,
+        "brokers are killed, cut off and made leaders while they compact what clients read from the beginning",
+    )
+    .needs(&[Bit("kill", 2), Bit("partition", 1), Bit("transfer", 1), Saw(LedByAnother, 1)]),
+    row(
+        "compaction-away",
+        "T25",
+        "compaction",
+        34,
+        PLAIN,
+        compaction::away,
+        "a replica is away while the others compact and forget what it needs, then it leads",
+    )
+    .needs(&[Bit("kill", 2), Saw(SnapshotsInstalled, 1)]),
+    row(
         "admin-churn",
         "",
         "admin",
@@ -467,16 +487,3 @@ pub(super) static ALL: &[Scenario] = &[
     )
     .needs(&[Bit("kill", 1), Bit("partition", 1)]),
 ];
-
-const fn row(
-    name: &'static str,
-    trap: &'static str,
-    workload: &'static str,
-    seconds: u64,
-    disk: DiskKind,
-    script: Script,
-    about: &'static str,
-) -> Scenario {
-    let (demands, adjust): (&[Demand], fn(&mut Plan)) = (&[], |_| ());
-    Scenario { name, trap, about, workload, seconds, disk, script, demands, adjust }
-}

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::time::{Duration, Instant};
 
 use crate::client::{
-    At, Batch, Connection, EARLIEST, Failure, FetchFrom, fetch, list_offset, read_batches,
+    At, Batch, Connection, EARLIEST, Failure, FetchFrom, Log, fetch, list_offset, read_batches,
 };
 use crate::history::{Edn, int};
 
@@ -38,7 +38,7 @@ impl Dump {
             if first {
                 (dump.end, first) = (fetched.high_watermark, false);
             }
-            let (batches, damage) = read_batches(fetched.records);
+            let (batches, damage) = read_batches(fetched.records, Log::Whole);
             if let Some(damage) = damage {
                 let why = format!("{at} at {}: {}", damage.offset, damage.reason);
                 return Err(Failure::Unanswered(why));

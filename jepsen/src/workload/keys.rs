@@ -13,7 +13,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use crate::admin::{Admin, wait};
-use crate::client::{self, At, Client};
+use crate::client::{self, At, Client, Log};
 use crate::environment::Env;
 
 /// How long new topics may take to get leaders when nothing is wrong.
@@ -36,6 +36,7 @@ pub struct Keys {
     partitions: u32,
     replication: u32,
     limits: Limits,
+    log: Log,
     inner: Mutex<Inner>,
 }
 
@@ -106,14 +107,25 @@ impl Keys {
         inner.active = (0..next).map(|key| Active { key, left: left(key) }).collect();
         inner.next = next;
         inner.created = i64::try_from(topics)? * i64::from(partitions);
-        Ok(Keys { prefix, partitions, replication, limits, inner: Mutex::new(inner) })
+        let (log, inner) = (Log::Whole, Mutex::new(inner));
+        Ok(Keys { prefix, partitions, replication, limits, log, inner })
+    }
+
+    /// The same, of topics that are compacted: their records have names.
+    pub fn compacted(self) -> Keys {
+        Keys { log: Log::Compacted, ..self }
+    }
+
+    /// What becomes of records.
+    pub fn log(&self) -> Log {
+        self.log
     }
 
     /// Keys of topics that somebody else creates, with room for so many partitions each. None is ever active.
     pub fn of_others(env: &Env, prefix: &'static str, partitions: u32) -> Keys {
         let limits = Limits { active: 0, writes_min: 0, writes_max: 0 };
         let (replication, inner) = (env.settings.replication, Mutex::new(Inner::new()));
-        Keys { prefix, partitions, replication, limits, inner }
+        Keys { prefix, partitions, replication, limits, log: Log::Whole, inner }
     }
 
     /// How many keys are in use at a time.

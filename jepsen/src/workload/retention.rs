@@ -14,7 +14,6 @@ use crate::client::delete_records;
 use crate::environment::Env;
 use crate::history::{Body, Edn, Kind, Op, int};
 
-mod answers;
 mod check;
 mod skips;
 

@@ -34,6 +34,8 @@ pub struct Session {
     pub random: StdRng,
     /// Next offset to read, of the assigned keys.
     pub positions: BTreeMap<i64, i64>,
+    /// The highest end of each that a leader told since they were assigned.
+    pub ends: BTreeMap<i64, i64>,
     /// Most of the bytes that records get beside what they say; few are larger.
     pub padding: usize,
     producer: Producer,
@@ -65,6 +67,7 @@ impl Session {
             ended: false,
             random,
             positions: BTreeMap::new(),
+            ends: BTreeMap::new(),
             padding: PADDING,
             producer,
             counter: 0,
@@ -113,7 +116,7 @@ impl Session {
             self.counter += 1;
             let counter = self.counter;
             let content = Content { key, value: *value, process, counter, timestamp: now_ms() };
-            content.record(self.padding, &mut self.random)
+            content.record(self.keys.log(), self.padding, &mut self.random)
         };
         values.iter().map(record).collect()
     }
@@ -203,7 +206,14 @@ impl Session {
             _ => 0,
         };
         self.positions = keys.iter().map(|key| (*key, position(key))).collect();
+        self.ends.clear();
         self.complete(pending, Kind::Ok, body, extra)
+    }
+
+    /// Whether it has read all that there was when leaders told it last.
+    pub fn is_at_end(&self) -> bool {
+        let is_read = |(key, at): (&i64, &i64)| self.ends.get(key).is_some_and(|end| at >= end);
+        self.positions.iter().all(is_read)
     }
 
     /// Ends the process on purpose.

@@ -37,6 +37,10 @@ impl StateMachine {
         if let Some(frozen) = &self.frozen {
             return Ok(Arc::clone(frozen));
         }
+        if self.holder.records().is_some() {
+            // Records may be as they became by entries behind the newest checkpoint.
+            self.write_checkpoint().await?;
+        }
         if self.holder.is_keyed() && std::mem::take(&mut self.beside) {
             let old = vec![frozen::beside_all()];
             self.log.write_state(Vec::new(), old).await.map_err(storage_failed)?;

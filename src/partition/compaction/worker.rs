@@ -17,9 +17,6 @@ use crate::partition::{Partition, Partitions, TrimError};
 /// How long one partition's decision may take before the look goes on to the next.
 const DECIDE_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// How long the log stays behind what was compacted, for brokers that are away for a while.
-const LOG_KEPT: Duration = Duration::from_secs(600);
-
 /// How a broker compacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompactorSettings {
@@ -27,6 +24,8 @@ pub struct CompactorSettings {
     pub interval: Duration,
     /// What the map of keys may take.
     pub map_bytes: usize,
+    /// How long the log stays behind what was compacted, for brokers that are away for a while.
+    pub log_kept: Duration,
 }
 
 /// What an operator may change at any time.
@@ -59,8 +58,11 @@ impl Compactor {
     /// One that does nothing by itself.
     #[cfg(test)]
     pub fn idle() -> Self {
-        let settings =
-            CompactorSettings { interval: Duration::from_secs(3_600), map_bytes: 1 << 20 };
+        let settings = CompactorSettings {
+            interval: Duration::from_secs(3_600),
+            map_bytes: 1 << 20,
+            log_kept: Duration::from_secs(600),
+        };
         let control = CompactorControl { enabled: true, bytes_per_second: 0 };
         Self::new(settings, Arc::new(move || control))
     }
@@ -84,7 +86,7 @@ impl Compactor {
                 () = self.wanted.notified() => {}
             }
             for partition in partitions.all() {
-                partition.free_log(LOG_KEPT);
+                partition.free_log(self.settings.log_kept);
             }
             if self.is_enabled() {
                 self.look(partitions).await;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::checker::{Finding, Findings};
 use crate::history::{Body, Edn, Kind, Mop, Op, Sent};
 
-use super::answers::{Answer, answers, reads};
+use super::super::answers::{Answer, answers, reads};
 use super::skips;
 
 /// The highest log start told, by key and leader epoch.

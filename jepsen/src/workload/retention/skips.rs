@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::answers::{Answer, answers, reads};
+use super::super::answers::{Answer, answers, reads};
 use crate::checker::Findings;
 use crate::history::{Body, Kind, Op, Process};
 

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use kafka_protocol::ResponseError;
 
 use super::{Content, Extra, Session};
-use crate::client::{self, Batch, EARLIEST, Failure, FetchFrom, Fetched, Leader, read_batches};
+use crate::client::{
+    self, Batch, EARLIEST, Failure, FetchFrom, Fetched, Leader, Log, read_batches,
+};
 use crate::history::{Body, Edn, Kind, Mop, int, map, text};
 
 /// What a poll has found so far.
@@ -17,6 +19,7 @@ use crate::history::{Body, Edn, Kind, Mop, int, map, text};
 struct Found {
     reads: BTreeMap<i64, Vec<(i64, i64)>>,
     positions: BTreeMap<i64, i64>,
+    ends: BTreeMap<i64, i64>,
     /// What the answers claimed, for the checkers of watermarks and epochs.
     fetched: Vec<Edn>,
     corrupt: Vec<Edn>,
@@ -50,6 +53,10 @@ impl Session {
             return Ok(0);
         }
         self.positions.extend(found.positions);
+        for (key, told) in found.ends {
+            let end = self.ends.entry(key).or_insert(told);
+            *end = told.max(*end);
+        }
         for (key, records) in &found.reads {
             records.iter().for_each(|(offset, _)| self.keys.polled(*key, *offset));
         }
@@ -106,7 +113,9 @@ impl Session {
                 Ok(mut answers) => {
                     for (key, from) in &share {
                         match answers.remove(&from.at) {
-                            Some(Ok(fetched)) => found.take(*key, broker, from, fetched),
+                            Some(Ok(fetched)) => {
+                                found.take(*key, self.keys.log(), broker, from, fetched);
+                            }
                             Some(Err(failure)) => {
                                 self.refused(broker, *key, from, &failure, found);
                             }
@@ -153,13 +162,18 @@ impl Session {
 
 impl Found {
     /// The records at and above the position.
-    fn take(&mut self, key: i64, broker: u64, from: &FetchFrom, fetched: Fetched) {
+    fn take(&mut self, key: i64, log: Log, broker: u64, from: &FetchFrom, fetched: Fetched) {
         self.answers += 1;
-        let (batches, damage) = read_batches(fetched.records.clone());
-        let mut next = from.offset;
+        let (batches, damage) = read_batches(fetched.records.clone(), log);
+        let (mut next, mut end) = (from.offset, 0);
         for batch in &batches {
-            self.read(key, batch, &mut next);
+            if batch.base_offset < end {
+                self.corrupt(key, batch.base_offset, "a batch that begins within the one before");
+            }
+            end = batch.end;
+            self.read(key, log, batch, &mut next);
         }
+        self.ends.insert(key, fetched.high_watermark);
         if let Some(damage) = damage {
             self.corrupt(key, damage.offset, &damage.reason);
         }
@@ -178,16 +192,17 @@ impl Found {
         }
     }
 
-    fn read(&mut self, key: i64, batch: &Batch, next: &mut i64) {
+    fn read(&mut self, key: i64, log: Log, batch: &Batch, next: &mut i64) {
         // A batch that holds the position may begin below it.
         let from = *next;
         for (offset, record) in batch.records.iter().filter(|(offset, _)| *offset >= from) {
-            *next = offset + 1;
-            match Content::examine(key, record) {
+            match Content::examine(key, log, record) {
                 Ok(content) => self.reads.entry(key).or_default().push((*offset, content.value)),
                 Err(reason) => self.corrupt(key, *offset, &reason),
             }
         }
+        // Also behind what compaction took of it.
+        *next = batch.end.max(from);
     }
 
     fn corrupt(&mut self, key: i64, offset: i64, reason: &str) {

@@ -5,8 +5,12 @@ use crate::history::{Edn, Mop, Op, keyword};
 /// One answer to a poll about a key.
 pub(super) struct Answer {
     pub key: i64,
+    /// Who answered, -1 if that is not noted.
+    pub broker: i64,
     pub epoch: i64,
     pub start: i64,
+    /// The high watermark, if it is noted.
+    pub high: Option<i64>,
     /// Where the consumer goes on.
     pub next: i64,
 }
@@ -31,7 +35,8 @@ pub(super) fn answers(op: &Op) -> Vec<Answer> {
     let answer = |it: &Edn| {
         let (key, epoch) = (number(it, "key")?, number(it, "epoch")?);
         let (start, next) = (number(it, "log-start")?, number(it, "next")?);
-        Some(Answer { key, epoch, start, next })
+        let (broker, high) = (number(it, "broker").unwrap_or(-1), number(it, "high-watermark"));
+        Some(Answer { key, broker, epoch, start, high, next })
     };
     list.iter().filter_map(answer).collect()
 }
