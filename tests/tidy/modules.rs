@@ -144,7 +144,7 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("checkpoint", "codec error types"),
             ("states", "codec divergence error"),
             ("staging", "checkpoint digest keyed page platform records snapshot types"),
-            ("shared", "codec options overlay staging states status types"),
+            ("shared", "codec frozen options overlay staging states status types"),
             ("due_groups", "checkpoint shared"),
             ("failure", "due_groups suspects"),
             (
