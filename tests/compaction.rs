@@ -248,7 +248,7 @@ fn a_compacted_topic_wants_keys_and_may_become_another_and_be_one_again() {
 
     // By itself, as soon as there is enough.
     let soon = json!({
-        "cleanup.policy": "compact", "segment.ms": "1", "min.cleanable.dirty.ratio": "0.1" });
+        "cleanup.policy": "compact", "segment.ms": "1", "min.cleanable.dirty.ratio": "0" });
     set(&cluster, "topics/policy", &soon);
     cluster.wait("nobody has to ask", || (left() == (6, Some(b"c".to_vec()))).then_some(()));
 }
