@@ -60,6 +60,8 @@ pub(crate) struct Frozen {
     since: Instant,
     /// When a receiver last answered.
     answered: Mutex<Option<Instant>>,
+    /// The last one that answered has all of it.
+    installed: AtomicBool,
 }
 
 impl std::fmt::Debug for Frozen {
@@ -76,13 +78,36 @@ impl Frozen {
         kind: Option<&'static dyn Records>,
     ) -> Self {
         let (since, answered, records) = (Instant::now(), Mutex::new(None), Mutex::new(None));
-        let broken = AtomicBool::new(false);
-        Self { log, slot, kind, records, broken, checkpoint, index, machine, since, answered }
+        let (broken, installed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self {
+            log,
+            slot,
+            kind,
+            records,
+            broken,
+            checkpoint,
+            index,
+            machine,
+            since,
+            answered,
+            installed,
+        }
     }
 
     /// A receiver is there and has answered.
     pub fn answered(&self, now: Instant) {
         *self.answered.lock() = Some(now);
+        self.installed.store(false, Ordering::Relaxed);
+    }
+
+    /// A receiver has all of it.
+    pub fn installed(&self) {
+        self.installed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a receiver is there that lacks some of it.
+    pub fn is_read(&self, now: Instant) -> bool {
+        self.holds_the_log(now) && !self.installed.load(Ordering::Relaxed)
     }
 
     /// Whether nobody has asked for it for long.

@@ -179,7 +179,7 @@ impl GroupHandle {
     #[must_use]
     pub fn is_sending_records(&self) -> bool {
         let sending = self.replica.shared.sending.lock().upgrade();
-        sending.is_some_and(|frozen| frozen.holds_the_log(Instant::now()))
+        sending.is_some_and(|frozen| frozen.is_read(Instant::now()))
     }
 
     /// The first `max` pairs of the keyed state with keys in `[from, to)`, ascending: each as it was at some time between

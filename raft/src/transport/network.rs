@@ -257,7 +257,10 @@ impl Client {
             let answer = self.peer.request(request::SNAPSHOT, self.group(), body).await;
             let (have, at) =
                 match read_snapshot_answer(answer.map_err(rpc_error)?).map_err(nonsense)? {
-                    SnapshotAnswer::Installed(vote) => return Ok(SnapshotResponse::new(vote)),
+                    SnapshotAnswer::Installed(vote) => {
+                        frozen.inspect(|frozen| frozen.installed());
+                        return Ok(SnapshotResponse::new(vote));
+                    }
                     SnapshotAnswer::Continue(have, at) => (have, at),
                 };
             frozen.inspect(|frozen| frozen.answered(Instant::now()));

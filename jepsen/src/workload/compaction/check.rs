@@ -4,7 +4,9 @@
 //! behind it: otherwise the newest is gone (`newest-lost`). A leader that was deposed and does not know yet may tell an older
 //! high watermark, and then what lies below that counts. Of a name that is deleted the tombstone may be gone as well, once
 //! `delete.retention.ms` have passed since it was sent, and not before (`tombstone-lost`); then nothing is left of the name,
-//! and nobody who reads within that time is left with what it deleted (`deleted-came-back`). What is left stands in the order
+//! and nobody who reads from one broker within that time is left with what it deleted (`deleted-came-back`). Replicas compact
+//! each in its own time: who goes on at another one may have read of the first what there has been gone for long, which is
+//! noted (`deleted-elsewhere`) and not wrong. What is left stands in the order
 //! of offsets (`offsets-not-ascending`), and the log begins where it did (`removed-unasked`).
 //!
 //! That an offset never has another value, that acknowledged records stand where that was said, and that they are in the
@@ -223,14 +225,17 @@ impl Reading {
             if seen.is_some_and(|seen| seen.offset >= newest.offset) {
                 continue;
             }
-            let anomaly = if !known.is_forgotten(key, *name, newest.offset, op.time) {
-                if deletes(newest.value) { "tombstone-lost" } else { "newest-lost" }
-            } else if seen.is_some_and(|seen| !deletes(seen.value))
-                && op.time - self.began_ns < known.kept_ns(key)
+            let (invalid, valid) = (Verdict::Invalid, Verdict::Valid);
+            let (anomaly, verdict) = if !known.is_forgotten(key, *name, newest.offset, op.time) {
+                (if deletes(newest.value) { "tombstone-lost" } else { "newest-lost" }, invalid)
+            } else if seen.is_none_or(|seen| deletes(seen.value))
+                || op.time - self.began_ns >= known.kept_ns(key)
             {
-                "deleted-came-back"
-            } else {
                 continue;
+            } else if self.brokers.len() > 1 {
+                ("deleted-elsewhere", valid)
+            } else {
+                ("deleted-came-back", invalid)
             };
             let case = || {
                 let Placed { offset, value, .. } = *newest;
@@ -243,7 +248,7 @@ impl Reading {
                      {took} ms of reading from brokers {brokers:?}"
                 )
             };
-            found.invalid(anomaly, case, [newest.op, self.op, op.index]);
+            found.add(anomaly, verdict, case, [newest.op, self.op, op.index]);
         }
     }
 }

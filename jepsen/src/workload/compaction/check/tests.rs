@@ -48,9 +48,13 @@ impl History {
 
     /// Reads these offsets and values, then up to `next` of a log that ends at `end`.
     fn poll(&mut self, records: &[(i64, i64)], next: i64, end: i64) {
+        self.poll_from(1, records, next, end);
+    }
+
+    fn poll_from(&mut self, broker: i64, records: &[(i64, i64)], next: i64, end: i64) {
         let told = [
             ("key", KEY),
-            ("broker", 1),
+            ("broker", broker),
             ("epoch", 1),
             ("log-start", 0),
             ("high-watermark", end),
@@ -174,6 +178,13 @@ fn what_was_deleted_does_not_come_back_but_for_who_reads_slowly() {
     quick.ms += KEPT_MS;
     quick.whole(&[(0, one)], 2);
     assert_eq!(quick.anomalies(), ["deleted-came-back"]);
+    let mut elsewhere = deleted();
+    elsewhere.ms += KEPT_MS;
+    elsewhere.begin();
+    elsewhere.poll(&[(0, one)], 1, 2);
+    elsewhere.poll_from(2, &[], 2, 2);
+    assert_eq!(elsewhere.anomalies(), [""; 0]);
+    assert!(check(&elsewhere.ops).iter().any(|it| it.anomaly == "deleted-elsewhere"));
     let mut slow = deleted();
     slow.begin();
     slow.poll(&[(0, one)], 1, 2);
