@@ -84,6 +84,7 @@ pub use trim::TrimError;
 
 use changes::Closing;
 use command::Times;
+use compaction::FirstCompacted;
 use hints::Hints;
 use proposer::Proposer;
 
@@ -110,6 +111,7 @@ pub struct Partition {
     /// First producer that is still to be looked at, see `forget.rs`.
     looked_through: AtomicI64,
     compactions: parking_lot::Mutex<CompactionTotals>,
+    first_compacted: parking_lot::Mutex<FirstCompacted>,
     /// Where the tail ended since then, while the log has not gone up to there.
     boundaries: parking_lot::Mutex<VecDeque<(Instant, u64)>>,
     clock: Clock,

@@ -194,7 +194,7 @@ fn single_configs_are_changed_or_all_are_replaced_each_resource_by_itself() {
     assert_eq!(alter(&mut wire, INCREMENTAL_ALTER_CONFIGS, &[(TOPIC, "replaced", some)]), [NONE]);
     in_force(&cluster, "replaced", "retention.ms", ("604800000", false));
     in_force(&cluster, "replaced", "retention.bytes", ("600", true));
-    let compact: &[Config<'_>] = &[("cleanup.policy", APPEND, Some("compact"))];
+    let compact: &[Config<'_>] = &[("cleanup.policy", APPEND, Some("compacted"))];
     assert_eq!(
         alter(&mut wire, INCREMENTAL_ALTER_CONFIGS, &[(TOPIC, "replaced", compact)]),
         [INVALID_CONFIG]

@@ -14,6 +14,7 @@
 //! closed does in Kafka; then everything up to the high watermark that is older than `min.compaction.lag.ms` is compacted.
 
 mod decide;
+mod first_compacted;
 mod offset_map;
 mod pass;
 mod progress;
@@ -39,6 +40,7 @@ use pass::{Pass, Swap};
 use progress::Progress;
 
 pub use decide::CompactionState;
+pub(super) use first_compacted::FirstCompacted;
 pub use progress::{CompactionPace, CompactionTotals};
 pub use worker::{AskControl, Compactor, CompactorControl, CompactorSettings};
 
@@ -113,6 +115,9 @@ impl Partition {
         let ended = on_disk(&self.disk_reads, work).await;
         let result = ended.map_err(CompactError::from).and_then(|result| result);
         self.note_compaction(begun, result.is_ok());
+        if let Ok(mark) = Tail::of(self.group.log()).and_then(|tail| tail.mark()) {
+            self.first_compacted.lock().note(mark.upto, Instant::now());
+        }
         result.map(|()| true)
     }
 
@@ -133,7 +138,18 @@ impl Partition {
             return Ok(None);
         }
         let mark = Tail::of(self.group.log())?.mark()?;
+        let goal = Goal { tombstones_upto: self.ripe(mark).min(goal.tombstones_upto), ..goal };
         Ok((!goal.is_reached_by(mark)).then_some((view, goal)))
+    }
+
+    /// Returns before which offset this replica may drop tombstones: it has compacted up to there for as long as they are to
+    /// stay. What was decided may be older; but a replica that is late must not drop a value and its tombstone at once, or
+    /// who has read the one would not come to the other.
+    fn ripe(&self, mark: Mark) -> i64 {
+        let retention = self.settings().compaction.map_or(i64::MAX, |it| it.delete_retention_ms);
+        let mut first = self.first_compacted.lock();
+        first.note(mark.upto, Instant::now());
+        if retention == 0 { i64::MAX } else { first.older_than(retention, Instant::now()) }
     }
 
     fn note_compaction(&self, begun: Instant, is_ok: bool) {

@@ -117,6 +117,7 @@ impl Kind for Partitions {
             tail_changes: Mutex::default(),
             looked_through: AtomicI64::default(),
             compactions: parking_lot::Mutex::default(),
+            first_compacted: parking_lot::Mutex::default(),
             boundaries: parking_lot::Mutex::default(),
             closing: Arc::default(),
             clock: Arc::clone(&self.clock),

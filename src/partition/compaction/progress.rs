@@ -92,6 +92,7 @@ impl Progress<'_> {
         self.wait(bytes);
     }
 
+    #[expect(clippy::disallowed_methods, reason = "on a thread of its own that may block")]
     fn wait(&self, bytes: usize) {
         let wait = self.pace.spend(bytes, Instant::now());
         if !wait.is_zero() {
