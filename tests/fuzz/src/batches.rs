@@ -7,8 +7,9 @@
 use bytes::Bytes;
 use quorate::partition::{BatchReply, logged};
 use quorate::record::{
-    BatchBuilder, BatchError, Batches, CheckedBatch, Codec, HEADER_BYTES, Header,
-    INFLATED_BYTES_MAX, Limits, Projection, Record, Records, TimestampRule, check, stamp,
+    BatchBuilder, BatchError, Batches, CheckedBatch, Codec, Compacted, HEADER_BYTES, Header,
+    INFLATED_BYTES_MAX, Limits, Projection, Record, Records, TimestampRule, check, compacted,
+    stamp,
 };
 
 use crate::memory::peak_of;
@@ -76,7 +77,8 @@ fn limits(rule: u8) -> Limits {
     // Of eight, so some topics keep what the producer chose.
     let codec = Codec::ALL.get(usize::from(rule >> 3) % 8).copied();
     let (inflated_bytes_max, now_ms) = (INFLATED_BYTES_MAX, NOW_MS);
-    Limits { bytes_max, inflated_bytes_max, now_ms, timestamps, zstd, codec }
+    let keys = rule & 0x04 != 0;
+    Limits { bytes_max, inflated_bytes_max, now_ms, timestamps, zstd, codec, keys }
 }
 
 fn repaired(batch: &[u8], repair: Repair) -> Bytes {
@@ -127,6 +129,7 @@ fn judge_accepted(checked: &CheckedBatch, sent: &Bytes, limits: &Limits) {
     judge_records(checked, limits);
     judge_log(checked);
     judge_served(checked);
+    judge_compacted(checked);
     // Whether the producer may send zstd says nothing of what the log may hold.
     let stored = Limits { zstd: true, ..*limits };
     let again = check(bytes.clone(), &stored).expect("what passed once passes again");
@@ -204,6 +207,27 @@ fn judge_log(checked: &CheckedBatch) {
     }
 }
 
+/// Without every second record the others are as they were, and so is where the batch ends.
+fn judge_compacted(checked: &CheckedBatch) {
+    let heads = |batch: &Bytes| -> Vec<Record> {
+        let records = Records::open(batch.clone(), Projection::Heads).expect("it was checked");
+        records.map(|record| record.expect("it was checked")).collect()
+    };
+    let left = compacted(checked.bytes(), |record| record.offset_delta % 2 == 0);
+    let rest = match left.expect("it was checked") {
+        Compacted::Whole => return assert_eq!(checked.record_count(), 1),
+        Compacted::Nothing => panic!("the first record stays"),
+        Compacted::Rest(rest) => rest,
+    };
+    let mut wanted = heads(checked.bytes());
+    wanted.retain(|record| record.offset_delta % 2 == 0);
+    assert_eq!(heads(&rest), wanted);
+    let (header, old) = (Header::parse(&rest).expect("a header"), checked.header());
+    assert_eq!(header.last_offset_delta, old.last_offset_delta);
+    assert_eq!(header.last_sequence(), old.last_sequence());
+    assert_eq!(header.crc, crc32c::crc32c(&rest[ATTRIBUTES_AT..]));
+}
+
 /// With offset and epoch stamped in, a consumer finds whole batches with valid checksums.
 fn judge_served(checked: &CheckedBatch) {
     let mut one = checked.bytes().to_vec();
@@ -240,6 +264,9 @@ fn judge_refusal(error: &BatchError, sent: &Bytes, limits: &Limits) {
             assert!(codec.is_none() || (codec == Some(Codec::Zstd) && !limits.zstd));
         }
         BatchError::Timestamps { .. } => assert_ne!(limits.timestamps, TimestampRule::LogAppend),
+        BatchError::Keys { first, records } => {
+            assert!(limits.keys && records.first() == Some(first));
+        }
         BatchError::OffsetDelta { index, found } => assert_ne!(index, found),
         BatchError::Records(_) => {}
     }
