@@ -74,15 +74,11 @@ fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_brok
 fn errors_are_problem_documents_with_stable_codes() {
     let cluster = Cluster::shared();
     cluster.create_topic("problems", 1, 3);
-    let cases: [(&str, &str, Option<Value>, u16, &str); 23] = [
+    let cases: [(&str, &str, Option<Value>, u16, &str); 19] = [
         ("GET", "/v1/topics/none", None, 404, "unknown_topic"),
         ("GET", "/v1/topics/problems/partitions/9", None, 404, "unknown_partition"),
         ("GET", "/v1/topics/problems/partitions/x", None, 400, "malformed_path"),
         ("GET", "/v1/raft/groups/999999", None, 404, "unknown_group"),
-        ("POST", "/v1/topics/none/compaction", None, 404, "unknown_topic"),
-        ("POST", "/v1/topics/problems/compaction", None, 409, "not_compacted"),
-        ("POST", "/v1/topics/problems/partitions/0/compaction", None, 409, "not_compacted"),
-        ("POST", "/v1/topics/problems/compaction?partition=0", None, 400, "malformed_query"),
         ("POST", "/v1/topics", Some(json!({"name": "problems"})), 409, "topic_exists"),
         ("POST", "/v1/topics", Some(json!({"name": "a b"})), 422, "invalid_name"),
         ("POST", "/v1/topics", Some(json!({"name": "x", "nmae": 1})), 400, "invalid_body"),
@@ -143,6 +139,21 @@ fn errors_are_problem_documents_with_stable_codes() {
     }
     let malformed = cluster.request("POST", "/v1/topics", Some("{\"name\": "));
     assert_eq!(malformed.problem(400), "malformed_body");
+}
+
+#[test]
+fn compaction_is_asked_of_compacted_topics_only() {
+    let cluster = Cluster::shared();
+    cluster.create_topic("uncompacted", 1, 3);
+    for (path, status, code) in [
+        ("none/compaction", 404, "unknown_topic"),
+        ("uncompacted/compaction", 409, "not_compacted"),
+        ("uncompacted/partitions/0/compaction", 409, "not_compacted"),
+        ("uncompacted/compaction?partition=0", 400, "malformed_query"),
+    ] {
+        let answer = cluster.request("POST", &format!("/v1/topics/{path}"), None);
+        assert_eq!(answer.problem(status), code, "{path}");
+    }
 }
 
 #[test]
