@@ -119,6 +119,24 @@ fn chunks_are_read_from_any_offset_in_pieces_and_after_a_restart() {
 }
 
 #[test]
+fn a_chunk_may_stand_for_offsets_in_front_of_its_records() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = open(dir.path());
+    let log = db.log(GROUP);
+    add(&log, vec![chunk(&db, 0)]);
+    let mut writer = db.chunk_writer().expect("a chunk");
+    writer.begin_at(100);
+    writer.put(150, &value(150)).expect("put");
+    add(&log, vec![writer.finish(200, 20, Bytes::new()).expect("finish")]);
+    let found = |from| log.read_chunk(&log.chunks(), from, 1).expect("read").records[0].0;
+    assert_eq!([98, 100, 149, 150, 199].map(found), [98, 150, 150, 150, 150]);
+    let mut wrong = db.chunk_writer().expect("a chunk");
+    wrong.begin_at(6);
+    wrong.put(5, b"five").expect("put");
+    assert!(matches!(wrong.finish(9, 1, Bytes::new()), Err(Error::ChunkNotWritten(_))));
+}
+
+#[test]
 fn what_does_not_fit_is_refused_and_leaves_no_file() {
     let dir = tempfile::tempdir().expect("a directory");
     let db = open(dir.path());
