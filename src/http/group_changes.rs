@@ -94,7 +94,7 @@ pub(super) async fn delete(
     Options(Nothing {}): Options<Nothing>,
     Parameters(group): Parameters<String>,
 ) -> Result<Response, Problem> {
-    let home = home(&context, &group, &headers)?;
+    let home = home(&context, &group, &headers).await?;
     let asked = Asked { method: Method::DELETE, uri: &uri, body: None };
     decided_at(&context, home, asked, async |coordinator| {
         coordinator.delete(group.clone()).await.map_err(|error| refused(&group, &error))?;
@@ -135,7 +135,7 @@ pub(super) async fn reset(
     // An operator may say where a group begins before anybody has been in one.
     let home = match wanted.topics {
         Some(_) => home_of_new(&context, &group, &headers).await?,
-        None => home(&context, &group, &headers)?,
+        None => home(&context, &group, &headers).await?,
     };
     let asked = Asked { method: Method::POST, uri: &uri, body: Some(&wanted) };
     decided_at(&context, home, asked, async |coordinator| {
@@ -172,7 +172,7 @@ pub(super) async fn delete_offsets(
     Parameters(group): Parameters<String>,
     Options(wanted): Options<OffsetsToDelete>,
 ) -> Result<Response, Problem> {
-    let home = home(&context, &group, &headers)?;
+    let home = home(&context, &group, &headers).await?;
     let asked = Asked { method: Method::DELETE, uri: &uri, body: None };
     decided_at(&context, home, asked, async |coordinator| {
         let image = context.metadata.image();

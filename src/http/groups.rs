@@ -13,7 +13,7 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use utoipa::ToSchema;
 
 use super::ends::{self, Question};
@@ -32,6 +32,10 @@ const UNKNOWN: &str = "unknown_consumer_group";
 const ENDS_WAIT: Duration = Duration::from_secs(1);
 /// How long the first coordinators may take to be made and to have leaders.
 const LOCATE_WAIT: Duration = Duration::from_secs(10);
+/// How long one that is there may take.
+const SERVING_WAIT: Duration = Duration::from_secs(2);
+/// Between two looks whether a coordinator serves that was just elected.
+const SERVING_LOOK: Duration = Duration::from_millis(20);
 const PAGE_MAX: usize = 1_000;
 
 /// Some of the groups of the cluster, by name.
@@ -210,7 +214,7 @@ pub(super) async fn describe(
     uri: Uri,
     Parameters(group): Parameters<String>,
 ) -> Result<Json<ConsumerGroupDetail>, Problem> {
-    let coordinator = match home(&context, &group, &headers)? {
+    let coordinator = match home(&context, &group, &headers).await? {
         Home::Here(coordinator) => coordinator,
         Home::At(leader) => {
             return match forward::find(&context, leader, uri.path().to_owned(), UNKNOWN).await {
@@ -236,18 +240,14 @@ pub(super) enum Home {
 }
 
 /// Finds who coordinates a group; a request that was forwarded is answered here or not at all.
-pub(super) fn home(context: &Context, group: &str, headers: &HeaderMap) -> Result<Home, Problem> {
-    let image = context.metadata.image();
+pub(super) async fn home(
+    context: &Context,
+    group: &str,
+    headers: &HeaderMap,
+) -> Result<Home, Problem> {
     // As long as no client has asked for a coordinator there are none, and no group.
-    let home = Coordinators::home(&image, group).ok_or_else(|| unknown(group))?;
-    let leader = context.metadata.leader(home.group).map(|leader| leader.id);
-    match leader.filter(|leader| *leader != context.node.id()) {
-        Some(leader) if !forward::is_forwarded(headers) => Ok(Home::At(leader)),
-        _ => {
-            let coordinator = context.coordinators.get(home.group);
-            coordinator.map(Home::Here).ok_or_else(|| unavailable(group))
-        }
-    }
+    Coordinators::home(&context.metadata.image(), group).ok_or_else(|| unknown(group))?;
+    home_within(context, group, headers, SERVING_WAIT).await
 }
 
 /// Finds the same for a group that may be new, and waits for its coordinator if there has been none yet.
@@ -256,11 +256,34 @@ pub(super) async fn home_of_new(
     group: &str,
     headers: &HeaderMap,
 ) -> Result<Home, Problem> {
-    if Coordinators::home(&context.metadata.image(), group).is_none() {
-        let located = locate(&context.controller, group, Instant::now() + LOCATE_WAIT).await;
-        located.map_err(|_| unavailable(group))?;
+    home_within(context, group, headers, LOCATE_WAIT).await
+}
+
+/// Waits until there is a coordinator, it has a leader, and that serves.
+async fn home_within(
+    context: &Context,
+    group: &str,
+    headers: &HeaderMap,
+    wait: Duration,
+) -> Result<Home, Problem> {
+    let deadline = Instant::now() + wait;
+    let located = locate(&context.controller, group, deadline).await;
+    let leader = located.map_err(|_| unavailable(group))?.id;
+    if leader != context.node.id() && !forward::is_forwarded(headers) {
+        return Ok(Home::At(leader));
     }
-    home(context, group, headers)
+    let home = Coordinators::home(&context.metadata.image(), group);
+    let coordinator = home.and_then(|home| context.coordinators.get(home.group));
+    let coordinator = coordinator.ok_or_else(|| unavailable(group))?;
+    // Just elected, it reads its groups first.
+    let described = async || coordinator.describe(group.to_owned()).await;
+    while matches!(described().await, Err(GroupError::NotCoordinator | GroupError::NotAvailable)) {
+        if Instant::now() > deadline {
+            return Err(unavailable(group));
+        }
+        sleep(SERVING_LOOK).await;
+    }
+    Ok(Home::Here(coordinator))
 }
 
 fn detail(
