@@ -272,7 +272,8 @@ async fn home_within(
     if leader != context.node.id() && !forward::is_forwarded(headers) {
         return Ok(Home::At(leader));
     }
-    let home = Coordinators::home(&context.metadata.image(), group);
+    let image = context.metadata.image();
+    let home = Coordinators::home(&image, group);
     let coordinator = home.and_then(|home| context.coordinators.get(home.group));
     let coordinator = coordinator.ok_or_else(|| unavailable(group))?;
     // Just elected, it reads its groups first.
