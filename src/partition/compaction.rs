@@ -114,7 +114,7 @@ impl Partition {
         };
         let ended = on_disk(&self.disk_reads, work).await;
         let result = ended.map_err(CompactError::from).and_then(|result| result);
-        self.note_compaction(begun, result.is_ok());
+        self.note_compaction(begun, result.as_ref().err());
         if let Ok(mark) = Tail::of(self.group.log()).and_then(|tail| tail.mark()) {
             self.first_compacted.lock().note(mark.upto, Instant::now());
         }
@@ -152,11 +152,16 @@ impl Partition {
         if retention == 0 { i64::MAX } else { first.older_than(retention, Instant::now()) }
     }
 
-    fn note_compaction(&self, begun: Instant, is_ok: bool) {
+    fn note_compaction(&self, begun: Instant, error: Option<&CompactError>) {
+        // What was paused or made way goes on later.
+        let gave_way = matches!(error, Some(CompactError::Changed | CompactError::Stopped));
         let mut totals = self.compactions.lock();
         totals.running = false;
-        totals.runs += u64::from(is_ok);
-        totals.failures += u64::from(!is_ok);
+        if gave_way {
+            return;
+        }
+        totals.runs += u64::from(error.is_none());
+        totals.failures += u64::from(error.is_some());
         totals.last_ended_ms = Some(self.clock.now_ms());
         totals.last_took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     }

@@ -143,7 +143,8 @@ impl Kind for Partitions {
     fn beside(self: Arc<Self>) -> BoxFuture<'static, ()> {
         let retention = retention::run(Arc::clone(&self), self.retention);
         async move {
-            tokio::join!(retention, self.compactor.run(&self));
+            let compactor = &self.compactor;
+            tokio::join!(retention, compactor.run(&self), compactor.free_logs(&self));
         }
         .boxed()
     }

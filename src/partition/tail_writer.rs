@@ -9,7 +9,7 @@ use bytes::Bytes;
 use quorate_storage::{ChunkWriter, Error as StorageError, Log, NewChunk};
 
 use super::codec::CodecError;
-use super::position::Position;
+use super::position::{Place, Position};
 use super::tail::{Description, Mark, TailBatch, to_unsigned};
 use super::walk::WalkError;
 
@@ -22,6 +22,8 @@ pub(super) struct TailWriter {
     done: Vec<NewChunk>,
     /// Where the next batch may begin.
     next: Option<Position>,
+    /// The entry of the last batch.
+    entry: Option<u64>,
 }
 
 struct Writing {
@@ -46,7 +48,14 @@ pub(super) enum TailWriteError {
 
 impl TailWriter {
     pub(super) fn new(log: &Log) -> Self {
-        Self { log: log.clone(), begin: None, writing: None, done: Vec::new(), next: None }
+        Self {
+            log: log.clone(),
+            begin: None,
+            writing: None,
+            done: Vec::new(),
+            next: None,
+            entry: None,
+        }
     }
 
     /// Begins at a place whose batch may be gone.
@@ -91,8 +100,11 @@ impl TailWriter {
         }
         // Between two entries, so that its index says which chunk a log start has passed.
         let is_full = self.writing.as_ref().is_some_and(|writing| writing.chunk.is_full());
-        if is_full && at.place.sub == 0 {
-            self.end_chunk(at, Mark::default())?;
+        if is_full && self.entry.is_some_and(|entry| at.place.index > entry) {
+            // What the entry had before is refused or compacted.
+            let boundary = Position { place: Place::of_entry(at.place.index), ..at };
+            self.end_chunk(boundary, Mark::default())?;
+            self.begin = Some(boundary);
         }
         let writing = match self.writing.take() {
             Some(writing) => writing,
@@ -103,6 +115,7 @@ impl TailWriter {
         writing.bytes += value.len();
         writing.tombstones |= tombstones;
         self.next = Some(batch.next(located.end_offset, located.batch.size));
+        self.entry = Some(at.place.index);
         Ok(())
     }
 

@@ -63,13 +63,12 @@ impl Partition {
             let from = view.seek(&log, offset)?;
             let mut walk = Walk::new(&log, &view, from, usize::MAX).toward(offset);
             // Where the batch before it ends: of what was compacted only that is known, and another replica has more there.
-            let mut before = None;
+            let mut before = walk.position();
             while let Step::Batch(batch) = walk.step(Source::Disk)? {
                 if batch.end_offset > offset {
-                    let before = before.unwrap_or(from);
                     return Ok(if batch.at.offset > offset { before } else { batch.at });
                 }
-                before = Some(walk.position());
+                before = walk.position();
             }
             Err(WalkError::Miscounted { found: walk.position().offset, expected: offset })
         });

@@ -85,11 +85,18 @@ impl Compactor {
                 () = sleep(self.settings.interval.mul_f64(factor)) => {}
                 () = self.wanted.notified() => {}
             }
-            for partition in partitions.all() {
-                partition.free_log(self.settings.log_kept);
-            }
             if self.is_enabled() {
                 self.look(partitions).await;
+            }
+        }
+    }
+
+    /// Frees logs behind what was compacted, for ever. Beside the above, which may be at one partition for long.
+    pub(in crate::partition) async fn free_logs(&self, partitions: &Partitions) {
+        loop {
+            sleep(self.settings.interval).await;
+            for partition in partitions.all() {
+                partition.free_log(self.settings.log_kept);
             }
         }
     }

@@ -12,6 +12,7 @@ use rand::{Rng, SeedableRng};
 
 use super::broker::{Broker, until};
 use crate::metadata::CompactionConfigs;
+use crate::partition::command::{Times, append_payload};
 use crate::partition::tail::Tail;
 use crate::partition::transfer::PartitionRecords;
 use crate::partition::{
@@ -82,9 +83,9 @@ impl Run {
     }
 
     /// A record of a time.
-    async fn append_at(&mut self, timestamp: i64) {
+    async fn append_at(&mut self, timestamp: i64, key: &[u8]) {
         let offset = i64::try_from(self.written.len()).unwrap();
-        let (key, value) = (Some(b"timed".to_vec()), Some(b"value".to_vec()));
+        let (key, value) = (Some(key.to_vec()), Some(b"value".to_vec()));
         let batch = BatchBuilder::new().record(timestamp, key.as_deref(), value.as_deref());
         self.broker.append(&batch).await;
         self.written.push(Seen { offset, timestamp, key, value });
@@ -212,7 +213,11 @@ async fn what_is_left_is_what_a_model_has_left() {
                     let (start, end) =
                         (run.partition().log_start(), run.partition().high_watermark());
                     let upto = run.rng.random_range(start..=end) / 4;
-                    run.partition().delete_records(upto.max(start)).await.unwrap();
+                    // Also where everything around it is compacted away.
+                    let wanted = upto.max(start);
+                    assert_eq!(run.partition().delete_records(wanted).await.unwrap(), wanted);
+                    let first = run.partition().group().machine().view().start.offset;
+                    assert!(first <= wanted);
                 }
                 // Not compacted before the next decision.
                 6 => continue,
@@ -331,7 +336,7 @@ async fn young_records_wait_and_old_ones_do_not() {
     run.partition().set_settings(settings(0, 5_000));
     run.broker.clock.set(1_000_000);
     run.append_many(10).await;
-    run.append_at(1_000_000).await;
+    run.append_at(1_000_000, b"timed").await;
     assert!(!run.decide().await, "little is new");
     run.broker.clock.set(1_004_999);
     assert!(!run.decide().await, "and it is not old yet");
@@ -369,4 +374,46 @@ async fn nobody_is_filled_as_of_a_checkpoint_that_compaction_has_passed() {
     let refused = PartitionRecords.outgoing(log, &passed).err();
     assert!(refused.is_some_and(|it| it.to_string().contains("beyond the checkpoint")));
     assert!(PartitionRecords.outgoing(log, &machine(&run)).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_start_moves_to_any_offset_though_nothing_is_left_around_it() {
+    let mut run = Run::start(50).await;
+    for offset in 0..60 {
+        run.append_at(7, if offset == 20 { b"one" } else { b"all" }).await;
+    }
+    run.decide().await;
+    run.compare().await;
+    for (offset, left) in [(10, 2), (20, 2), (21, 1), (30, 1), (58, 1), (59, 1)] {
+        assert_eq!(run.partition().delete_records(offset).await.unwrap(), offset);
+        assert_eq!(run.partition().log_start(), offset);
+        assert_eq!(run.seen().await.len(), left, "from {offset}");
+    }
+}
+
+/// Batches share entries, and of each entry only the last is left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_are_no_larger_than_they_should_be_whatever_is_left_of_entries() {
+    let mut run = Run::start(51).await;
+    let value = vec![b'v'; 20_000];
+    for round in 0..40_i64 {
+        let first = i64::try_from(run.written.len()).unwrap();
+        let own = format!("own {round}").into_bytes();
+        let keys = [b"shared".to_vec(), own];
+        let batch = |key: &Vec<u8>| BatchBuilder::new().record(7, Some(key), Some(&value)).build();
+        let batches = keys.each_ref().map(batch);
+        let times = Times { wall_ms: 0, log_ms: 0 };
+        let payload = append_payload(times, batches.iter().map(AsRef::as_ref));
+        let term = run.partition().fence().unwrap();
+        run.partition().propose(payload, term).await.unwrap().await.unwrap();
+        for (offset, key) in (first..).zip(keys) {
+            let (key, value) = (Some(key), Some(value.clone()));
+            run.written.push(Seen { offset, timestamp: 7, key, value });
+        }
+    }
+    run.decide().await;
+    run.compare().await;
+    let chunks = run.partition().group().log().chunks();
+    let largest = chunks.iter().map(|chunk| chunk.bytes).max();
+    assert!(chunks.len() > 4 && largest < Some(200_000), "{} chunks, {largest:?}", chunks.len());
 }
