@@ -41,8 +41,8 @@ pub(crate) use configs::{
 pub use configs::{
     Allowed, CompactionConfigs, ConfigEntry, ConfigKind, ConfigResource, DynamicConfigs,
     DynamicEntry, Explicit, GROUP_HEARTBEAT, GROUP_HEARTBEAT_DEFAULT, GROUP_SESSION,
-    GROUP_SESSION_DEFAULT, TOPIC_CONFIGS, TimestampType, TopicConfigs, dynamic_entries,
-    find as find_config,
+    GROUP_SESSION_DEFAULT, StreamConfigs, TOPIC_CONFIGS, TimestampType, TopicConfigs,
+    dynamic_entries, find as find_config,
 };
 pub use decide::{check_form, decide, preview};
 pub(crate) use error::quote;

@@ -18,6 +18,7 @@
 
 mod accumulator;
 mod append;
+mod attachments;
 mod changes;
 mod codec;
 mod command;
@@ -27,6 +28,7 @@ mod epochs;
 mod forget;
 mod hints;
 mod index;
+mod keyed_rows;
 mod level;
 mod logged;
 mod machine;
@@ -42,6 +44,8 @@ mod rejected;
 mod relocate;
 mod retention;
 mod settings;
+mod stream_index;
+mod streams;
 mod tail;
 mod tail_writer;
 mod timestamps;
@@ -57,6 +61,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::RwLock;
 use quorate_raft::{Group, Leadership};
 use quorate_storage::GroupId;
@@ -67,18 +72,23 @@ use crate::metadata::Leader;
 use crate::wall_clock::Clock;
 
 pub use append::{AppendError, Appended, PendingAppend};
+pub use attachments::{
+    AttachmentError, Attachments, CONDITIONS_MAX, Conditions, ExpectedVersion,
+    IDEMPOTENCY_KEY_BYTES_MAX, KeyRules, STREAM_KEY_BYTES_MAX, TAG_BYTES_MAX,
+};
 pub use changes::{Changes, Closed};
 pub use compaction::{
     AskControl, CompactError, CompactionPace, CompactionState, CompactionTotals, Compactor,
     CompactorControl, CompactorSettings,
 };
 pub use logged::{Illegible, Logged, logged};
-pub use machine::{BatchReply, PartitionMachine, Refusal, Reply};
+pub use machine::{BatchReply, PartitionMachine, Refusal, Reply, Unmet};
 pub use partitions::{PartitionSpec, Partitions};
 pub use read::{ReadError, Records, Unreadable};
 pub use relocate::RelocateError;
 pub use retention::{CurrentSettings, RetentionPace};
 pub use settings::PartitionSettings;
+pub use streams::{StreamEvent, StreamRange, StreamRead, StreamState, StreamsProgress};
 pub use timestamps::{OffsetAt, OffsetSpec};
 pub use trim::TrimError;
 
@@ -108,8 +118,12 @@ pub struct Partition {
     proposer: Arc<Proposer>,
     /// Held by who changes the tail.
     tail_changes: Mutex<()>,
-    /// First producer that is still to be looked at, see `forget.rs`.
-    looked_through: AtomicI64,
+    /// First key that is still to be looked at, see `forget.rs`.
+    looked_through: parking_lot::Mutex<Bytes>,
+    /// Held by who turns streams on or off or counts older records.
+    stream_changes: Mutex<()>,
+    /// Rows of records before this offset were removed, see `streams/sweep.rs`.
+    swept_upto: AtomicI64,
     compactions: parking_lot::Mutex<CompactionTotals>,
     first_compacted: parking_lot::Mutex<FirstCompacted>,
     /// Where the tail ended since then, while the log has not gone up to there.

@@ -12,10 +12,12 @@ mod compact;
 mod compress;
 mod compression;
 mod iter;
+mod partitioner;
 
 pub use batch::{Batches, HEADER_BYTES, Header, stamp};
 pub use build::{BatchBuilder, batch_bytes_max};
 pub use check::{BatchError, CheckedBatch, Limits, TimestampRule, check};
 pub use compact::{Compacted, compacted, without_records};
 pub use compression::{Codec, INFLATED_BYTES_LITTLE, INFLATED_BYTES_MAX};
-pub use iter::{Headers, Projection, Record, RecordError, Records};
+pub use iter::{Headers, Projection, RESERVED, Record, RecordError, Records};
+pub use partitioner::partition_for_key;

@@ -8,9 +8,8 @@ use clap::Args;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::time::{Duration, Instant, timeout_at};
 
-use crate::client::{
-    Client, ClientConfig, NewRecord, PendingBatch, Producer, ProducerConfig, partition_for_key,
-};
+use crate::client::{Client, ClientConfig, NewRecord, PendingBatch, Producer, ProducerConfig};
+use crate::record::partition_for_key;
 use crate::terminal::{Failure, KafkaServers};
 
 /// The longest line taken as a record; a broker's default limit for a batch is 1 MiB.

@@ -65,7 +65,8 @@ pub fn topic_configs(configs: &TopicConfigs) -> impl Iterator<Item = ConfigRow> 
         let own = own.map(|value| synonym(entry.name, value, ConfigSource::Topic));
         let cluster = configs.inherited(entry);
         let cluster = cluster.map(|value| synonym(entry.broker, value, ConfigSource::Brokers));
-        let default = synonym(entry.broker, entry.default, ConfigSource::Default);
+        let broker = if entry.broker == "-" { entry.name } else { entry.broker };
+        let default = synonym(broker, entry.default, ConfigSource::Default);
         ConfigRow {
             name: entry.name,
             kind: entry.kind,

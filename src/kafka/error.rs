@@ -140,6 +140,11 @@ impl From<&AppendError> for ErrorCode {
             }
             // Clients take it for a success without an offset.
             AppendError::Refused(Refusal::DuplicateSequence) => ErrorCode::DuplicateSequenceNumber,
+            // Final, as it must be: the same batch would be refused until somebody else changes something.
+            AppendError::Refused(
+                Refusal::Condition { .. } | Refusal::Stream { .. } | Refusal::IdempotencyKeyReused,
+            ) => ErrorCode::InvalidRecord,
+            AppendError::Refused(Refusal::StreamsChanged) => ErrorCode::NotEnoughReplicas,
             AppendError::Indeterminate => ErrorCode::RequestTimedOut,
         }
     }

@@ -7,6 +7,7 @@
 
 mod compaction;
 mod dynamic;
+mod streams;
 mod table;
 mod topic;
 
@@ -23,6 +24,7 @@ pub use dynamic::{
     ConfigResource, DynamicConfigs, DynamicEntry, GROUP_HEARTBEAT, GROUP_HEARTBEAT_DEFAULT,
     GROUP_SESSION, GROUP_SESSION_DEFAULT, dynamic_entries,
 };
+pub use streams::StreamConfigs;
 use table::MIN_INSYNC_REPLICAS;
 pub use table::TOPIC_CONFIGS;
 pub use topic::{TimestampType, TopicConfigs};

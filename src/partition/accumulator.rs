@@ -29,6 +29,8 @@ const IN_FLIGHT_MAX: usize = 5;
 /// Bytes from which an entry is full, a larger single batch aside: as much as a span, so that who looks for a batch
 /// reads no more than where each batch is an entry.
 pub(super) const ENTRY_BYTES: usize = 256 * 1024;
+/// The same where single records are looked up, each of which costs the reading of its entry.
+pub(super) const STREAM_ENTRY_BYTES: usize = 16 * 1024;
 /// Batches with which an entry is full: applying it takes a millisecond at most.
 const ENTRY_BATCHES: u32 = 1024;
 
@@ -51,6 +53,24 @@ pub(super) struct Entry<W> {
     pub(super) payload: AppendPayload,
     /// One for each batch.
     pub(super) waiters: Vec<W>,
+    /// Bytes from which it is full.
+    full_bytes: usize,
+}
+
+/// A batch that passed the gate, as it goes into an entry.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent<'a> {
+    pub(super) bytes: &'a [u8],
+    /// Its attachments, encoded.
+    pub(super) attachments: &'a [u8],
+    /// Bytes from which its entry is full.
+    pub(super) entry_bytes: usize,
+}
+
+impl Sent<'_> {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() + self.attachments.len()
+    }
 }
 
 /// What a new batch calls for.
@@ -84,7 +104,13 @@ impl<W> Default for Accumulator<W> {
 
 impl<W> Accumulator<W> {
     /// Adds a batch that was checked under the leadership of `term`. `wall_ms`: the wall clock.
-    pub(super) fn push(&mut self, term: u64, wall_ms: i64, batch: &[u8], waiter: W) -> Pushed<W> {
+    pub(super) fn push(
+        &mut self,
+        term: u64,
+        wall_ms: i64,
+        batch: Sent<'_>,
+        waiter: W,
+    ) -> Pushed<W> {
         match self.waiting.back_mut().filter(|last| last.takes(term, batch)) {
             Some(last) => last.add(wall_ms, batch, waiter),
             None => self.waiting.push_back(Entry::new(term, wall_ms, batch, waiter)),
@@ -144,26 +170,27 @@ impl<W> Accumulator<W> {
 }
 
 impl<W> Entry<W> {
-    pub(super) fn new(term: u64, wall_ms: i64, batch: &[u8], waiter: W) -> Self {
+    pub(super) fn new(term: u64, wall_ms: i64, batch: Sent<'_>, waiter: W) -> Self {
         let payload = AppendPayload::with_capacity(batch.len());
-        let mut entry = Self { term, wall_ms, payload, waiters: Vec::with_capacity(1) };
+        let full_bytes = batch.entry_bytes;
+        let mut entry = Self { term, wall_ms, payload, waiters: Vec::with_capacity(1), full_bytes };
         entry.add(wall_ms, batch, waiter);
         entry
     }
 
-    fn add(&mut self, wall_ms: i64, batch: &[u8], waiter: W) {
+    fn add(&mut self, wall_ms: i64, batch: Sent<'_>, waiter: W) {
         self.wall_ms = wall_ms;
-        self.payload.push(batch);
+        self.payload.push(batch.bytes, batch.attachments);
         self.waiters.push(waiter);
     }
 
     /// Returns whether the batch may be added to it.
-    fn takes(&self, term: u64, batch: &[u8]) -> bool {
-        self.term == term && !self.is_full() && self.payload.len() + batch.len() <= ENTRY_BYTES
+    fn takes(&self, term: u64, batch: Sent<'_>) -> bool {
+        self.term == term && !self.is_full() && self.payload.len() + batch.len() <= self.full_bytes
     }
 
     fn is_full(&self) -> bool {
-        self.payload.len() >= ENTRY_BYTES || self.payload.count() >= ENTRY_BATCHES
+        self.payload.len() >= self.full_bytes || self.payload.count() >= ENTRY_BATCHES
     }
 }
 

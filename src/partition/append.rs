@@ -18,6 +18,8 @@ use bytes::Bytes;
 use quorate_raft::{Outcome, Pending};
 use tokio::sync::{oneshot, watch};
 
+use super::accumulator::{ENTRY_BYTES, STREAM_ENTRY_BYTES, Sent};
+use super::attachments::Attachments;
 use super::command::FRAME_OVERHEAD;
 use super::machine::{Refusal, Reply};
 use super::producers::Sequence;
@@ -34,6 +36,9 @@ pub struct Appended {
     /// The time the log gave its records; -1 when they keep their producer's.
     pub log_append_time: i64,
     pub log_start: i64,
+    /// The version of the key of its first record behind it; -1 where there are no streams, and where the batch was sent
+    /// before and it is not remembered.
+    pub version: i64,
 }
 
 /// A batch that is not in the log, or may not be.
@@ -82,11 +87,12 @@ pub(super) struct Proposal {
 impl Partition {
     /// Hands `batch` to the log; the future returned by this future says what became of it.
     ///
-    /// `leader_epoch`: that in which this replica was found to lead, before the batch was checked. `now_ms`: the
+    /// `attachments`: what was taken out of it, and what is asked for besides. `leader_epoch`: that in which this replica was found to lead, before the batch was checked. `now_ms`: the
     /// wall clock. Waits for room a few seconds at most. If dropped before it returns nothing was handed over.
     pub async fn append(
         &self,
         batch: CheckedBatch,
+        attachments: &Attachments,
         now_ms: i64,
         leader_epoch: i32,
     ) -> Result<PendingAppend, AppendError> {
@@ -100,10 +106,16 @@ impl Partition {
         if let Some(broker) = self.group.short_of_space() {
             return Err(AppendError::NoSpace { broker });
         }
-        let bytes = FRAME_OVERHEAD + batch.len();
+        #[cfg(feature = "mutants")]
+        let attachments = &super::mutants::judged_early(self, attachments)?;
+        let attachments = attachments.encode();
+        let bytes = FRAME_OVERHEAD + batch.len() + attachments.len();
         let room = self.group.reserve(bytes, Some(term)).await;
         let room = room.map_err(|error| self.proposer.append_error(&error))?;
-        let outcome = self.proposer.add(term, now_ms, batch.bytes(), room)?;
+        let has_streams = self.settings().streams.is_some();
+        let entry_bytes = if has_streams { STREAM_ENTRY_BYTES } else { ENTRY_BYTES };
+        let sent = Sent { bytes: batch.bytes(), attachments: &attachments, entry_bytes };
+        let outcome = self.proposer.add(term, now_ms, sent, room)?;
         drop(batch);
         let append = PendingAppend(State::UnderWay(outcome));
         #[cfg(feature = "mutants")]
@@ -138,6 +150,7 @@ impl Partition {
             base_offset: stored.base_offset,
             log_append_time: stored.log_append_time,
             log_start: machine.log_start(),
+            version: -1,
         })
     }
 }

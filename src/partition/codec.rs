@@ -44,6 +44,10 @@ impl Writer {
         self.bytes(&value.to_be_bytes());
     }
 
+    pub(super) fn u16(&mut self, value: u16) {
+        self.bytes(&value.to_be_bytes());
+    }
+
     pub(super) fn u32(&mut self, value: u32) {
         self.bytes(&value.to_be_bytes());
     }
@@ -67,6 +71,25 @@ impl Writer {
 
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
+    }
+
+    /// Writes a number that is mostly small: seven bits a byte, the lowest first.
+    pub(super) fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.u8((value & 0x7f) as u8 | 0x80);
+            value >>= 7;
+        }
+        self.u8((value & 0x7f) as u8);
+    }
+
+    /// Writes at most 64 KiB with their length before them.
+    pub(super) fn short_bytes(&mut self, bytes: &[u8]) {
+        self.u16(u16::try_from(bytes.len()).expect("what is written so is bounded by constants"));
+        self.bytes(bytes);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(super) fn finish(self) -> Vec<u8> {
@@ -124,6 +147,34 @@ impl<'a> Reader<'a> {
             return Err(CodecError::Short);
         }
         Ok(count)
+    }
+
+    pub(super) fn varint(&mut self) -> Result<u64, CodecError> {
+        let mut value = 0_u64;
+        for at in 0..10 {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if at == 9 && bits > 1 {
+                break;
+            }
+            value |= bits << (7 * at);
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(CodecError::Range("a number"))
+    }
+
+    pub(super) fn bytes(&mut self, length: usize) -> Result<&'a [u8], CodecError> {
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(CodecError::Short)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    /// Reads bytes with a length of two bytes before them.
+    pub(super) fn short_bytes(&mut self) -> Result<&'a [u8], CodecError> {
+        let length = self.u16()?;
+        self.bytes(usize::from(length))
     }
 
     pub(super) fn rest(self) -> &'a [u8] {

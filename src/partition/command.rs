@@ -1,18 +1,20 @@
 //! What a partition's Raft entries say. The bytes are replicated and kept, so they are frozen.
 //!
 //! ```text
-//!  version u8 = 3 │ kind u8 │ wall_ms i64 │ log_ms i64 │ Append: batches u32, then those
+//!  version u8 = 4 │ kind u8 │ wall_ms i64 │ log_ms i64 │ Append: batches u32, then those
 //!                                                      │ Trim:   log_start i64, offset i64, index u64, sub u32, bytes u64
 //!                                                      │ SetLevel: level u32
-//!                                                      │ Forget: producers u32, then the id i64 of each
+//!                                                      │ Forget: keys u32, each: length u16, key of the keyed state
 //!                                                      │ Clean:  offset i64, index u64, sub u32, bytes u64, tombstones_upto i64, rest_ms i64
-//!  a batch:       size u32 │ length u32 │ attachments u8, then those │ one record batch v2 of `length` bytes, as sent
-//!  an attachment: tag u16 │ length u32 │ what was taken from the batch before it was proposed
+//!                                                      │ SetStreams: on u8
+//!                                                      │ CountOld: generation u32, from i64, upto i64, misplaced u32, batches u32, each:
+//!                                                      │   offset i64, index u64, sub u32, stream keys (`attachments.rs`)
+//!  a batch:       size u32 │ length u32 │ attachments (`attachments.rs`) │ one record batch v2 of `length` bytes, as sent
 //! ```
 //!
 //! Every command carries its proposer's times, so that what depends on time is decided alike by all
 //! replicas. A command of another version cannot be skipped, only refused; nor can an attachment with an unknown tag:
-//! a replica that skipped what another one minds would decide otherwise. No tag is known yet.
+//! a replica that skipped what another one minds would decide otherwise.
 //!
 //! A batch's size is what it counts in positions, its length what it takes here. They are equal as long as nobody has
 //! compacted the batch; then the size stays, so that positions agree between replicas of which one has compacted.
@@ -22,33 +24,39 @@
 
 use bytes::Bytes;
 
+use super::attachments::{Attachments, StreamKeys};
 use super::codec::{CodecError, Reader, Writer};
-use super::position::Position;
-use super::producers::Sequence;
+use super::keyed_rows;
+use super::position::{Place, Position};
+use super::producers::{self, Sequence};
 use crate::record::Header;
 
 mod frames;
 
 pub(super) use frames::{AppendPayload, FRAME_OVERHEAD, Frames};
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 const APPEND: u8 = 1;
 const TRIM: u8 = 2;
 const SET_LEVEL: u8 = 3;
 const FORGET: u8 = 4;
 const CLEAN: u8 = 5;
+const SET_STREAMS: u8 = 6;
+const COUNT_OLD: u8 = 7;
 /// Bytes that every command begins with.
 const PREFIX_BYTES: usize = 18;
 const TRIM_BYTES: usize = PREFIX_BYTES + 36;
-/// Producers that one command names at most. More than a leader puts into one, as with batches.
+/// Keys that one command names at most. More than a leader puts into one, as with batches.
 const FORGOTTEN_MAX: usize = 1 << 16;
+/// Batches of older records that one command has at most.
+const OLD_BATCHES_MAX: usize = 1 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
     /// At least one batch. Each is accepted or refused by itself, in this order.
     Append {
         times: Times,
-        batches: Vec<Batch>,
+        batches: Vec<(Batch, Attachments)>,
     },
     Trim {
         times: Times,
@@ -59,16 +67,46 @@ pub(super) enum Command {
         times: Times,
         level: u16,
     },
-    /// Frees the places of those of these producers that were silent too long.
+    /// Frees the places of those of these keys whose values are over.
     Forget {
         times: Times,
-        producers: Vec<i64>,
+        keys: Vec<Bytes>,
     },
     /// Decides what may be compacted.
     Clean {
         times: Times,
         clean: Clean,
     },
+    /// Turns streams by key on or off.
+    SetStreams {
+        times: Times,
+        on: bool,
+    },
+    /// Counts records that are older than the streams.
+    CountOld {
+        times: Times,
+        old: OldRecords,
+    },
+}
+
+/// Records from before streams were turned on, as a leader has read them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct OldRecords {
+    pub(super) generation: u32,
+    /// The offsets that were read.
+    pub(super) from: i64,
+    pub(super) upto: i64,
+    /// Records that are in another partition than their key's, or have none.
+    pub(super) misplaced: u32,
+    pub(super) batches: Vec<OldBatch>,
+}
+
+/// Where a batch of them stands, and its keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OldBatch {
+    pub(super) offset: i64,
+    pub(super) place: Place,
+    pub(super) keys: StreamKeys,
 }
 
 /// When a command was proposed.
@@ -111,7 +149,7 @@ pub(super) struct Batch {
 
 impl Command {
     /// Decodes the payload of an entry; looks at no record data.
-    pub(super) fn decode(payload: &[u8]) -> Result<Self, CodecError> {
+    pub(super) fn decode(payload: &Bytes) -> Result<Self, CodecError> {
         let mut reader = Reader::new(payload);
         let (kind, times) = take_prefix(&mut reader)?;
         match kind {
@@ -128,10 +166,11 @@ impl Command {
                 Ok(Command::SetLevel { times, level })
             }
             FORGET => {
-                let count = reader.count(FORGOTTEN_MAX, 8)?;
-                let producers = (0..count).map(|_| reader.i64()).collect::<Result<_, _>>()?;
+                let count = reader.count(FORGOTTEN_MAX, 2)?;
+                let key = |_| reader.short_bytes().map(|key| payload.slice_ref(key));
+                let keys = (0..count).map(key).collect::<Result<_, _>>()?;
                 reader.end()?;
-                Ok(Command::Forget { times, producers })
+                Ok(Command::Forget { times, keys })
             }
             CLEAN => {
                 let upto = Position::decode(&mut reader)?;
@@ -140,30 +179,75 @@ impl Command {
                 let clean = Clean { upto, tombstones_upto, rest_ms };
                 Ok(Command::Clean { times, clean })
             }
+            SET_STREAMS => {
+                let on = match reader.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(CodecError::Range("whether there are streams")),
+                };
+                reader.end()?;
+                Ok(Command::SetStreams { times, on })
+            }
+            COUNT_OLD => {
+                let old = OldRecords::decode(&mut reader, payload)?;
+                reader.end()?;
+                Ok(Command::CountOld { times, old })
+            }
             kind => Err(CodecError::Kind(kind)),
         }
     }
 
-    /// Returns the producers whose state it reads or changes, some perhaps more than once.
-    pub(super) fn producers(self) -> Vec<i64> {
+    /// Returns the keys of the keyed state that it reads or changes, some perhaps more than once.
+    pub(super) fn needs(self) -> Vec<Bytes> {
+        let mut needs = Vec::new();
         match self {
             Self::Append { batches, .. } => {
-                let claims = batches.iter().filter_map(|batch| Sequence::of(&batch.header));
-                claims.map(|claim| claim.producer_id).collect()
+                for (batch, attachments) in &batches {
+                    let claim = Sequence::of(&batch.header);
+                    needs.extend(claim.map(|claim| producers::key(claim.producer_id)));
+                    keyed_rows::needs(attachments, &mut needs);
+                }
             }
-            Self::Forget { producers, .. } => producers,
-            Self::Trim { .. } | Self::SetLevel { .. } | Self::Clean { .. } => Vec::new(),
+            Self::Forget { keys, .. } => needs = keys,
+            Self::CountOld { old, .. } => {
+                for batch in old.batches {
+                    let stream_keys = Some(batch.keys);
+                    keyed_rows::needs(
+                        &Attachments { stream_keys, ..Default::default() },
+                        &mut needs,
+                    );
+                }
+            }
+            Self::Trim { .. }
+            | Self::SetLevel { .. }
+            | Self::Clean { .. }
+            | Self::SetStreams { .. } => {}
         }
+        needs
     }
 }
 
-/// Encodes an append of some batches, each copied once.
+impl OldRecords {
+    fn decode(reader: &mut Reader<'_>, whole: &Bytes) -> Result<Self, CodecError> {
+        let generation = reader.u32()?;
+        let (from, upto, misplaced) = (reader.i64()?, reader.i64()?, reader.u32()?);
+        let count = reader.count(OLD_BATCHES_MAX, 32)?;
+        let mut batches = Vec::with_capacity(count);
+        for _ in 0..count {
+            let (offset, place) = (reader.i64()?, Place::decode(reader)?);
+            batches.push(OldBatch { offset, place, keys: StreamKeys::decode(reader, whole)? });
+        }
+        Ok(Self { generation, from, upto, misplaced, batches })
+    }
+}
+
+/// Encodes an append of some batches without attachments, each copied once.
 pub(super) fn append_payload<'a>(
     times: Times,
     batches: impl IntoIterator<Item = &'a [u8]>,
 ) -> Bytes {
     let mut payload = AppendPayload::with_capacity(0);
-    batches.into_iter().for_each(|batch| payload.push(batch));
+    batches.into_iter().for_each(|batch| payload.push(batch, &Attachments::default().encode()));
     payload.finish(times)
 }
 
@@ -184,12 +268,37 @@ pub(super) fn level_payload(times: Times, level: u16) -> Vec<u8> {
     writer.finish()
 }
 
-/// Encodes a command that forgets producers.
-pub(super) fn forget_payload(times: Times, producers: &[i64]) -> Vec<u8> {
-    let mut writer = Writer::with_capacity(PREFIX_BYTES + 4 + producers.len() * 8);
+/// Encodes a command that forgets keys.
+pub(super) fn forget_payload(times: Times, keys: &[Bytes]) -> Vec<u8> {
+    let mut writer = Writer::with_capacity(PREFIX_BYTES + 4 + keys.len() * 16);
     put_prefix(&mut writer, FORGET, times);
-    writer.count(producers.len());
-    producers.iter().for_each(|id| writer.i64(*id));
+    writer.count(keys.len());
+    keys.iter().for_each(|key| writer.short_bytes(key));
+    writer.finish()
+}
+
+/// Encodes that streams are turned on or off.
+pub(super) fn streams_payload(times: Times, on: bool) -> Vec<u8> {
+    let mut writer = Writer::with_capacity(PREFIX_BYTES + 1);
+    put_prefix(&mut writer, SET_STREAMS, times);
+    writer.u8(u8::from(on));
+    writer.finish()
+}
+
+/// Encodes what was read of older records.
+pub(super) fn old_records_payload(times: Times, old: &OldRecords) -> Vec<u8> {
+    let mut writer = Writer::with_capacity(PREFIX_BYTES + 28 + old.batches.len() * 64);
+    put_prefix(&mut writer, COUNT_OLD, times);
+    writer.u32(old.generation);
+    writer.i64(old.from);
+    writer.i64(old.upto);
+    writer.u32(old.misplaced);
+    writer.count(old.batches.len());
+    for OldBatch { offset, place, keys } in &old.batches {
+        writer.i64(*offset);
+        place.encode(&mut writer);
+        keys.encode(&mut writer);
+    }
     writer.finish()
 }
 

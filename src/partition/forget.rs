@@ -1,65 +1,73 @@
-//! Freeing the place of producers that were silent too long.
+//! Freeing the places of what is over in the keyed state: producers that were silent too long, tags that only trimmed
+//! records have, idempotency keys whose time has passed, rows of streams that were turned off.
 //!
-//! They count as forgotten wherever they are read, so nothing waits for this: it is only that they take room. Each leader
-//! looks through its partitions' producers now and then and proposes those that are over by name; whether they are is judged again when that is applied, by the time in the log.
+//! All of it counts as none wherever it is read, so nothing waits for this: it is only that it takes room. Each leader
+//! looks through its partitions' keys now and then and proposes those that are over by name; whether they are is judged again
+//! when that is applied, by the time and the log start in the log.
 
-use std::sync::atomic::Ordering;
+use bytes::Bytes;
 
 use super::command::forget_payload;
 use super::disk::on_disk;
+use super::keyed_rows::{self, Horizon};
 use super::producers::{self, Producer};
 use super::{Partition, TrimError};
 
-/// Producers read at once, and named in one command at most.
+/// Keys read at once, and named in one command at most.
 const PAGE: usize = 1024;
 /// Pages read in one look; the next goes on behind them.
 const PAGES_MAX: usize = 16;
+/// Behind all keys.
+const END: &[u8] = &[0xff];
 
 impl Partition {
-    /// Frees the place of producers that are forgotten by now, as far as one look comes; returns how many it named.
+    /// Frees the place of what is over by now, as far as one look comes; returns how many keys it named.
     ///
     /// Does nothing where another broker leads.
-    pub async fn forget_producers(&self) -> Result<usize, TrimError> {
+    pub async fn forget(&self) -> Result<usize, TrimError> {
         let Ok(term) = self.fence() else { return Ok(0) };
         let mut named = 0;
         for _ in 0..PAGES_MAX {
-            if self.group.machine().producers() == 0 {
-                break;
-            }
-            let from = self.looked_through.load(Ordering::Relaxed);
+            let from = self.looked_through.lock().clone();
             let group = self.group.clone();
-            let (from, to) = (producers::key(from), producers::END);
-            let read = on_disk(&self.disk_reads, move || group.keyed_range(&from, to, PAGE));
-            let pairs = read.await?.map_err(|error| self.unreadable_producers(&error))?;
+            let read = on_disk(&self.disk_reads, move || group.keyed_range(&from, END, PAGE));
+            let pairs = read.await?.map_err(|error| self.unreadable_keys(&error))?;
             let times = self.times(self.clock.now_ms());
-            let log_ms = times.log_ms.max(self.group.machine().log_ms());
-            let over = |value: &[u8]| {
-                Producer::decode(value).is_ok_and(|producer| producer.is_forgotten(log_ms))
+            let horizon = {
+                let machine = self.group.machine();
+                let horizon = machine.horizon();
+                Horizon { log_ms: times.log_ms.max(horizon.log_ms), ..horizon }
             };
-            let ids: Vec<i64> = pairs
-                .iter()
-                .filter(|(_, value)| over(value))
-                .filter_map(|(key, _)| producers::id_of(key))
-                .collect();
-            if !ids.is_empty() {
-                self.propose(forget_payload(times, &ids).into(), term).await?.await?;
-                named += ids.len();
+            let over = pairs.iter().filter(|(key, value)| is_over(key, value, horizon));
+            let keys: Vec<Bytes> = over.map(|(key, _)| key.clone()).collect();
+            if !keys.is_empty() {
+                self.propose(forget_payload(times, &keys).into(), term).await?.await?;
+                named += keys.len();
             }
-            let last = pairs.last().and_then(|(key, _)| producers::id_of(key));
-            let next = last.filter(|_| pairs.len() == PAGE).map_or(0, |id| id.saturating_add(1));
-            self.looked_through.store(next, Ordering::Relaxed);
-            if next == 0 {
+            let last = pairs.last().filter(|_| pairs.len() == PAGE);
+            let next = last.map(|(key, _)| Bytes::from([&key[..], &[0]].concat()));
+            let is_through = next.is_none();
+            *self.looked_through.lock() = next.unwrap_or_default();
+            if is_through {
                 break;
             }
         }
         Ok(named)
     }
 
-    fn unreadable_producers(&self, error: &quorate_storage::Error) -> TrimError {
+    fn unreadable_keys(&self, error: &quorate_storage::Error) -> TrimError {
         if !self.is_closed() {
-            tracing::error!(group = %self.id(), %error, "the producers of a partition are unreadable");
+            tracing::error!(group = %self.id(), %error, "the keyed state of a partition is unreadable");
         }
         // The store ends the process where its disk is broken.
         TrimError::Closed
     }
+}
+
+fn is_over(key: &[u8], value: &[u8], horizon: Horizon) -> bool {
+    if producers::id_of(key).is_some() {
+        let producer = Producer::decode(value);
+        return producer.is_ok_and(|producer| producer.is_forgotten(horizon.log_ms));
+    }
+    keyed_rows::is_over(key, value, horizon)
 }

@@ -8,19 +8,22 @@
 //! Invariant: two machines that applied the same entries encode to the same bytes and emitted the same
 //! effects, wherever either was restored from a checkpoint in between.
 
+mod append;
 mod checkpoint;
 mod cleaned;
 mod last_writers;
 mod recent;
+mod streams;
 
 use bytes::Bytes;
 use quorate_raft::{Committed, DecodeError, Effects, Keyed, Machine, Records};
 use quorate_storage::mutant;
 
 use super::Summary;
-use super::command::{Batch, Clean, Command, Times, Trim};
+use super::command::{Clean, Command, Times, Trim};
 use super::epochs::{self, Epochs};
-use super::index::{self, OpenBlocks, Point, SPAN_BYTES, SPAN_MS, Span};
+use super::index::{self, OpenBlocks, SPAN_BYTES, SPAN_MS, Span};
+use super::keyed_rows::{self, Horizon};
 use super::level::Rules;
 use super::position::{Place, Position};
 use super::producers::{self, Producer, Sequence, Stored, Verdict};
@@ -30,6 +33,8 @@ use last_writers::LastWriters;
 use recent::Recent;
 
 pub(super) use cleaned::Cleaned;
+pub(super) use streams::Streams;
+pub use streams::Unmet;
 
 use crate::metadata::{FIRST_LEVEL, check_checkpoint, end_if_unfit};
 
@@ -56,6 +61,7 @@ pub struct PartitionMachine {
     /// The first batch with the largest timestamp, for `ListOffsets` -3.
     newest: Option<Newest>,
     cleaned: Cleaned,
+    streams: Streams,
     /// A cache; in no checkpoint.
     recent: Recent,
     /// A cache; in no checkpoint.
@@ -95,13 +101,20 @@ pub enum Reply {
 /// What came of one batch of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchReply {
-    /// The batch is in the log. `duplicate`: it was already, under that offset.
-    Appended { base_offset: i64, log_append_time: i64, log_start: i64, duplicate: bool },
+    /// The batch is in the log. `duplicate`: it was already, under that offset. `version`: that of its first key behind
+    /// it; -1 without streams, and for a duplicate where it is not remembered.
+    Appended {
+        base_offset: i64,
+        log_append_time: i64,
+        log_start: i64,
+        duplicate: bool,
+        version: i64,
+    },
     /// The batch took no offset.
     Refused(Refusal),
 }
 
-/// Why a batch took no offset (KIP-98).
+/// Why a batch took no offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("the producer's next sequence number is {expected}")]
@@ -110,6 +123,17 @@ pub enum Refusal {
     InvalidProducerEpoch { current: i16 },
     #[error("the batch is in the log already, where exactly is not remembered")]
     DuplicateSequence,
+    /// The condition of that number, as the batch brought them, does not hold.
+    #[error("{unmet}")]
+    Condition { number: u32, unmet: Unmet },
+    /// The key of that number has such a stream.
+    #[error("{unmet}")]
+    Stream { number: u32, unmet: Unmet },
+    /// Streams were turned on or off since the batch was checked; checked again it may do.
+    #[error("streams were turned on or off just now")]
+    StreamsChanged,
+    #[error("another request was made under the same idempotency key")]
+    IdempotencyKeyReused,
 }
 
 /// What a reader needs of the machine, taken in one look.
@@ -161,11 +185,6 @@ impl PartitionMachine {
     /// Returns how long the partition was led, in milliseconds, as of the last command.
     pub(super) fn log_ms(&self) -> i64 {
         self.log_ms
-    }
-
-    /// Returns how many producers are remembered, those included that are forgotten and still take a place.
-    pub(super) fn producers(&self) -> u64 {
-        self.producers
     }
 
     /// Returns whether a gap in this producer's sequence numbers would be noticed for certain: it wrote not long ago.
@@ -241,114 +260,32 @@ impl PartitionMachine {
         };
     }
 
-    /// Each batch of an entry is judged by itself, on what those before it have left.
-    fn append_all(&mut self, wall_ms: i64, batches: &[Batch], effects: &mut Effects) -> Reply {
-        let count = u32::try_from(batches.len()).expect("the decoder bounds the batches");
-        let mut replies = Vec::with_capacity(batches.len());
-        for batch in batches {
-            self.open.passed = self.open.passed.saturating_add(1);
-            let next = self.end.place.next(count);
-            replies.push(self.append(wall_ms, batch, next, effects));
-            self.end.place = next;
-        }
-        Reply::Appended(replies)
-    }
-
-    /// `next`: the place behind the batch.
-    fn append(
-        &mut self,
-        wall_ms: i64,
-        batch: &Batch,
-        next: Place,
-        effects: &mut Effects,
-    ) -> BatchReply {
-        let claim = Sequence::of(&batch.header);
-        let before = claim.and_then(|it| producers::stored_in(&effects.keyed, it.producer_id));
-        let known = before.as_ref().filter(|producer| !producer.is_forgotten(self.log_ms));
-        let verdict = claim.map_or(Verdict::Accept, |claim| claim.judge(known));
-        let refusal = match verdict {
-            Verdict::Accept => {
-                let stored = self.accept(wall_ms, batch, effects);
-                if let Some(claim) = claim {
-                    self.remember(&claim, before, stored, &mut effects.keyed);
+    /// Frees those of the keys whose values are over.
+    fn forget(&mut self, keys: &[Bytes], keyed: &mut Keyed) {
+        let horizon = self.horizon();
+        for key in keys {
+            if let Some(id) = producers::id_of(key) {
+                let stored = producers::stored_in(keyed, id);
+                if stored.is_some_and(|producer| producer.is_forgotten(self.log_ms)) {
+                    keyed.remove(key);
+                    self.producers -= 1;
                 }
-                return self.stored(stored, false);
-            }
-            Verdict::Duplicate(stored) => self.stored(stored, true),
-            Verdict::Outdated => BatchReply::Refused(Refusal::DuplicateSequence),
-            Verdict::OutOfOrder { expected } => {
-                BatchReply::Refused(Refusal::OutOfOrderSequence { expected })
-            }
-            Verdict::Fenced { current } => {
-                BatchReply::Refused(Refusal::InvalidProducerEpoch { current })
-            }
-        };
-        self.rejected.push(self.end.place, next, effects);
-        refusal
-    }
-
-    /// `before`: what was stored of it, before this batch.
-    fn remember(
-        &mut self,
-        claim: &Sequence,
-        before: Option<Producer>,
-        stored: Stored,
-        keyed: &mut Keyed,
-    ) {
-        self.producers += u64::from(before.is_none());
-        let known = before.filter(|producer| !producer.is_forgotten(self.log_ms));
-        let producer = Producer::after(known, claim, stored, self.log_ms);
-        keyed.put(&producers::key(claim.producer_id), producer.encode());
-        self.last_writers.note(claim.producer_id, producer);
-    }
-
-    fn forget(&mut self, ids: &[i64], keyed: &mut Keyed) {
-        for id in ids {
-            let stored = producers::stored_in(keyed, *id);
-            if stored.is_some_and(|producer| producer.is_forgotten(self.log_ms)) {
-                keyed.remove(&producers::key(*id));
-                self.producers -= 1;
+            } else if keyed.get(key).is_some_and(|value| keyed_rows::is_over(key, &value, horizon))
+            {
+                keyed.remove(key);
             }
         }
     }
 
-    fn accept(&mut self, wall_ms: i64, batch: &Batch, effects: &mut Effects) -> Stored {
-        let at = self.end;
-        if self.start.offset == at.offset {
-            // Nothing before it is kept, so a log that begins later than this has all the same records.
-            self.start = at;
-        }
-        if self.open.is_empty(at) {
-            // Only ever the first: what Raft wrote before it need not be walked again.
-            self.open = OpenSpan::starting(at, wall_ms);
-        } else if self.open.is_full(at, wall_ms, Rules::of(self.level)) {
-            let closed = Point { at, span: self.open.span };
-            effects.puts.push(closed.put());
-            effects.puts.extend(self.blocks.add(&closed));
-            self.open = OpenSpan::starting(at, wall_ms);
-        }
-        let timestamp = batch.header.max_timestamp;
-        self.cleaned.appended(wall_ms);
-        self.open.span.add(timestamp, wall_ms);
-        self.end.offset = at
-            .offset
-            .checked_add(batch.offsets())
-            .expect("offsets last 290,000 years at a million records a second");
-        self.end.bytes += batch.size;
-        if self.newest.is_none_or(|newest| timestamp > newest.timestamp) {
-            self.newest = Some(Newest { timestamp, end_offset: self.end.offset, at });
-        }
-        self.recent.push(at);
-        Stored { base_offset: at.offset, log_append_time: batch.log_append_time() }
+    /// Returns what is over by now.
+    pub(super) fn horizon(&self) -> Horizon {
+        let generation = if self.streams.on { self.streams.generation } else { 0 };
+        Horizon { generation, log_start: self.log_start, log_ms: self.log_ms }
     }
 
-    fn stored(&self, stored: Stored, duplicate: bool) -> BatchReply {
-        BatchReply::Appended {
-            base_offset: stored.base_offset,
-            log_append_time: stored.log_append_time,
-            log_start: self.log_start,
-            duplicate,
-        }
+    /// Returns the streams it has.
+    pub(super) fn streams(&self) -> &Streams {
+        &self.streams
     }
 
     fn clean(&mut self, clean: &Clean) -> Reply {
@@ -396,7 +333,7 @@ impl Machine for PartitionMachine {
     fn needs(entry: Committed<'_>) -> Vec<Bytes> {
         // What cannot be decoded ends the process when it is applied.
         let command = entry.payload.and_then(|payload| Command::decode(payload).ok());
-        command.map_or_else(Vec::new, |it| it.producers().into_iter().map(producers::key).collect())
+        command.map_or_else(Vec::new, Command::needs)
     }
 
     fn apply(&mut self, entry: Committed<'_>, effects: &mut Effects) -> Reply {
@@ -423,10 +360,22 @@ impl Machine for PartitionMachine {
                 end_if_unfit(level);
                 Reply::Nothing
             }
-            Some(Ok(Command::Forget { times, producers })) => {
+            Some(Ok(Command::Forget { times, keys })) => {
                 self.open.passed = self.open.passed.saturating_add(1);
                 self.pass(times);
-                self.forget(&producers, &mut effects.keyed);
+                self.forget(&keys, &mut effects.keyed);
+                Reply::Nothing
+            }
+            Some(Ok(Command::SetStreams { times, on })) => {
+                self.open.passed = self.open.passed.saturating_add(1);
+                self.pass(times);
+                self.streams.set(on, (self.log_start, self.end.offset), effects);
+                Reply::Nothing
+            }
+            Some(Ok(Command::CountOld { times, old })) => {
+                self.open.passed = self.open.passed.saturating_add(1);
+                self.pass(times);
+                self.streams.count(&old, effects);
                 Reply::Nothing
             }
             Some(Ok(Command::Clean { times, clean })) => {

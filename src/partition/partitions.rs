@@ -18,6 +18,7 @@ use super::disk::DISK_READS_MAX;
 use super::hints::Hints;
 use super::proposer::Proposer;
 use super::retention::{self, CurrentSettings, RetentionPace};
+use super::streams;
 use super::{Compactor, Partition, PartitionMachine, PartitionSettings};
 use crate::metadata::{GroupKind, Image, Topic};
 use crate::replica::Kind;
@@ -115,7 +116,9 @@ impl Kind for Partitions {
             hints: Hints::default(),
             proposer,
             tail_changes: Mutex::default(),
-            looked_through: AtomicI64::default(),
+            looked_through: parking_lot::Mutex::default(),
+            stream_changes: Mutex::default(),
+            swept_upto: AtomicI64::default(),
             compactions: parking_lot::Mutex::default(),
             first_compacted: parking_lot::Mutex::default(),
             boundaries: parking_lot::Mutex::default(),
@@ -144,7 +147,8 @@ impl Kind for Partitions {
         let retention = retention::run(Arc::clone(&self), self.retention);
         async move {
             let compactor = &self.compactor;
-            tokio::join!(retention, compactor.run(&self), compactor.free_logs(&self));
+            let compacting = (compactor.run(&self), compactor.free_logs(&self));
+            tokio::join!(retention, compacting.0, compacting.1, streams::run(&self));
         }
         .boxed()
     }
@@ -157,5 +161,7 @@ fn settings(topic: &Topic) -> PartitionSettings {
         retention_ms: configs.retention_ms().filter(|_| configs.deletes()),
         retention_bytes: configs.retention_bytes().filter(|_| configs.deletes()),
         compaction: configs.compaction(),
+        streams: configs.streams(),
+        partitions: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
     }
 }

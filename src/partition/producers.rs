@@ -28,8 +28,6 @@ const SEQUENCES: i64 = 1 << 31;
 const BEHIND_MAX: u32 = 1 << 30;
 /// First byte of the keys of producers.
 const PRODUCER: u8 = b'p';
-/// Behind the keys of all producers.
-pub(super) const END: &[u8] = &[PRODUCER + 1];
 /// A batch as bytes.
 const BATCH_BYTES: usize = 24;
 /// A producer as bytes, its older batches aside.

@@ -18,7 +18,7 @@ use quorate_raft::{Group, Leadership, Outcome, Prepared, ProposeError, Reservati
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
-use super::accumulator::{Accumulator, ENTRY_BYTES, Entry, Next, Pushed};
+use super::accumulator::{Accumulator, Entry, Next, Pushed, Sent};
 use super::append::{AppendError, Appended};
 use super::command::Times;
 use super::known_leader;
@@ -87,13 +87,13 @@ impl Proposer {
         self: &Arc<Self>,
         term: u64,
         wall_ms: i64,
-        batch: &[u8],
+        batch: Sent<'_>,
         room: Reservation,
     ) -> Result<oneshot::Receiver<BatchOutcome>, AppendError> {
         let (done, outcome) = oneshot::channel();
         let waiter = Waiter { done, room };
         let accumulator = &self.queue.accumulator;
-        let pushed = if batch.len() < ENTRY_BYTES {
+        let pushed = if batch.len() < batch.entry_bytes {
             accumulator.lock().push(term, wall_ms, batch, waiter)
         } else {
             let entry = Entry::new(term, wall_ms, batch, waiter);
@@ -200,7 +200,7 @@ impl Proposer {
     }
 
     fn prepare(&self, entry: Entry<Waiter>) -> Proposal {
-        let Entry { term, wall_ms, payload, waiters } = entry;
+        let Entry { term, wall_ms, payload, waiters, .. } = entry;
         let (queue, refused) = (Arc::clone(&self.queue), self.queue.refused());
         metrics().partition_entry_batches.observe(f64::from(payload.count()));
         let mut answers = Vec::with_capacity(waiters.len());
@@ -285,8 +285,8 @@ fn tell(answer: oneshot::Sender<BatchOutcome>, outcome: BatchOutcome) {
 
 fn outcome_of(reply: BatchReply) -> BatchOutcome {
     match reply {
-        BatchReply::Appended { base_offset, log_append_time, log_start, .. } => {
-            Ok(Appended { base_offset, log_append_time, log_start })
+        BatchReply::Appended { base_offset, log_append_time, log_start, version, .. } => {
+            Ok(Appended { base_offset, log_append_time, log_start, version })
         }
         BatchReply::Refused(refusal) => Err(AppendError::Refused(refusal)),
     }

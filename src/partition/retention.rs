@@ -94,7 +94,7 @@ impl Partition {
     /// Frees the place of producers that were silent too long.
     async fn look_for_forgotten(&self) {
         // The next look tries again.
-        if let Ok(Err(error)) = timeout(TRIM_WAIT_MAX, self.forget_producers()).await {
+        if let Ok(Err(error)) = timeout(TRIM_WAIT_MAX, self.forget()).await {
             tracing::debug!(group = %self.id(), %error, "producers were not forgotten");
         }
     }

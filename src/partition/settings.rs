@@ -3,7 +3,7 @@
 //! Handed in by whoever opens the replica, so that a partition needs no view of the cluster and a test
 //! needs no topic.
 
-use crate::metadata::CompactionConfigs;
+use crate::metadata::{CompactionConfigs, StreamConfigs};
 
 /// The settings of one partition. The default keeps everything forever.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -14,4 +14,8 @@ pub struct PartitionSettings {
     pub retention_bytes: Option<u64>,
     /// `cleanup.policy` has `compact`.
     pub compaction: Option<CompactionConfigs>,
+    /// `quorate.streams`: the records of a key are a stream.
+    pub streams: Option<StreamConfigs>,
+    /// How many partitions its topic has.
+    pub partitions: u32,
 }

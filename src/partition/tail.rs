@@ -106,6 +106,11 @@ impl Tail {
         self.bounds.map(|(_, end)| end)
     }
 
+    /// Returns whether the batch at `place` is in it, or was.
+    pub(super) fn holds(&self, place: Place) -> bool {
+        self.bounds.is_some_and(|(start, end)| (start.place..end.place).contains(&place))
+    }
+
     pub(super) fn chunks(&self) -> &Chunks {
         &self.chunks
     }
@@ -226,8 +231,7 @@ impl TailReader {
 
     /// Returns whether the batch at `place` is read here.
     pub(super) fn holds(&self, place: Place) -> Result<bool, CodecError> {
-        let bounds = self.tail.as_ref().map_err(|error| *error)?.bounds;
-        Ok(bounds.is_some_and(|(start, end)| (start.place..end.place).contains(&place)))
+        Ok(self.tail.as_ref().map_err(|error| *error)?.holds(place))
     }
 
     pub(super) fn end(&self) -> Option<Position> {

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!  sender                                       receiver
-//!    points and blocks   'o' 'p' 'q'  ──▶         written as they are, and kept by the reset
+//!    rows of streams     'n'          ──▶         written as they are, and kept by the reset
+//!    points and blocks   'o' 'p' 'q'  ──▶         the same
 //!    batches      'r' offset behind   ──▶         chunks, unseen until the checkpoint is installed with them
 //! ```
 //!
 //! Both ends go by the machine in the checkpoint: what is sent lies between its log start and its last entry, wherever the
-//! sender has it. Points are the same on every replica, so those that come early do no harm to a receiver that still serves
-//! its old log: no reader goes by points beyond what its own machine knows.
+//! sender has it. Rows and points are the same on every replica, so those that come early do no harm to a receiver that still
+//! serves its old log: no reader goes by any beyond what its own machine knows.
 //!
 //! Compaction leaves gaps between batches, so each is sent with where the one before it ends. It must not come between two
 //! pages: an early page might have what a tombstone deletes, and a later one not have the tombstone any more. So a sender
@@ -24,6 +25,7 @@ use quorate_storage::{Chunks, Log, NewChunk, StateDelete, StatePut, mutant};
 use super::index;
 use super::machine::{PartitionMachine, View};
 use super::records::StoredRecords;
+use super::stream_index::{self, Row};
 use super::tail::Tail;
 use super::tail_writer::TailWriter;
 
@@ -63,7 +65,7 @@ impl Records for PartitionRecords {
     }
 
     fn kept_state(&self) -> StateDelete {
-        index::all()
+        StateDelete { from: stream_index::begin(), to: index::all().to }
     }
 }
 
@@ -83,6 +85,9 @@ impl OutgoingRecords for Outgoing {
             let offset: [u8; 8] = offset.try_into().map_err(|_| failed("no offset"))?;
             return self.batches(i64::from_be_bytes(offset), bytes);
         }
+        if after.is_none_or(stream_index::is_row) {
+            return self.rows(after, bytes);
+        }
         let max = (bytes / POINT_BYTES).max(1);
         let bounds = (self.view.start.offset, self.view.open_start.offset);
         let points = index::stored(&self.log, bounds, after, max).map_err(failed)?;
@@ -94,6 +99,22 @@ impl OutgoingRecords for Outgoing {
 }
 
 impl Outgoing {
+    /// Rows of streams, those aside whose records are trimmed.
+    fn rows(&self, after: Option<&[u8]>, bytes: usize) -> Result<Page, RecordsError> {
+        let max = (bytes / POINT_BYTES).max(1);
+        let from = after.map_or_else(stream_index::begin, |after| [after, &[0]].concat());
+        let rows = self.log.state_range(&from, stream_index::END, max).map_err(failed)?;
+        let last = rows.last().filter(|_| rows.len() == max);
+        let upto = last.map_or_else(|| key(stream_index::END), |(row, _)| key(row));
+        let mut pairs = Vec::with_capacity(rows.len());
+        for (row, value) in rows {
+            if Row::decode(&value).map_err(failed)?.offset >= self.view.log_start {
+                pairs.push((row.into(), value));
+            }
+        }
+        Ok(Page { pairs, upto: Some(upto) })
+    }
+
     /// That nothing was compacted since it began, though some may be trimmed. What was read before is of no use otherwise.
     fn check_tail(&self) -> Result<(), RecordsError> {
         let now = self.log.chunks();
@@ -169,6 +190,10 @@ impl IncomingRecords for Incoming {
             return Ok(None);
         }
         let put = StatePut { key: key.to_vec(), value };
+        if stream_index::is_row(key) {
+            stream_index::check(&put).map_err(failed)?;
+            return Ok((!mutant::on("version-lost-at-snapshot")).then_some(put));
+        }
         index::check(&put).map_err(failed)?;
         Ok(Some(put))
     }

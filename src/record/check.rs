@@ -88,6 +88,8 @@ pub enum BatchError {
 pub struct CheckedBatch {
     header: Header,
     bytes: Bytes,
+    /// A record has a header that means something to this broker.
+    has_reserved: bool,
 }
 
 impl CheckedBatch {
@@ -97,6 +99,11 @@ impl CheckedBatch {
 
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// Returns whether any record has a header whose name begins with [`super::RESERVED`].
+    pub fn has_reserved(&self) -> bool {
+        self.has_reserved
     }
 
     pub fn into_bytes(self) -> Bytes {
@@ -122,16 +129,16 @@ impl CheckedBatch {
 pub fn check(bytes: Bytes, limits: &Limits) -> Result<CheckedBatch, BatchError> {
     let header = one_batch(&bytes, limits)?;
     check_header(&header, limits)?;
-    let newest = walk(&bytes, &header, limits)?;
+    let (newest, has_reserved) = walk(&bytes, &header, limits)?;
     let (attributes, max_timestamp) = match limits.timestamps {
         TimestampRule::LogAppend => (header.attributes | LOG_APPEND_TIME_BIT, limits.now_ms),
         TimestampRule::Create { .. } => (header.attributes, newest),
     };
     let is_as_sent = (attributes, max_timestamp) == (header.attributes, header.max_timestamp);
     let batch = if is_as_sent {
-        CheckedBatch { header, bytes }
+        CheckedBatch { header, bytes, has_reserved }
     } else {
-        rewritten(&bytes, attributes, max_timestamp)
+        CheckedBatch { has_reserved, ..rewritten(&bytes, attributes, max_timestamp) }
     };
     match limits.codec.filter(|codec| batch.header.codec() != Some(*codec)) {
         None => Ok(batch),
@@ -150,7 +157,7 @@ fn compressed_anew(
         .map_err(RecordError::Decompress)?
         .map_err(|bytes| BatchError::TooLarge { bytes, bytes_max: limits.bytes_max })?;
     let header = Header::parse(&bytes).ok_or(BatchError::NotOne)?;
-    Ok(CheckedBatch { header, bytes })
+    Ok(CheckedBatch { header, bytes, has_reserved: batch.has_reserved })
 }
 
 /// Finds exactly one whole batch with the right magic, size and checksum.
@@ -192,14 +199,13 @@ fn check_header(header: &Header, limits: &Limits) -> Result<(), BatchError> {
     }
 }
 
-/// Reads every record and returns the largest timestamp among them.
-fn walk(bytes: &Bytes, header: &Header, limits: &Limits) -> Result<i64, BatchError> {
+/// Reads every record and returns the largest timestamp among them, and whether any has a reserved header.
+fn walk(bytes: &Bytes, header: &Header, limits: &Limits) -> Result<(i64, bool), BatchError> {
     let mut newest = NO_TIMESTAMP;
     let mut refused: Option<(i64, Vec<i32>)> = None;
     let mut keyless = Vec::new();
-    for (index, record) in
-        (0..).zip(Records::open_within(bytes, Projection::Heads, limits.inflated_bytes_max)?)
-    {
+    let mut records = Records::open_within(bytes, Projection::Heads, limits.inflated_bytes_max)?;
+    for (index, record) in (0..).zip(records.by_ref()) {
         let record = record?;
         if record.offset_delta != index {
             return Err(BatchError::OffsetDelta { index, found: record.offset_delta });
@@ -219,7 +225,7 @@ fn walk(bytes: &Bytes, header: &Header, limits: &Limits) -> Result<i64, BatchErr
         return Err(BatchError::Keys { first, records: keyless });
     }
     match refused {
-        None => Ok(newest),
+        None => Ok((newest, records.has_reserved())),
         Some((timestamp, records)) => {
             Err(BatchError::Timestamps { first: records[0], timestamp, records })
         }
@@ -256,7 +262,7 @@ fn rewritten(bytes: &Bytes, attributes: i16, max_timestamp: i64) -> CheckedBatch
     batch[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
     debug_assert!(batch.len() >= HEADER_BYTES, "a checked batch has a header");
     let header = Header::parse(&batch).expect("a checked batch has a header");
-    CheckedBatch { header, bytes: batch.freeze() }
+    CheckedBatch { header, bytes: batch.freeze(), has_reserved: false }
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ use bytes::{Buf, Bytes};
 use super::batch::{HEADER_BYTES, Header};
 use super::compression::{INFLATED_BYTES_MAX, Inflated, skip, take};
 
+/// What names of headers begin with that mean something to this broker.
+pub const RESERVED: &[u8] = b"quorate-";
+
 /// How much of each record a reader wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Projection {
@@ -92,6 +95,7 @@ pub struct Records<B: AsRef<[u8]>> {
     want: Projection,
     index: i32,
     done: bool,
+    has_reserved: bool,
 }
 
 impl<B: AsRef<[u8]>> Records<B> {
@@ -111,12 +115,17 @@ impl<B: AsRef<[u8]>> Records<B> {
         let codec = header.codec().ok_or(RecordError::UnknownCodec { id })?;
         let source = Inflated::open(codec, batch, HEADER_BYTES, inflated_bytes_max)
             .map_err(RecordError::Decompress)?;
-        Ok(Records { source, header, want, index: 0, done: false })
+        Ok(Records { source, header, want, index: 0, done: false, has_reserved: false })
     }
 
     /// Whether records are left.
     pub fn has_more(&self) -> bool {
         !self.done && self.index < self.header.record_count
+    }
+
+    /// Whether any record read so far has a header whose name begins with [`RESERVED`].
+    pub fn has_reserved(&self) -> bool {
+        self.has_reserved
     }
 
     fn read(&mut self) -> Result<Record, RecordError> {
@@ -130,10 +139,11 @@ impl<B: AsRef<[u8]>> Records<B> {
         let offset_delta = body.int()?;
         let (key_bytes, key) = body.blob(self.want != Projection::Heads)?;
         let (value_bytes, value) = body.blob(self.want == Projection::Everything)?;
-        let headers = body.headers(self.want == Projection::Everything)?;
+        let (headers, has_reserved) = body.headers(self.want == Projection::Everything)?;
         if body.left != 0 {
             return Err(malformed("its parts are shorter than its length"));
         }
+        self.has_reserved |= has_reserved;
         let timestamp = if self.header.is_log_append_time() {
             self.header.max_timestamp
         } else {
@@ -231,7 +241,7 @@ impl<S: BufRead> Body<'_, S> {
     }
 
     /// The headers come last in a record.
-    fn headers(&mut self, wanted: bool) -> Result<Headers, RecordError> {
+    fn headers(&mut self, wanted: bool) -> Result<(Headers, bool), RecordError> {
         let count = usize::try_from(self.int()?)
             .map_err(|_| self.malformed("negative number of headers"))?;
         // A header takes two bytes at least, so a larger count is a lie and ends here.
@@ -239,26 +249,41 @@ impl<S: BufRead> Body<'_, S> {
             return Err(self.malformed("more headers than bytes"));
         }
         if !wanted {
-            self.pass_headers(count)?;
-            return Ok(Headers::default());
+            let has_reserved = self.pass_headers(count)?;
+            return Ok((Headers::default(), has_reserved));
         }
         let bytes = take(self.source, self.left).map_err(classify)?;
         let mut unread: &[u8] = &bytes;
         let mut body = Body { source: &mut unread, left: self.left, index: self.index };
-        body.pass_headers(count)?;
+        let has_reserved = body.pass_headers(count)?;
         self.left = body.left;
-        Ok(Headers(bytes))
+        Ok((Headers(bytes), has_reserved))
     }
 
-    fn pass_headers(&mut self, count: usize) -> Result<(), RecordError> {
+    /// Returns whether any of them has a reserved name.
+    fn pass_headers(&mut self, count: usize) -> Result<bool, RecordError> {
+        let mut has_reserved = false;
         for _ in 0..count {
-            let (name_bytes, _) = self.blob(false)?;
-            if name_bytes < 0 {
-                return Err(self.malformed("a header without a name"));
-            }
+            has_reserved |= self.pass_name()?;
             self.blob(false)?;
         }
-        Ok(())
+        Ok(has_reserved)
+    }
+
+    /// Passes the name of a header; returns whether it is a reserved one.
+    fn pass_name(&mut self) -> Result<bool, RecordError> {
+        let length = self.int()?;
+        let Ok(length) = usize::try_from(length) else {
+            return Err(self.malformed("a header without a name"));
+        };
+        let mut is_reserved = length >= RESERVED.len();
+        let looked_at = length.min(RESERVED.len());
+        for reserved in &RESERVED[..looked_at] {
+            is_reserved &= self.byte()? == *reserved;
+        }
+        self.spend(length - looked_at)?;
+        skip(self.source, length - looked_at).map_err(classify)?;
+        Ok(is_reserved)
     }
 
     fn spend(&mut self, bytes: usize) -> Result<(), RecordError> {

@@ -41,12 +41,14 @@ use crate::kafka::pipeline::Ticket;
 use crate::kafka::route::{self, Refused};
 use crate::kafka::server::{KafkaServer, now_ms};
 use crate::metadata::{self, Image, Leader, PartitionInfo};
-use crate::partition::{AppendError, Appended, PendingAppend};
+use crate::partition::{AppendError, Appended, PendingAppend, Refusal};
 use crate::record::Header;
 use crate::wall_clock::WallClock;
 
 mod answer;
 mod check;
+
+use check::Sources;
 
 /// The version from which topics are named by id alone (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;
@@ -74,6 +76,7 @@ pub(super) struct BegunPartition {
 /// A batch in the hands of its partition's log.
 pub(super) struct UnderWay {
     append: PendingAppend,
+    sources: Sources,
     ticket: Option<Ticket>,
     /// Whether this broker's disk hangs, so that nobody may answer.
     aside: watch::Receiver<bool>,
@@ -201,19 +204,25 @@ impl Beginning<'_> {
         if batch.header().is_transactional() {
             return Err(ErrorCode::InvalidTxnState.into());
         }
+        led.partition.begin_streams().await.map_err(|error| ErrorCode::from(&error))?;
+        let (attachments, sources) =
+            check::attachments(server, &batch, led.partition.key_rules()).await?;
         let producer_id = batch.header().producer_id;
         let knows = || led.partition.group().machine().knows_producer(producer_id);
         if !knows() {
             check_allocated(server, image, producer_id, ready_by).await?;
         }
         let ticket = call.pipeline.enter(info.group, led.epoch, batch.header(), knows())?;
-        match led.partition.append(batch, now_ms, led.epoch).await {
-            Ok(append) => Ok(UnderWay { append, ticket, aside: led.partition.group().aside() }),
+        match led.partition.append(batch, &attachments, now_ms, led.epoch).await {
+            Ok(append) => {
+                let aside = led.partition.group().aside();
+                Ok(UnderWay { append, sources, ticket, aside })
+            }
             Err(error) => {
                 if let Some(ticket) = ticket {
                     ticket.failed();
                 }
-                Err(Failure::of_append(server, error))
+                Err(Failure::of_append(server, error, &sources))
             }
         }
     }
@@ -280,7 +289,7 @@ pub(super) async fn committed(
     append: Result<UnderWay, Failure>,
     deadline: Instant,
 ) -> Result<Appended, Failure> {
-    let UnderWay { append, ticket, mut aside } = append?;
+    let UnderWay { append, sources, ticket, mut aside } = append?;
     let answered = async {
         tokio::select! {
             biased;
@@ -292,9 +301,11 @@ pub(super) async fn committed(
     let outcome = timeout_at(deadline, answered).await;
     // A batch that the log itself refused leaves no gap: the log knows the producer, so it will judge
     // what follows as well, and the refused batch may never come again.
-    let settled = matches!(outcome, Ok(Ok(_) | Err(AppendError::Refused(_))));
+    // One that was checked against other streams may well come again, before what follows.
+    let settled = matches!(&outcome, Ok(Ok(_)))
+        || matches!(&outcome, Ok(Err(AppendError::Refused(it))) if *it != Refusal::StreamsChanged);
     let committed = match outcome {
-        Ok(appended) => appended.map_err(|error| Failure::of_append(server, error)),
+        Ok(appended) => appended.map_err(|error| Failure::of_append(server, error, &sources)),
         Err(_) => Err(Failure {
             message: Some("no majority of the replicas has answered in time".to_owned()),
             ..ErrorCode::RequestTimedOut.into()
@@ -309,7 +320,7 @@ pub(super) async fn committed(
 }
 
 impl Failure {
-    fn of_append(server: &KafkaServer, error: AppendError) -> Failure {
+    fn of_append(server: &KafkaServer, error: AppendError, sources: &Sources) -> Failure {
         let leader = match error {
             AppendError::NotLeader { leader } => route::hint(server, leader),
             AppendError::Busy
@@ -321,7 +332,7 @@ impl Failure {
         Failure {
             code: (&error).into(),
             message: Some(error.to_string()),
-            records: Vec::new(),
+            records: sources.of(error),
             leader,
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::table::MIN_INSYNC_REPLICAS;
+use super::table::{MIN_INSYNC_REPLICAS, NO_BROKER_NAME};
 use super::{AdminError, Allowed, ConfigKind, Explicit, TOPIC_CONFIGS, quote};
 
 /// What has configs beside a topic. Frozen: it stands in the metadata log.
@@ -118,7 +118,9 @@ const GROUP_ENTRIES: [DynamicEntry; 2] = [
 /// Returns the configs that such a resource may have, by name.
 pub fn dynamic_entries(resource: &ConfigResource) -> Vec<DynamicEntry> {
     // Every topic has replicas enough for what it promises itself; for all topics at once nobody could say so.
-    let defaults = TOPIC_CONFIGS.iter().filter(|it| it.name != MIN_INSYNC_REPLICAS);
+    let defaults = TOPIC_CONFIGS
+        .iter()
+        .filter(|it| it.name != MIN_INSYNC_REPLICAS && it.broker != NO_BROKER_NAME);
     let of_topics = defaults.map(|it| DynamicEntry {
         name: it.broker,
         kind: it.kind,

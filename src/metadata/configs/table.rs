@@ -18,6 +18,11 @@ pub(super) const RETENTION_MS: &str = "retention.ms";
 pub(super) const TIMESTAMP_AFTER_MAX_MS: &str = "message.timestamp.after.max.ms";
 pub(super) const TIMESTAMP_BEFORE_MAX_MS: &str = "message.timestamp.before.max.ms";
 pub(super) const TIMESTAMP_TYPE: &str = "message.timestamp.type";
+pub(super) const STREAMS: &str = "quorate.streams";
+pub(super) const STREAMS_AGE_MAX: &str = "quorate.streams.max.age.ms";
+pub(super) const STREAMS_COUNT_MAX: &str = "quorate.streams.max.count";
+/// Of configs that a topic has for itself alone.
+pub(super) const NO_BROKER_NAME: &str = "-";
 
 /// Every topic config known, by name in alphabetical order.
 pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
@@ -154,6 +159,34 @@ pub const TOPIC_CONFIGS: &[ConfigEntry] = &[
         default: "false",
         allowed: Allowed::OneOf(&["false", "true"]),
         doc: "A config of the next release.",
+    },
+    ConfigEntry {
+        name: STREAMS,
+        broker: NO_BROKER_NAME,
+        since: FIRST_LEVEL,
+        kind: ConfigKind::Boolean,
+        default: "false",
+        allowed: Allowed::OneOf(&["false", "true"]),
+        doc: "Whether the records of a key are a stream, with versions that appends may be conditional on. Every record \
+              needs a key then, and has to be in its key's partition by Kafka's own partitioner.",
+    },
+    ConfigEntry {
+        name: STREAMS_AGE_MAX,
+        broker: NO_BROKER_NAME,
+        since: FIRST_LEVEL,
+        kind: ConfigKind::Long,
+        default: "9223372036854775807",
+        allowed: Allowed::Between(1, i64::MAX),
+        doc: "Records older than this are not shown in their streams, in milliseconds by their timestamps.",
+    },
+    ConfigEntry {
+        name: STREAMS_COUNT_MAX,
+        broker: NO_BROKER_NAME,
+        since: FIRST_LEVEL,
+        kind: ConfigKind::Long,
+        default: "9223372036854775807",
+        allowed: Allowed::Between(1, i64::MAX),
+        doc: "How many of its newest records a stream shows at most.",
     },
     ConfigEntry {
         name: RETENTION_BYTES,

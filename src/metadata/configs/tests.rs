@@ -84,7 +84,11 @@ fn the_readmes_table_of_configs_is_the_one_they_are_judged_by() {
             Allowed::Between(least, i64::MAX) => format!("at least {least}"),
             Allowed::Between(least, most) => format!("{least} to {most}"),
         };
-        let more = if of_all == "-" { ", never more than a majority of the replicas" } else { "" };
+        let more = if entry.name == MIN_INSYNC_REPLICAS {
+            ", never more than a majority of the replicas"
+        } else {
+            ""
+        };
         format!("| {} | {of_all} | {} | {values}{more} |", entry.name, entry.default)
     };
     let released = TOPIC_CONFIGS.iter().filter(|entry| entry.since == FIRST_LEVEL);

@@ -47,6 +47,11 @@ pub(super) fn add_partitions(image: &Image, request: &NewPartitions) -> Decision
     let topic = image
         .topic(&request.topic)
         .ok_or_else(|| AdminError::UnknownTopic(quote(&request.topic)))?;
+    if topic.configs.streams().is_some() {
+        return Err(AdminError::InvalidPartitions(
+            "the topic has streams by key (quorate.streams), whose keys would belong to other partitions".to_owned(),
+        ));
+    }
     let (now, total) = (topic.partitions.len(), request.total);
     check_count(total)?;
     let added = (total as usize).checked_sub(now).filter(|added| *added > 0).ok_or_else(|| {
@@ -83,6 +88,15 @@ pub(super) fn alter_configs(
     configs.retain(|name, _| !remove.contains(name));
     if configs == *topic.configs.explicit() {
         return unchanged();
+    }
+    let after = TopicConfigs::new(configs.clone());
+    if topic.configs.streams().is_none() && after.streams().is_some() && after.compacts() {
+        return Err(AdminError::InvalidConfig {
+            name: "quorate.streams".to_owned(),
+            reason: "a compacted topic has streams from its creation on or not at all: of records that are gone nobody \
+                     knows the number; create another topic with both"
+                .to_owned(),
+        });
     }
     changed(Change::SetConfigs { topic: id, configs })
 }

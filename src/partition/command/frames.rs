@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use super::{APPEND, Batch, PREFIX_BYTES, Times, put_prefix, take_prefix};
+use crate::partition::attachments::Attachments;
 use crate::partition::codec::{CodecError, Reader, Writer};
 use crate::record::{HEADER_BYTES, Header};
 
@@ -14,9 +15,11 @@ use crate::record::{HEADER_BYTES, Header};
 const BATCHES_MAX: usize = 1 << 16;
 /// Bytes of an append before its first batch.
 const APPEND_PREFIX_BYTES: usize = PREFIX_BYTES + 4;
-/// Bytes that a batch takes besides its own.
-const FRAME_BYTES: usize = 9;
-/// Bytes that the payload of a single batch has besides the batch.
+/// Bytes that a batch takes besides its own and those of its attachments.
+const LENGTHS_BYTES: usize = 8;
+/// Bytes that a batch without attachments takes besides its own.
+const FRAME_BYTES: usize = LENGTHS_BYTES + 1;
+/// Bytes that the payload of a single batch without attachments has besides the batch.
 pub(in crate::partition) const FRAME_OVERHEAD: usize = APPEND_PREFIX_BYTES + FRAME_BYTES;
 
 /// The payload of an append under construction: batches are copied in as they come, and the times it is proposed at are
@@ -35,14 +38,14 @@ impl AppendPayload {
         Self { bytes, count: 0 }
     }
 
-    /// Adds a batch that passed the gate.
-    pub(in crate::partition) fn push(&mut self, batch: &[u8]) {
+    /// Adds a batch that passed the gate, with its attachments encoded.
+    pub(in crate::partition) fn push(&mut self, batch: &[u8], attachments: &[u8]) {
         let length = u32::try_from(batch.len()).expect("the gate bounds batches far below 4 GiB");
-        self.bytes.reserve(FRAME_BYTES + batch.len());
+        self.bytes.reserve(LENGTHS_BYTES + attachments.len() + batch.len());
         for field in [length, length] {
             self.bytes.extend_from_slice(&field.to_be_bytes());
         }
-        self.bytes.push(0);
+        self.bytes.extend_from_slice(attachments);
         self.bytes.extend_from_slice(batch);
         self.count += 1;
     }
@@ -85,6 +88,8 @@ pub(in crate::partition) struct Frame<'a> {
     /// Its place in the entry.
     pub(in crate::partition) sub: u32,
     size: u32,
+    /// Its attachments, encoded.
+    attachments: &'a [u8],
     /// The record batch as it was sent.
     pub(in crate::partition) bytes: &'a [u8],
 }
@@ -129,15 +134,12 @@ impl Frames {
         if size < length {
             return Err(CodecError::Range("the size of a compacted batch"));
         }
-        if reader.u8()? > 0 {
-            return Err(CodecError::Attachment(reader.u16()?));
-        }
-        let length = usize::try_from(length).map_err(|_| CodecError::Short)?;
-        let bytes = reader.rest().get(..length).ok_or(CodecError::Short)?;
+        let attachments = reader.bytes(Attachments::pass(reader.rest())?)?;
+        let bytes = reader.bytes(usize::try_from(length).map_err(|_| CodecError::Short)?)?;
         let sub = self.passed;
         self.passed += 1;
-        self.at += FRAME_BYTES + length;
-        Ok(Some(Frame { sub, size, bytes }))
+        self.at += LENGTHS_BYTES + attachments.len() + bytes.len();
+        Ok(Some(Frame { sub, size, attachments, bytes }))
     }
 }
 
@@ -145,6 +147,14 @@ impl Frame<'_> {
     /// Reads the header of the batch, which was checked before it was proposed.
     pub(in crate::partition) fn batch(&self) -> Result<Batch, CodecError> {
         Batch::of(self.bytes, self.size)
+    }
+
+    /// Reads its attachments. `payload`: what it was passed in.
+    fn attachments(&self, payload: &Bytes) -> Result<Attachments, CodecError> {
+        let mut reader = Reader::new(self.attachments);
+        let attachments = Attachments::decode(&mut reader, payload)?;
+        reader.end()?;
+        Ok(attachments)
     }
 }
 
@@ -163,12 +173,12 @@ impl Batch {
 }
 
 /// Returns all batches of an append.
-pub(super) fn decode(payload: &[u8]) -> Result<Vec<Batch>, CodecError> {
+pub(super) fn decode(payload: &Bytes) -> Result<Vec<(Batch, Attachments)>, CodecError> {
     let Some(mut frames) = Frames::of(payload)? else { return Err(CodecError::Kind(APPEND)) };
     // No more than bytes are there for.
     let mut batches = Vec::with_capacity(frames.count() as usize);
     while let Some(frame) = frames.pass(payload)? {
-        batches.push(frame.batch()?);
+        batches.push((frame.batch()?, frame.attachments(payload)?));
     }
     Ok(batches)
 }

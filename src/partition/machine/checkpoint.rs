@@ -3,14 +3,14 @@
 //! A checkpoint is of the last applied entry. A replica that is given it is given the records before it besides
 //! (`transfer.rs`), replays what follows, trims included, and arrives where the others are.
 
-use super::{Cleaned, Newest, OpenSpan, PartitionMachine};
+use super::{Cleaned, Newest, OpenSpan, PartitionMachine, Streams};
 use crate::partition::codec::{CodecError, Reader, Writer};
 use crate::partition::epochs::Epochs;
 use crate::partition::index::{OpenBlocks, Span};
 use crate::partition::position::Position;
 use crate::partition::rejected::Rejected;
 
-pub(super) const VERSION: u8 = 6;
+pub(super) const VERSION: u8 = 7;
 
 pub(super) fn encode(machine: &PartitionMachine) -> Vec<u8> {
     let mut writer = Writer::with_capacity(512);
@@ -37,6 +37,7 @@ pub(super) fn encode(machine: &PartitionMachine) -> Vec<u8> {
     machine.rejected.encode(&mut writer);
     writer.u64(machine.producers);
     machine.cleaned.encode(&mut writer);
+    machine.streams.encode(&mut writer);
     writer.finish()
 }
 
@@ -75,6 +76,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<PartitionMachine, CodecError> {
         rejected: Rejected::decode(&mut reader)?,
         producers: reader.u64()?,
         cleaned: Cleaned::decode(&mut reader)?,
+        streams: Streams::decode(&mut reader)?,
         ..PartitionMachine::default()
     };
     reader.end()?;
@@ -98,6 +100,7 @@ fn is_ordered(machine: &PartitionMachine) -> bool {
         && before_end(machine.start)
         && before_end(machine.open.start)
         && before_end(machine.cleaned.upto)
+        && machine.streams.begun <= machine.end.offset
         && (machine.start.offset..=machine.end.offset).contains(&machine.log_start)
 }
 

@@ -122,7 +122,8 @@ mod tests {
     #[test]
     fn every_version_can_express_every_outcome() {
         for version in 3..=13 {
-            let appended = Appended { base_offset: 5, log_append_time: 9, log_start: 1 };
+            let appended =
+                Appended { base_offset: 5, log_append_time: 9, log_start: 1, version: -1 };
             let good = row(0, Ok(appended), &call(version));
             assert_eq!((good.error_code, good.base_offset), (0, 5));
             encoded(good, version);

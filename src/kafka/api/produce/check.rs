@@ -8,6 +8,7 @@ use super::Failure;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::server::KafkaServer;
 use crate::metadata::{TimestampType, TopicConfigs};
+use crate::partition::{AppendError, AttachmentError, Attachments, KeyRules, Refusal};
 use crate::record::{
     self, BatchError, CheckedBatch, Codec, Header, INFLATED_BYTES_LITTLE, INFLATED_BYTES_MAX,
     Limits, TimestampRule,
@@ -64,6 +65,54 @@ pub(super) async fn check(
     }
 }
 
+/// Which record each condition of a batch came from, and the first of each key.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    conditions: Vec<i32>,
+    keys: Vec<i32>,
+}
+
+impl Sources {
+    /// Returns the record at fault, if it is a single one.
+    pub(super) fn of(&self, error: AppendError) -> Vec<i32> {
+        let (sources, number) = match error {
+            AppendError::Refused(Refusal::Condition { number, .. }) => (&self.conditions, number),
+            AppendError::Refused(Refusal::Stream { number, .. }) => (&self.keys, number),
+            _ => return Vec::new(),
+        };
+        let found = usize::try_from(number).ok().and_then(|number| sources.get(number));
+        found.copied().into_iter().collect()
+    }
+}
+
+/// Takes keys and conditions out of a checked batch, where there may be any.
+pub(super) async fn attachments(
+    server: &KafkaServer,
+    batch: &CheckedBatch,
+    rules: Option<KeyRules>,
+) -> Result<(Attachments, Sources), Failure> {
+    if rules.is_none() && !batch.has_reserved() {
+        return Ok(Default::default());
+    }
+    let is_work = batch.header().codec() != Some(Codec::None);
+    let found = if is_work && batch.len() > INLINE_COMPRESSED_BYTES_MAX {
+        let turn = Arc::clone(&server.checks).acquire_owned().await;
+        let turn = turn.expect("this semaphore is never closed");
+        let batch = batch.clone();
+        let found = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            Attachments::of(&batch, rules)
+        });
+        // The runtime is going away, and the connection with it.
+        found.await.map_err(|_| Failure::from(ErrorCode::NotLeaderOrFollower))?
+    } else {
+        Attachments::of(batch, rules)
+    };
+    let (attachments, conditions) = found?;
+    let keys = attachments.first_records();
+    Ok((attachments, Sources { conditions, keys }))
+}
+
 /// Checks a batch here and now; `None` when that would take long, or takes another look to say what is wrong.
 fn check_inline(records: &Bytes, limits: &Limits) -> Option<Result<CheckedBatch, BatchError>> {
     let is_work = |header: Header| {
@@ -81,6 +130,17 @@ fn check_inline(records: &Bytes, limits: &Limits) -> Option<Result<CheckedBatch,
     match record::check(records.clone(), &little) {
         Err(BatchError::Records(_)) => None,
         checked => Some(checked),
+    }
+}
+
+impl From<AttachmentError> for Failure {
+    fn from(error: AttachmentError) -> Failure {
+        let code = match &error {
+            AttachmentError::Records(_) => ErrorCode::CorruptMessage,
+            _ => ErrorCode::InvalidRecord,
+        };
+        let records = error.record().into_iter().collect();
+        Failure { code, message: Some(error.to_string()), records, leader: None }
     }
 }
 

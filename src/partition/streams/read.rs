@@ -1,0 +1,289 @@
+//! Reading a stream: the records of one key in the order of their versions.
+//!
+//! The row of the stream says which versions there are, the index where each record stands, and the record is read from its
+//! entry or chunk alone; so a stream costs what it holds, whatever else the partition does. A record that retention or
+//! compaction took is passed over, and so is what a tombstone hides.
+//!
+//! Says nothing about leadership: what is applied here is committed, and a reader who must not miss anything asks for a barrier
+//! first ([`Partition::read_barrier`]).
+
+use bytes::Bytes;
+use quorate_storage::Log;
+
+use crate::partition::codec::CodecError;
+use crate::partition::command::Frames;
+use crate::partition::disk::on_disk;
+use crate::partition::keyed_rows::{self, Stream};
+use crate::partition::machine::View;
+use crate::partition::read::ReadError;
+use crate::partition::stream_index::{self, Region, Row, RowsError};
+use crate::partition::tail::{Tail, TailBatch, to_signed, to_unsigned};
+use crate::partition::walk::WalkError;
+use crate::partition::{Partition, position::Place};
+use crate::record::{Projection, Record, Records};
+
+/// Rows read at once.
+const ROWS: u64 = 256;
+/// Bytes of a batch that are read from a chunk at least.
+const CHUNK_READ_BYTES: usize = 1;
+/// Tries while records move or are trimmed under the reader.
+const TRIES: usize = 5;
+
+/// What a partition knows of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamState {
+    /// How many records the key has had.
+    pub version: i64,
+    /// Records up to this version are hidden by a tombstone; 0: none are.
+    pub hidden: i64,
+    /// Nothing is appended any more.
+    pub closed: bool,
+    /// The offset of its newest record.
+    pub last_offset: i64,
+}
+
+/// Which records of a stream are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamRange {
+    /// The first and the last version, both included.
+    pub from: i64,
+    pub to: i64,
+    /// Newest first.
+    pub backward: bool,
+    pub events_max: usize,
+    /// Bytes of records about at which it ends; the first is returned whatever its size.
+    pub bytes_max: usize,
+}
+
+/// Some records of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamRead {
+    pub state: StreamState,
+    pub events: Vec<StreamEvent>,
+    /// The version to go on with; `None` when there is nothing more in the range.
+    pub next: Option<i64>,
+}
+
+/// A record of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamEvent {
+    pub version: i64,
+    pub offset: i64,
+    pub record: Record,
+}
+
+impl StreamState {
+    /// Returns whether there is anything that is not deleted.
+    pub fn is_visible(&self) -> bool {
+        self.hidden < self.version
+    }
+}
+
+impl Partition {
+    /// Returns what is known of a key; `None` if it has had no record, or there are no streams.
+    pub async fn stream(&self, key: &[u8]) -> Result<Option<StreamState>, ReadError> {
+        let Some((_, stream)) = self.stream_row(key).await? else { return Ok(None) };
+        Ok(Some(state_of(&stream)))
+    }
+
+    /// Returns records of a stream; `None` if the key has had none, or there are no streams.
+    pub async fn read_stream(
+        &self,
+        key: &[u8],
+        range: StreamRange,
+    ) -> Result<Option<StreamRead>, ReadError> {
+        let Some((generation, stream)) = self.stream_row(key).await? else { return Ok(None) };
+        // The rows of what was applied before that are queued once it counts as applied.
+        let index = self.group.machine().view().end.place.index.saturating_sub(1);
+        let mut applied = self.group.applied();
+        if applied.wait_for(|applied| *applied >= index).await.is_err() {
+            return Err(ReadError::Closed);
+        }
+        let mut tries = 0;
+        loop {
+            let view = self.group.machine().view();
+            let seen = self.seen(&view);
+            let (log, key) = (self.group.log().clone(), Bytes::copy_from_slice(key));
+            let shown = self.shown(&stream, range);
+            let reading = Reading { log, view, generation, key, stream, range: shown };
+            match on_disk(&self.disk_reads, move || reading.read()).await? {
+                Ok(read) => return Ok(Some(read)),
+                Err(_) if tries < TRIES && self.has_changed_since(&seen) => tries += 1,
+                Err(error) => return Err(self.unreadable(error, self.log_start())),
+            }
+        }
+    }
+
+    async fn stream_row(&self, key: &[u8]) -> Result<Option<(u32, Stream)>, ReadError> {
+        let Some(generation) = self.streams_generation() else { return Ok(None) };
+        let from = keyed_rows::stream_key(generation, key);
+        let mut to = from.to_vec();
+        to.push(0);
+        let group = self.group.clone();
+        let found = on_disk(&self.disk_reads, move || group.keyed_range(&from, &to, 1)).await?;
+        let pairs = found.map_err(|error| self.unreadable(error.into(), 0))?;
+        let Some((_, row)) = pairs.first() else { return Ok(None) };
+        let stream = Stream::decode(row).map_err(|error| self.unreadable(error.into(), 0))?;
+        Ok(Some((generation, stream)))
+    }
+
+    /// Cuts a range to what is to be shown of a stream.
+    fn shown(&self, stream: &Stream, range: StreamRange) -> StreamRange {
+        let count_max = self.settings().streams.map_or(i64::MAX, |it| it.count_max);
+        let first = stream.version().saturating_sub(count_max).max(stream.hidden()) + 1;
+        StreamRange { from: range.from.max(first), to: range.to.min(stream.version()), ..range }
+    }
+}
+
+fn state_of(stream: &Stream) -> StreamState {
+    StreamState {
+        version: stream.version(),
+        hidden: stream.hidden(),
+        closed: stream.closed,
+        last_offset: stream.last_offset,
+    }
+}
+
+/// A read under way, on a thread that may block.
+struct Reading {
+    log: Log,
+    view: View,
+    generation: u32,
+    key: Bytes,
+    stream: Stream,
+    range: StreamRange,
+}
+
+impl Reading {
+    fn read(&self) -> Result<StreamRead, WalkError> {
+        let StreamRange { from, to, backward, .. } = self.range;
+        let mut found = Found { events: Vec::new(), bytes: 0, batch: None };
+        let (mut low, mut high) = (to_unsigned(from), to_unsigned(to));
+        let mut next = None;
+        while low <= high && high > 0 {
+            let window = if backward {
+                (high.saturating_sub(ROWS - 1).max(low), high)
+            } else {
+                (low, (low + ROWS - 1).min(high))
+            };
+            let mut rows = self.rows(window)?;
+            if backward {
+                rows.reverse();
+            }
+            // What is before was trimmed as well.
+            let is_bottom = backward && rows.is_empty();
+            for (version, row) in rows {
+                if self.is_full(&found) {
+                    next = Some(version);
+                    break;
+                }
+                self.take(version, row, &mut found)?;
+            }
+            if next.is_some() || is_bottom {
+                break;
+            }
+            if backward {
+                high = window.0 - 1;
+            } else {
+                low = window.1 + 1;
+            }
+        }
+        Ok(StreamRead { state: state_of(&self.stream), events: found.events, next })
+    }
+
+    fn is_full(&self, found: &Found) -> bool {
+        let has_one = !found.events.is_empty();
+        found.events.len() >= self.range.events_max
+            || (has_one && found.bytes >= self.range.bytes_max)
+    }
+
+    /// Rows of the versions of a window, ascending, from both regions.
+    fn rows(&self, (from, to): (u64, u64)) -> Result<Vec<(i64, Row)>, WalkError> {
+        let before = self.stream.before();
+        let max = usize::try_from(ROWS).unwrap_or(usize::MAX);
+        let mut rows = Vec::new();
+        if from <= before {
+            let region = (self.generation, Region::Before, &self.key[..]);
+            rows = stream_index::rows(&self.log, region, (from, to.min(before)), max)?;
+        }
+        if to > before {
+            let region = (self.generation, Region::Since, &self.key[..]);
+            let numbers = (from.max(before + 1) - before, to - before);
+            let since = stream_index::rows(&self.log, region, numbers, max)?;
+            rows.extend(since.into_iter().map(|(number, row)| (number + before, row)));
+        }
+        Ok(rows.into_iter().map(|(version, row)| (to_signed(version), row)).collect())
+    }
+
+    fn take(&self, version: i64, row: Row, found: &mut Found) -> Result<(), WalkError> {
+        if row.offset < self.view.log_start {
+            return Ok(());
+        }
+        if found.batch.as_ref().is_none_or(|(place, _)| *place != row.place) {
+            found.batch = Some((row.place, self.batch(row)?));
+        }
+        let Some((_, Some(bytes))) = &found.batch else { return Ok(()) };
+        let delta = i32::try_from(row.delta).unwrap_or(i32::MAX);
+        for record in Records::open(bytes, Projection::Everything)? {
+            let record = record?;
+            if record.offset_delta < delta {
+                continue;
+            }
+            // One that is behind it stands where compaction took the one that is sought.
+            if record.offset_delta == delta && record.key.as_ref() == Some(&self.key) {
+                let headers = record
+                    .headers
+                    .iter()
+                    .map(|(name, value)| name.len() + value.map_or(0, |value| value.len()));
+                let value = record.value.as_ref().map_or(0, Bytes::len);
+                found.bytes += value + headers.sum::<usize>() + self.key.len();
+                found.events.push(StreamEvent { version, offset: row.offset, record });
+            }
+            break;
+        }
+        Ok(())
+    }
+
+    /// Reads the batch that a row tells of; `None` if it is not kept any more.
+    fn batch(&self, row: Row) -> Result<Option<Bytes>, WalkError> {
+        let tail = Tail::of(&self.log)?;
+        if tail.holds(row.place) {
+            let first = row.offset - i64::from(row.delta);
+            let part =
+                self.log.read_chunk(tail.chunks(), to_unsigned(row.offset), CHUNK_READ_BYTES)?;
+            let Some((offset, value)) = part.records.into_iter().next() else { return Ok(None) };
+            let batch = TailBatch::decode(to_signed(offset), &value)?;
+            return Ok((to_signed(offset) == first).then(|| batch.bytes().clone()));
+        }
+        let Place { index, sub } = row.place;
+        let entries = self.log.read(index, index + 1, 1)?;
+        let Some(entry) = entries.first().filter(|entry| entry.id.index == index) else {
+            return Err(WalkError::Gone { index });
+        };
+        let mut frames =
+            Frames::of(&entry.payload)?.ok_or(CodecError::Range("the place of a record"))?;
+        while let Some(frame) = frames.pass(&entry.payload)? {
+            if frame.sub == sub {
+                return Ok(Some(entry.payload.slice_ref(frame.bytes)));
+            }
+        }
+        Err(CodecError::Range("the place of a record").into())
+    }
+}
+
+/// What was read so far.
+struct Found {
+    events: Vec<StreamEvent>,
+    bytes: usize,
+    /// The batch that was read last, for records beside each other.
+    batch: Option<(Place, Option<Bytes>)>,
+}
+
+impl From<RowsError> for WalkError {
+    fn from(error: RowsError) -> Self {
+        match error {
+            RowsError::Storage(error) => Self::Storage(error),
+            RowsError::Damaged(error) => Self::Damaged(error),
+        }
+    }
+}
