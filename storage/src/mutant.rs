@@ -8,7 +8,7 @@
 compile_error!("the feature `mutants` breaks the broker on purpose; `make mutants` builds it");
 
 /// Every defect, with what it breaks.
-pub const NAMES: [(&str, &str); 31] = [
+pub const NAMES: [(&str, &str); 35] = [
     ("ack-before-fsync", "a write is reported durable without a sync"),
     ("ack-before-commit", "a produce is acknowledged without a majority if that takes too long"),
     ("vote-not-persisted", "a vote is answered without being stored"),
@@ -42,6 +42,16 @@ pub const NAMES: [(&str, &str); 31] = [
     ("newest-compacted-away", "compaction drops the newest value of some keys"),
     ("tombstone-dropped-early", "compaction drops tombstones as soon as it passes them"),
     ("compacted-offsets-renumbered", "what compaction leaves of a batch gets other offsets"),
+    (
+        "condition-judged-before-log",
+        "a leader judges what a batch expects on what it has applied, and the log takes it then",
+    ),
+    ("retry-answered-as-conflict", "what was appended is judged once more when it is sent again"),
+    (
+        "version-lost-at-snapshot",
+        "a replica that fell behind is not given where streams' records are",
+    ),
+    ("refused-batch-takes-sequence", "a refused batch counts in its producer's sequence"),
     ("given-before-free", "a partition is given to a member before another has given it back"),
 ];
 

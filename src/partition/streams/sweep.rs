@@ -20,7 +20,7 @@ const TRIMMED_MIN: i64 = 10_000;
 
 impl Partition {
     /// Removes rows of what is trimmed, if that has become much.
-    pub(super) async fn sweep_streams_if_due(&self) {
+    pub(in crate::partition) async fn sweep_streams_if_due(&self) {
         let (log_start, end, begun) = {
             let machine = self.group.machine();
             (machine.log_start(), machine.next_offset(), machine.streams().on)
