@@ -40,6 +40,7 @@ mod recovery;
 mod retention;
 mod semantics;
 mod stopping;
+mod streams;
 mod suites;
 mod tidy;
 mod without_majority;
