@@ -1,10 +1,11 @@
-//! The HTTP interface: administration, health, metrics, and the description of all that.
+//! The HTTP interface: records and streams, administration, health, metrics, and the description of all that.
 //!
 //! Any broker answers any request: what concerns the whole cluster is in its image or forwarded by the controller,
 //! and what only another broker knows (the state of its Raft groups) is asked of that broker over this same API.
 //! Errors are problem documents (RFC 9457) with a stable `code`. The specification at `/openapi.json` is made from
 //! the handlers; a route cannot be mounted without being described.
 
+mod appending;
 mod cluster;
 mod compaction;
 mod compaction_metrics;
@@ -12,6 +13,7 @@ mod configs;
 mod description;
 mod drain;
 mod ends;
+mod events;
 mod extract;
 mod features;
 mod forward;
@@ -19,14 +21,24 @@ mod group_changes;
 mod groups;
 mod health;
 mod lag;
+mod live;
 mod log;
 mod partitions;
+mod placed;
+mod preconditions;
 mod problem;
 mod raft;
+mod reading;
+mod record_reads;
+mod records;
+mod relay;
 mod reset;
 mod resource_configs;
 mod scrape;
 mod server;
+mod stream_progress;
+mod stream_reads;
+mod streams;
 mod topics;
 mod whole;
 
@@ -53,7 +65,7 @@ use problem::Problem;
 #[openapi(
     info(
         title = "Quorate",
-        description = "Administration of a Quorate cluster. Any broker answers; errors are RFC 9457 problem documents."
+        description = "Records and administration of a Quorate cluster. Any broker answers; errors are RFC 9457 problem documents."
     ),
     tags(
         (name = "health", description = "Whether this broker lives, serves, and how it fares"),
@@ -61,6 +73,7 @@ use problem::Problem;
         (name = "groups", description = "Consumer groups, their members and offsets"),
         (name = "configs", description = "What is changed while brokers run, of all, of one and of groups"),
         (name = "topics", description = "Topics, their partitions, replicas and leaders"),
+        (name = "streams", description = "Records, and streams of events by key"),
         (name = "raft", description = "The Raft groups beneath"),
         (name = "log", description = "What a broker logs")
     )
@@ -96,6 +109,9 @@ fn routes() -> (Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(ends::ends))
         .routes(routes!(partitions::set_replicas, partitions::cancel_replicas))
         .routes(routes!(partitions::set_leader))
+        .routes(routes!(stream_progress::progress))
+        .routes(routes!(streams::append, streams::delete, streams::head, stream_reads::read))
+        .routes(routes!(records::append, record_reads::read))
         .routes(routes!(raft::groups))
         .routes(routes!(raft::group))
         .routes(routes!(raft::summary))

@@ -17,6 +17,7 @@
 //! reader never sees less after a leader change than before it.
 
 mod accumulator;
+mod admission;
 mod append;
 mod attachments;
 mod changes;
@@ -71,6 +72,7 @@ use tokio::time::Instant;
 use crate::metadata::Leader;
 use crate::wall_clock::Clock;
 
+pub use admission::limits_of;
 pub use append::{AppendError, Appended, PendingAppend};
 pub use attachments::{
     AttachmentError, Attachments, CONDITIONS_MAX, Conditions, ExpectedVersion,

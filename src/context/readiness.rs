@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::watch;
+
 use super::Context;
 use crate::controller::{Controller, Progress};
 
 /// Answers `/readyz` and `cluster status --wait`.
 #[derive(Debug)]
 pub struct Readiness {
-    stopping: AtomicBool,
+    stopping: watch::Sender<bool>,
     /// All replicas ran once. Those of new topics start while clients are served.
     started: AtomicBool,
     progress: Arc<Progress>,
@@ -18,7 +20,7 @@ pub struct Readiness {
 impl Readiness {
     pub(crate) fn new(progress: Arc<Progress>) -> Arc<Self> {
         Arc::new(Self {
-            stopping: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
             started: AtomicBool::new(false),
             progress,
         })
@@ -48,7 +50,7 @@ impl Readiness {
 
     fn hindrances(&self, context: &Context) -> Vec<String> {
         let mut missing = Vec::new();
-        if self.stopping.load(Ordering::Relaxed) {
+        if *self.stopping.borrow() {
             missing.push("the broker is shutting down".to_owned());
         }
         if !self.progress.current() {
@@ -72,7 +74,12 @@ impl Readiness {
 
     /// Called when the stop begins.
     pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.stopping.send_replace(true);
+    }
+
+    /// Returns whether the broker stops, for who would otherwise hold it up.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) fn complete(mut description: OpenApi) -> OpenApi {
     for (path, item) in &mut description.paths.paths {
         let operations =
             [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
-        for operation in operations.into_iter().flatten() {
+        for operation in operations.into_iter().chain([&mut item.head]).flatten() {
             refusals(path, operation);
             operation.responses.responses.values_mut().for_each(name_problems);
         }

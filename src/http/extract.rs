@@ -7,8 +7,10 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -53,6 +55,50 @@ fn refuse(rejection: &JsonRejection) -> Problem {
         _ => (StatusCode::BAD_REQUEST, "malformed_body"),
     };
     Problem::new(status, code, rejection.body_text())
+}
+
+/// Reads a body as the bytes that came.
+pub(super) async fn body_of(request: Request) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, &()).await.map_err(|rejection| {
+        let code = match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => return too_large(rejection.body_text()),
+            _ => "malformed_body",
+        };
+        Problem::new(StatusCode::BAD_REQUEST, code, rejection.body_text())
+    })
+}
+
+/// Reads a body that came with these headers as JSON.
+pub(super) fn json_of<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Problem> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if kind != "application/json" && !(kind.starts_with("application/") && kind.ends_with("+json"))
+    {
+        let detail = "Expected request with `Content-Type: application/json`";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        let code = if error.is_data() { "invalid_body" } else { "malformed_body" };
+        Problem::new(StatusCode::BAD_REQUEST, code, error.to_string())
+    })
+}
+
+fn too_large(detail: String) -> Problem {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+}
+
+/// Refuses a list of a body that has too few or too many members.
+pub(super) fn within_body(
+    name: &str,
+    length: usize,
+    bounds: RangeInclusive<usize>,
+) -> Result<(), Problem> {
+    if bounds.contains(&length) {
+        return Ok(());
+    }
+    let (min, max) = (bounds.start(), bounds.end());
+    let detail = format!("{name} has {length} members, {min} to {max} are possible");
+    Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_body", detail))
 }
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Parameters<T> {

@@ -16,17 +16,18 @@ use tokio::task::spawn_blocking;
 
 use super::extract;
 use super::problem::Problem;
+use super::relay::RELAYED_AT_A_TIME;
 use crate::context::Context;
 
 /// Set on a request that one broker asks of another.
-const HEADER: &str = "x-quorate-forwarded";
+pub(super) const HEADER: &str = "x-quorate-forwarded";
 /// A broker that takes longer is reported as not answering; it must be well below a request's own limit.
 const WAIT: Duration = Duration::from_secs(2);
 /// A status of a broker with ten thousand groups takes a few megabytes.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Requests to other brokers under way at a time; each takes a thread and a file descriptor.
-pub(crate) const ASKED_AT_A_TIME: usize = OUTER + INNER;
+pub(crate) const ASKED_AT_A_TIME: usize = OUTER + INNER + RELAYED_AT_A_TIME;
 const OUTER: usize = 32;
 const INNER: usize = 16;
 static ASKING: Semaphore = Semaphore::const_new(OUTER);

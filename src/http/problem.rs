@@ -29,6 +29,28 @@ pub(super) struct Problem {
     hint: Option<&'static str>,
     /// Whether the same request may succeed later.
     retriable: bool,
+    /// What is there instead of what was expected.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    conflict: Option<Box<Conflict>>,
+}
+
+/// What is there instead of what a request expected. What does not apply is left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct Conflict {
+    /// The key whose version it is, if the request was about several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) expected_version: Option<i64>,
+    /// How many records the key has had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) current_version: Option<i64>,
+    /// The tag that a later record has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tag: Option<String>,
+    /// The end of the partition, the offset of the newest record with the tag, or where the log starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) current_offset: Option<i64>,
 }
 
 impl Problem {
@@ -42,12 +64,29 @@ impl Problem {
             hint: None,
             retriable: status == StatusCode::SERVICE_UNAVAILABLE
                 || status == StatusCode::GATEWAY_TIMEOUT,
+            conflict: None,
         }
     }
 
     pub(super) fn hint(mut self, hint: &'static str) -> Self {
         self.hint = Some(hint);
         self
+    }
+
+    /// Says what is there instead; a version goes into the `ETag` as well.
+    pub(super) fn conflict(mut self, conflict: Conflict) -> Self {
+        self.conflict = Some(Box::new(conflict));
+        self
+    }
+
+    /// Returns the version there is instead, of a problem that is only about that.
+    pub(super) fn version_conflict(&self) -> Option<i64> {
+        let conflict = self.conflict.as_ref().filter(|_| self.code == "version_conflict")?;
+        conflict.current_version
+    }
+
+    pub(super) fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND.as_u16()
     }
 
     #[cfg(test)]
@@ -59,9 +98,12 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let version = self.conflict.as_ref().and_then(|it| it.current_version);
         let mut response = (status, Json(self)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        let tag = version.and_then(|it| HeaderValue::from_str(&format!("\"{it}\"")).ok());
+        response.headers_mut().extend(tag.map(|tag| (header::ETAG, tag)));
         response
     }
 }

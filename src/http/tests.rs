@@ -5,22 +5,30 @@ use axum::response::IntoResponse;
 use super::*;
 use crate::metadata::AdminError;
 
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 24] = [
     include_str!("../http.rs"),
     include_str!("cluster.rs"),
     include_str!("compaction.rs"),
     include_str!("configs.rs"),
     include_str!("ends.rs"),
+    include_str!("events.rs"),
     include_str!("features.rs"),
     include_str!("group_changes.rs"),
     include_str!("groups.rs"),
     include_str!("health.rs"),
     include_str!("log.rs"),
     include_str!("partitions.rs"),
+    include_str!("placed.rs"),
     include_str!("raft.rs"),
+    include_str!("reading.rs"),
+    include_str!("record_reads.rs"),
+    include_str!("records.rs"),
     include_str!("resource_configs.rs"),
     include_str!("reset.rs"),
     include_str!("scrape.rs"),
+    include_str!("stream_progress.rs"),
+    include_str!("stream_reads.rs"),
+    include_str!("streams.rs"),
     include_str!("topics.rs"),
 ];
 
@@ -100,6 +108,13 @@ fn the_specification_has_every_route_that_was_promised() {
         "put /v1/topics/{topic}/partitions/{partition}/replicas",
         "delete /v1/topics/{topic}/partitions/{partition}/replicas",
         "put /v1/topics/{topic}/partitions/{partition}/leader",
+        "get /v1/topics/{topic}/streams",
+        "post /v1/topics/{topic}/streams/{key}",
+        "delete /v1/topics/{topic}/streams/{key}",
+        "head /v1/topics/{topic}/streams/{key}",
+        "get /v1/topics/{topic}/streams/{key}",
+        "post /v1/topics/{topic}/records",
+        "get /v1/topics/{topic}/records",
         "get /v1/raft/groups",
         "get /v1/raft/groups/{group}",
         "put /v1/log/level",

@@ -22,7 +22,11 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("controller", "config metadata replica telemetry wall_clock"),
             ("coordinator", "controller metadata replica"),
             ("context", "config controller coordinator metadata partition"),
-            ("http", "config context controller coordinator metadata partition telemetry"),
+            (
+                "http",
+                "config context controller coordinator metadata partition record telemetry \
+                 wall_clock",
+            ),
             (
                 "kafka",
                 "config context controller coordinator metadata partition record telemetry \

@@ -7,12 +7,9 @@ use bytes::Bytes;
 use super::Failure;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::server::KafkaServer;
-use crate::metadata::{TimestampType, TopicConfigs};
-use crate::partition::{AppendError, AttachmentError, Attachments, KeyRules, Refusal};
-use crate::record::{
-    self, BatchError, CheckedBatch, Codec, Header, INFLATED_BYTES_LITTLE, INFLATED_BYTES_MAX,
-    Limits, TimestampRule,
-};
+use crate::metadata::TopicConfigs;
+use crate::partition::{self, AppendError, AttachmentError, Attachments, KeyRules, Refusal};
+use crate::record::{self, BatchError, CheckedBatch, Codec, Header, INFLATED_BYTES_LITTLE, Limits};
 
 /// The version from which zstd may be sent (KIP-110).
 const ZSTD_FROM: i16 = 7;
@@ -21,26 +18,7 @@ const ZSTD_FROM: i16 = 7;
 const INLINE_COMPRESSED_BYTES_MAX: usize = 16 * 1024;
 
 pub(super) fn limits_of(configs: &TopicConfigs, now_ms: i64, version: i16) -> Limits {
-    let timestamps = match configs.timestamp_type() {
-        TimestampType::LogAppendTime => TimestampRule::LogAppend,
-        TimestampType::CreateTime => TimestampRule::Create {
-            before_ms_max: configs.timestamp_before_max_ms(),
-            after_ms_max: configs.timestamp_after_max_ms(),
-        },
-    };
-    let bytes_max = configs.max_message_bytes();
-    let zstd = version >= ZSTD_FROM;
-    let (codec, inflated_bytes_max) = (codec_of(configs), INFLATED_BYTES_MAX);
-    let keys = configs.compacts();
-    Limits { bytes_max, now_ms, timestamps, zstd, inflated_bytes_max, codec, keys }
-}
-
-/// How a topic's batches are compressed in its log; `None`: as their producers chose.
-fn codec_of(configs: &TopicConfigs) -> Option<Codec> {
-    match configs.compression_type() {
-        "uncompressed" => Some(Codec::None),
-        name => Codec::ALL.into_iter().find(|it| *it != Codec::None && it.name() == name),
-    }
+    partition::limits_of(configs, now_ms, version >= ZSTD_FROM)
 }
 
 /// Checks a batch, on another thread when decompressing it would hold this one up.
