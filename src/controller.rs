@@ -19,6 +19,7 @@ mod liveness;
 mod members;
 mod peers;
 mod quorum;
+mod read_index;
 mod rebalance;
 mod reconcile;
 mod removal;

@@ -30,6 +30,7 @@ pub(super) const CURRENT: u16 = 5;
 pub(crate) const PEERS: u16 = 6;
 pub(super) const HEARD: u16 = 7;
 pub(super) const QUORUM: u16 = 8;
+pub(super) const READ_INDEX: u16 = 9;
 
 /// How long a join may wait for a metadata leader.
 const JOIN_WAIT: Duration = Duration::from_secs(10);
@@ -107,6 +108,10 @@ impl Calls {
             PEERS => Ok(answer(&controller.reached_peers())),
             HEARD => Ok(answer(&controller.heard())),
             QUORUM => Ok(answer(&controller.quorum_here())),
+            READ_INDEX => {
+                let group: u64 = read(&body)?;
+                Ok(answer(&controller.read_index_here(GroupId(group)).await))
+            }
             _ => Err(CallError::Refused(format!("this release has no method {method}"))),
         }
     }

@@ -159,7 +159,7 @@ async fn settled(
     deadline: Instant,
 ) -> Result<Here, Problem> {
     if wanted.consistency.unwrap_or_default() == Consistency::Linearizable {
-        barrier(place, &partition, deadline).await?;
+        barrier(context, place, &partition, deadline).await?;
     }
     if let Some(offset) = wanted.min_offset {
         caught_up(&partition, offset, deadline).await?;
@@ -170,11 +170,16 @@ async fn settled(
 }
 
 /// Waits until the replica has all that was acknowledged before.
-async fn barrier(place: &Place, partition: &Partition, deadline: Instant) -> Result<(), Problem> {
+async fn barrier(
+    context: &Context,
+    place: &Place,
+    partition: &Partition,
+    deadline: Instant,
+) -> Result<(), Problem> {
     let until = deadline.min(Instant::now() + LEADER_WAIT);
     loop {
         let mut changes = partition.changed();
-        if partition.read_barrier().await.is_ok() {
+        if context.controller.read_index(partition.group(), until).await.is_ok() {
             return Ok(());
         }
         let look_again = (Instant::now() + PAUSE).min(until);
