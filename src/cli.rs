@@ -6,7 +6,7 @@
 //! | 1 | it failed; the message says what to do next |
 //! | 2 | the command or the configuration is wrong; nothing was started |
 //! | 3 | storage failed: a write or sync that failed, or damaged data |
-//! | 4 | the cluster refused this broker: its identity does not match |
+//! | 4 | the cluster refused: this broker, whose identity does not match, or an append to a stream of another version |
 
 mod cluster;
 mod config;
@@ -15,6 +15,7 @@ mod features;
 mod group;
 mod produce;
 mod serve;
+mod stream;
 mod topic;
 
 use std::process::ExitCode;
@@ -59,6 +60,9 @@ enum Command {
     Produce(produce::ProduceOptions),
     /// Read records and print them.
     Consume(consume::ConsumeOptions),
+    /// Append to streams of events, read and follow them.
+    #[command(subcommand)]
+    Stream(stream::StreamCommand),
     /// Show how a cluster fares, and remove brokers from it.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
@@ -101,6 +105,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Group(command) => group::run(command).await,
         Command::Produce(options) => produce::produce(options).await,
         Command::Consume(options) => consume::consume(options).await,
+        Command::Stream(command) => stream::run(command).await,
         Command::Cluster(command) => cluster::run(command).await,
         Command::Config(command) => config::run(command).await,
         Command::Bench(command) => crate::bench::run(command).await,

@@ -17,6 +17,7 @@ mod connection;
 mod consumer;
 mod coordinator;
 mod error;
+mod event_store;
 mod group_consumer;
 mod group_member;
 mod partition_producer;
@@ -32,6 +33,9 @@ use parking_lot::Mutex;
 
 pub use consumer::{Consumer, Delivery, Start};
 pub use error::{ClientError, ErrorCode};
+pub use event_store::{
+    AppendedEvents, EventRange, EventStore, Expected, Loaded, NewEvent, StoreError, StoredEvent,
+};
 pub use group_consumer::GroupConsumer;
 pub use group_member::{GroupMember, MemberProtocol};
 pub use probe::Probe;

@@ -17,7 +17,7 @@ use crate::support::{ports, wait};
 
 #[test]
 fn every_commands_help_carries_an_example() {
-    let commands: [&[&str]; 23] = [
+    let commands: [&[&str]; 26] = [
         &[],
         &["serve"],
         &["demo"],
@@ -34,6 +34,9 @@ fn every_commands_help_carries_an_example() {
         &["group", "delete-offsets"],
         &["produce"],
         &["consume"],
+        &["stream", "append"],
+        &["stream", "read"],
+        &["stream", "tail"],
         &["cluster", "status"],
         &["cluster", "remove-broker"],
         &["config"],

@@ -12,7 +12,10 @@ use crate::support::{clients, http, process};
 #[test]
 fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_broker() {
     let cluster = Cluster::shared();
-    cluster.create_topic("described", 1, 3);
+    let body = json!({ "name": "described", "configs": { "quorate.streams": "true" } }).to_string();
+    cluster.request("POST", "/v1/topics", Some(&body)).ok();
+    let event = json!({ "events": [{ "value": 1 }] }).to_string();
+    cluster.request("POST", "/v1/topics/described/streams/described", Some(&event)).ok();
     cluster.wait_whole();
     let group = cluster.get("/v1/topics/described/partitions/0")["group"].to_string();
     clients::commit(&cluster.bootstrap(), "described", "described", 0);
@@ -38,6 +41,9 @@ fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_brok
         ("/v1/topics/{topic}/partitions/{partition}/compaction", "post"),
         ("/v1/topics/{topic}/partitions/{partition}/replicas", "put delete"),
         ("/v1/topics/{topic}/partitions/{partition}/leader", "put"),
+        ("/v1/topics/{topic}/streams", "get"),
+        ("/v1/topics/{topic}/streams/{key}", "get head post delete"),
+        ("/v1/topics/{topic}/records", "get post"),
         ("/v1/ends", "get"),
         ("/v1/groups", "get"),
         ("/v1/groups/{group}", "get delete"),
@@ -53,6 +59,7 @@ fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_brok
         let real = path.replace("{topic}", "described").replace("{partition}", "0");
         let real = real.replace("/raft/groups/{group}", &format!("/raft/groups/{group}"));
         let real = real.replace("{group}", "described").replace("{broker}", "1");
+        let real = real.replace("{key}", "described");
         assert!(!real.contains('{'), "a parameter this test does not know: {path}");
         for broker in cluster.brokers().iter().filter(|_| methods.get("get").is_some()) {
             let answer = broker.get(&real).unwrap();
@@ -319,8 +326,9 @@ fn the_openapi_document_is_true() {
     let cluster = Cluster::start("described-truly", 1);
     // The description's own examples name it.
     cluster.create_topic("orders", 3, 1);
-    let compact = json!({ "configs": { "cleanup.policy": "compact,delete" } }).to_string();
-    cluster.request("PATCH", "/v1/topics/orders/configs", Some(&compact)).ok();
+    let configs = json!({ "cleanup.policy": "compact,delete", "quorate.streams": "true" });
+    let configs = json!({ "configs": configs }).to_string();
+    cluster.request("PATCH", "/v1/topics/orders/configs", Some(&configs)).ok();
     let url = cluster.broker(1).url("/openapi.json");
     let output = process::run(clients::schemathesis(&url), Duration::from_secs(600));
     let report = format!("{}{}", output.stdout, output.stderr);

@@ -39,6 +39,7 @@ mod recovery;
 mod retention;
 mod semantics;
 mod stopping;
+mod streams;
 mod suites;
 mod tidy;
 mod without_majority;

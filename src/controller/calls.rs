@@ -109,8 +109,8 @@ impl Calls {
             HEARD => Ok(answer(&controller.heard())),
             QUORUM => Ok(answer(&controller.quorum_here())),
             READ_INDEX => {
-                let group: u64 = read(&body)?;
-                Ok(answer(&controller.read_index_here(GroupId(group)).await))
+                let group = GroupId(read::<u64>(&body)?);
+                Ok(answer(&controller.confirmed_index(group).await))
             }
             _ => Err(CallError::Refused(format!("this release has no method {method}"))),
         }

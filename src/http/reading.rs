@@ -177,10 +177,16 @@ async fn barrier(
     deadline: Instant,
 ) -> Result<(), Problem> {
     let until = deadline.min(Instant::now() + LEADER_WAIT);
+    let mut applied = partition.group().applied();
     loop {
         let mut changes = partition.changed();
-        if context.controller.read_index(partition.group(), until).await.is_ok() {
-            return Ok(());
+        if let Some(index) = context.controller.read_index(place.group).await {
+            let shown = applied.wait_for(|applied| *applied >= index);
+            match timeout_at(deadline, shown).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(_)) => return Err(closed()),
+                Err(_) => return Err(behind(partition)),
+            }
         }
         let look_again = (Instant::now() + PAUSE).min(until);
         match timeout_at(look_again, changes.changed()).await {
@@ -195,6 +201,15 @@ async fn barrier(
     }
 }
 
+fn behind(partition: &Partition) -> Problem {
+    let current = partition.high_watermark();
+    let detail = format!("the replica has everything before offset {current} and lacks more");
+    let conflict = Conflict { current_offset: Some(current), ..Conflict::default() };
+    Problem::new(StatusCode::GATEWAY_TIMEOUT, "not_caught_up", detail)
+        .conflict(conflict)
+        .hint("nothing was read; ask another broker, or without min_offset")
+}
+
 async fn caught_up(partition: &Partition, offset: i64, deadline: Instant) -> Result<(), Problem> {
     loop {
         let mut changes = partition.changed();
@@ -205,13 +220,7 @@ async fn caught_up(partition: &Partition, offset: i64, deadline: Instant) -> Res
         match timeout_at(deadline, changes.changed()).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(closed()),
-            Err(_) => {
-                let detail = format!("the replica has everything before offset {current}");
-                let conflict = Conflict { current_offset: Some(current), ..Conflict::default() };
-                return Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "not_caught_up", detail)
-                    .conflict(conflict)
-                    .hint("nothing was read; ask another broker, or without min_offset"));
-            }
+            Err(_) => return Err(behind(partition)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A small HTTP client for the tests: status, content type and body, no opinion about errors.
 
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,6 +11,7 @@ use serde_json::Value;
 pub struct Answer {
     pub status: u16,
     pub content_type: String,
+    pub headers: BTreeMap<String, String>,
     pub text: String,
 }
 
@@ -46,22 +49,93 @@ pub fn request_within(
     url: &str,
     body: Option<&str>,
 ) -> Option<Answer> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(limit))
-        .build()
-        .into();
-    let request = ureq::http::Request::builder()
-        .method(method)
-        .uri(url)
-        .header("content-type", "application/json")
-        .body(body.unwrap_or_default().to_owned())
-        .unwrap();
-    let mut answer = agent.run(request).ok()?;
+    let json = [("content-type", "application/json")];
+    request_with(limit, method, url, &json, body.unwrap_or_default().as_bytes())
+}
+
+/// The same with headers of its own, and any bytes.
+pub fn request_with(
+    limit: Duration,
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Option<Answer> {
+    let mut answer = send(limit, method, url, headers, body)?;
+    let told = answer.headers().iter();
+    let told = told.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or("").into()));
+    let headers = told.collect();
     let content_type = answer.headers().get("content-type");
     let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let content_type = content_type.split(';').next().unwrap_or_default().to_owned();
     let status = answer.status().as_u16();
     let text = answer.body_mut().read_to_string().ok()?;
-    Some(Answer { status, content_type, text })
+    Some(Answer { status, content_type, headers, text })
+}
+
+fn send(
+    limit: Duration,
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Option<ureq::http::Response<ureq::Body>> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(limit))
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .build()
+        .into();
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    match body {
+        // A HEAD has none.
+        [] if method == "HEAD" => agent.run(request.body(()).unwrap()).ok(),
+        body => agent.run(request.body(body.to_vec()).unwrap()).ok(),
+    }
+}
+
+/// An answer of Server-Sent Events that is being read.
+pub struct EventStream {
+    pub status: u16,
+    lines: BufReader<ureq::BodyReader<'static>>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SentEvent {
+    pub kind: String,
+    pub id: String,
+    pub data: String,
+}
+
+impl EventStream {
+    pub fn open(url: &str, last_event_id: Option<&str>) -> EventStream {
+        let mut headers = vec![("accept", "text/event-stream")];
+        headers.extend(last_event_id.map(|id| ("last-event-id", id)));
+        let answer = send(Duration::from_secs(60), "GET", url, &headers, &[]).expect("an answer");
+        let status = answer.status().as_u16();
+        EventStream { status, lines: BufReader::new(answer.into_body().into_reader()) }
+    }
+
+    /// The next event; comments are passed over. `None` when the broker has ended the answer.
+    pub fn next(&mut self) -> Option<SentEvent> {
+        let mut event = SentEvent::default();
+        loop {
+            let mut line = String::new();
+            if self.lines.read_line(&mut line).expect("an event in time") == 0 {
+                return None;
+            }
+            match line.trim_end().split_once(": ") {
+                Some(("event", kind)) => event.kind = kind.to_owned(),
+                Some(("id", id)) => event.id = id.to_owned(),
+                Some(("data", data)) => event.data = data.to_owned(),
+                _ if line == "\n" && !event.id.is_empty() => return Some(event),
+                _ => (),
+            }
+        }
+    }
 }
