@@ -19,6 +19,7 @@ mod group_changes;
 mod groups;
 mod health;
 mod lag;
+mod leaders;
 mod log;
 mod partitions;
 mod problem;
