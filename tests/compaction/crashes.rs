@@ -12,6 +12,7 @@ use super::table::{Table, now_ms};
 use super::{OFTEN, compacted_upto, create, metric};
 use crate::support::cluster::{Broker, Cluster, with_defects};
 use crate::support::http;
+use crate::support::kafka::at_leader;
 
 const TOPIC: &str = "crash";
 /// More than fit into the memory for keys at once, so that each compaction takes two passes.
@@ -75,6 +76,7 @@ impl Scene {
         let from = self.broker().log_text().len();
         self.broker().start_as(&with_defects(), env);
         self.cluster.wait_whole();
+        at_leader(&self.cluster, TOPIC, 0);
         from
     }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::table::{Table, now_ms};
 use super::{OFTEN, compacted_upto, create, metric, set, state};
 use crate::support::cluster::{Broker, Cluster};
+use crate::support::kafka::at_leader;
 
 const TOPIC: &str = "held";
 const MIB: u64 = 1 << 20;
@@ -69,6 +70,7 @@ fn a_compaction_that_is_paused_in_the_middle_of_a_table_stops_there_and_goes_on(
     broker.kill9();
     broker.start();
     cluster.wait_whole();
+    at_leader(&cluster, TOPIC, 0);
     ask(&cluster);
     until(&cluster, "it is paused as before", |told| told["paused"] == true);
     assert_eq!(
