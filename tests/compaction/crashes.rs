@@ -22,8 +22,9 @@ const SMALL: [(&str, &str); 2] = [
     ("QUORATE_STORAGE_GENERATION_BYTES", "1048576"),
     ("QUORATE_COMPACTION_KEY_MEMORY_BYTES", "1048576"),
 ];
-/// What a compaction does with files, in its order, and which time it dies there. Each chunk of it comes by all of these.
-const POINTS: [(&str, u64); 12] = [
+/// What a compaction does with files, in its order, and which time it dies there. Each chunk of it comes by all of these; the
+/// last two are where RocksDB is about to unlink what was dropped.
+const POINTS: [(&str, u64); 14] = [
     ("chunk.finish", 3),
     ("chunk.written", 1),
     ("chunk.written", 6),
@@ -36,6 +37,8 @@ const POINTS: [(&str, u64); 12] = [
     ("chunk.drop.before", 5),
     ("chunk.drop.after", 1),
     ("chunk.drop.after", 4),
+    ("inventory.before", 5),
+    ("inventory.after", 6),
 ];
 /// Where a chunk's file is there, taken by the store, and no row names it.
 const LEAVES_A_FILE: [&str; 3] = ["chunk.taken", "chunks.before", "chunk.drop.before"];
