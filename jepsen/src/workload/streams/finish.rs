@@ -1,0 +1,118 @@
+//! The end of a run: what is in the logs, and what every broker shows of the streams.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::answer::Answer;
+use super::append::{Via, append, token};
+use super::consume::consume;
+use super::known::Known;
+use super::look::whole;
+use crate::admin::wait;
+use crate::checker::{Findings, Verdict};
+use crate::environment::{Phase, Worker};
+use crate::workload::keys::Keys;
+use crate::workload::session::Session;
+
+/// Of the streams that had few writers, so many are read.
+const STREAMS: usize = 80;
+/// Requests that nobody waits for any more are over after that: longer than brokers try.
+const QUIET: Duration = Duration::from_secs(6);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Waits for all workers, then for the logs to rest; reads them, and the streams from every broker.
+pub fn finish(
+    worker: &mut Worker,
+    keys: &Arc<Keys>,
+    known: &Known,
+    found: &Mutex<Findings>,
+) -> anyhow::Result<()> {
+    known.through.fetch_add(1, Ordering::AcqRel);
+    if worker.number != 0 {
+        return Ok(());
+    }
+    let env = Arc::clone(&worker.env);
+    let all = || known.through.load(Ordering::Acquire) >= env.settings.workers;
+    let is_through = wait(env.settings.final_time / 4, || all().then_some(())).is_some();
+    let deadline = Instant::now() + env.settings.final_time;
+    let is_over = || env.phase() == Phase::Over || Instant::now() >= deadline;
+    let mut session = Session::new(worker, keys);
+    for partition in 0..known.partitions {
+        if !resumes(&mut session, known, partition, &is_over)? {
+            let case = || format!("nothing can be appended to partition {partition}");
+            found.lock().invalid("appends-not-resumed", case, []);
+        }
+        session = Session::new(worker, keys);
+    }
+    rest(&mut session, known, &is_over)?;
+    let mut unread = Vec::new();
+    if !is_through {
+        unread.push("workers that go on".to_owned());
+    }
+    for partition in 0..known.partitions {
+        let mut is_read = false;
+        while !is_read && !is_over() {
+            is_read = consume(&mut session, known, partition, true)?.is_some();
+        }
+        if !is_read {
+            unread.push(format!("partition {partition}"));
+        }
+    }
+    let streams = known.final_keys(STREAMS, &mut session.random);
+    for broker in env.addresses() {
+        for key in &streams {
+            while !whole(&mut session, known, &broker, key)? {
+                if is_over() {
+                    unread.push(format!("{key} from broker {}", broker.id));
+                    break;
+                }
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+    for case in unread {
+        found.lock().add("streams-unread", Verdict::Unknown, || case, []);
+    }
+    Ok(())
+}
+
+/// Appends to a partition upon a condition until that is acknowledged.
+fn resumes(
+    session: &mut Session,
+    known: &Known,
+    partition: u32,
+    is_over: &impl Fn() -> bool,
+) -> anyhow::Result<bool> {
+    let key = known.own_key("last", partition);
+    while !is_over() {
+        let mut batch = known.batch(vec![known.row(&key, Some(-1))]);
+        batch.token = batch.rows.first().map(token);
+        let (answer, _) = append(session, known, Via::Stream, batch)?;
+        match answer {
+            // Upon a conflict the one before, of which nobody heard, is there.
+            Answer::Acked { .. } | Answer::Conflict { .. } => return Ok(true),
+            _ => std::thread::sleep(PAUSE),
+        }
+    }
+    Ok(false)
+}
+
+/// Waits until nothing was appended for a while.
+fn rest(session: &mut Session, known: &Known, is_over: &impl Fn() -> bool) -> anyhow::Result<()> {
+    let mut since = Instant::now();
+    let mut ends = Vec::new();
+    while since.elapsed() < QUIET && !is_over() {
+        let mut now = Vec::new();
+        for partition in 0..known.partitions {
+            now.push(consume(session, known, partition, false)?);
+        }
+        if now != ends {
+            (since, ends) = (Instant::now(), now);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}
