@@ -6,9 +6,12 @@ use super::log::Log;
 use super::seen::{Append, Outcome, Seen};
 use crate::checker::Findings;
 
+/// The first and the last version that somebody was told, and where.
+type Given = (i64, i64, u64);
+
 /// What can be said without the log: no version is given twice, nobody is first twice, refusals have reasons.
 pub fn told(seen: &Seen, found: &mut Findings) {
-    let mut given: BTreeMap<(i64, &str), Vec<(i64, i64, u64)>> = BTreeMap::new();
+    let mut given: BTreeMap<(i64, &str), Vec<Given>> = BTreeMap::new();
     let mut first: HashMap<String, u64> = HashMap::new();
     for append in &seen.appends {
         if append.is_out_of_order {

@@ -66,7 +66,7 @@ impl Batch {
     }
 
     /// How many records it has.
-    pub fn len(&self) -> i64 {
+    pub fn count(&self) -> i64 {
         i64::try_from(self.rows.len()).unwrap_or(i64::MAX)
     }
 

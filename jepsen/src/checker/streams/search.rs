@@ -96,7 +96,7 @@ impl Event {
     }
 }
 
-/// By partition and key; those that nobody was told anything of are left out.
+/// By partition and key; those with nothing to order are left out.
 fn events<'a>(seen: &'a Seen, log: &Log) -> BTreeMap<(i64, &'a str), Vec<Event>> {
     let mut events: BTreeMap<(i64, &str), Vec<Event>> = BTreeMap::new();
     for append in &seen.appends {
@@ -110,7 +110,8 @@ fn events<'a>(seen: &'a Seen, log: &Log) -> BTreeMap<(i64, &'a str), Vec<Event>>
         let (began, ended) = (look.began, Some(look.ended));
         of_key.push(Event { began, ended, step: Step::Is(look.version) });
     }
-    events.retain(|_, events| events.len() > 1);
+    let tells = |event: &Event| matches!(event.step, Step::Is(_));
+    events.retain(|_, events| events.len() > 1 || events.iter().any(tells));
     events
 }
 
@@ -119,10 +120,10 @@ fn of_append<'a>(append: &'a Append, log: &Log) -> Vec<(&'a str, Event)> {
     let rows = &append.batch.rows;
     if let Outcome::Conflict(it) = &append.outcome {
         let mut expecting = rows.iter().filter(|row| row.expected.is_some());
-        let about = expecting.next().filter(|row| match &it.about {
-            Some(about) => *about == row.key,
-            None => expecting.all(|other| other.key == row.key),
-        });
+        let about = match &it.about {
+            Some(about) => expecting.find(|row| row.key == *about),
+            None => expecting.next().filter(|row| expecting.all(|other| other.key == row.key)),
+        };
         let step = Step::Is(it.current);
         let told = about.filter(|_| it.why == Why::Version);
         return told

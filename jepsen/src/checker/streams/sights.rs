@@ -97,7 +97,8 @@ fn told(
     let (about, is_conflict, range) = match conflict.why {
         Why::Version => {
             let about = expected_of(append, conflict)?;
-            let expected = append.batch.rows.iter().find(|row| row.key == about)?.expected?;
+            let mut of_key = append.batch.rows.iter().filter(|row| row.key == about);
+            let expected = of_key.find_map(|row| row.expected)?;
             let is_met = current == expected.max(0);
             (about.clone(), !is_met, of_version(partition, &about, current))
         }
@@ -172,7 +173,7 @@ impl Changes {
     /// A batch that is in the log; up to where.
     fn add(&mut self, append: &Append, log: &Log) -> Option<i64> {
         let (number, base) = log.place(append.batch.rows.first()?.id)?;
-        let end = base + append.batch.len();
+        let end = base + append.batch.count();
         if number != append.batch.partition || place(end) > self.batches.len() {
             return None;
         }
@@ -226,7 +227,7 @@ impl Changes {
             told = Some(after.at);
             let name = match (&after.what, &before.what) {
                 (What::Sent, _) => "seen-before-sent",
-                (What::Told(_), _) | (What::Read(_), What::Told(_)) => "conflict-unjustified",
+                (What::Told(_), _) => "conflict-unjustified",
                 (What::Read(_), _) => "stale-read",
             };
             let case = || {

@@ -4,6 +4,7 @@ use kafka_protocol::ResponseError;
 use serde_json::Value;
 
 use crate::admin::{Reply, is_unsent};
+use crate::checker::streams::Batch;
 use crate::client::{Failure, Produced, RecordRefused};
 use crate::history::{Edn, Kind, int, text};
 use crate::workload::session::Extra;
@@ -91,7 +92,10 @@ impl Answer {
     }
 
     /// Of Produce.
-    pub fn of_kafka(produced: Result<Result<Produced, RecordRefused>, Failure>) -> Answer {
+    pub fn of_kafka(
+        produced: Result<Result<Produced, RecordRefused>, Failure>,
+        batch: &Batch,
+    ) -> Answer {
         let refused = match produced {
             Ok(Ok(produced)) => {
                 return Answer::Acked { offset: produced.base_offset, versions: None };
@@ -109,7 +113,12 @@ impl Answer {
         let message = refused.message;
         let why = ["version", "tag", "offset"].into_iter().find(|why| message.contains(why));
         match why.zip(current(&message)) {
-            Some((why, current)) => Answer::Conflict { why, current, about: None },
+            Some((why, current)) => {
+                let record = refused.record.and_then(|record| usize::try_from(record).ok());
+                let row = record.and_then(|record| batch.rows.get(record));
+                let about = row.filter(|_| why == "version").map(|row| row.key.clone());
+                Answer::Conflict { why, current, about }
+            }
             // Until a topic has streams.
             None if message.contains("stream") => Answer::Refused(format!("streams_: {message}")),
             None => Answer::Refused(message),
@@ -131,6 +140,8 @@ pub fn id_of(value: &Value) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    use crate::checker::streams::Row;
 
     use super::*;
 
@@ -157,14 +168,18 @@ mod tests {
     fn kafka_says_it_in_words() {
         let refused = |message: &str| {
             let message = message.to_owned();
-            Answer::of_kafka(Ok(Err(RecordRefused { record: Some(0), message })))
+            let row = Row { key: "k".to_owned(), ..Row::default() };
+            let batch = Batch { rows: vec![row], ..Batch::default() };
+            Answer::of_kafka(Ok(Err(RecordRefused { record: Some(0), message })), &batch)
         };
         let version = refused("version of the key is 7, expected 5 (current=7)");
-        assert_eq!(version, Answer::Conflict { why: "version", current: 7, about: None });
+        let about = Some("k".to_owned());
+        assert_eq!(version, Answer::Conflict { why: "version", current: 7, about });
         let tag = refused("the tag has a record at offset 9 (current=9)");
         assert_eq!(tag, Answer::Conflict { why: "tag", current: 9, about: None });
         assert!(matches!(refused("key too long"), Answer::Refused(_)));
-        let unsure = Answer::of_kafka(Err(Failure::Code(ResponseError::RequestTimedOut.code())));
+        let unsure = Err(Failure::Code(ResponseError::RequestTimedOut.code()));
+        let unsure = Answer::of_kafka(unsure, &Batch::default());
         assert_eq!(unsure.kind(), Kind::Info);
     }
 }

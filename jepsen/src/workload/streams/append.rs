@@ -181,7 +181,7 @@ fn by_kafka(session: &mut Session, known: &Known, batch: &Batch) -> Answer {
     if let Err(failure) = &judged {
         session.client.learn(leader, &at, failure);
     }
-    Answer::of_kafka(judged)
+    Answer::of_kafka(judged, batch)
 }
 
 /// The path of a key's stream.
@@ -253,7 +253,7 @@ pub fn note(known: &Known, batch: &Batch, answer: &Answer) {
     let first = batch.rows.first();
     match answer {
         Answer::Acked { offset: Some(offset), versions } => {
-            known.note_end(partition, offset + batch.len());
+            known.note_end(partition, offset + batch.count());
             if let (Some((_, last)), Some(row)) = (versions, first) {
                 known.note_version(&row.key, *last);
             }

@@ -39,14 +39,13 @@ pub fn finish(
     let is_through = wait(env.settings.final_time / 4, || all().then_some(())).is_some();
     let deadline = Instant::now() + env.settings.final_time;
     let is_over = || env.phase() == Phase::Over || Instant::now() >= deadline;
-    let mut session = Session::new(worker, keys);
     for partition in 0..known.partitions {
-        if !resumes(&mut session, known, partition, &is_over)? {
+        if !resumes(worker, keys, known, partition, &is_over)? {
             let case = || format!("nothing can be appended to partition {partition}");
             found.lock().invalid("appends-not-resumed", case, []);
         }
-        session = Session::new(worker, keys);
     }
+    let mut session = Session::new(worker, keys);
     rest(&mut session, known, &is_over)?;
     let mut unread = Vec::new();
     if !is_through {
@@ -81,7 +80,8 @@ pub fn finish(
 
 /// Appends to a partition upon a condition until that is acknowledged.
 fn resumes(
-    session: &mut Session,
+    worker: &mut Worker,
+    keys: &Arc<Keys>,
     known: &Known,
     partition: u32,
     is_over: &impl Fn() -> bool,
@@ -90,7 +90,8 @@ fn resumes(
     while !is_over() {
         let mut batch = known.batch(vec![known.row(&key, Some(-1))]);
         batch.token = batch.rows.first().map(token);
-        let (answer, _) = append(session, known, Via::Stream, batch)?;
+        let mut session = Session::new(worker, keys);
+        let (answer, _) = append(&mut session, known, Via::Stream, batch)?;
         match answer {
             // Upon a conflict the one before, of which nobody heard, is there.
             Answer::Acked { .. } | Answer::Conflict { .. } => return Ok(true),

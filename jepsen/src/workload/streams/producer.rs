@@ -129,7 +129,7 @@ impl Own {
             let mut batch = known.batch(rows);
             "producer".clone_into(&mut batch.via);
             if place != wrong {
-                version += batch.len();
+                version += batch.count();
             }
             let process = session.env.new_process();
             let pending = session.env.recorder.invoke(process, body(&batch), Extra::new())?;
@@ -217,11 +217,11 @@ impl Own {
     /// Takes an answer that says something; what it failed with if it does not say enough.
     fn take(&mut self, unit: &mut Unit, judged: Judged) -> Option<Failure> {
         let failure = judged.clone().err();
-        match Answer::of_kafka(judged) {
+        match Answer::of_kafka(judged, &unit.batch) {
             Answer::Unknown(_) | Answer::Failed(_) => return failure,
             answer @ Answer::Acked { .. } => {
                 self.sequence = unit.sequence + i32::try_from(unit.batch.rows.len()).unwrap_or(0);
-                self.version += unit.batch.len();
+                self.version += unit.batch.count();
                 unit.answer = Some(answer);
             }
             answer => unit.answer = Some(answer),
@@ -246,7 +246,8 @@ impl Own {
         if let Err(failure) = &judged {
             session.client.learn(leader, &self.at, failure);
         }
-        complete_again(session, pending, &unit.batch, &place, &Answer::of_kafka(judged))
+        let answer = Answer::of_kafka(judged, &unit.batch);
+        complete_again(session, pending, &unit.batch, &place, &answer)
     }
 }
 
@@ -259,9 +260,12 @@ fn finish(
 ) -> anyhow::Result<Option<Unit>> {
     let mut last = None;
     for mut unit in units {
-        let answer = unit.answer.clone().unwrap_or_else(|| match unit.is_open {
-            true => Answer::Unknown("not answered".to_owned()),
-            false => Answer::Failed("not sent, or out of order".to_owned()),
+        let answer = unit.answer.clone().unwrap_or_else(|| {
+            if unit.is_open {
+                Answer::Unknown("not answered".to_owned())
+            } else {
+                Answer::Failed("not sent, or out of order".to_owned())
+            }
         });
         session.ended |= unit.answer.is_none();
         let mut extra = answer.extra();

@@ -108,9 +108,10 @@ impl Writer {
     /// Before there are streams: records without conditions, and conditions that are refused.
     fn early(&mut self, session: &mut Session, known: &Known, key: &str) -> anyhow::Result<()> {
         let via = if session.random.random() { Via::Kafka } else { Via::Records };
-        let (expected, count) = match session.random.random_ratio(1, 4) {
-            true => (Some(-1), 1),
-            false => (None, session.random.random_range(1..=BULK)),
+        let (expected, count) = if session.random.random_ratio(1, 4) {
+            (Some(-1), 1)
+        } else {
+            (None, session.random.random_range(1..=BULK))
         };
         let rows = rows(known, key, expected, count);
         self.append(session, known, via, known.batch(rows)).map(drop)

@@ -71,7 +71,7 @@ fn play(turns: &[(usize, Turn)], lie: Option<(usize, i64)>) -> (History, bool) {
                         history.end(open, Kind::Ok, acked(at, at + 1 + off, at + 1 + off));
                     }
                     (Some(_), Err(at)) => {
-                        history.end(open, Kind::Fail, conflict("version", at + off))
+                        history.end(open, Kind::Fail, conflict("version", at + off));
                     }
                     (None, Ok(at) | Err(at)) => {
                         let version = crate::history::int(at + off);
