@@ -13,6 +13,10 @@ enum Turn {
     /// What it began takes effect, and later is answered.
     Effect,
     Answer,
+    /// Nobody waits for the answer any more.
+    Vanish,
+    /// What nobody waits for takes effect after all.
+    Late,
 }
 
 fn turns() -> impl Strategy<Value = Vec<(usize, Turn)>> {
@@ -21,8 +25,10 @@ fn turns() -> impl Strategy<Value = Vec<(usize, Turn)>> {
         Just(Turn::Read),
         Just(Turn::Effect),
         Just(Turn::Answer),
+        Just(Turn::Vanish),
+        Just(Turn::Late),
     ];
-    prop::collection::vec((0usize..4, turn), 1..60)
+    prop::collection::vec((0usize..4, turn), 1..80)
 }
 
 /// A client's operation: its number and what it expects if it appends, and what came of it.
@@ -37,6 +43,7 @@ fn play(turns: &[(usize, Turn)], lie: Option<(usize, i64)>) -> (History, bool) {
     let mut history = History::default();
     let mut clients: [Option<Doing>; 4] = [None, None, None, None];
     let (mut log, mut next, mut answers, mut lied) = (Vec::new(), 1, 0, false);
+    let mut vanished = Vec::new();
     for (client, turn) in turns {
         let client = &mut clients[*client];
         let version = log.len() as i64;
@@ -79,11 +86,40 @@ fn play(turns: &[(usize, Turn)], lie: Option<(usize, i64)>) -> (History, bool) {
                     }
                 }
             }
+            (Turn::Vanish, Some(Doing { open, append: Some(append), told })) => {
+                history.end(open, Kind::Info, Vec::new());
+                vanished.extend(told.is_none().then_some(append));
+            }
+            (Turn::Late, other) => {
+                *client = other;
+                let late = vanished.pop().filter(|(_, expected)| *expected == version);
+                log.extend(late.map(|(id, _)| ("k", id)));
+            }
             (_, other) => *client = other,
         }
     }
     history.log(&log);
     (history, lied)
+}
+
+/// Of one key, by four clients at once; the search has its time limit.
+#[test]
+fn a_long_history_is_judged_in_time() {
+    let some = [Turn::Append(0), Turn::Effect, Turn::Answer, Turn::Read, Turn::Effect];
+    let turn = |step: usize| {
+        let rare = match step % 211 {
+            0 => Turn::Vanish,
+            1 => Turn::Late,
+            _ => some[(step / 4 + step * step / 7) % some.len()],
+        };
+        (step * 7 / 3 % 4, rare)
+    };
+    let turns: Vec<_> = (0..24_000).map(turn).collect();
+    let (history, _) = play(&turns, None);
+    assert!(history.ops.len() > 3_000, "{} operations", history.ops.len());
+    assert_eq!(history.wrong(), [""; 0]);
+    let (history, lied) = play(&turns, Some((500, -1)));
+    assert!(lied && !history.wrong().is_empty());
 }
 
 proptest! {
