@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::answer::id_of;
 use super::append::{error, stream_path};
 use super::known::Known;
-use crate::admin::{Admin, Reply};
+use crate::admin::Admin;
 use crate::checker::streams::{READ, VERSION};
 use crate::environment::Address;
 use crate::history::{Body, Edn, Kind, Pending, int, map, text};
@@ -16,8 +16,6 @@ use crate::workload::session::{Extra, Session};
 const EVENTS: i64 = 20;
 /// Events on a page of a whole stream.
 const PAGE: i64 = 500;
-/// Every answer about a replica says how far it is; one that does not comes from a broker that does not know the topic.
-const HIGH_WATERMARK: &str = "quorate-high-watermark";
 
 /// What a read asks for besides the key.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,20 +76,17 @@ pub fn version(session: &mut Session, known: &Known, key: &str) -> anyhow::Resul
     let pending = session.invoke(body.clone(), Extra::new())?;
     let path = stream_path(&topic(session, known, key), key);
     let told = match admin(session).ask_with(&to, "HEAD", &path, &[], None) {
-        Ok(reply) => head(&reply),
+        // Without a body it may as well be the topic that the broker does not know.
+        Ok(reply) if reply.status == 404 => {
+            page(session, known, &to, &wanted, 1, 1).map(|page| page.version)
+        }
+        Ok(reply) => {
+            let etag = reply.number("etag").filter(|_| reply.status == 200);
+            etag.ok_or_else(|| format!("{} without a version", reply.status))
+        }
         Err(error) => Err(format!("{error:#}")),
     };
     finish(session, known, key, pending, told.map(|version| (version, None)))
-}
-
-/// What the headers say of a version.
-fn head(reply: &Reply) -> Result<i64, String> {
-    let etag = reply.number("etag");
-    match (reply.status, etag) {
-        (200, Some(version)) => Ok(version),
-        (404, None) if reply.headers.contains_key(HIGH_WATERMARK) => Ok(0),
-        (status, _) => Err(format!("{status} with the version {etag:?}")),
-    }
 }
 
 /// Reads the newest events of a key.

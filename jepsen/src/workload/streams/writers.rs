@@ -60,7 +60,8 @@ impl Writer {
             return self.early(session, known, HOT);
         }
         let Some(current) = self.hot.filter(|_| session.random.random_ratio(9, 10)) else {
-            self.hot = version(session, known, HOT)?;
+            let told = version(session, known, HOT)?;
+            self.hot = told.or_else(|| Some(known.version(HOT)));
             return Ok(());
         };
         match session.random.random_range(0..20) {
