@@ -78,11 +78,11 @@ pub fn streams(history: &[Op], least: Least) -> Vec<Finding> {
         appends::placed(&seen, &log, &mut found);
         reads::check(&seen, &log, &mut found);
         sights::check(&seen, &log, &mut found);
+        search::check(&seen, &log, SEARCH, &mut found);
     } else {
         let case = || "the log was not read to its end".to_owned();
         found.add("log-unread", Verdict::Unknown, case, []);
     }
-    search::check(&seen, &log, SEARCH, &mut found);
     enough(&seen, least, &mut found);
     found.finish()
 }

@@ -39,8 +39,10 @@ pub fn finish(
     let is_through = wait(env.settings.final_time / 4, || all().then_some(())).is_some();
     let deadline = Instant::now() + env.settings.final_time;
     let is_over = || env.phase() == Phase::Over || Instant::now() >= deadline;
+    let resumed_by = Instant::now() + env.settings.final_time / 3;
+    let is_too_late = || is_over() || Instant::now() >= resumed_by;
     for partition in 0..known.partitions {
-        if !resumes(worker, keys, known, partition, &is_over)? {
+        if !resumes(worker, keys, known, partition, &is_too_late)? {
             let case = || format!("nothing can be appended to partition {partition}");
             found.lock().invalid("appends-not-resumed", case, []);
         }
