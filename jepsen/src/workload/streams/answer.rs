@@ -119,7 +119,7 @@ impl Answer {
                 let about = row.filter(|_| why == "version").map(|row| row.key.clone());
                 Answer::Conflict { why, current, about }
             }
-            // Until a topic has streams.
+            // For a broker that has not heard yet that the topic has streams.
             None if message.contains("stream") => Answer::Refused(format!("streams_: {message}")),
             None => Answer::Refused(message),
         }

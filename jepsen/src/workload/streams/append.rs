@@ -173,6 +173,7 @@ fn by_kafka(session: &mut Session, known: &Known, batch: &Batch) -> Answer {
     };
     let patience = session.client.patience();
     let bytes = Write::PLAIN.batch(&records(known, batch));
+    let was_on = known.is_on();
     let judged = session.client.to(leader).and_then(|to| {
         let deadline = Instant::now() + patience;
         client::send_produce(to, &at, -1, bytes, patience)?;
@@ -181,7 +182,13 @@ fn by_kafka(session: &mut Session, known: &Known, batch: &Batch) -> Answer {
     if let Err(failure) = &judged {
         session.client.learn(leader, &at, failure);
     }
-    Answer::of_kafka(judged, batch)
+    match Answer::of_kafka(judged, batch) {
+        // For want of streams, in whatever words.
+        Answer::Refused(why) if !was_on && !why.starts_with("streams_") => {
+            Answer::Refused(format!("streams_: {why}"))
+        }
+        answer => answer,
+    }
 }
 
 /// The path of a key's stream.
