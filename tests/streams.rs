@@ -28,7 +28,13 @@ fn create_with(cluster: &Cluster, name: &str, partitions: u32, configs: &Value) 
     cluster.request("POST", "/v1/topics", Some(&body.to_string())).ok();
 }
 
-fn ask(broker: &Broker, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+fn ask(
+    broker: &Broker,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &Value,
+) -> Answer {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let headers = [&[JSON], headers].concat();
     let answer = http::request_with(LIMIT, method, &broker.url(path), &headers, body.as_bytes());

@@ -112,7 +112,9 @@ fn expected(text: &str) -> Result<Expected, String> {
         "exists" => Ok(Expected::Exists),
         number => match number.parse() {
             Ok(version) if version >= 0 => Ok(Expected::Exactly(version)),
-            _ => Err("expected a version, a whole number from 0, or none, exists or any".to_owned()),
+            _ => {
+                Err("expected a version, a whole number from 0, or none, exists or any".to_owned())
+            }
         },
     }
 }
@@ -224,7 +226,8 @@ fn failure(named: &Named, error: StoreError) -> Failure {
     match error {
         StoreError::Conflict { current } => {
             let detail = format!("{what} has version {current}, another than expected");
-            Failure::with_code(REFUSED, detail).hint("read what is there, decide again, append then")
+            Failure::with_code(REFUSED, detail)
+                .hint("read what is there, decide again, append then")
         }
         StoreError::Closed { current } => {
             Failure::with_code(REFUSED, format!("{what} was closed with version {current}"))

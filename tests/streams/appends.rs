@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ask, append, create, get, path_of, values};
+use super::{append, ask, create, get, path_of, values};
 use crate::support::cluster::Cluster;
 use crate::support::http;
 
@@ -23,7 +23,10 @@ fn any_broker_appends_and_the_version_of_a_stream_is_its_entity_tag() {
             let made = append(broker, &stream, &headers, &[json!(1), json!(2)]);
             assert_eq!(made.status, 201, "{made:?}");
             let told = made.json();
-            assert_eq!((&told["first_version"], &told["version"]), (&json!(version + 1), &json!(version + 2)));
+            assert_eq!(
+                (&told["first_version"], &told["version"]),
+                (&json!(version + 1), &json!(version + 2))
+            );
             assert_eq!(told["last_offset"].as_i64(), told["offset"].as_i64().map(|it| it + 1));
             version += 2;
             assert_eq!(made.headers["etag"], format!("\"{version}\""));
@@ -98,7 +101,10 @@ fn a_deleted_stream_goes_on_with_the_next_version_and_a_closed_one_does_not() {
     let none = Value::Null;
     assert_eq!(ask(one, "DELETE", path, &[], &none).problem(404), "unknown_stream");
     append(one, "ended/k", &[], &[json!(1), json!(2)]).ok();
-    assert_eq!(ask(two, "DELETE", path, &[("if-match", "\"1\"")], &none).problem(412), "version_conflict");
+    assert_eq!(
+        ask(two, "DELETE", path, &[("if-match", "\"1\"")], &none).problem(412),
+        "version_conflict"
+    );
     assert_eq!(ask(two, "DELETE", path, &[("if-match", "\"2\"")], &none).ok()["version"], 3);
     for broker in cluster.brokers() {
         let gone = get(broker, path);
@@ -126,16 +132,24 @@ fn a_deleted_stream_goes_on_with_the_next_version_and_a_closed_one_does_not() {
 fn records_of_several_keys_are_taken_together_or_not_at_all() {
     let cluster = Cluster::shared();
     create(&cluster, "together", 1);
-    let post = |broker: u64, body: Value| ask(cluster.broker(broker), "POST", "/v1/topics/together/records", &[], &body);
+    let post = |broker: u64, body: Value| {
+        ask(cluster.broker(broker), "POST", "/v1/topics/together/records", &[], &body)
+    };
     let record = |key: &str, expected: i64| json!({ "key": key, "value": expected, "expected_version": expected });
     let both = json!({ "records": [record("a", 0), record("a", 1), record("b", -1)], "expected_offset": 0 });
-    assert_eq!(post(1, both.clone()).ok(), json!({ "topic": "together", "partition": 0, "offset": 0, "last_offset": 2 }));
+    assert_eq!(
+        post(1, both.clone()).ok(),
+        json!({ "topic": "together", "partition": 0, "offset": 0, "last_offset": 2 })
+    );
     for broker in [1, 2, 3] {
         let conflict = post(broker, both.clone());
         conflict.problem(412);
         let one_wrong = post(broker, json!({ "records": [record("b", 1), record("a", 1)] }));
         assert_eq!(one_wrong.problem(412), "version_conflict");
-        assert_eq!((&one_wrong.json()["key"], &one_wrong.json()["current_version"]), (&json!("a"), &json!(2)));
+        assert_eq!(
+            (&one_wrong.json()["key"], &one_wrong.json()["current_version"]),
+            (&json!("a"), &json!(2))
+        );
         let elsewhere = post(broker, json!({ "records": [{ "key": "a" }], "expected_offset": 2 }));
         assert_eq!(elsewhere.problem(412), "offset_conflict");
         assert_eq!(elsewhere.json()["current_offset"], 3);
@@ -144,8 +158,12 @@ fn records_of_several_keys_are_taken_together_or_not_at_all() {
     assert_eq!(post(2, tagged.clone()).ok()["offset"], 3);
     let conflict = post(3, tagged);
     assert_eq!(conflict.problem(412), "tag_conflict");
-    assert_eq!((&conflict.json()["tag"], &conflict.json()["current_offset"]), (&json!("t"), &json!(3)));
-    let behind = json!({ "records": [{ "key": "b" }], "no_tag_after": [{ "tag": "t", "offset": 3 }] });
+    assert_eq!(
+        (&conflict.json()["tag"], &conflict.json()["current_offset"]),
+        (&json!("t"), &json!(3))
+    );
+    let behind =
+        json!({ "records": [{ "key": "b" }], "no_tag_after": [{ "tag": "t", "offset": 3 }] });
     assert_eq!(post(1, behind).ok()["offset"], 4);
 }
 
@@ -172,13 +190,43 @@ fn what_cannot_be_appended_is_refused_in_words_that_say_why() {
         (key, &[], json!({ "events": [{ "vaule": 1 }] }), 400, "invalid_body"),
         (key, &[], json!({ "events": [{ "value": 1, "value_text": "x" }] }), 422, "invalid_event"),
         (key, &[], json!({ "events": [{ "value_base64": "?" }] }), 422, "invalid_event"),
-        (key, &[], json!({ "events": [{ "headers": [{ "name": "quorate-close" }] }] }), 422, "invalid_event"),
+        (
+            key,
+            &[],
+            json!({ "events": [{ "headers": [{ "name": "quorate-close" }] }] }),
+            422,
+            "invalid_event",
+        ),
         (key, &[], json!({ "events": [{ "tags": [""] }] }), 422, "invalid_event"),
         (records, &[], json!({ "records": [{ "value": 1 }] }), 422, "several_partitions"),
-        (records, &[], json!({ "records": [{ "key": "a" }, { "key": "b" }, { "key": "c" }] }), 422, "several_partitions"),
-        (records, &[], json!({ "records": [{ "value": 1 }], "partition": 0 }), 422, "invalid_event"),
-        (records, &[], json!({ "records": [{ "key": "a" }], "partition": 9 }), 404, "unknown_partition"),
-        ("/v1/topics/streamless/records", &[], json!({ "records": [{ "key": "a", "expected_version": 1 }] }), 409, "streams_off"),
+        (
+            records,
+            &[],
+            json!({ "records": [{ "key": "a" }, { "key": "b" }, { "key": "c" }] }),
+            422,
+            "several_partitions",
+        ),
+        (
+            records,
+            &[],
+            json!({ "records": [{ "value": 1 }], "partition": 0 }),
+            422,
+            "invalid_event",
+        ),
+        (
+            records,
+            &[],
+            json!({ "records": [{ "key": "a" }], "partition": 9 }),
+            404,
+            "unknown_partition",
+        ),
+        (
+            "/v1/topics/streamless/records",
+            &[],
+            json!({ "records": [{ "key": "a", "expected_version": 1 }] }),
+            409,
+            "streams_off",
+        ),
     ];
     for (path, headers, body, status, code) in cases {
         for broker in cluster.brokers() {
@@ -187,7 +235,16 @@ fn what_cannot_be_appended_is_refused_in_words_that_say_why() {
         }
     }
     let wrong: Vec<u16> = (0..3)
-        .map(|partition| ask(cluster.broker(1), "POST", records, &[], &json!({ "records": [{ "key": "a" }], "partition": partition })).status)
+        .map(|partition| {
+            ask(
+                cluster.broker(1),
+                "POST",
+                records,
+                &[],
+                &json!({ "records": [{ "key": "a" }], "partition": partition }),
+            )
+            .status
+        })
         .collect();
     assert_eq!(wrong.iter().filter(|status| **status == 201).count(), 1, "{wrong:?}");
     assert_eq!(wrong.iter().filter(|status| **status == 422).count(), 2, "{wrong:?}");
@@ -202,21 +259,29 @@ fn any_bytes_are_keys_and_values_and_numbers_pass_unchanged() {
     let cluster = Cluster::shared();
     create(&cluster, "exact", 3);
     let broker = cluster.broker(2);
-    let text = r#"{"events": [{"value": {"a": 1.10, "b": 12345678901234567890123.0, "c": 1e400}}]}"#;
+    let text =
+        r#"{"events": [{"value": {"a": 1.10, "b": 12345678901234567890123.0, "c": 1e400}}]}"#;
     let url = broker.url("/v1/topics/exact/streams/n");
     http::request("POST", &url, Some(text)).unwrap().ok();
     for broker in cluster.brokers() {
         let found = get(broker, "/v1/topics/exact/streams/n");
-        assert!(found.text.contains(r#"{"a": 1.10, "b": 12345678901234567890123.0, "c": 1e400}"#), "{found:?}");
+        assert!(
+            found.text.contains(r#"{"a": 1.10, "b": 12345678901234567890123.0, "c": 1e400}"#),
+            "{found:?}"
+        );
     }
     // A key of bytes that are no text, and one that means something in a path.
     let path = "/v1/topics/exact/streams/_wD-?key_encoding=base64url";
     let octets = [("content-type", "application/octet-stream")];
-    let made = http::request_with(super::LIMIT, "POST", &broker.url(path), &octets, b"\xff\x00").unwrap();
+    let made =
+        http::request_with(super::LIMIT, "POST", &broker.url(path), &octets, b"\xff\x00").unwrap();
     assert_eq!(made.status, 201, "{made:?}");
     assert_eq!(made.headers["location"], path);
     let found = get(cluster.broker(3), path).ok();
-    assert_eq!((&found["events"][0]["key_base64"], &found["events"][0]["value_base64"]), (&json!("/wD+"), &json!("/wA=")));
+    assert_eq!(
+        (&found["events"][0]["key_base64"], &found["events"][0]["value_base64"]),
+        (&json!("/wD+"), &json!("/wA="))
+    );
     append(broker, "exact/a%2Fb%20%25%C3%A9", &[], &[json!(1)]).ok();
     let found = get(cluster.broker(1), "/v1/topics/exact/streams/a%2Fb%20%25%C3%A9").ok();
     assert_eq!(found["events"][0]["key"], "a/b %\u{e9}");

@@ -12,7 +12,8 @@ fn streams_are_appended_to_and_read_on_the_command_line() {
     let append = |args: &[&str], input: &str| {
         cluster.cli(&[&["stream", "append", "typed-streams", "order 1"], args].concat(), input)
     };
-    let made = append(&["{\"n\": 1.10}", "text", "--expect", "none", "--tag", "a"], "").ok("append");
+    let made =
+        append(&["{\"n\": 1.10}", "text", "--expect", "none", "--tag", "a"], "").ok("append");
     assert!(made.starts_with("version 2 (offset 0 of partition "), "{made}");
     append(&["--expect", "2", "--idempotency-key", "one"], "3\n4\n").ok("lines");
     append(&["--expect", "2", "--idempotency-key", "one"], "3\n4\n").ok("the same again");

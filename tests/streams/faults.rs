@@ -25,7 +25,8 @@ fn appends_go_on_when_leaders_are_killed_and_versions_have_no_gap() {
             let headers = [("if-match", tag.as_str()), ("idempotency-key", key.as_str())];
             // A broker looks for a leader as long as it takes; what it cannot know is asked again under the same key.
             let made = cluster.wait("the append is answered", || {
-                let made = append(cluster.broker(other), "survives/k", &headers, &[json!(version + 1)]);
+                let made =
+                    append(cluster.broker(other), "survives/k", &headers, &[json!(version + 1)]);
                 (![503, 504].contains(&made.status)).then_some(made)
             });
             version += 1;

@@ -18,11 +18,15 @@ fn a_stream_is_read_in_pages_forward_and_backward_on_every_broker() {
     create(&cluster, "paged", 2);
     fill(&cluster, "paged/k", 25);
     for broker in cluster.brokers() {
-        for (direction, edge, first) in [("forward", "from_version", 1), ("backward", "to_version", 25)] {
+        for (direction, edge, first) in
+            [("forward", "from_version", 1), ("backward", "to_version", 25)]
+        {
             let mut found = Vec::new();
             let mut next = json!(first);
             while let Some(at) = next.as_i64() {
-                let path = format!("/v1/topics/paged/streams/k?limit=10&direction={direction}&{edge}={at}");
+                let path = format!(
+                    "/v1/topics/paged/streams/k?limit=10&direction={direction}&{edge}={at}"
+                );
                 let page = get(broker, &path);
                 assert_eq!(page.ok()["version"], 25);
                 assert!(values(&page).len() <= 10);
@@ -40,7 +44,10 @@ fn a_stream_is_read_in_pages_forward_and_backward_on_every_broker() {
         let lines = [("accept", "application/x-ndjson")];
         let lines = ask(broker, "GET", "/v1/topics/paged/streams/k?limit=3", &lines, &Value::Null);
         assert_eq!(lines.headers["content-type"], "application/x-ndjson");
-        assert_eq!((lines.text.lines().count(), lines.headers["quorate-next-version"].as_str()), (3, "4"));
+        assert_eq!(
+            (lines.text.lines().count(), lines.headers["quorate-next-version"].as_str()),
+            (3, "4")
+        );
         assert_eq!(lines.headers["quorate-served-by"], broker.id.to_string());
     }
 }
@@ -56,8 +63,14 @@ fn a_stream_is_read_as_of_a_time_and_as_its_topic_limits_it() {
     };
     post("timed", json!([event(1_000), event(2_000), event(3_000)]));
     let path = "/v1/topics/timed/streams/k?as_of=";
-    assert_eq!(values(&get(cluster.broker(2), &format!("{path}2000"))), [json!(1_000), json!(2_000)]);
-    assert_eq!(values(&get(cluster.broker(3), &format!("{path}2999&direction=backward&limit=1"))), [json!(2_000)]);
+    assert_eq!(
+        values(&get(cluster.broker(2), &format!("{path}2000"))),
+        [json!(1_000), json!(2_000)]
+    );
+    assert_eq!(
+        values(&get(cluster.broker(3), &format!("{path}2999&direction=backward&limit=1"))),
+        [json!(2_000)]
+    );
     assert_eq!(values(&get(cluster.broker(1), &format!("{path}999"))), [] as [Value; 0]);
     let limits = json!({ "quorate.streams": "true", "quorate.streams.max.count": "2", "quorate.streams.max.age.ms": "3600000" });
     create_with(&cluster, "short", 1, &limits);
@@ -110,7 +123,8 @@ fn a_reader_who_waits_is_answered_when_an_event_comes() {
         let path = "/v1/topics/awaited/streams/k?wait_ms=30000";
         let waits: Vec<_> =
             cluster.brokers().iter().map(|broker| scope.spawn(move || get(broker, path))).collect();
-        let records = scope.spawn(|| get(cluster.broker(1), "/v1/topics/awaited/records?wait_ms=30000"));
+        let records =
+            scope.spawn(|| get(cluster.broker(1), "/v1/topics/awaited/records?wait_ms=30000"));
         append(cluster.broker(3), "awaited/k", &[], &[json!(1)]).ok();
         for wait in waits {
             assert_eq!(values(&wait.join().unwrap()), [json!(1)]);
@@ -135,7 +149,8 @@ fn records_are_read_from_all_partitions_and_a_position_says_how_far() {
         let mut found = Vec::new();
         let mut position = String::new();
         loop {
-            let page = get(broker, &format!("/v1/topics/positions/records?limit=7&position={position}"));
+            let page =
+                get(broker, &format!("/v1/topics/positions/records?limit=7&position={position}"));
             let these = values(&page);
             assert!(these.len() <= 7, "{page:?}");
             page.json()["position"].as_str().unwrap().clone_into(&mut position);
@@ -147,8 +162,12 @@ fn records_are_read_from_all_partitions_and_a_position_says_how_far() {
         found.sort_unstable();
         assert_eq!(found, (0..30).collect::<Vec<i64>>(), "broker {}", broker.id);
     }
-    let one = get(cluster.broker(1), "/v1/topics/positions/records?partition=0&offset=1&limit=1").ok();
-    assert_eq!((&one["records"][0]["partition"], &one["records"][0]["offset"]), (&json!(0), &json!(1)));
+    let one =
+        get(cluster.broker(1), "/v1/topics/positions/records?partition=0&offset=1&limit=1").ok();
+    assert_eq!(
+        (&one["records"][0]["partition"], &one["records"][0]["offset"]),
+        (&json!(0), &json!(1))
+    );
     for (query, status, code) in [
         ("offset=1", 422, "partition_needed"),
         ("partition=0&offset=0&position=", 422, "ambiguous_position"),
@@ -195,13 +214,19 @@ fn who_is_sent_to_another_broker_finds_the_partition_there() {
         let head = ask(broker, "HEAD", path, &[], &Value::Null);
         assert_eq!(head.headers["etag"], found.headers["etag"]);
         let progress = get(broker, "/v1/topics/placed-once/streams").ok();
-        assert_eq!((&progress["partitions"][0]["state"], &progress["partitions"][0]["streams"]), (&json!("on"), &json!(1)));
+        assert_eq!(
+            (&progress["partitions"][0]["state"], &progress["partitions"][0]["streams"]),
+            (&json!("on"), &json!(1))
+        );
         get(broker, "/v1/topics/placed-once/records?limit=1").ok();
     }
     let live = [("accept", "text/event-stream")];
     let url = cluster.broker(1).url(path);
     let moved = http::request_with(super::LIMIT, "GET", &url, &live, &[]).unwrap();
-    assert_eq!((moved.status, moved.headers["location"].as_str()), (307, cluster.broker(2).url(path).as_str()));
+    assert_eq!(
+        (moved.status, moved.headers["location"].as_str()),
+        (307, cluster.broker(2).url(path).as_str())
+    );
 }
 
 #[test]

@@ -39,14 +39,25 @@ fn streams_are_turned_on_where_there_are_records_and_versions_are_right_then() {
     ask(cluster.broker(2), "POST", path, &[], &keyless).ok();
     let early = append(cluster.broker(3), "counted-later/k0", &[], &[json!(0)]);
     assert_eq!(early.problem(409), "streams_off");
-    assert_eq!(get(cluster.broker(1), "/v1/topics/counted-later/streams/k0").problem(409), "streams_off");
+    assert_eq!(
+        get(cluster.broker(1), "/v1/topics/counted-later/streams/k0").problem(409),
+        "streams_off"
+    );
     turn(&cluster, "counted-later", true);
     // Appends without conditions go on meanwhile.
     ask(cluster.broker(2), "POST", path, &[], &json!({ "records": records(10) })).ok();
     let made = cluster.wait("the condition is judged", || {
-        let made = append(cluster.broker(3), "counted-later/k0", &[("if-match", "\"501\"")], &[json!("next")]);
+        let made = append(
+            cluster.broker(3),
+            "counted-later/k0",
+            &[("if-match", "\"501\"")],
+            &[json!("next")],
+        );
         if made.status == 503 {
-            assert!(["streams_building", "no_leader"].contains(&made.problem(503).as_str()), "{made:?}");
+            assert!(
+                ["streams_building", "no_leader"].contains(&made.problem(503).as_str()),
+                "{made:?}"
+            );
             return None;
         }
         Some(made)
@@ -54,12 +65,22 @@ fn streams_are_turned_on_where_there_are_records_and_versions_are_right_then() {
     assert_eq!(made.ok()["version"], 502, "{made:?}");
     wait_state(&cluster, "counted-later", "on");
     let told = get(cluster.broker(2), "/v1/topics/counted-later/streams").ok();
-    assert_eq!((&told["partitions"][0]["streams"], &told["partitions"][0]["misplaced"]), (&json!(10), &json!(1)));
+    assert_eq!(
+        (&told["partitions"][0]["streams"], &told["partitions"][0]["misplaced"]),
+        (&json!(10), &json!(1))
+    );
     for broker in cluster.brokers() {
         let found = get(broker, "/v1/topics/counted-later/streams/k1?limit=10000").ok();
-        assert_eq!((&found["version"], found["events"].as_array().unwrap().len()), (&json!(501), 501));
-        let last = get(broker, "/v1/topics/counted-later/streams/k0?direction=backward&limit=1").ok();
-        assert_eq!((&last["events"][0]["version"], &last["events"][0]["value"]), (&json!(502), &json!("next")));
+        assert_eq!(
+            (&found["version"], found["events"].as_array().unwrap().len()),
+            (&json!(501), 501)
+        );
+        let last =
+            get(broker, "/v1/topics/counted-later/streams/k0?direction=backward&limit=1").ok();
+        assert_eq!(
+            (&last["events"][0]["version"], &last["events"][0]["value"]),
+            (&json!(502), &json!("next"))
+        );
     }
 }
 
