@@ -17,6 +17,7 @@ mod cli;
 mod client_matrix;
 mod clocks;
 mod compaction;
+mod conditional;
 mod configs;
 mod damaged_files;
 mod descriptors;

@@ -1,6 +1,7 @@
 //! What the tests stand on: real processes, free ports, waiting with a deadline, a gate on the
 //! logs, the clients, and a pen for raw frames. Nothing here knows the broker's code.
 
+pub mod appender;
 pub mod clients;
 pub mod clock;
 pub mod cluster;

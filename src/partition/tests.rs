@@ -8,5 +8,6 @@ mod producers;
 mod read;
 mod relocate;
 mod retention;
+mod streams;
 mod tail;
 mod timestamps;

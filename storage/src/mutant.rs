@@ -8,7 +8,7 @@
 compile_error!("the feature `mutants` breaks the broker on purpose; `make mutants` builds it");
 
 /// Every defect, with what it breaks.
-pub const NAMES: [(&str, &str); 31] = [
+pub const NAMES: [(&str, &str); 35] = [
     ("ack-before-fsync", "a write is reported durable without a sync"),
     ("ack-before-commit", "a produce is acknowledged without a majority if that takes too long"),
     ("vote-not-persisted", "a vote is answered without being stored"),
@@ -42,6 +42,16 @@ pub const NAMES: [(&str, &str); 31] = [
     ("newest-compacted-away", "compaction drops the newest value of some keys"),
     ("tombstone-dropped-early", "compaction drops tombstones as soon as it passes them"),
     ("compacted-offsets-renumbered", "what compaction leaves of a batch gets other offsets"),
+    (
+        "condition-judged-before-log",
+        "conditions of an append are judged before it is in the log only",
+    ),
+    (
+        "retry-answered-as-conflict",
+        "conditions are judged before it is seen that a batch is a retry",
+    ),
+    ("version-lost-at-snapshot", "a replica that is filled by a snapshot counts versions from 0"),
+    ("refused-batch-takes-sequence", "a batch that is refused uses up its producer's sequence"),
     ("given-before-free", "a partition is given to a member before another has given it back"),
 ];
 

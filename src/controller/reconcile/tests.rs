@@ -9,7 +9,7 @@ use super::*;
 use crate::config::Config;
 use crate::controller::BrokerClock;
 use crate::metadata::{BrokerSpec, HostPort, Levels, METADATA_GROUP, Metadata, NewTopic, Request};
-use crate::partition::{Compactor, Partition, Partitions, RetentionPace};
+use crate::partition::{Attachments, Compactor, Partition, Partitions, RetentionPace};
 use crate::record::{BatchBuilder, Limits, TimestampRule, check};
 use crate::replica::Replicas;
 use crate::wall_clock::Clock;
@@ -117,7 +117,8 @@ async fn append(partition: &Partition) -> i64 {
     };
     let batch = check(BatchBuilder::new().record(0, None, Some(b"v")).build(), &limits).unwrap();
     let epoch = partition.leader_epoch_if_ready().unwrap();
-    partition.append(batch, 0, epoch).await.unwrap().await.unwrap().base_offset
+    let attachments = Attachments::default();
+    partition.append(batch, &attachments, 0, epoch).await.unwrap().await.unwrap().base_offset
 }
 
 #[tokio::test(flavor = "multi_thread")]

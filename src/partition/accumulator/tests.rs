@@ -6,6 +6,10 @@ use crate::partition::command::{Frames, Times};
 
 const SMALL: &[u8] = &[7; 80];
 
+fn sent(bytes: &[u8]) -> Sent<'_> {
+    Sent { bytes, attachments: &[0], entry_bytes: ENTRY_BYTES }
+}
+
 fn proposed(pushed: Pushed<u32>) -> Vec<u32> {
     match pushed {
         Pushed::Propose(entry) => entry.waiters,
@@ -17,7 +21,7 @@ fn proposed(pushed: Pushed<u32>) -> Vec<u32> {
 fn busy() -> Accumulator<u32> {
     let mut accumulator = Accumulator::default();
     for number in 0..5 {
-        assert_eq!(proposed(accumulator.push(1, 0, SMALL, number)), [number]);
+        assert_eq!(proposed(accumulator.push(1, 0, sent(SMALL), number)), [number]);
         assert!(matches!(accumulator.next(), Next::Idle));
     }
     accumulator
@@ -33,24 +37,24 @@ fn next(accumulator: &mut Accumulator<u32>) -> Vec<u32> {
 #[test]
 fn a_batch_goes_at_once_until_five_entries_are_under_way() {
     let mut accumulator = busy();
-    assert!(matches!(accumulator.push(1, 0, SMALL, 4), Pushed::Drive));
+    assert!(matches!(accumulator.push(1, 0, sent(SMALL), 4), Pushed::Drive));
     for number in 5..9 {
-        assert!(matches!(accumulator.push(1, 0, SMALL, number), Pushed::Waits));
+        assert!(matches!(accumulator.push(1, 0, sent(SMALL), number), Pushed::Waits));
     }
     assert!(matches!(accumulator.next(), Next::Wait));
     assert!(accumulator.landed(), "who drives is told of the slot");
     assert_eq!(next(&mut accumulator), [4, 5, 6, 7, 8], "what has waited goes together");
     assert!(matches!(accumulator.next(), Next::Idle));
     assert!(!accumulator.landed(), "nobody drives");
-    assert_eq!(proposed(accumulator.push(1, 0, SMALL, 9)), [9]);
+    assert_eq!(proposed(accumulator.push(1, 0, sent(SMALL), 9)), [9]);
 }
 
 #[test]
 fn what_comes_while_another_is_proposed_waits_for_that() {
     let mut accumulator = Accumulator::default();
-    assert_eq!(proposed(accumulator.push(1, 0, SMALL, 0)), [0]);
+    assert_eq!(proposed(accumulator.push(1, 0, sent(SMALL), 0)), [0]);
     for number in 1..4 {
-        assert!(matches!(accumulator.push(1, 0, SMALL, number), Pushed::Wake));
+        assert!(matches!(accumulator.push(1, 0, sent(SMALL), number), Pushed::Wake));
     }
     assert_eq!(next(&mut accumulator), [1, 2, 3]);
     assert!(matches!(accumulator.next(), Next::Idle));
@@ -60,11 +64,15 @@ fn what_comes_while_another_is_proposed_waits_for_that() {
 fn a_full_entry_waits_for_no_slot() {
     let mut accumulator = busy();
     let large = vec![7; ENTRY_BYTES];
-    assert_eq!(proposed(accumulator.push(1, 0, &large, 4)), [4], "nothing could be added to it");
+    assert_eq!(
+        proposed(accumulator.push(1, 0, sent(&large), 4)),
+        [4],
+        "nothing could be added to it"
+    );
     assert!(matches!(accumulator.next(), Next::Idle));
-    assert!(matches!(accumulator.push(1, 0, SMALL, 5), Pushed::Drive));
+    assert!(matches!(accumulator.push(1, 0, sent(SMALL), 5), Pushed::Drive));
     assert!(matches!(accumulator.next(), Next::Wait));
-    let pushed = accumulator.push(1, 0, &large, 6);
+    let pushed = accumulator.push(1, 0, sent(&large), 6);
     assert!(matches!(pushed, Pushed::Wake), "the one before it is closed");
     assert_eq!(next(&mut accumulator), [5]);
     assert_eq!(next(&mut accumulator), [6]);
@@ -75,13 +83,13 @@ fn a_full_entry_waits_for_no_slot() {
 fn entries_are_bounded_in_batches_and_bytes() {
     let mut accumulator = busy();
     for number in 0..ENTRY_BATCHES + 1 {
-        drop(accumulator.push(1, 0, &[7; 1], number));
+        drop(accumulator.push(1, 0, sent(&[7; 1]), number));
     }
     assert_eq!(next(&mut accumulator).len(), ENTRY_BATCHES as usize);
     assert!(matches!(accumulator.next(), Next::Wait));
     accumulator.give_up(1);
     for number in 0..100 {
-        drop(accumulator.push(1, 0, &[7; 10_000], number));
+        drop(accumulator.push(1, 0, sent(&[7; 10_000]), number));
     }
     let Next::Propose(entry) = accumulator.next() else { panic!("an entry is closed") };
     assert!((ENTRY_BYTES - 10_100..=ENTRY_BYTES + 100).contains(&entry.payload.len()));
@@ -91,7 +99,7 @@ fn entries_are_bounded_in_batches_and_bytes() {
 fn batches_of_two_terms_share_no_entry_and_a_term_is_given_up_as_a_whole() {
     let mut accumulator = busy();
     for (number, term) in [(4, 1), (5, 1), (6, 3), (7, 3)] {
-        drop(accumulator.push(term, 0, SMALL, number));
+        drop(accumulator.push(term, 0, sent(SMALL), number));
     }
     let over = accumulator.give_up(1);
     assert_eq!(over.into_iter().flat_map(|entry| entry.waiters).collect::<Vec<_>>(), [4, 5]);
@@ -105,7 +113,7 @@ fn the_entry_has_the_wall_clock_of_its_last_batch_and_all_of_them_in_order() {
     let mut accumulator = busy();
     let batches: Vec<Vec<u8>> = (0..9).map(|n| vec![n; 61 + usize::from(n)]).collect();
     for (wall_ms, batch) in (100..).zip(&batches) {
-        drop(accumulator.push(1, wall_ms, batch, 0));
+        drop(accumulator.push(1, wall_ms, sent(batch), 0));
     }
     accumulator.landed();
     let Next::Propose(entry) = accumulator.next() else { panic!("a slot is free") };
@@ -141,7 +149,7 @@ fn nothing_is_lost_doubled_overtaken_or_forgotten() {
             match rng.random_range(0..3) {
                 0 if step < 1_500 => {
                     let bytes = if rng.random_range(0..20) == 0 { 200_000 } else { 100 };
-                    match accumulator.push(1, 0, &vec![0; bytes], given) {
+                    match accumulator.push(1, 0, sent(&vec![0; bytes]), given) {
                         Pushed::Propose(entry) => {
                             assert!(!proposing, "seed {seed}: two propose");
                             (proposing, asleep, under_way) = (true, false, under_way + 1);

@@ -5,13 +5,15 @@ use quorate_raft::conformance;
 
 use super::*;
 use crate::partition::command::{
-    Times, append_payload, clean_payload, forget_payload, level_payload, trim_payload,
+    Batch, Times, append_payload, clean_payload, forget_payload, level_payload, streams_payload,
+    trim_payload,
 };
 use crate::partition::index::SPAN_BATCHES;
 use crate::record::BatchBuilder;
 
 mod producers;
 mod restore;
+mod streams;
 
 /// A machine and the log it was fed, as a replica sees them.
 #[derive(Default)]
@@ -101,8 +103,13 @@ fn what_is_not_appended_takes_no_offset() {
     assert_eq!(base_offset(replica.append(0, &first)), 0);
 
     let again = replica.append(0, &first);
-    let original =
-        BatchReply::Appended { base_offset: 0, log_append_time: -1, log_start: 0, duplicate: true };
+    let original = BatchReply::Appended {
+        base_offset: 0,
+        log_append_time: -1,
+        log_start: 0,
+        duplicate: true,
+        version: -1,
+    };
     assert_eq!(again, original);
     let gap = replica.append(0, &records(1, 0).producer(9, 1, 5));
     assert_eq!(gap, BatchReply::Refused(Refusal::OutOfOrderSequence { expected: 2 }));
@@ -391,7 +398,7 @@ fn the_bytes_of_a_checkpoint_are_frozen() {
     replica.append(8, &records(1, 5).producer(3, 1, 0));
     let hex: String = replica.machine.encode().iter().map(|byte| format!("{byte:02x}")).collect();
     let expected = concat!(
-        "0600000000",                                               // version, level
+        "0700000000",                                               // version, level
         "0000000000000000",                                         // log start
         "00000000000000000000000000000001000000000000000000000000", // start
         "00000000000000010000000000000003000000000000000000000049", // end
@@ -409,6 +416,8 @@ fn the_bytes_of_a_checkpoint_are_frozen() {
         "00000000000000000000000000000000000000000000000000000000", // compacted: up to
         "0000000000000000",                                         // ... its tombstones
         "01000000000000000700000000", // ... since when more is there, decisions
+        "00000000000000000000000000000000000000000000000000", // streams: generation, on, begun, built
+        "000000000000000000000000",                           // ... how many, misplaced
     );
     assert_eq!(hex, expected);
 }
@@ -457,7 +466,7 @@ fn damaged_checkpoints_are_refused() {
     }
     assert!(PartitionMachine::decode(&[&bytes[..], b"x"].concat()).is_err());
     let mut newer = bytes.clone();
-    newer[0] = 7;
+    newer[0] = 8;
     assert!(PartitionMachine::decode(&newer).is_err());
     let mut beyond = bytes;
     beyond[5] = 1;

@@ -17,7 +17,7 @@ fn view(start: Position, end: Position) -> View {
 
 fn limits(retention_ms: Option<i64>, retention_bytes: Option<u64>, view: &View) -> Option<Limits> {
     Limits::of(
-        PartitionSettings { retention_ms, retention_bytes, compaction: None },
+        PartitionSettings { retention_ms, retention_bytes, ..PartitionSettings::default() },
         Some(1_000),
         view,
     )

@@ -2,7 +2,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::broker::{Broker, GROUP, checked, records, until};
-use crate::partition::{AppendError, Partition, Refusal};
+use crate::partition::{AppendError, Attachments, Partition, Refusal};
 use crate::record::Header;
 use crate::wall_clock::WallClock;
 
@@ -81,7 +81,10 @@ async fn a_closed_replica_takes_nothing_and_says_that_nothing_happened() {
     let mut changes = broker.partition.changed();
     broker.replicas.close(GROUP).await;
     assert!(broker.partitions.get(GROUP).is_none());
-    let appended = broker.partition.append(checked(&records(1, 5, 10), 0), 0, 1).await;
+    let appended = broker
+        .partition
+        .append(checked(&records(1, 5, 10), 0), &Attachments::default(), 0, 1)
+        .await;
     let refused = appended.err().unwrap();
     assert!(
         matches!(refused, AppendError::Closed | AppendError::NotLeader { .. }),
@@ -116,7 +119,8 @@ async fn a_batch_that_was_checked_under_an_earlier_leadership_does_not_enter() {
     // Lost and won again while a second batch of a producer is being checked; the first one was lost.
     broker = broker.restart().await;
     let second = records(1, 5, 10).producer(9, 0, 1);
-    let refused = broker.partition.append(checked(&second, 0), 0, first).await;
+    let refused =
+        broker.partition.append(checked(&second, 0), &Attachments::default(), 0, first).await;
     assert!(matches!(refused.err(), Some(AppendError::NotLeader { .. })));
     assert_eq!(broker.append(&records(1, 5, 10).producer(9, 0, 0)).await.base_offset, 1);
     assert_eq!(broker.append(&second).await.base_offset, 2);
@@ -245,7 +249,7 @@ async fn what_waits_takes_room_and_gives_it_back() {
     let refused = loop {
         let batch = records(1, 5, if pending.len() % 2 == 0 { 200_000 } else { 50_000 });
         let epoch = broker.partition.leader_epoch_if_ready().unwrap();
-        match broker.partition.append(checked(&batch, 0), 0, epoch).await {
+        match broker.partition.append(checked(&batch, 0), &Attachments::default(), 0, epoch).await {
             Ok(append) => pending.push(append),
             Err(error) => break error,
         }

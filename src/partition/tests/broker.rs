@@ -11,8 +11,8 @@ use quorate_storage::{Db, GroupId, Options};
 use tempfile::TempDir;
 
 use crate::partition::{
-    Appended, Compactor, Partition, PartitionSettings, PartitionSpec, Partitions, PendingAppend,
-    Records, RetentionPace,
+    Appended, Attachments, Compactor, Partition, PartitionSettings, PartitionSpec, Partitions,
+    PendingAppend, Records, RetentionPace,
 };
 use crate::record::{BatchBuilder, CheckedBatch, Limits, TimestampRule, check};
 use crate::replica::Replicas;
@@ -87,7 +87,7 @@ impl Broker {
         let partitions = Partitions::new(Arc::clone(&clock) as Clock, pace, Compactor::idle());
         let kinds = vec![Arc::clone(&partitions) as _];
         let replicas = Replicas::new(Arc::clone(&node), kinds);
-        let spec = PartitionSpec { topic: "orders".to_owned(), number: 3, settings };
+        let spec = PartitionSpec { topic: "orders".to_owned(), number: 0, settings };
         replicas.open(&partitions, GROUP, vec![1], spec).await.unwrap();
         replicas.bootstrap(GROUP, &[1]).await.unwrap();
         let partition = partitions.get(GROUP).unwrap();
@@ -116,7 +116,10 @@ impl Broker {
     pub(super) async fn propose(&self, batch: &BatchBuilder) -> PendingAppend {
         let epoch = self.partition.leader_epoch_if_ready().unwrap();
         let now_ms = self.clock.now_ms();
-        self.partition.append(checked(batch, now_ms), now_ms, epoch).await.unwrap()
+        self.partition
+            .append(checked(batch, now_ms), &Attachments::default(), now_ms, epoch)
+            .await
+            .unwrap()
     }
 
     pub(super) async fn append(&self, batch: &BatchBuilder) -> Appended {

@@ -41,9 +41,9 @@ async fn producers_that_memory_has_forgotten_are_known_also_after_a_restart() {
 async fn producers_that_are_forgotten_give_their_places_back() {
     let broker = Broker::start().await;
     all_write(&broker).await;
-    assert_eq!(broker.partition.forget_producers().await.unwrap(), 0, "all wrote just now");
+    assert_eq!(broker.partition.forget().await.unwrap(), 0, "all wrote just now");
     led_for(&broker, 2 * DAY_MS).await;
-    assert_eq!(broker.partition.forget_producers().await.unwrap(), PRODUCERS as usize);
+    assert_eq!(broker.partition.forget().await.unwrap(), PRODUCERS as usize);
     assert_eq!(broker.partition.summary().producers, 0);
     assert_eq!(
         broker.append(&records(1, 5, 10).producer(3, 0, 0)).await.base_offset,

@@ -114,7 +114,7 @@ impl Twins {
             broker.partition.set_settings(PartitionSettings {
                 retention_ms: (!by_size).then_some(age),
                 retention_bytes: by_size.then_some(left),
-                compaction: None,
+                ..PartitionSettings::default()
             });
             found.push(broker.partition.enforce_retention().await.unwrap());
             broker.partition.set_settings(PartitionSettings::default());

@@ -15,7 +15,9 @@ impl Replica {
     }
 
     fn forget(&mut self, log_ms: i64, ids: &[i64]) {
-        assert_eq!(self.apply(Some(&forget_payload(after_ms(log_ms), ids).into())), Reply::Nothing);
+        let keys: Vec<Bytes> = ids.iter().map(|id| crate::partition::producers::key(*id)).collect();
+        let payload = forget_payload(after_ms(log_ms), &keys);
+        assert_eq!(self.apply(Some(&payload.into())), Reply::Nothing);
     }
 }
 

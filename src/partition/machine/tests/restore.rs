@@ -14,9 +14,16 @@ fn any_command(rng: &mut StdRng, places: &[(i64, Position)]) -> Option<Bytes> {
         0..5 => None,
         5 => Some(level_payload(times, rng.random_range(1..3)).into()),
         9 => {
-            let ids: Vec<i64> = (0..5).filter(|_| rng.random()).collect();
-            Some(forget_payload(times, &ids).into())
+            let keys: Vec<_> =
+                (0..5).filter(|_| rng.random()).map(crate::partition::producers::key).collect();
+            Some(forget_payload(times, &keys).into())
         }
+        13..15 => Some(streams_payload(times, rng.random_range(0..3) > 0).into()),
+        15..40 => {
+            let batches = (0..rng.random_range(1..4)).map(|_| streams::any_appended(rng));
+            Some(streams::entry(times, &batches.collect::<Vec<_>>()))
+        }
+        40..45 => Some(streams::any_old(rng, times)),
         10..13 if !places.is_empty() => {
             let (tombstones_upto, upto) = places[rng.random_range(0..places.len())];
             let clean = Clean { upto, tombstones_upto, rest_ms: rng.random_range(0..1000) };
@@ -88,11 +95,8 @@ fn restored_equals_straight(seed: u64) -> bool {
 
 fn batches_of(payload: Option<&Bytes>) -> Vec<Batch> {
     match Command::decode(payload.unwrap()).unwrap() {
-        Command::Append { batches, .. } => batches,
-        Command::Trim { .. }
-        | Command::SetLevel { .. }
-        | Command::Forget { .. }
-        | Command::Clean { .. } => Vec::new(),
+        Command::Append { batches, .. } => batches.into_iter().map(|(batch, _)| batch).collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"os"
@@ -17,7 +18,12 @@ import (
 )
 
 func main() {
-	brokers, topic := kgo.SeedBrokers(strings.Split(os.Args[2], ",")...), os.Args[3]
+	brokers := kgo.SeedBrokers(strings.Split(os.Args[2], ",")...)
+	if os.Args[1] == "append" {
+		appendLines(brokers, lines.Settings(os.Args[3:]))
+		return
+	}
+	topic := os.Args[3]
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	switch os.Args[1] {
@@ -62,6 +68,71 @@ func produce(ctx context.Context, brokers kgo.Opt, topic, codec string) {
 		client.Produce(ctx, record, func(_ *kgo.Record, err error) { lines.Check(err) })
 	}
 	lines.Check(client.Flush(ctx))
+}
+
+// The lines of tests/clients/python/append.py.
+func appendLines(brokers kgo.Opt, settings map[string]string) {
+	options := []kgo.Opt{brokers, kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)})}
+	if millis, found := settings["linger.ms"]; found {
+		linger, err := strconv.Atoi(millis)
+		lines.Check(err)
+		options = append(options, kgo.ProducerLinger(time.Duration(linger)*time.Millisecond))
+	}
+	if settings["batch.records"] == "1" {
+		options = append(options, kgo.MaxBufferedRecords(1))
+	}
+	client := client(options...)
+	defer client.Close()
+	input := bufio.NewScanner(os.Stdin)
+	for number := 0; input.Scan(); {
+		if input.Text() == "flush" {
+			lines.Check(client.Flush(context.Background()))
+			lines.Line("flushed")
+			continue
+		}
+		field := strings.Split(input.Text(), "\t")
+		record := &kgo.Record{Topic: field[0], Partition: -1, Key: []byte(field[2])}
+		if field[1] != "-" {
+			partition, err := strconv.Atoi(field[1])
+			lines.Check(err)
+			record.Partition = int32(partition)
+		}
+		if field[3] != "-" {
+			record.Value = []byte(field[3])
+		}
+		for _, header := range field[4:] {
+			name, value, _ := strings.Cut(header, "=")
+			record.Headers = append(record.Headers, kgo.RecordHeader{Key: name, Value: []byte(value)})
+		}
+		mine := number
+		client.Produce(context.Background(), record, func(done *kgo.Record, err error) {
+			if kafka := (*kerr.Error)(nil); errors.As(err, &kafka) {
+				lines.Line("%d\terror\t%d\t%v", mine, kafka.Code, err)
+			} else if err != nil {
+				lines.Line("%d\terror\t-1\t%v", mine, err)
+			} else {
+				lines.Line("%d\tok\t%d\t%d", mine, done.Partition, done.Offset)
+			}
+		})
+		number++
+	}
+	lines.Check(input.Err())
+}
+
+// By key as Java does, unless the record names its partition.
+type partitioner struct{ kgo.Partitioner }
+
+type topicPartitioner struct{ kgo.TopicPartitioner }
+
+func (it partitioner) ForTopic(topic string) kgo.TopicPartitioner {
+	return topicPartitioner{it.Partitioner.ForTopic(topic)}
+}
+
+func (it topicPartitioner) Partition(record *kgo.Record, count int) int {
+	if record.Partition >= 0 {
+		return int(record.Partition)
+	}
+	return it.TopicPartitioner.Partition(record, count)
 }
 
 func fetch(ctx context.Context, brokers kgo.Opt, topic string, offset kgo.Offset, count int) {
