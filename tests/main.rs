@@ -23,6 +23,7 @@ mod damaged_files;
 mod descriptors;
 mod disks;
 mod dynamic_configs;
+mod event_sourcing;
 mod far_behind;
 mod fetch_sessions;
 mod fetch_waits;

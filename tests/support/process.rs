@@ -116,6 +116,7 @@ pub fn raise_open_files() {
 }
 
 /// What a finished command said.
+#[derive(Debug)]
 pub struct Output {
     pub code: Option<i32>,
     pub stdout: String,
