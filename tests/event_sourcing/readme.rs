@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::str::Lines;
 
 use crate::support::clients::installed;
 use crate::support::cluster::{Cluster, SOON};
@@ -16,6 +17,11 @@ struct Example {
     prints: String,
 }
 
+/// Takes the lines up to the end of a block.
+fn block(lines: &mut Lines<'_>) -> String {
+    lines.by_ref().take_while(|it| *it != "```").map(|it| format!("{it}\n")).collect()
+}
+
 /// Takes the blocks that are marked out of a text, with the block behind each.
 fn examples(text: &str) -> Vec<Example> {
     let mut lines = text.lines();
@@ -24,9 +30,8 @@ fn examples(text: &str) -> Vec<Example> {
         let Some(language) = line.strip_prefix("```").and_then(|it| it.strip_suffix(" run")) else {
             continue;
         };
-        let mut block = || lines.by_ref().take_while(|it| *it != "```").map(|it| format!("{it}\n"));
-        let code: String = block().collect();
-        let printed: String = block().collect();
+        let code = block(&mut lines);
+        let printed = block(&mut lines);
         let prints = printed.strip_prefix("```text\n");
         let prints = prints.unwrap_or_else(|| panic!("what does this print?\n{code}")).to_owned();
         found.push(Example { language: language.to_owned(), code, prints });
