@@ -21,7 +21,7 @@ LIBRDKAFKA := $(TEST_CLIENTS)/librdkafka-$(shell awk '/^name = "rdkafka-sys"$$/ 
 # The suites of other clients, of the versions that the matrix has.
 FRANZ_GO := $(TEST_CLIENTS)/franz-go-$(shell sed -n 's|^.*twmb/franz-go v||p' tests/clients/go/go.mod)
 KAFKA_PYTHON := $(TEST_CLIENTS)/kafka-python-$(shell sed -n 's/^kafka-python==//p' tests/clients/more.txt)
-.PHONY: help run build test test-clients test-install test-storage test-broker test-simulation test-fuzz test-faults test-librdkafka test-librdkafka-short test-franz-go test-kafka-python lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutant mutants harness tools packages clients more-clients sandbox-tools root-tools
+.PHONY: help run build test test-clients test-install test-storage test-broker test-simulation test-fuzz test-faults test-librdkafka test-librdkafka-short test-franz-go test-kafka-python test-log-compaction lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutant mutants harness tools packages clients more-clients sandbox-tools root-tools
 .DEFAULT_GOAL := help
 
 help: ## this menu
@@ -99,6 +99,9 @@ test-kafka-python: $(KAFKA_PYTHON)/.built ## kafka-python's integration tests (f
 $(KAFKA_PYTHON)/.built: tests/suites/kafka-python.txt tests/suites/service.py | packages
 	@echo "==> unpacking kafka-python's tests"
 	tests/suites/build-kafka-python $(@D)
+
+test-log-compaction: $(TEST_CLIENTS)/tools/.installed ## Kafka's own test of compaction, a minute
+	$(CARGO) test --release -p quorate --test it suites::long::log_compaction -- --exact --nocapture
 
 lint: tools ## format and clippy
 	cargo fmt --all --check

@@ -10,6 +10,7 @@ mod idle;
 mod load;
 mod report;
 mod statistics;
+mod streams;
 mod transfer;
 
 use clap::{Args, Subcommand};
@@ -45,6 +46,11 @@ pub(crate) enum BenchCommand {
         quorate bench compact --keys 10000000 --records 20000000 --record-bytes 230\n  \
         quorate bench compact --topic mine   (of any Kafka cluster: only writes)")]
     Compact(compact::CompactOptions),
+    /// Measure conditional appends beside unconditional ones, and reading streams out of a large partition.
+    #[command(after_help = "Examples:\n  \
+        quorate bench streams --writers 64 --rounds 5\n  \
+        quorate bench streams --records 10000000 --events 100 --reads 2000")]
+    Streams(streams::StreamsOptions),
     /// Measure what idle brokers cost in memory and processor time.
     #[command(after_help = "Example:\n  quorate bench idle --partitions 3,100,1000 --seconds 20")]
     Idle(idle::IdleOptions),
@@ -71,6 +77,7 @@ pub(crate) async fn run(command: BenchCommand) -> Result<(), Failure> {
         BenchCommand::Transfer(options) => transfer::run(options).await,
         BenchCommand::Groups(options) => groups::run(options).await,
         BenchCommand::Compact(options) => compact::run(options).await,
+        BenchCommand::Streams(options) => streams::run(options).await,
         BenchCommand::Idle(options) => idle::run(options).await,
     }
 }

@@ -118,7 +118,7 @@ settings! {
         /// How long the log stays behind what was compacted: a broker that was away for less is given what it lacks, one that was away for longer everything.
         log_kept_ms: u64 = 600_000, Allowed::Between(0, 86_400_000);
         /// Memory for keys: less makes more passes.
-        key_memory_bytes: usize = 67_108_864, Allowed::Between(1_048_576, 4_294_967_296);
+        key_memory_bytes: usize = 134_217_728, Allowed::Between(1_048_576, 4_294_967_296);
     }
     /// Consumer groups.
     groups: Groups {

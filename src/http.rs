@@ -21,6 +21,7 @@ mod group_changes;
 mod groups;
 mod health;
 mod lag;
+mod leaders;
 mod live;
 mod log;
 mod partitions;

@@ -83,7 +83,7 @@ pub use compaction::{
     AskControl, CompactError, CompactionPace, CompactionState, CompactionTotals, Compactor,
     CompactorControl, CompactorSettings,
 };
-pub use logged::{Illegible, Logged, logged};
+pub use logged::{Illegible, Logged, attached, logged};
 pub use machine::{BatchReply, PartitionMachine, Refusal, Reply, Unmet};
 pub use partitions::{PartitionSpec, Partitions};
 pub use read::{ReadError, Records, Unreadable};

@@ -1,6 +1,11 @@
 //! Topics of which the newest record of every key stays: asked for by an operator, carried out by every replica, read by
 //! stock clients; what such a topic refuses; and replicas that come late.
 
+mod crashes;
+mod edges;
+mod held;
+mod table;
+
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -91,10 +96,7 @@ impl Model {
 
     /// Waits until a broker has compacted all that was written.
     fn compacted_on(&self, cluster: &Cluster, broker: &Broker) {
-        cluster.wait(&format!("{} is compacted on {}", self.topic, broker.id), || {
-            let upto = metric(broker, "compaction_compacted_offset", self.topic)?;
-            (upto >= self.end as f64).then_some(())
-        });
+        compacted_upto(cluster, broker, self.topic, self.end);
     }
 
     /// Has each of these brokers lead, and reads what it has.
@@ -104,6 +106,13 @@ impl Model {
             assert!(self.is_read(cluster, true), "{} as broker {id} has it", self.topic);
         }
     }
+}
+
+/// Waits until a broker has compacted a partition 0 up to an offset.
+fn compacted_upto(cluster: &Cluster, broker: &Broker, topic: &str, upto: i64) {
+    cluster.wait(&format!("{topic} is compacted up to {upto} on {}", broker.id), || {
+        (metric(broker, "compaction_compacted_offset", topic)? >= upto as f64).then_some(())
+    });
 }
 
 /// A metric of a partition 0 on a broker, if that has it.

@@ -4,12 +4,10 @@
 //! configs has one more, its partitions cut spans of half as many entries, and its metadata leader writes a command
 //! that this release does not know, each behind level 2. `make test` builds it beside the broker.
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 
 use crate::support::clients::Client;
-use crate::support::cluster::{BINARY, Broker, Cluster};
+use crate::support::cluster::{Broker, Cluster, with_defects};
 use crate::support::http::Answer;
 use crate::support::kafka::{self, NONE, produce};
 use crate::support::load::Load;
@@ -22,16 +20,9 @@ const UNREADABLE: i32 = 3;
 const FENCED_SOON: (&str, &str) = ("QUORATE_RAFT_FENCE_AFTER_MS", "3000");
 const FEATURES: &str = "/v1/cluster/features";
 
-/// The stand-in for the next release.
-fn next_binary() -> PathBuf {
-    let path = PathBuf::from(BINARY).with_file_name("quorate-mutant");
-    assert!(path.exists(), "{} is missing; `make test` builds it", path.display());
-    path
-}
-
 fn start_next(broker: &Broker, env: &[(&str, &str)]) {
     let env = [&[("RELEASE", "next")], env].concat();
-    broker.start_as(&next_binary(), &env);
+    broker.start_as(&with_defects(), &env);
 }
 
 /// Restarts a broker as the next release, as an operator upgrades it.

@@ -1,12 +1,14 @@
 //! Test suites that come with clients, run as their authors wrote them against a cluster of three. A list beside this
 //! file says of every test of a suite whether it is run, and if not, why; it only grows. `make test-librdkafka`,
 //! `make test-franz-go` and `make test-kafka-python` run what their lists allow, and nothing where a test is not listed;
-//! `make test-librdkafka-short` runs what of the first takes seconds.
+//! `make test-librdkafka-short` runs what of the first takes seconds. `make test-log-compaction` runs the one test that
+//! Kafka has of compaction against running brokers.
 
 mod franz_go;
 mod kafka_python;
 mod librdkafka;
 mod list;
+mod log_compaction;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
@@ -94,6 +96,11 @@ mod long {
     #[test]
     fn kafka_python() {
         super::run_all("kafka-python", super::kafka_python::runs());
+    }
+
+    #[test]
+    fn log_compaction() {
+        super::log_compaction::run();
     }
 }
 

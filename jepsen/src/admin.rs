@@ -27,6 +27,7 @@ pub struct Admin {
 #[derive(Clone, Debug)]
 pub struct Reply {
     pub status: u16,
+    pub headers: ureq::http::HeaderMap,
     pub body: Value,
 }
 
@@ -98,6 +99,11 @@ impl Reply {
         self.body["code"].as_str().unwrap_or_default()
     }
 
+    /// The number in a header, quoted or not.
+    pub fn number(&self, header: &str) -> Option<i64> {
+        self.headers.get(header)?.to_str().ok()?.trim_matches('"').parse().ok()
+    }
+
     fn success(self, what: &str) -> anyhow::Result<Value> {
         if self.ok() {
             return Ok(self.body);
@@ -136,16 +142,32 @@ impl Admin {
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<Reply> {
-        let request = ureq::http::Request::builder()
+        self.ask_with(broker, method, path, &[], body)
+    }
+
+    /// The same with further headers.
+    pub fn ask_with(
+        &self,
+        broker: &Address,
+        method: &str,
+        path: &str,
+        headers: &[(&str, String)],
+        body: Option<&Value>,
+    ) -> anyhow::Result<Reply> {
+        let mut request = ureq::http::Request::builder()
             .method(method)
             .uri(format!("http://{}{path}", broker.http))
-            .header("content-type", "application/json")
-            .body(body.map(Value::to_string).unwrap_or_default())?;
+            .header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let request = request.body(body.map(Value::to_string).unwrap_or_default())?;
         let mut answer =
             self.agent.run(request).with_context(|| format!("broker {}: {path}", broker.id))?;
         let text = answer.body_mut().read_to_string()?;
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Ok(Reply { status: answer.status().as_u16(), body })
+        let headers = answer.headers().clone();
+        Ok(Reply { status: answer.status().as_u16(), headers, body })
     }
 
     /// One request to the first broker that answers. A change may then have been made twice: ask for states, not steps.
@@ -268,6 +290,15 @@ impl Admin {
             }
         }
         reasons
+    }
+}
+
+/// Whether a request that got no answer certainly never left.
+pub fn is_unsent(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<ureq::Error>() {
+        Some(ureq::Error::Io(error)) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        Some(ureq::Error::Timeout(ureq::Timeout::Connect) | ureq::Error::ConnectionFailed) => true,
+        _ => false,
     }
 }
 

@@ -9,6 +9,7 @@ mod extra;
 mod graph;
 mod model;
 mod order;
+pub mod streams;
 #[cfg(test)]
 mod tests;
 

@@ -18,9 +18,9 @@ pub use idle::Idle;
 pub use pool::{At, Client, Leader};
 pub use requests::{
     ClusterView, EARLIEST, FetchFrom, Fetched, Heard, Heartbeat, Joined, LATEST, Member, Parts,
-    Produced, SeenPartition, SeenTopic, commit_offsets, committed_offsets, create_partitions,
-    create_topic, delete_records, delete_topic, describe_configs, describe_consumer_group,
-    describe_group, fetch, find_coordinator, heartbeat, init_producer_id, join_group, leave_group,
-    list_offset, member_heartbeat, metadata, produce, receive_fetched, receive_produced,
-    send_fetch, send_produce, set_configs, sync_group,
+    Produced, RecordRefused, SeenPartition, SeenTopic, commit_offsets, committed_offsets,
+    create_partitions, create_topic, delete_records, delete_topic, describe_configs,
+    describe_consumer_group, describe_group, fetch, find_coordinator, heartbeat, init_producer_id,
+    join_group, leave_group, list_offset, member_heartbeat, metadata, produce, receive_fetched,
+    receive_judged, receive_produced, send_fetch, send_produce, set_configs, sync_group,
 };

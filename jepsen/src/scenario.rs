@@ -25,6 +25,7 @@ mod restart;
 mod rot;
 mod snapshot;
 mod starve;
+mod streams;
 mod table;
 mod transfer;
 
@@ -49,13 +50,13 @@ pub struct Scenario {
 }
 
 /// Every scenario, in the order of the traps.
-pub fn all() -> &'static [Scenario] {
-    table::ALL
+pub fn all() -> impl Iterator<Item = &'static Scenario> {
+    table::ALL.iter().chain(table::streams::ALL)
 }
 
 /// The scenario of a name.
 pub fn find(name: &str) -> Option<&'static Scenario> {
-    all().iter().find(|scenario| scenario.name == name)
+    all().find(|scenario| scenario.name == name)
 }
 
 /// One that demands nothing yet.
@@ -105,7 +106,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_workloads_exist() {
-        let all = all();
+        let all: Vec<&Scenario> = all().collect();
         let names: BTreeSet<&str> = all.iter().map(|scenario| scenario.name).collect();
         assert_eq!(names.len(), all.len());
         for scenario in all {
@@ -116,8 +117,9 @@ mod tests {
 
     #[test]
     fn every_trap_that_needs_no_transactions_is_set() {
-        let traps: BTreeSet<&str> = all().iter().map(|scenario| scenario.trap).collect();
-        for trap in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 15, 16, 17, 19, 20, 21, 22, 23, 24, 25]
+        let traps: BTreeSet<&str> = all().map(|scenario| scenario.trap).collect();
+        for trap in
+            [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 15, 16, 17, 19, 20, 21, 22, 23, 24, 25, 26]
         {
             assert!(traps.contains(format!("T{trap}").as_str()), "T{trap}");
         }

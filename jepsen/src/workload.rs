@@ -20,6 +20,7 @@ mod queue;
 pub mod replicas;
 mod retention;
 mod session;
+mod streams;
 mod work;
 
 use std::sync::{Arc, OnceLock};
@@ -36,6 +37,7 @@ pub use groups::GROUP;
 use keys::Keys;
 use pace::Pace;
 use session::Session;
+use streams::{Streams, Variant};
 use work::Work;
 
 /// See the module.
@@ -123,6 +125,9 @@ pub fn all() -> Vec<Workload> {
         Workload::new(compaction::Compaction),
         Workload::new(groups::Groups),
         Workload::new(groups::ConsumerGroups),
+        Workload::new(Streams::new(Variant::Plain)),
+        Workload::new(Streams::new(Variant::Trimmed)),
+        Workload::new(Streams::new(Variant::TurnedOn)),
     ]
 }
 

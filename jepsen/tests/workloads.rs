@@ -286,3 +286,29 @@ fn compaction() {
     run.assert_valid();
     assert!(run.findings.iter().any(|it| it.anomaly == "compacted"), "records are gone");
 }
+
+/// What has to succeed of a workload with streams.
+const STREAMS: &Wanted<'_> =
+    &[("stream-append", 300), ("stream-again", 4), ("stream-version", 20), ("stream-read", 20)];
+
+#[test]
+fn streams() {
+    run("streams", &mut Brokers::start(3), STREAMS).assert_valid();
+}
+
+#[test]
+fn streams_whose_old_records_are_removed() {
+    let settings = workload::find("streams-trimmed").expect("that workload").broker_settings();
+    let mut brokers = Brokers::start_with(3, settings);
+    let wanted = [STREAMS, &[("delete-records", 5)]].concat();
+    run("streams-trimmed", &mut brokers, &wanted).assert_valid();
+}
+
+#[test]
+fn streams_that_are_turned_on() {
+    let run = run_with("streams-turned-on", &mut Brokers::start(3), |_, env| {
+        succeed(env, &[("streams-on", 1)]);
+        succeed(env, STREAMS);
+    });
+    run.assert_valid();
+}

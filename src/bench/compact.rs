@@ -161,7 +161,7 @@ fn record(options: &CompactOptions, number: u64, value: &Bytes) -> NewRecord {
     let key = Bytes::from(format!("key-{key:012}"));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let timestamp_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-    NewRecord { timestamp_ms, key: Some(key), value: Some(value.clone()) }
+    NewRecord { timestamp_ms, key: Some(key), value: Some(value.clone()), headers: Vec::new() }
 }
 
 async fn beside(

@@ -326,7 +326,7 @@ async fn fill(
 fn record(value: &Bytes) -> NewRecord {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let timestamp_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-    NewRecord { timestamp_ms, key: None, value: Some(value.clone()) }
+    NewRecord { timestamp_ms, key: None, value: Some(value.clone()), headers: Vec::new() }
 }
 
 pub(super) fn incompressible(bytes: usize) -> Bytes {

@@ -2,7 +2,8 @@
 //!
 //! A store needs room to work: memtables that wait to become tables, logs kept for overwriting, what
 //! is in flight when records begin to be refused. All of these are generations, so on a small disk
-//! the generation is small, and the watermark and the ballast follow.
+//! the generation is small, and the watermark, the ballast and the chunks below the logs follow: compaction needs
+//! room for two of those.
 
 use quorate_storage::Options;
 
@@ -32,13 +33,15 @@ pub(super) fn options(settings: &Storage, total: u64) -> Options {
     let free_bytes_low = settings.free_bytes_min.unwrap_or(usual);
     let above = free_bytes_low.saturating_add(free_bytes_low / 4);
     let ballast = BALLAST_GENERATIONS * generation_bytes + BALLAST_BESIDES;
+    let defaults = Options::default();
     Options {
         generation_bytes,
         tail_cache_bytes: settings.cache_bytes,
         free_bytes_low,
         free_bytes_resume: settings.free_bytes_resume.unwrap_or(above),
         ballast_bytes: settings.ballast_bytes.unwrap_or(ballast),
-        ..Options::default()
+        chunk_bytes: defaults.chunk_bytes.min(generation_bytes / 2),
+        ..defaults
     }
 }
 
@@ -71,6 +74,9 @@ mod tests {
         assert_eq!(of(&settings, 16 * MIB), [1, 4, 5, 7]);
         let in_flight = |total| in_flight_bytes(&options(&settings, total)) as u64 / MIB;
         assert_eq!([1 << 40, 512 * MIB, 0].map(in_flight), [128, 32, 1]);
+        let large = Storage { generation_bytes: 256 << 20, ..Storage::default() };
+        assert_eq!(options(&large, 1 << 40).chunk_bytes / MIB, 32, "each is synced as a whole");
+        assert_eq!(options(&settings, 512 * MIB).chunk_bytes / MIB, 8);
     }
 
     #[test]

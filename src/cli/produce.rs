@@ -130,7 +130,8 @@ impl Writer {
             (None, None) => self.turn,
         };
         self.bytes += bytes;
-        let record = NewRecord { timestamp_ms: now_ms(), key, value: Some(value) };
+        let record =
+            NewRecord { timestamp_ms: now_ms(), key, value: Some(value), headers: Vec::new() };
         self.batches[place].push(record);
         Ok(())
     }

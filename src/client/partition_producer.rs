@@ -41,7 +41,12 @@ impl PendingRecords {
     /// About as many as they take in a batch.
     fn bytes(&self) -> usize {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        self.records.iter().map(|record| length(&record.key) + length(&record.value) + 16).sum()
+        let headers = |record: &NewRecord| {
+            record.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>()
+        };
+        let size =
+            |record: &NewRecord| length(&record.key) + length(&record.value) + headers(record) + 16;
+        self.records.iter().map(size).sum()
     }
 }
 
@@ -164,6 +169,9 @@ impl PartitionProducer {
             for record in &given.records {
                 let (key, value) = (record.key.as_deref(), record.value.as_deref());
                 builder = builder.record(record.timestamp_ms, key, value);
+                for (name, value) in &record.headers {
+                    builder = builder.header(name, Some(value));
+                }
             }
             match queue.try_recv() {
                 Ok(given) if size + given.bytes() <= self.batch_bytes => next = Some(given),

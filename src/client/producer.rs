@@ -41,6 +41,8 @@ pub struct NewRecord {
     pub timestamp_ms: i64,
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
+    /// Names and values.
+    pub headers: Vec<(String, Bytes)>,
 }
 
 /// A producer with an identity of its own. Dropping it lets what was given be sent, unawaited.

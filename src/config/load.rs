@@ -15,7 +15,7 @@ use super::{Config, SECTIONS};
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Variables with our prefix that are no settings of a broker.
-const OTHER_VARIABLES: [&str; 2] = ["QUORATE_CONFIG", "QUORATE_FAILPOINT"];
+const OTHER_VARIABLES: [&str; 3] = ["QUORATE_CONFIG", "QUORATE_FAILPOINT", "QUORATE_SYNCED_WAL"];
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! metrics. A leader is asked once, whatever the number of its partitions, and what has not come in time is told as not
 //! known. To be asked is to decide: that much may be compacted. The replicas do it after the answer, each in its own time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use utoipa::ToSchema;
 
 use super::extract::{Nothing, Options, Parameters, patience};
-use super::forward;
 use super::problem::Problem;
+use super::{forward, leaders};
 use crate::context::Context;
 use crate::metadata::{AdminError, Image, Topic, quote};
 use crate::partition::{Partition, Partitions, TrimError};
@@ -148,7 +148,7 @@ pub(super) async fn describe_topic(
     if topic.configs.compaction().is_none() {
         return Ok(Json(TopicCompaction { topic: name, compacted: false, partitions: Vec::new() }));
     }
-    let told = led_here(&context, topic).into_iter().map(|(index, here)| {
+    let told = leaders::led_here(&context, topic).into_iter().map(|(index, here)| {
         let compaction = of(&context, &here);
         PartitionCompaction { partition: index, leader: Some(context.node.id()), compaction }
     });
@@ -156,7 +156,7 @@ pub(super) async fn describe_topic(
         told.map(|it| (it.partition, it)).collect();
     if !forward::is_forwarded(&headers) {
         let path = format!("/v1/topics/{name}/compaction");
-        let asks = leaders(&context, topic)
+        let asks = leaders::others(&context, topic)
             .into_iter()
             .map(|leader| forward::ask::<TopicCompaction>(&context, leader, path.clone()));
         let told = stream::iter(asks).buffer_unordered(LEADERS_AT_A_TIME);
@@ -197,14 +197,14 @@ pub(super) async fn compact_topic(
 ) -> Result<(StatusCode, Json<CompactionAsked>), Problem> {
     let topic = compacted(&context, &name).await?;
     let end = decide_end(&context);
-    let here = led_here(&context, &topic).into_iter();
+    let here = leaders::led_here(&context, &topic).into_iter();
     let here = here.map(|(index, here)| decide_here(&context, index, here, end));
     let here = stream::iter(here).buffer_unordered(PARTITIONS_AT_A_TIME).collect::<Vec<_>>();
     if forward::is_forwarded(&headers) {
         let asked = CompactionAsked { topic: name, partitions: here.await };
         return Ok((StatusCode::ACCEPTED, Json(asked)));
     }
-    let elsewhere = leaders(&context, &topic);
+    let elsewhere = leaders::others(&context, &topic);
     let elsewhere = elsewhere.into_iter().map(|leader| decide_at(&context, &topic, leader));
     let elsewhere = stream::iter(elsewhere).buffer_unordered(LEADERS_AT_A_TIME).collect::<Vec<_>>();
     let (here, elsewhere) = tokio::join!(here, elsewhere);
@@ -252,9 +252,7 @@ pub(super) async fn compact_partition(
     let unknown = || AdminError::UnknownPartition { topic: name.clone(), partition: index };
     let group = topic.partition(index).ok_or_else(unknown)?.group;
     let leader = context.metadata.leader(group).map(|leader| leader.id);
-    if let Some(leader) = leader.filter(|leader| *leader != context.node.id())
-        && !forward::is_forwarded(&headers)
-    {
+    if let Some(leader) = leaders::elsewhere(&context, leader, &headers) {
         let path = format!("/v1/topics/{name}/partitions/{index}/compaction");
         return forward::pass_on(&context, leader, Method::POST, path, Vec::new()).await;
     }
@@ -319,21 +317,6 @@ async fn compacted(context: &Context, name: &str) -> Result<Arc<Topic>, Problem>
             "PATCH /v1/topics/{topic}/configs sets cleanup.policy to compact, or to compact,delete",
         )
     })
-}
-
-/// The partitions of a topic that this broker leads.
-fn led_here(context: &Context, topic: &Topic) -> Vec<(i32, Arc<Partition>)> {
-    let here = topic.numbered().filter_map(|(index, info)| {
-        let here = context.partitions.get(info.group)?;
-        here.leader_epoch_if_ready().is_ok().then_some((index, here))
-    });
-    here.collect()
-}
-
-/// The other brokers that lead partitions of a topic.
-fn leaders(context: &Context, topic: &Topic) -> BTreeSet<u64> {
-    let leaders = topic.partitions.iter().filter_map(|it| context.metadata.leader(it.group));
-    leaders.map(|leader| leader.id).filter(|leader| *leader != context.node.id()).collect()
 }
 
 /// Well before whoever waits for the answer gives up.

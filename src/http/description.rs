@@ -4,7 +4,8 @@
 //! long or find no place, and that every refusal is a problem document, follows from how requests are served; so
 //! it is derived here and cannot be forgotten for a route.
 
-use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+use utoipa::openapi::schema::{Schema, Type};
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 
 const PROBLEM: &str = "#/components/schemas/Problem";
@@ -17,10 +18,20 @@ pub(super) fn complete(mut description: OpenApi) -> OpenApi {
             [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().chain([&mut item.head]).flatten() {
             refusals(path, operation);
+            operation.parameters.iter_mut().flatten().for_each(header_or_none);
             operation.responses.responses.values_mut().for_each(name_problems);
         }
     }
     description
+}
+
+/// A header is there or it is not; `null` is a value like any other.
+fn header_or_none(parameter: &mut Parameter) {
+    if parameter.parameter_in == ParameterIn::Header
+        && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
+    {
+        schema.schema_type = Type::String.into();
+    }
 }
 
 /// Adds what a request may be refused with before or beside its handler.

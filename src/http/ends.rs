@@ -16,8 +16,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::extract::{self, Options};
-use super::forward;
 use super::problem::Problem;
+use super::{forward, leaders};
 use crate::context::Context;
 use crate::metadata::Topic;
 use crate::partition::{OffsetSpec, Partition};
@@ -157,11 +157,8 @@ async fn led_here(
 ) -> Vec<End> {
     let mut led = Vec::new();
     for topic in topics {
-        for (index, info) in topic.numbered() {
-            let here = context.partitions.get(info.group);
-            let here = here.filter(|here| here.leader_epoch_if_ready().is_ok());
-            led.extend(here.map(|here| (Arc::clone(&topic), index, here)));
-        }
+        let here = leaders::led_here(context, &topic).into_iter();
+        led.extend(here.map(|(index, here)| (Arc::clone(&topic), index, here)));
     }
     let looks = led.into_iter().map(|(topic, partition, here)| async move {
         let (log_start_offset, high_watermark, at_time) = look(&here, time_ms, confirmed).await?;

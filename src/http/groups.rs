@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 use super::ends::{self, Question};
 use super::extract::{Options, Parameters, within};
 use super::forward::{self, Told};
+use super::leaders;
 use super::problem::Problem;
 use crate::context::Context;
 use crate::coordinator::{
@@ -269,7 +270,7 @@ async fn home_within(
     let deadline = Instant::now() + wait;
     let located = locate(&context.controller, group, deadline).await;
     let leader = located.map_err(|_| unavailable(group))?.id;
-    if leader != context.node.id() && !forward::is_forwarded(headers) {
+    if let Some(leader) = leaders::elsewhere(context, Some(leader), headers) {
         return Ok(Home::At(leader));
     }
     let image = context.metadata.image();

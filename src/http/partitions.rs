@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::extract::{Body, Nothing, Options, Parameters, patience};
 use super::problem::Problem;
 use super::whole::{BrokerIds, WholeNumber};
-use super::{compaction, forward, raft};
+use super::{compaction, forward, leaders, raft};
 use crate::context::Context;
 use crate::metadata::{AdminError, Metadata, PartitionInfo, quote};
 
@@ -82,14 +82,14 @@ pub(super) async fn describe(
         .partition(index)
         .ok_or_else(|| AdminError::UnknownPartition { topic: topic.clone(), partition: index })?;
     let partition = brief(&context.metadata, index, info);
-    let elsewhere = partition.leader.filter(|leader| *leader != context.node.id());
-    if let (Some(leader), false) = (elsewhere, forward::is_forwarded(&headers)) {
+    if let Some(leader) = leaders::elsewhere(&context, partition.leader, &headers) {
         let path = format!("/v1/topics/{topic}/partitions/{index}");
         if let Some(detailed) = forward::ask(&context, leader, path).await {
             return Ok(Json(detailed));
         }
     }
-    let here = context.partitions.get(info.group).filter(|_| elsewhere.is_none());
+    let leads = partition.leader.is_none_or(|leader| leader == context.node.id());
+    let here = context.partitions.get(info.group).filter(|_| leads);
     Ok(Json(Detailed {
         topic,
         log_start_offset: here.as_ref().map(|here| here.log_start()),

@@ -239,16 +239,24 @@ impl Reading<'_> {
         let first = usize::try_from(read).unwrap_or(0) % count;
         let mut records = Vec::new();
         let mut bytes = 0;
-        for index in self.partitions[first..].iter().chain(&self.partitions[..first]) {
-            let limit = share.min(self.limit - records.len());
-            if limit == 0 || bytes >= BYTES_MAX {
-                break;
+        let mut left = self.partitions.clone();
+        left.rotate_left(first);
+        // Those that have more than their share may fill what others left.
+        while !left.is_empty() && records.len() < self.limit && bytes < BYTES_MAX {
+            let mut more = Vec::new();
+            for index in left {
+                let limit = share.min(self.limit - records.len());
+                if limit == 0 || bytes >= BYTES_MAX {
+                    break;
+                }
+                let from = offsets.0.get(&index).copied();
+                let (found, next) = self.part(index, from, limit).await?;
+                bytes += found.iter().map(|record| record.get().len()).sum::<usize>();
+                more.extend((found.len() == limit).then_some(index));
+                records.extend(found);
+                offsets.0.insert(index, next);
             }
-            let from = offsets.0.get(index).copied();
-            let (found, next) = self.part(*index, from, limit).await?;
-            bytes += found.iter().map(|record| record.get().len()).sum::<usize>();
-            records.extend(found);
-            offsets.0.insert(*index, next);
+            left = more;
         }
         Ok(records)
     }

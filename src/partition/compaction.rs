@@ -27,7 +27,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::codec::CodecError;
-use super::disk::on_disk;
+use super::disk::in_background;
 use super::machine::View;
 use super::position::Position;
 use super::relocate::RelocateError;
@@ -112,7 +112,7 @@ impl Partition {
             let (view, secret, progress) = (&view, rand::random(), &progress);
             Pass { log, view, goal, map_bytes, secret, swap, progress }.run()
         };
-        let ended = on_disk(&self.disk_reads, work).await;
+        let ended = in_background("compaction", work).await;
         let result = ended.map_err(CompactError::from).and_then(|result| result);
         self.note_compaction(begun, result.as_ref().err());
         if let Ok(mark) = Tail::of(self.group.log()).and_then(|tail| tail.mark()) {

@@ -7,8 +7,9 @@
 use bytes::Bytes;
 use quorate_raft::{Committed, Effects, Machine, conformance};
 
+use super::attachments::{Attachments, KeyRules};
 use super::codec::CodecError;
-use super::command::{Command, Frames, Times, append_payload};
+use super::command::{AppendPayload, Command, Frames, Times, append_payload};
 use super::machine::{BatchReply, PartitionMachine, Reply};
 use crate::record::CheckedBatch;
 
@@ -51,6 +52,26 @@ pub fn logged(batch: &CheckedBatch, wall_ms: i64, together: bool) -> Result<Logg
     }
     logged.next_offset = machine.next_offset();
     Ok(logged)
+}
+
+/// Takes keys and conditions out of a batch, as a topic with streams and one without do, and puts them into the log. Returns
+/// for each whether the log has them as they were, and the batch; none where the batch is refused.
+pub fn attached(batch: &CheckedBatch) -> Result<Vec<bool>, Illegible> {
+    let rules = KeyRules { generation: 1, partitions: 1, partition: 0 };
+    let mut found = Vec::new();
+    for rules in [Some(rules), None] {
+        let Ok((attachments, origins)) = Attachments::of(batch, rules) else { continue };
+        let mut payload = AppendPayload::with_capacity(batch.len());
+        payload.push(batch.bytes(), &attachments.encode());
+        let payload = payload.finish(Times::default());
+        let Command::Append { batches, .. } = Command::decode(&payload)? else { continue };
+        let mut frames = Frames::of(&payload)?.ok_or(CodecError::Short)?;
+        let bytes = frames.pass(&payload)?.map(|frame| frame.bytes);
+        let is_same = batches.first().is_some_and(|(_, read)| *read == attachments);
+        let is_whole = bytes == Some(&batch.bytes()[..]);
+        found.push(is_same && is_whole && origins.len() == attachments.conditions.all.len());
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -105,6 +105,17 @@ pub(super) fn is_row(key: &[u8]) -> bool {
     key.first() == Some(&PREFIX)
 }
 
+/// Returns the generation that the key of a row is of.
+pub(super) fn generation_of(key: &[u8]) -> Option<u32> {
+    key.get(1..5)?.try_into().ok().map(u32::from_be_bytes)
+}
+
+/// Returns whether two rows are of one stream, from one region.
+pub(super) fn is_same_stream(key: &[u8], other: &[u8]) -> bool {
+    let stream = key.len().saturating_sub(8);
+    key.len() == other.len() && key[..stream] == other[..stream]
+}
+
 /// Fails if it is not a row.
 pub(super) fn check(put: &StatePut) -> Result<(), CodecError> {
     let mut reader = Reader::new(&put.key);

@@ -90,6 +90,11 @@ impl Log {
         self.db.with_rocks(|rocks| chunk_read::read(shared, rocks, &self.cell, chunks, what))?
     }
 
+    /// Bytes of records after which a chunk of this store is full.
+    pub fn chunk_bytes(&self) -> u64 {
+        self.db.shared.options.chunk_bytes
+    }
+
     /// Begins a chunk on the store this is a log of, see [`Db::chunk_writer`].
     pub fn chunk_writer(&self) -> Result<ChunkWriter, Error> {
         self.db.chunk_writer()

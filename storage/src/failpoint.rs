@@ -1,4 +1,5 @@
-//! Named points at which a crash test ends the process, compiled in with the feature `failpoints`.
+//! Named points at which a crash test ends the process, compiled in with the feature `failpoints`: into this crate's own
+//! tests, and into the broker with defects.
 //!
 //! `QUORATE_FAILPOINT=name:nth` aborts the process when `name` is reached for the nth time (1 is
 //! the first). The abort is immediate: no destructor, no flush, as after `kill -9`.

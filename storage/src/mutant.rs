@@ -44,14 +44,14 @@ pub const NAMES: [(&str, &str); 35] = [
     ("compacted-offsets-renumbered", "what compaction leaves of a batch gets other offsets"),
     (
         "condition-judged-before-log",
-        "a leader judges what a batch expects on what it has applied, and the log takes it then",
+        "conditions of an append are judged before it is in the log only",
     ),
-    ("retry-answered-as-conflict", "what was appended is judged once more when it is sent again"),
     (
-        "version-lost-at-snapshot",
-        "a replica that fell behind is not given where streams' records are",
+        "retry-answered-as-conflict",
+        "conditions are judged before it is seen that a batch is a retry",
     ),
-    ("refused-batch-takes-sequence", "a refused batch counts in its producer's sequence"),
+    ("version-lost-at-snapshot", "a replica that is filled by a snapshot counts versions from 0"),
+    ("refused-batch-takes-sequence", "a batch that is refused uses up its producer's sequence"),
     ("given-before-free", "a partition is given to a member before another has given it back"),
 ];
 

@@ -18,13 +18,10 @@ def map_body(context, body):
 
 
 @schemathesis.hook
-def map_query(context, query):
+def before_call(context, case, kwargs):
     """What waits is waited for a moment, and for an offset that is there."""
-    if isinstance(query, dict):
-        waits = query.get("wait_ms")
-        if isinstance(waits, int) and waits > 20:
-            query["wait_ms"] = waits % 20 if waits <= 30_000 else waits
-        offset = query.get("min_offset")
-        if isinstance(offset, int) and 0 < offset < 2**63:
-            query["min_offset"] = 0
-    return query
+    query = case.query if isinstance(case.query, dict) else {}
+    for name, allowed, instead in [("wait_ms", 30_000, 20), ("min_offset", 2**63 - 1, 0)]:
+        number = query.get(name)
+        if str(number).isdecimal() and int(number) <= allowed:
+            query[name] = min(int(number), instead)

@@ -18,6 +18,13 @@ use super::{clock, logs, ports, wait};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_quorate");
 
+/// The broker with defects, for what no release has: it stands in for the next one, and can be made to die anywhere.
+pub fn with_defects() -> PathBuf {
+    let path = PathBuf::from(BINARY).with_file_name("quorate-mutant");
+    assert!(path.exists(), "{} is missing; `make test` builds it", path.display());
+    path
+}
+
 /// How long a state may take before a test gives up; far above what a broker should need, because
 /// two tests share two cores.
 pub const SOON: Duration = Duration::from_secs(60);

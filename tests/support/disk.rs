@@ -36,10 +36,20 @@ impl Disk {
 
     /// Takes every byte that is left.
     pub fn fill(&self) {
+        self.take(u64::MAX);
+    }
+
+    /// Takes what is left but for so many bytes.
+    pub fn fill_but(&self, left: u64) {
+        let space = rustix::fs::statvfs(&self.mount).unwrap();
+        self.take((space.f_bavail * space.f_frsize).saturating_sub(left));
+    }
+
+    fn take(&self, bytes: u64) {
         let file = File::create(self.mount.join(FILLER)).unwrap();
         let (mut at, mut step) = (0, 1 << 20);
         let zeroes = vec![0; step];
-        while step >= 512 {
+        while step >= 512 && at < bytes {
             match file.write_at(&zeroes[..step], at) {
                 Ok(written) => at += written as u64,
                 Err(_) => step /= 2, // no room for so much
@@ -49,7 +59,7 @@ impl Disk {
         drop(file.sync_all());
     }
 
-    /// Gives back what [`Disk::fill`] took.
+    /// Gives back what was taken.
     pub fn empty(&self) {
         fs::remove_file(self.mount.join(FILLER)).unwrap();
     }

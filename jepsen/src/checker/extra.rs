@@ -33,21 +33,21 @@ pub fn check(history: &[Op], analysis: &Analysis<'_>, options: &Options, found: 
 }
 
 /// A number in a map with keywords for keys.
-fn number(map: &Edn, name: &str) -> Option<i64> {
+pub(super) fn number(map: &Edn, name: &str) -> Option<i64> {
     match field(map, name)? {
         Edn::Integer(number) => Some(*number),
         _ => None,
     }
 }
 
-fn field<'a>(map: &'a Edn, name: &str) -> Option<&'a Edn> {
+pub(super) fn field<'a>(map: &'a Edn, name: &str) -> Option<&'a Edn> {
     match map {
         Edn::Map(map) => map.get(&keyword(name)),
         _ => None,
     }
 }
 
-fn list(value: Option<&Edn>) -> &[Edn] {
+pub(super) fn list(value: Option<&Edn>) -> &[Edn] {
     match value {
         Some(Edn::Vector(list) | Edn::List(list)) => list,
         _ => &[],

@@ -15,7 +15,7 @@ use crate::run::say;
 use crate::summary::Summary;
 
 /// A defect, the scenario that finds it, and within how many seconds.
-const TABLE: [(&str, &str, u64); 29] = [
+const TABLE: [(&str, &str, u64); 33] = [
     ("ack-before-fsync", "power-cut", 240),
     ("ack-before-commit", "isolate-leader", 240),
     ("vote-not-persisted", "pause-kill", 240),
@@ -45,6 +45,10 @@ const TABLE: [(&str, &str, u64); 29] = [
     ("newest-compacted-away", "compaction-churn", 240),
     ("tombstone-dropped-early", "compaction-churn", 240),
     ("compacted-offsets-renumbered", "compaction-churn", 240),
+    ("condition-judged-before-log", "streams-kill", 240),
+    ("retry-answered-as-conflict", "streams-partition", 240),
+    ("version-lost-at-snapshot", "streams-away", 240),
+    ("refused-batch-takes-sequence", "streams-kill", 240),
 ];
 /// The variable by which a mutant is told its defect.
 const VARIABLE: &str = "MUTANT";

@@ -87,7 +87,7 @@ fn runs(profile: &str, seed: u64) -> Vec<Vec<String>> {
         random("kill,pause,partition,packet,reset,clock,transfer", "60", seed),
         random("kill,power,slow-disk,starve,membership,restart", "60", seed),
     ];
-    runs.extend(scenario::all().iter().map(|it| with(&["scenario", it.name], seed)));
+    runs.extend(scenario::all().map(|it| with(&["scenario", it.name], seed)));
     runs
 }
 

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
@@ -76,6 +77,14 @@ pub struct Produced {
     /// None if the broker did not say.
     pub base_offset: Option<i64>,
     pub log_start: i64,
+}
+
+/// A batch of which nothing was appended, because of one of its records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordRefused {
+    /// Its place in the batch, if that was told.
+    pub record: Option<i32>,
+    pub message: String,
 }
 
 /// Where a fetch begins.
@@ -186,6 +195,25 @@ pub fn send_produce(
         .with_timeout_ms(timeout_ms(patience))
         .with_topic_data(vec![topic]);
     to.send(PRODUCE, &request, patience)
+}
+
+/// As [`receive_produced`], with what the broker said of a batch that it refused for one of its records.
+pub fn receive_judged(
+    from: &mut Connection,
+    deadline: Instant,
+) -> Result<Result<Produced, RecordRefused>, Failure> {
+    let answer: ProduceResponse = from.receive(PRODUCE, deadline)?;
+    let partition = only(only(answer.responses)?.partition_responses)?;
+    if partition.error_code == ResponseError::InvalidRecord.code() {
+        let error = partition.record_errors.first();
+        let of_record = error.and_then(|error| error.batch_index_error_message.as_ref());
+        let message = of_record.or(partition.error_message.as_ref()).map(ToString::to_string);
+        let record = error.map(|error| error.batch_index);
+        return Ok(Err(RecordRefused { record, message: message.unwrap_or_default() }));
+    }
+    check(partition.error_code)?;
+    let base_offset = (partition.base_offset >= 0).then_some(partition.base_offset);
+    Ok(Ok(Produced { base_offset, log_start: partition.log_start_offset }))
 }
 
 pub fn receive_produced(from: &mut Connection, deadline: Instant) -> Result<Produced, Failure> {

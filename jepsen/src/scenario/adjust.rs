@@ -16,6 +16,11 @@ pub(super) fn ten_of_thirty(plan: &mut Plan) {
     (plan.workers, plan.partitions) = (10, 30);
 }
 
+/// Eight writers contend on one key, four do everything else.
+pub(super) fn contended(plan: &mut Plan) {
+    (plan.workers, plan.partitions, plan.rate) = (12, 3, 250.0);
+}
+
 pub(super) fn with_a_spare(plan: &mut Plan) {
     plan.spares = 1;
 }

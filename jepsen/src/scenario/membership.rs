@@ -58,7 +58,7 @@ pub(super) fn away_and_back(stage: &mut Stage<'_>) -> anyhow::Result<()> {
 }
 
 /// Asks for other replicas and waits until they are.
-fn change(
+pub(super) fn change(
     stage: &mut Stage<'_>,
     used: &[Used],
     what: &str,

@@ -90,12 +90,12 @@ pub(super) fn pause_kill(stage: &mut Stage<'_>) -> anyhow::Result<()> {
 }
 
 /// A broker without power, and the lengths of its write-ahead logs when it lost it.
-struct Dark {
+pub(super) struct Dark {
     id: u64,
     logs: Vec<(PathBuf, u64)>,
 }
 
-fn cut(stage: &mut Stage<'_>, ids: &[u64]) -> anyhow::Result<Vec<Dark>> {
+pub(super) fn cut(stage: &mut Stage<'_>, ids: &[u64]) -> anyhow::Result<Vec<Dark>> {
     let mut dark = Vec::new();
     for id in ids {
         stage.strike(*id);
@@ -128,7 +128,7 @@ fn start(stage: &mut Stage<'_>, dark: &[Dark]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn restore(stage: &mut Stage<'_>, dark: &[Dark]) -> anyhow::Result<()> {
+pub(super) fn restore(stage: &mut Stage<'_>, dark: &[Dark]) -> anyhow::Result<()> {
     let ids: Vec<u64> = dark.iter().map(|broker| broker.id).collect();
     let restored = start(stage, dark).and_then(|()| {
         ids.iter().map(|id| stage.await_ready(*id)).collect::<anyhow::Result<Vec<_>>>()

@@ -1,5 +1,7 @@
 //! The scenarios, one row each: what clients do, for how long, what goes wrong, and what must have been seen at least.
 
+pub(super) mod streams;
+
 use super::adjust::{
     alone, alone_and_retention_looks_often, ends_soon, few_descriptors, four_brokers,
     many_partitions, retention_looks_often, ten_of_thirty, with_a_spare, with_spares,

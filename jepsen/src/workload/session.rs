@@ -29,6 +29,8 @@ pub struct Session {
     pub env: Arc<Env>,
     pub keys: Arc<Keys>,
     pub process: Process,
+    /// Of the worker whose process it is.
+    pub worker: usize,
     pub client: Client,
     pub ended: bool,
     pub random: StdRng,
@@ -64,6 +66,7 @@ impl Session {
             env: Arc::clone(&worker.env),
             keys: Arc::clone(keys),
             process: worker.env.new_process(),
+            worker: worker.number,
             ended: false,
             random,
             positions: BTreeMap::new(),

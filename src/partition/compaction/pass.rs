@@ -32,8 +32,8 @@ use crate::record::{Compacted, Header, Projection, Record, Records, compacted, w
 
 /// Bytes read from a chunk at once.
 const READ_BYTES: usize = 256 * 1024;
-/// A chunk that is smaller is joined with its neighbour.
-const SMALL_BYTES: u64 = 8 << 20;
+/// A chunk that is smaller than this share of a full one is joined with its neighbour.
+const SMALL_SHARE: u64 = 4;
 
 /// Puts chunks in the place of others; blocks until that is durable. False if the tail is another by now.
 pub(super) type Swap<'a> =
@@ -187,7 +187,7 @@ impl Pass<'_> {
                 break;
             }
             let is_last = to_signed(chunk.end) >= plan.end.offset;
-            let is_joined = is_last || group.is_some() || is_small_with_next(&tail, at);
+            let is_joined = is_last || group.is_some() || self.is_small_with_next(&tail, at);
             if !is_joined && !self.loses(plan, &tail, at)? {
                 at += 1;
                 continue;
@@ -197,7 +197,7 @@ impl Pass<'_> {
             writing.mark = writing.mark.max(description.mark);
             self.copy(plan, &tail, at, &mut writing.writer)?;
             at += 1;
-            if is_last || writing.writer.open_bytes() as u64 >= SMALL_BYTES {
+            if is_last || writing.writer.open_bytes() as u64 >= self.small_bytes() {
                 let Some(done) = group.take() else { continue };
                 let last = if is_last { done.mark.max(mark) } else { done.mark };
                 let begin = done.begin;
@@ -268,6 +268,16 @@ impl Pass<'_> {
         new: Vec<NewChunk>,
     ) -> Result<(), CompactError> {
         if (self.swap)(seen, gone, new)? { Ok(()) } else { Err(CompactError::Changed) }
+    }
+
+    fn small_bytes(&self) -> u64 {
+        self.log.chunk_bytes() / SMALL_SHARE
+    }
+
+    fn is_small_with_next(&self, tail: &Tail, at: usize) -> bool {
+        let small = self.small_bytes();
+        let is_small = |at: usize| tail.chunks().get(at).is_some_and(|it| it.bytes < small);
+        is_small(at) && is_small(at + 1)
     }
 
     /// Whether a chunk has anything that goes. Stops reading where it has.
@@ -401,9 +411,4 @@ fn take_keys(map: &mut OffsetMap, batch: &TailBatch) -> Result<Result<(), Full>,
         }
     }
     Ok(Ok(()))
-}
-
-fn is_small_with_next(tail: &Tail, at: usize) -> bool {
-    let is_small = |at: usize| tail.chunks().get(at).is_some_and(|it| it.bytes < SMALL_BYTES);
-    is_small(at) && is_small(at + 1)
 }

@@ -1,5 +1,7 @@
 //! Streams of a partition on a real node and a real database.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use quorate_raft::{Machine, Records as _};
 use rand::rngs::StdRng;
@@ -7,12 +9,12 @@ use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
 
 use super::broker::{Broker, checked};
-use crate::metadata::StreamConfigs;
+use crate::metadata::{CompactionConfigs, StreamConfigs};
 use crate::partition::stream_index;
 use crate::partition::transfer::PartitionRecords;
 use crate::partition::{
-    AppendError, Appended, Attachments, ExpectedVersion, PartitionSettings, Refusal, StreamRange,
-    Unmet,
+    AppendError, Appended, Attachments, CompactionPace, ExpectedVersion, PartitionSettings,
+    Refusal, StreamRange, Unmet,
 };
 use crate::record::BatchBuilder;
 
@@ -238,4 +240,45 @@ async fn only_the_newest_are_shown_where_a_topic_says_so() {
     let streams = Some(StreamConfigs { age_max_ms: i64::MAX, count_max: 2 });
     broker.partition.set_settings(PartitionSettings { streams, ..with_streams() });
     assert_eq!(broker.stream_of("a", ALL).await, numbered(8, &["8", "9"]));
+}
+
+/// The index goes with the records: of a compacted topic about one row a key is left, and it is that of the newest record.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn compaction_takes_the_index_of_what_it_takes() {
+    const KEYS: i64 = 30;
+    let compaction = Some(CompactionConfigs {
+        min_lag_ms: 0,
+        max_lag_ms: i64::MAX,
+        delete_retention_ms: i64::MAX,
+        dirty_millionths: 0,
+        segment_bytes: 0,
+        segment_ms: i64::MAX,
+    });
+    let settings = PartitionSettings { compaction, ..with_streams() };
+    let broker = Broker::start_in(TempDir::new().unwrap(), settings, 0).await;
+    broker.partition.begin_streams().await.unwrap();
+    for round in 0..120 {
+        let mut batch = BatchBuilder::new();
+        for number in 0..100 {
+            let (key, value) = (format!("k{}", number % KEYS), format!("{round}-{number}"));
+            batch = batch.record(0, Some(key.as_bytes()), Some(value.as_bytes()));
+        }
+        broker.append_keyed(&batch, |_, _| {}).await.unwrap();
+    }
+    assert!(broker.partition.decide_compaction(None, true).await.unwrap());
+    let pace = Arc::new(CompactionPace::new(0));
+    assert!(broker.partition.compact(1 << 20, &pace, || false).await.unwrap());
+    let rows = || broker.partition.group().log().state_range(b"n", stream_index::END, 20_000);
+    assert_eq!(rows().unwrap().len(), 12_000);
+    broker.partition.sweep_streams_if_due().await;
+    assert_eq!(rows().unwrap().len(), usize::try_from(KEYS).unwrap());
+    for key in 0..KEYS {
+        let last = (0..100).filter(|number| number % KEYS == key).max().unwrap();
+        let of_key = (0..100).filter(|number| number % KEYS == key).count();
+        let version = i64::try_from(of_key * 120).unwrap();
+        let read = broker.stream_of(&format!("k{key}"), ALL).await;
+        assert_eq!(read, [(version, format!("119-{last}"))], "k{key}");
+        let newest = StreamRange { backward: true, events_max: 1, ..ALL };
+        assert_eq!(broker.stream_of(&format!("k{key}"), newest).await.len(), 1);
+    }
 }

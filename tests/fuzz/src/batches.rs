@@ -5,7 +5,7 @@
 //! everything, and the input is but a recipe for records. The second byte says what the topic allows.
 
 use bytes::Bytes;
-use quorate::partition::{BatchReply, logged};
+use quorate::partition::{BatchReply, attached, logged};
 use quorate::record::{
     BatchBuilder, BatchError, Batches, CheckedBatch, Codec, Compacted, HEADER_BYTES, Header,
     INFLATED_BYTES_MAX, Limits, Projection, Record, Records, TimestampRule, check, compacted,
@@ -28,6 +28,16 @@ const ATTRIBUTES_AT: usize = 21;
 const FIXED_BYTES: usize = 32 * 1024 * 1024;
 /// A block of snappy is unpacked as a whole.
 const GROWTH: usize = 32;
+
+/// Names of headers, most of which say under which conditions a batch may be appended.
+const NAMES: [&str; 6] = [
+    "name",
+    "quorate-expected-version",
+    "quorate-expected-offset",
+    "quorate-no-tag-after",
+    "quorate-tag",
+    "quorate-close",
+];
 
 /// More would say nothing new and take longer.
 const COMPOSED_RECORDS_MAX: usize = 6;
@@ -113,7 +123,13 @@ fn composed(recipe: &[u8]) -> Bytes {
         let timestamp = NOW_MS + i64::from(time.cast_signed());
         batch = batch.record(timestamp, blob(*key).as_deref(), blob(*value).as_deref());
         for number in 0..headers % 5 {
-            batch = batch.header("name", blob(number * (headers / 5)).as_deref());
+            let value = match number % 3 {
+                0 => blob(number * (headers / 5)),
+                1 => Some(time.cast_signed().to_string().into_bytes()),
+                _ => Some(format!("{} {key}", headers / 5).into_bytes()),
+            };
+            let name = NAMES[usize::from(headers / 5 + number) % NAMES.len()];
+            batch = batch.header(name, value.as_deref());
         }
     }
     batch.build()
@@ -128,6 +144,8 @@ fn judge_accepted(checked: &CheckedBatch, sent: &Bytes, limits: &Limits) {
     assert!(bytes.len() <= limits.bytes_max && checked.record_count() >= 1);
     judge_records(checked, limits);
     judge_log(checked);
+    let attached = attached(checked).expect("what was taken out of it can be read again");
+    assert!(attached.iter().all(|same| *same), "keys and conditions are read as they were written");
     judge_served(checked);
     judge_compacted(checked);
     // Whether the producer may send zstd says nothing of what the log may hold.
