@@ -119,7 +119,7 @@ mod tests {
     fn read(headers: &[(&'static str, &'static str)]) -> Result<Preconditions, &'static str> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(*name, HeaderValue::from_static(value));
+            map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         Preconditions::of(&map).map_err(|problem| problem.code())
     }

@@ -41,7 +41,9 @@ impl Partition {
             return;
         }
         let compacted_upto = match self.settings().compaction {
-            Some(_) => Tail::of(self.group.log()).and_then(|tail| tail.mark()).map_or(0, |it| it.upto),
+            Some(_) => {
+                Tail::of(self.group.log()).and_then(|tail| tail.mark()).map_or(0, |it| it.upto)
+            }
             None => 0,
         };
         let bounds = Bounds { generation: streams.generation, log_start, compacted_upto };

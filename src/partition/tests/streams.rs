@@ -13,8 +13,8 @@ use crate::metadata::{CompactionConfigs, StreamConfigs};
 use crate::partition::stream_index;
 use crate::partition::transfer::PartitionRecords;
 use crate::partition::{
-    AppendError, Appended, Attachments, CompactionPace, ExpectedVersion, PartitionSettings, Refusal, StreamRange,
-    Unmet,
+    AppendError, Appended, Attachments, CompactionPace, ExpectedVersion, PartitionSettings,
+    Refusal, StreamRange, Unmet,
 };
 use crate::record::BatchBuilder;
 
