@@ -3,6 +3,8 @@
 
 mod refusals;
 
+use std::collections::BTreeSet;
+
 use rdkafka::Message;
 use rdkafka::consumer::Consumer;
 use serde_json::{Value, json};
@@ -10,7 +12,8 @@ use serde_json::{Value, json};
 use crate::support::appender::{Answer, Appender, Sent, Stock};
 use crate::support::clients;
 use crate::support::cluster::{Cluster, SOON};
-use crate::support::kafka::{INVALID_RECORD, at_leader, leader};
+use crate::support::kafka::{Fetch, INVALID_RECORD, at_leader, leader};
+use crate::support::wire;
 
 const EXPECTED: &str = "quorate-expected-version";
 /// What the Java client says of a record whose batch was refused for another one.
@@ -90,40 +93,64 @@ fn a_version_is_expected_by_every_client_and_a_conflict_ends_nothing() {
     }
 }
 
-/// Three keys in one partition and one producer, which waits for nothing: one key's commands are all in conflict.
+/// How many records each batch of a partition has, and the epoch of its producer.
+fn batches(cluster: &Cluster, topic: &str, partition: i32) -> Vec<(i32, i16)> {
+    let mut wire = at_leader(cluster, topic, partition);
+    let mut found = Vec::new();
+    let mut end = 0;
+    loop {
+        let fetched = Fetch::of(topic, partition, end).one(&mut wire);
+        let mut bytes = fetched.records.as_deref().unwrap_or_default();
+        for (base, _, count) in wire::batches(bytes) {
+            let length = 12 + u32::from_be_bytes(bytes[8..12].try_into().unwrap()) as usize;
+            found.push((count, i16::from_be_bytes(bytes[51..53].try_into().unwrap())));
+            (bytes, end) = (&bytes[length..], base + i64::from(count));
+        }
+        if end == fetched.high_watermark {
+            return found;
+        }
+    }
+}
+
+/// One producer that waits for nothing, and three keys, of which one's commands are all in conflict: in one partition, and in
+/// three, where some are in another than those in conflict.
 #[test]
 fn with_a_record_a_batch_conflicts_on_one_key_cost_others_nothing() {
     let cluster = Cluster::shared();
-    for client in Stock::ALL {
-        let topic = format!("beside-{client:?}");
-        create_streams(&cluster, &topic, 1);
+    for (client, partitions) in Stock::ALL.into_iter().flat_map(|it| [(it, 1), (it, 3)]) {
+        let topic = format!("beside-{client:?}-{partitions}");
+        create_streams(&cluster, &topic, partitions);
         let mut producer = Appender::start(&cluster, client, client.one_record_a_batch());
         let rounds = 100;
         for n in 0..rounds {
             let number = n.to_string();
-            let stale = [(EXPECTED, "77")];
-            producer.send(expecting(&topic, ("stale", &number), &stale));
+            producer.send(expecting(&topic, ("stale", &number), &[(EXPECTED, "77")]));
+            producer.send(expecting(&topic, ("any", &number), &[(EXPECTED, "-2")]));
             producer.send(expecting(&topic, ("sound", &number), &[(EXPECTED, &number)]));
-            let plain =
-                Sent { topic: &topic, key: "plain", value: Some(&number), ..Sent::default() };
-            producer.send(plain);
         }
         let answers = producer.flush(&cluster);
-        let records = read(&cluster, &topic, 0);
+        let records: Vec<_> = (0..partitions).map(|it| read(&cluster, &topic, it)).collect();
         for (number, answer) in &answers {
             if number % 3 == 0 {
                 assert_conflict(client, answer, 0);
                 continue;
             }
-            let key = if number % 3 == 1 { "sound" } else { "plain" };
-            let found = &records[usize::try_from(answer.ok().1).unwrap()];
+            let key = if number % 3 == 1 { "any" } else { "sound" };
+            let (partition, offset) = answer.ok();
+            let found = &records[partition as usize][offset as usize];
             assert_eq!(*found, (key.to_owned(), (number / 3).to_string()), "{client:?}");
         }
         // Each once, in the order in which they were sent.
         let all: Vec<String> = (0..rounds).map(|n| n.to_string()).collect();
+        let records = records.concat();
+        assert_eq!(values(&records, "any"), all, "{client:?}");
         assert_eq!(values(&records, "sound"), all, "{client:?}");
-        assert_eq!(values(&records, "plain"), all, "{client:?}");
         assert_eq!(records.len(), 2 * rounds, "{client:?}");
+        let batches = (0..partitions).flat_map(|it| batches(&cluster, &topic, it));
+        let (counts, epochs): (Vec<i32>, BTreeSet<i16>) = batches.unzip();
+        assert!(counts.iter().all(|count| *count == 1), "{client:?}: {counts:?}");
+        // Each of these clients takes a new epoch for all it sends after an error, which costs it a request.
+        assert!(epochs.len() > rounds / 10, "{client:?}: {epochs:?}");
     }
 }
 

@@ -56,11 +56,11 @@ pub struct Appender {
 impl Stock {
     pub const ALL: [Stock; 3] = [Stock::Librdkafka, Stock::Java, Stock::FranzGo];
 
-    /// Settings with which no two records share a batch, however many are under way.
+    /// Settings with which no two records that state a condition share a batch, however many are under way.
     pub fn one_record_a_batch(self) -> &'static [&'static str] {
         match self {
             Stock::Librdkafka => &["partitioner=murmur2_random", "batch.num.messages=1"],
-            // A batch takes no second record when the first one fills it.
+            // The first record fills a batch. What it leaves free, as its size is estimated, is less than a header takes.
             Stock::Java => &["batch.size=1"],
             // It has no such setting; with room for one record only one is under way.
             Stock::FranzGo => &["batch.records=1"],

@@ -8,8 +8,17 @@ record `NUMBER ok PARTITION OFFSET` or `NUMBER error CODE MESSAGE`, and `flushed
 """
 
 import sys
+import threading
 
 from confluent_kafka import Producer
+
+
+saying = threading.Lock()
+
+
+def say(*words):
+    with saying:
+        print(*words, sep="\t", flush=True)
 
 
 def main(bootstrap, *settings):
@@ -19,19 +28,25 @@ def main(bootstrap, *settings):
     )
 
     def answered(number):
-        def say(error, message):
+        def told(error, message):
             if error is None:
-                print(number, "ok", message.partition(), message.offset(), sep="\t")
+                say(number, "ok", message.partition(), message.offset())
             else:
-                print(number, "error", error.code(), error.str(), sep="\t")
+                say(number, "error", error.code(), error.str())
 
-        return say
+        return told
+
+    def listen():
+        while True:
+            producer.poll(0.1)
+
+    threading.Thread(target=listen, daemon=True).start()
 
     number = 0
     for line in sys.stdin:
         if line == "flush\n":
             left = producer.flush(120)
-            print("flushed" if left == 0 else f"unanswered\t{left}", flush=True)
+            say("flushed") if left == 0 else say("unanswered", left)
             continue
         topic, partition, key, value, *headers = line.rstrip("\n").split("\t")
         more = {} if partition == "-" else {"partition": int(partition)}
@@ -40,7 +55,6 @@ def main(bootstrap, *settings):
         # A producer that has a fatal error says so here.
         producer.produce(topic, value, key, headers=headers, on_delivery=answered(number), **more)
         number += 1
-        producer.poll(0)
 
 
 if __name__ == "__main__":
