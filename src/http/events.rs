@@ -3,6 +3,7 @@
 //! A value that is JSON is never taken apart: its text goes into the record as it came and comes out as it is, so that no
 //! number loses digits. What is no JSON is text, and what is no text is base64.
 
+use axum::http::StatusCode;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -12,8 +13,6 @@ use utoipa::ToSchema;
 use super::problem::Problem;
 use super::whole::WholeNumber;
 use crate::record::{RESERVED, Record};
-
-use axum::http::StatusCode;
 
 const TAG: &str = "quorate-tag";
 const CLOSE: &str = "quorate-close";
@@ -153,7 +152,6 @@ pub(super) struct Header {
     value_base64: Option<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
 fn is_false(it: &bool) -> bool {
     !*it
 }

@@ -21,13 +21,13 @@ use super::problem::Problem;
 use crate::context::Context;
 
 /// Requests passed on at a time; each takes a thread and a file descriptor.
-pub(crate) const RELAYED_AT_A_TIME: usize = 96;
+pub(crate) const RELAYED_AT_A_TIME: usize = 32;
 /// Of those, requests that may wait long for records.
-const WAITING_AT_A_TIME: usize = 32;
+const WAITING_AT_A_TIME: usize = 8;
 static CHANGES: Semaphore = Semaphore::const_new(RELAYED_AT_A_TIME - WAITING_AT_A_TIME);
 static WAITS: Semaphore = Semaphore::const_new(WAITING_AT_A_TIME);
 const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Connections that are kept while nothing is sent, of each broker.
+/// Connections that are kept while nothing is sent.
 const IDLE_MAX: usize = 16;
 /// Shorter than the other side keeps a silent connection.
 const IDLE_AGE: Duration = Duration::from_secs(10);
@@ -127,7 +127,7 @@ fn agent() -> &'static ureq::Agent {
     AGENT.get_or_init(|| {
         let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
         let config = config.max_redirects(0).max_redirects_will_error(false);
-        let config = config.max_idle_connections(RELAYED_AT_A_TIME);
+        let config = config.max_idle_connections(IDLE_MAX);
         let config = config.max_idle_connections_per_host(IDLE_MAX).max_idle_age(IDLE_AGE);
         // A query may ask by any method, with or without a body.
         config.allow_non_standard_methods(true).build().new_agent()

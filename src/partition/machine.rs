@@ -339,7 +339,7 @@ impl Machine for PartitionMachine {
     fn apply(&mut self, entry: Committed<'_>, effects: &mut Effects) -> Reply {
         self.end.place = Place::of_entry(entry.index);
         self.epochs.observe(epochs::of_term(entry.term), self.end.offset);
-        let reply = match entry.payload.map(|payload| Command::decode(payload)) {
+        let reply = match entry.payload.map(Command::decode) {
             None => {
                 self.open.passed = self.open.passed.saturating_add(1);
                 Reply::Nothing

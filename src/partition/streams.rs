@@ -144,28 +144,32 @@ impl Partition {
         if self.group.machine().streams().on != wanted {
             self.set_streams(wanted, term).await?;
         }
-        while wanted {
+        if wanted { self.count_old(term).await } else { Ok(()) }
+    }
+
+    /// Counts records from before streams were turned on, until all are.
+    async fn count_old(&self, term: u64) -> Result<(), TrimError> {
+        loop {
             let (streams, view) = {
                 let machine = self.group.machine();
                 (*machine.streams(), machine.view())
             };
-            if !streams.on || streams.is_ready() {
-                break;
-            }
-            let (log, rules) = (self.group.log().clone(), self.key_rules());
-            let Some(rules) = rules else { break };
+            let Some(rules) = self.key_rules().filter(|_| !streams.is_ready()) else {
+                return Ok(());
+            };
+            let log = self.group.log().clone();
             let read = move || read_old(&log, &view, &streams, rules);
             let old = match on_disk(&self.disk_reads, read).await? {
                 Ok(old) => old,
+                // As when it is trimmed meanwhile.
                 Err(error) => {
                     tracing::debug!(group = %self.id(), %error, "older records not read now");
-                    break;
+                    return Ok(());
                 }
             };
             let payload = old_records_payload(self.times(self.clock.now_ms()), &old);
             self.propose(payload.into(), term).await?.await?;
         }
-        Ok(())
     }
 }
 

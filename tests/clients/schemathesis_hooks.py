@@ -25,3 +25,7 @@ def before_call(context, case, kwargs):
         number = query.get(name)
         if str(number).isdecimal() and int(number) <= allowed:
             query[name] = min(int(number), instead)
+    # It takes the quotes of an entity tag for those of a JSON string.
+    version = str((case.headers or {}).get("If-Match", ""))
+    if version.isdecimal():
+        case.headers["If-Match"] = f'"{version}"'

@@ -19,7 +19,7 @@ fn streams_are_appended_to_and_read_on_the_command_line() {
     append(&["--expect", "2", "--idempotency-key", "one"], "3\n4\n").ok("the same again");
     for expected in ["none", "3"] {
         let conflict = append(&["5", "--expect", expected], "");
-        assert_eq!(conflict.code, Some(4), "{conflict:?}");
+        assert_eq!(conflict.code, Some(4), "{}", conflict.stderr);
         assert!(conflict.stderr.contains("version 4"), "{}", conflict.stderr);
     }
     append(&["5", "--expect", "exists"], "").ok("exists");

@@ -179,8 +179,8 @@ fn a_command_says_which_keys_it_is_about() {
     assert_eq!(of(&append(&[batch(0), plain, batch(1)])), [producer.clone(), producer]);
     let keys = [Bytes::from_static(b"x"), Bytes::from_static(b"y")];
     assert_eq!(of(&forget_payload(times(0, 0), &keys)), keys);
-    assert_eq!(of(&trim_payload(times(0, 0), &TRIM_EXAMPLE)), [Bytes::new(); 0]);
-    assert_eq!(of(&level_payload(times(0, 0), 2)), [Bytes::new(); 0]);
+    assert_eq!(of(&trim_payload(times(0, 0), &TRIM_EXAMPLE)), Vec::<Bytes>::new());
+    assert_eq!(of(&level_payload(times(0, 0), 2)), Vec::<Bytes>::new());
     let named: Vec<Vec<u8>> =
         of(&beside(&any_attachments())).iter().map(|it| it.to_vec()).collect();
     let expected: [&[u8]; 7] = [

@@ -13,6 +13,7 @@ use crate::record::BatchBuilder;
 
 mod producers;
 mod restore;
+mod stream_model;
 mod streams;
 
 /// A machine and the log it was fed, as a replica sees them.
