@@ -209,14 +209,14 @@ fn a_retry_of_what_was_accepted_is_a_success_also_with_the_next_leader() {
             }
         }
     };
-    for round in 0..3 {
+    for (round, topic) in topics.iter().enumerate() {
         send(&mut producers, 200);
         cluster.wait("all are acknowledged something", || {
             let enough =
                 |(_, producer, _): &(Stock, Appender, usize)| producer.answered() > 250 * round;
             producers.iter().all(enough).then_some(())
         });
-        let killed = u64::try_from(leader(&cluster, &topics[round], 0).leader).unwrap();
+        let killed = u64::try_from(leader(&cluster, topic, 0).leader).unwrap();
         cluster.broker(killed).kill9();
         send(&mut producers, 50);
         cluster.broker(killed).start();
