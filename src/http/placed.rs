@@ -60,10 +60,13 @@ pub(super) async fn topic(context: &Context, name: &str) -> Result<Arc<Topic>, P
     if let Some(topic) = context.metadata.image().topic(name) {
         return Ok(Arc::clone(topic));
     }
-    let _ = context.controller.catch_up(Instant::now() + CURRENT_WAIT).await;
-    let image = context.metadata.image();
-    let topic = image.topic(name).ok_or_else(|| AdminError::UnknownTopic(quote(name)))?;
-    Ok(Arc::clone(topic))
+    let caught_up = context.controller.catch_up(Instant::now() + CURRENT_WAIT).await;
+    if let Some(topic) = context.metadata.image().topic(name) {
+        return Ok(Arc::clone(topic));
+    }
+    // A broker that has just started and hears no metadata leader yet does not know.
+    caught_up?;
+    Err(AdminError::UnknownTopic(quote(name)).into())
 }
 
 /// Finds a topic that has streams.
@@ -72,9 +75,13 @@ pub(super) async fn streams_topic(context: &Context, name: &str) -> Result<Arc<T
     if found.configs.streams().is_some() {
         return Ok(found);
     }
-    let _ = context.controller.catch_up(Instant::now() + CURRENT_WAIT).await;
+    let caught_up = context.controller.catch_up(Instant::now() + CURRENT_WAIT).await;
     let found = topic(context, name).await?;
-    if found.configs.streams().is_some() { Ok(found) } else { Err(streams_off(name)) }
+    if found.configs.streams().is_some() {
+        return Ok(found);
+    }
+    caught_up?;
+    Err(streams_off(name))
 }
 
 pub(super) fn streams_off(topic: &str) -> Problem {

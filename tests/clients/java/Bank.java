@@ -58,7 +58,9 @@ public class Bank {
             long version = 0;
             for (String next = "1"; next != null; ) {
                 var answer = ask(key, "?from_version=" + next, it -> it.GET().header("Accept", "application/x-ndjson"));
-                if (answer.statusCode() == 404) return new Stream(version(answer), List.of());
+                boolean none = answer.body().contains("\"unknown_stream\"") || answer.body().contains("\"stream_deleted\"");
+                if (answer.statusCode() == 404 && none) return new Stream(version(answer), List.of());
+                if (answer.statusCode() != 200) throw new IOException(answer.body());
                 version = version(answer);
                 answer.body().lines().forEach(line -> events.addAll(Event.all(line)));
                 next = answer.headers().firstValue("quorate-next-version").orElse(null);

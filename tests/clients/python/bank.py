@@ -43,8 +43,10 @@ class EventStore:
         version, events, start = 0, [], 1
         while start is not None:
             status, page = self.ask("GET", key, query=f"?from_version={start}")
-            if status == 404:
+            if status == 404 and page["code"] in ("unknown_stream", "stream_deleted"):
                 return page.get("current_version", 0), []
+            if status != 200:
+                raise RuntimeError(page["detail"])
             version, start = page["version"], page["next_version"]
             events += [event["value"] for event in page["events"]]
         return version, events
@@ -56,6 +58,8 @@ class EventStore:
         status, answer = self.ask("POST", key, headers, {"events": [{"value": it} for it in events]})
         if status == 412:
             raise Conflict(answer["current_version"])
+        if status != 201:
+            raise RuntimeError(answer["detail"])
         return answer["version"]
 
     def ask(self, method, key, headers={}, body=None, query=""):
@@ -69,10 +73,8 @@ class EventStore:
                 with urllib.request.urlopen(request, timeout=40) as answer:
                     return answer.status, json.load(answer)
             except urllib.error.HTTPError as error:
-                if error.code in (404, 412):
-                    return error.code, json.load(error)
                 if error.code not in (503, 504):
-                    raise
+                    return error.code, json.load(error)
             except OSError:
                 pass  # this broker does not answer
             time.sleep(0.1)
