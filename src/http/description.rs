@@ -31,6 +31,10 @@ fn header_or_none(parameter: &mut Parameter) {
         && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
     {
         schema.schema_type = Type::String.into();
+        // Of a pattern that one text fits, generators of requests make numbers as well.
+        if schema.pattern.as_deref() == Some("^[*]$") {
+            (schema.pattern, schema.enum_values) = (None, Some(vec!["*".into()]));
+        }
     }
 }
 
