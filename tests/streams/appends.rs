@@ -234,24 +234,23 @@ fn what_cannot_be_appended_is_refused_in_words_that_say_why() {
             assert_eq!(answer.problem(status), code, "{path} {headers:?} {body}");
         }
     }
-    let wrong: Vec<u16> = (0..3)
-        .map(|partition| {
-            ask(
-                cluster.broker(1),
-                "POST",
-                records,
-                &[],
-                &json!({ "records": [{ "key": "a" }], "partition": partition }),
-            )
-            .status
-        })
-        .collect();
-    assert_eq!(wrong.iter().filter(|status| **status == 201).count(), 1, "{wrong:?}");
-    assert_eq!(wrong.iter().filter(|status| **status == 422).count(), 2, "{wrong:?}");
     let url = cluster.broker(1).url(key);
     let form = [("content-type", "text/plain")];
     let answer = http::request_with(super::LIMIT, "POST", &url, &form, b"x").unwrap();
     assert_eq!(answer.problem(415), "not_json");
+}
+
+#[test]
+fn a_record_is_taken_in_the_partition_of_its_key_alone() {
+    let cluster = Cluster::shared();
+    create(&cluster, "placed-by-key", 3);
+    let post = |partition| {
+        let body = json!({ "records": [{ "key": "a" }], "partition": partition });
+        ask(cluster.broker(1), "POST", "/v1/topics/placed-by-key/records", &[], &body).status
+    };
+    let wrong: Vec<u16> = (0..3).map(post).collect();
+    assert_eq!(wrong.iter().filter(|status| **status == 201).count(), 1, "{wrong:?}");
+    assert_eq!(wrong.iter().filter(|status| **status == 422).count(), 2, "{wrong:?}");
 }
 
 #[test]
