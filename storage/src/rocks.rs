@@ -10,12 +10,15 @@ use std::path::Path;
 
 use rocksdb::properties::{NUM_IMMUTABLE_MEM_TABLE, num_files_at_level};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRawIterator, FlushOptions, IngestExternalFileOptions, LiveFile, Options as RocksOptions,
-    ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
+    DBCompressionType, DBRawIterator, FlushOptions, IngestExternalFileOptions, LiveFile,
+    Options as RocksOptions, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::{Error, Options, fatal, hold, keys};
+
+/// Of one part of an index or a filter that comes in parts.
+const METADATA_BLOCK_BYTES: usize = 4 << 10;
 
 pub(crate) struct Rocks {
     db: DB,
@@ -311,6 +314,12 @@ fn state_options(cache: &Cache) -> Result<RocksOptions, rocksdb::Error> {
     state.set_compression_type(DBCompressionType::None);
     let mut table = table(cache, 16 << 10);
     table.set_bloom_filter(10.0, false);
+    // In parts of one block each: a filter of millions of keys as a whole is larger than what the cache keeps of anything,
+    // and would be read from its file for every key that is looked up.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(METADATA_BLOCK_BYTES);
+    table.set_pin_top_level_index_and_filter(true);
     state.set_block_based_table_factory(&table);
     Ok(state)
 }
