@@ -87,17 +87,17 @@ fn too_large(detail: String) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
 }
 
-/// Refuses a list of a body that has too few or too many members.
-pub(super) fn within_body(
+/// Refuses a number of a body, or of the members of a list in it, that is out of its bounds.
+pub(super) fn within_body<T: PartialOrd + Display>(
     name: &str,
-    length: usize,
-    bounds: RangeInclusive<usize>,
+    number: T,
+    bounds: RangeInclusive<T>,
 ) -> Result<(), Problem> {
-    if bounds.contains(&length) {
+    if bounds.contains(&number) {
         return Ok(());
     }
     let (min, max) = (bounds.start(), bounds.end());
-    let detail = format!("{name} has {length} members, {min} to {max} are possible");
+    let detail = format!("{name} is or has {number}, {min} to {max} is possible");
     Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_body", detail))
 }
 

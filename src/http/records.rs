@@ -81,6 +81,8 @@ pub(super) async fn append(
     let body: NewRecords = json_of(&asked.headers, &asked.body)?;
     within_body("records", body.records.len(), 1..=RECORDS_MAX)?;
     within_body("no_tag_after", body.no_tag_after.len(), 0..=TAGS_MAX)?;
+    within_body("expected_offset", body.expected_offset.map_or(0, |it| it.0), 0..=i64::MAX)?;
+    within_body("partition", body.partition.map_or(0, |it| it.0), 0..=i32::MAX)?;
     let topic = placed::topic(&context, &name).await?;
     let records = body.records.into_iter().map(NewRecord::draft);
     let records = records.collect::<Result<Vec<Draft>, Problem>>()?;

@@ -9,10 +9,10 @@ use crate::support::http;
 #[test]
 fn any_broker_appends_and_the_version_of_a_stream_is_its_entity_tag() {
     let cluster = Cluster::shared();
-    create(&cluster, "tagged", 3);
+    create(&cluster, "entity-tagged", 3);
     let mut version = 0;
     for key in ["a", "b", "c", "d"] {
-        let stream = format!("tagged/{key}");
+        let stream = format!("entity-tagged/{key}");
         for broker in cluster.brokers() {
             let expected = if version == 0 {
                 ("if-none-match", "*".to_owned())
@@ -67,27 +67,34 @@ fn of_many_who_want_to_be_the_first_one_is() {
 #[test]
 fn a_retry_under_its_idempotency_key_is_answered_as_before_by_every_broker() {
     let cluster = Cluster::shared();
-    create(&cluster, "once", 2);
+    create(&cluster, "once-appended", 2);
     let headers = [("if-match", "\"0\""), ("idempotency-key", "one")];
-    let first = append(cluster.broker(1), "once/k", &headers, &[json!(1), json!(2)]).ok();
-    append(cluster.broker(1), "once/k", &[], &[json!(3)]).ok();
+    let first = append(cluster.broker(1), "once-appended/k", &headers, &[json!(1), json!(2)]).ok();
+    append(cluster.broker(1), "once-appended/k", &[], &[json!(3)]).ok();
     for broker in cluster.brokers() {
-        assert_eq!(append(broker, "once/k", &headers, &[json!(1), json!(2)]).ok(), first);
-        let other = append(broker, "once/k", &headers, &[json!(1), json!(9)]);
+        assert_eq!(append(broker, "once-appended/k", &headers, &[json!(1), json!(2)]).ok(), first);
+        let other = append(broker, "once-appended/k", &headers, &[json!(1), json!(9)]);
         assert_eq!(other.problem(422), "idempotency_key_reused");
-        let other = append(broker, "once/k", &headers[1..], &[json!(1), json!(2)]);
+        let other = append(broker, "once-appended/k", &headers[1..], &[json!(1), json!(2)]);
         assert_eq!(other.problem(422), "idempotency_key_reused", "without its condition");
     }
-    assert_eq!(values(&get(cluster.broker(2), "/v1/topics/once/streams/k")).len(), 3);
+    assert_eq!(values(&get(cluster.broker(2), "/v1/topics/once-appended/streams/k")).len(), 3);
     let delete = |broker: u64| {
         let key = [("idempotency-key", "two")];
-        ask(cluster.broker(broker), "DELETE", "/v1/topics/once/streams/k", &key, &Value::Null).ok()
+        ask(
+            cluster.broker(broker),
+            "DELETE",
+            "/v1/topics/once-appended/streams/k",
+            &key,
+            &Value::Null,
+        )
+        .ok()
     };
     assert_eq!(delete(1), delete(3));
     let records = json!({ "records": [{ "key": "k", "value": 5 }] });
     let post = |broker: u64| {
         let key = [("idempotency-key", "three")];
-        ask(cluster.broker(broker), "POST", "/v1/topics/once/records", &key, &records).ok()
+        ask(cluster.broker(broker), "POST", "/v1/topics/once-appended/records", &key, &records).ok()
     };
     assert_eq!(post(1), post(2));
 }
@@ -95,12 +102,12 @@ fn a_retry_under_its_idempotency_key_is_answered_as_before_by_every_broker() {
 #[test]
 fn a_deleted_stream_goes_on_with_the_next_version_and_a_closed_one_does_not() {
     let cluster = Cluster::shared();
-    create(&cluster, "ended", 1);
+    create(&cluster, "ended-streams", 1);
     let (one, two) = (cluster.broker(1), cluster.broker(2));
-    let path = "/v1/topics/ended/streams/k";
+    let path = "/v1/topics/ended-streams/streams/k";
     let none = Value::Null;
     assert_eq!(ask(one, "DELETE", path, &[], &none).problem(404), "unknown_stream");
-    append(one, "ended/k", &[], &[json!(1), json!(2)]).ok();
+    append(one, "ended-streams/k", &[], &[json!(1), json!(2)]).ok();
     assert_eq!(
         ask(two, "DELETE", path, &[("if-match", "\"1\"")], &none).problem(412),
         "version_conflict"
@@ -115,15 +122,24 @@ fn a_deleted_stream_goes_on_with_the_next_version_and_a_closed_one_does_not() {
     }
     assert_eq!(ask(two, "DELETE", path, &[], &none).problem(404), "stream_deleted");
     let exists = [("if-match", "*")];
-    assert_eq!(append(two, "ended/k", &exists, &[json!(4)]).problem(412), "version_conflict");
-    assert_eq!(append(two, "ended/k", &[("if-none-match", "*")], &[json!(4)]).ok()["version"], 4);
+    assert_eq!(
+        append(two, "ended-streams/k", &exists, &[json!(4)]).problem(412),
+        "version_conflict"
+    );
+    assert_eq!(
+        append(two, "ended-streams/k", &[("if-none-match", "*")], &[json!(4)]).ok()["version"],
+        4
+    );
     assert_eq!(values(&get(one, path)), [json!(4)]);
-    assert_eq!(append(two, "ended/k", &exists, &[json!(5)]).ok()["version"], 5);
+    assert_eq!(append(two, "ended-streams/k", &exists, &[json!(5)]).ok()["version"], 5);
     let closed = ask(one, "DELETE", &format!("{path}?hard=true"), &[], &none).ok();
     assert_eq!(closed["version"], 6);
     for broker in cluster.brokers() {
         assert_eq!(get(broker, path).problem(410), "stream_closed");
-        assert_eq!(append(broker, "ended/k", &[], &[json!(6)]).problem(410), "stream_closed");
+        assert_eq!(
+            append(broker, "ended-streams/k", &[], &[json!(6)]).problem(410),
+            "stream_closed"
+        );
         assert_eq!(ask(broker, "HEAD", path, &[], &none).status, 410);
     }
 }

@@ -70,11 +70,11 @@ fn a_replica_that_hears_no_leader_shows_what_it_has_only_to_who_asks_for_that() 
 #[test]
 fn a_broker_that_stops_ends_what_would_go_on_for_ever() {
     let cluster = Cluster::start("streams-stop", 3);
-    create(&cluster, "stopped", 1);
-    append(cluster.broker(1), "stopped/k", &[], &[json!(1)]).ok();
+    create(&cluster, "stopped-streams", 1);
+    append(cluster.broker(1), "stopped-streams/k", &[], &[json!(1)]).ok();
     let broker = cluster.broker(3);
-    let mut streams = EventStream::open(&broker.url("/v1/topics/stopped/streams/k"), None);
-    let mut records = EventStream::open(&broker.url("/v1/topics/stopped/records"), None);
+    let mut streams = EventStream::open(&broker.url("/v1/topics/stopped-streams/streams/k"), None);
+    let mut records = EventStream::open(&broker.url("/v1/topics/stopped-streams/records"), None);
     assert_eq!(streams.next().unwrap().id, "1");
     records.next().unwrap();
     broker.stop();

@@ -73,10 +73,10 @@ fn a_stream_is_read_as_of_a_time_and_as_its_topic_limits_it() {
     );
     assert_eq!(values(&get(cluster.broker(1), &format!("{path}999"))), [] as [Value; 0]);
     let limits = json!({ "quorate.streams": "true", "quorate.streams.max.count": "2", "quorate.streams.max.age.ms": "3600000" });
-    create_with(&cluster, "short", 1, &limits);
-    post("short", json!([{ "value": 1 }, { "value": 2 }, event(1_000), { "value": 4 }]));
+    create_with(&cluster, "short-streams", 1, &limits);
+    post("short-streams", json!([{ "value": 1 }, { "value": 2 }, event(1_000), { "value": 4 }]));
     for broker in cluster.brokers() {
-        let found = get(broker, "/v1/topics/short/streams/k");
+        let found = get(broker, "/v1/topics/short-streams/streams/k");
         assert_eq!((values(&found), &found.json()["version"]), (vec![json!(4)], &json!(4)));
     }
 }
