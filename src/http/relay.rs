@@ -21,9 +21,9 @@ use super::problem::Problem;
 use crate::context::Context;
 
 /// Requests passed on at a time; each takes a thread and a file descriptor.
-pub(crate) const RELAYED_AT_A_TIME: usize = 32;
+pub(crate) const RELAYED_AT_A_TIME: usize = 16;
 /// Of those, requests that may wait long for records.
-const WAITING_AT_A_TIME: usize = 8;
+const WAITING_AT_A_TIME: usize = 4;
 static CHANGES: Semaphore = Semaphore::const_new(RELAYED_AT_A_TIME - WAITING_AT_A_TIME);
 static WAITS: Semaphore = Semaphore::const_new(WAITING_AT_A_TIME);
 const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
