@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::topic::text;
+pub(super) use crate::client::escaped;
 use crate::terminal::{
     Admin, Failure, Format, HttpServers, Table, line, note, print_json, printable,
 };
@@ -147,14 +148,6 @@ async fn describe(named: NamedOptions) -> Result<(), Failure> {
         offsets.row(columns.map(|column| text(&offset[column])));
     }
     offsets.print()
-}
-
-/// A group may be called anything, also what means something in a URL.
-pub(super) fn escaped(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let escape =
-        |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    name.bytes().map(escape).collect()
 }
 
 #[cfg(test)]

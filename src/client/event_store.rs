@@ -339,7 +339,7 @@ fn refused(status: u16, problem: Problem, text: &str) -> StoreError {
 }
 
 /// A key may be anything, also what means something in a URL.
-fn escaped(name: &str) -> String {
+pub(crate) fn escaped(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let escape =
         |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };

@@ -41,7 +41,6 @@ pub(super) trait Source: Send + 'static {
 struct Live<S> {
     source: S,
     ready: VecDeque<Bytes>,
-    changes: Vec<Changes>,
     stopping: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
 }
@@ -53,7 +52,6 @@ pub(super) fn answer<S: Source>(
     source: S,
 ) -> Result<Response, Problem> {
     let live = Live {
-        changes: Vec::new(),
         source,
         // Who loses the connection comes back soon.
         ready: VecDeque::from([Bytes::from_static(b"retry: 1000\n\n")]),
@@ -79,14 +77,13 @@ impl<S: Source> Live<S> {
                 return Some(bytes);
             }
             // Before looking, so that what comes in between is not missed.
-            self.changes = self.source.changes();
+            let mut changes = self.source.changes();
             self.ready.extend(self.source.more().await?);
             if !self.ready.is_empty() {
                 continue;
             }
-            let waits = self.changes.iter_mut().map(|it| Box::pin(it.changed()));
             tokio::select! {
-                (changed, ..) = select_all(waits) => changed.ok()?,
+                open = any_change(&mut changes) => if !open { return None },
                 _ = self.stopping.wait_for(|stopping| *stopping) => return None,
                 () = sleep(HEARTBEAT) => return Some(Bytes::from_static(b": still here\n\n")),
             }

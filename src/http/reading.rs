@@ -250,7 +250,7 @@ pub(super) fn waiting_place(context: &Context) -> Result<OwnedSemaphorePermit, P
     })
 }
 
-fn closed() -> Problem {
+pub(super) fn closed() -> Problem {
     let detail = "the replica was closed here meanwhile";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "replica_closed", detail).hint("ask again")
 }

@@ -29,7 +29,7 @@ use super::streams::asked;
 use crate::context::Context;
 use crate::metadata::Topic;
 use crate::partition::{Changes, ReadError};
-use crate::record::{Batches, Projection, Records};
+use crate::record::{Batches, Projection, RecordError, Records};
 
 /// Between two looks at partitions that other brokers have.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -375,7 +375,8 @@ impl Here {
             let (index, room) = (self.place.index, limit - found.len());
             let shown =
                 tokio::task::spawn_blocking(move || shown(&read.bytes, index, next, room)).await;
-            let (records, cut) = shown.unwrap_or_default();
+            // Passing over what cannot be read would be a gap that nobody sees.
+            let (records, cut) = shown.ok().and_then(Result::ok).ok_or_else(reading::closed)?;
             found.extend(records);
             next = cut.unwrap_or(read.next_offset);
         }
@@ -389,23 +390,23 @@ fn shown(
     partition: i32,
     from: i64,
     limit: usize,
-) -> (Vec<Box<RawValue>>, Option<i64>) {
+) -> Result<(Vec<Box<RawValue>>, Option<i64>), RecordError> {
     let mut found = Vec::new();
     for (header, batch) in Batches::new(bytes) {
-        let Ok(records) = Records::open(batch, Projection::Everything) else { continue };
-        for record in records.map_while(Result::ok) {
+        for record in Records::open(batch, Projection::Everything)? {
+            let record = record?;
             let offset = header.base_offset + i64::from(record.offset_delta);
             if offset < from {
                 continue;
             }
             if found.len() == limit {
-                return (found, Some(offset));
+                return Ok((found, Some(offset)));
             }
             let line = Event::new(partition, offset, &record).line();
             found.extend(RawValue::from_string(line).ok());
         }
     }
-    (found, None)
+    Ok((found, None))
 }
 
 /// Partitions that are followed.
@@ -420,8 +421,12 @@ impl Source for Followed {
     }
 
     async fn more(&mut self) -> Option<Vec<Bytes>> {
-        let mut sent = Vec::new();
+        let (mut sent, mut bytes, mut looked_at) = (Vec::new(), 0, 0);
         for here in &self.replicas {
+            if bytes >= BYTES_MAX {
+                break;
+            }
+            looked_at += 1;
             let index = here.place.index;
             let from = self.offsets.0.get(&index).copied();
             let (records, next) = here.records(from, LIMIT).await.ok()?;
@@ -429,10 +434,14 @@ impl Source for Followed {
             for record in records {
                 let offset = offset_of(&record)?;
                 self.offsets.0.insert(index, offset + 1);
-                sent.push(live::event(None, &self.offsets.encode(), record.get()));
+                let event = live::event(None, &self.offsets.encode(), record.get());
+                bytes += event.len();
+                sent.push(event);
             }
             self.offsets.0.insert(index, next);
         }
+        // Those that were left out are first in the next round.
+        self.replicas.rotate_left(looked_at);
         Some(sent)
     }
 }

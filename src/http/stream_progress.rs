@@ -9,9 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::extract::{Nothing, Options, Parameters};
-use super::forward;
-use super::placed;
 use super::problem::Problem;
+use super::{forward, leaders, placed};
 use crate::context::Context;
 use crate::metadata::Topic;
 use crate::partition::Partition;
@@ -62,26 +61,14 @@ pub(super) async fn progress(
     Parameters(name): Parameters<String>,
 ) -> Result<Json<TopicStreams>, Problem> {
     let topic = placed::topic(&context, &name).await?;
-    let mut told: BTreeMap<i32, PartitionStreams> = BTreeMap::new();
-    for (index, info) in topic.numbered() {
-        let here = context.partitions.get(info.group);
-        told.extend(here.map(|here| (index, state_of(&topic, index, &here))));
-    }
-    let is_leaders = |index: i32| {
-        let info = topic.partition(index);
-        let leader = info.and_then(|info| context.metadata.leader(info.group));
-        leader.map(|leader| leader.id)
-    };
+    let here = leaders::led_here(&context, &topic).into_iter();
+    let here = here.map(|(index, here)| (index, state_of(&topic, index, &here)));
+    let mut told: BTreeMap<i32, PartitionStreams> = here.collect();
     if forward::is_forwarded(&headers) {
-        let me = Some(context.node.id());
-        let partitions = told.into_values().filter(|it| is_leaders(it.partition) == me);
-        return Ok(Json(TopicStreams { topic: name, partitions: partitions.collect() }));
+        let partitions = told.into_values().collect();
+        return Ok(Json(TopicStreams { topic: name, partitions }));
     }
-    let mut leaders: Vec<u64> =
-        topic.numbered().filter_map(|(index, _)| is_leaders(index)).collect();
-    leaders.sort_unstable();
-    leaders.dedup();
-    let asked = leaders.into_iter().filter(|leader| *leader != context.node.id());
+    let asked = leaders::others(&context, &topic).into_iter();
     let asked = asked.map(|leader| {
         let path = format!("/v1/topics/{name}/streams");
         forward::ask::<TopicStreams>(&context, leader, path)
@@ -89,8 +76,13 @@ pub(super) async fn progress(
     for answer in futures::future::join_all(asked).await.into_iter().flatten() {
         told.extend(answer.partitions.into_iter().map(|it| (it.partition, it)));
     }
-    let partitions = topic.numbered().map(|(index, _)| {
-        told.remove(&index).unwrap_or(PartitionStreams {
+    let partitions = topic.numbered().map(|(index, info)| {
+        // A replica knows, if nobody leads, how far it was when somebody did.
+        let here = || {
+            let here = context.partitions.get(info.group)?;
+            Some(state_of(&topic, index, &here))
+        };
+        told.remove(&index).or_else(here).unwrap_or(PartitionStreams {
             partition: index,
             state: None,
             built_upto: 0,

@@ -108,7 +108,7 @@ impl Partition {
         }
         #[cfg(feature = "mutants")]
         let attachments = &super::mutants::judged_early(self, attachments)?;
-        let attachments = attachments.encode();
+        let attachments = attachments.encoded();
         let bytes = FRAME_OVERHEAD + batch.len() + attachments.len();
         let room = self.group.reserve(bytes, Some(term)).await;
         let room = room.map_err(|error| self.proposer.append_error(&error))?;

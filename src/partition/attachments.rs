@@ -13,6 +13,8 @@
 //! The generation is that of the partition's streams (`machine/streams.rs`): which rows of the keyed state an entry needs
 //! must be told from the entry alone.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::codec::{CodecError, Reader, Writer};
@@ -177,6 +179,14 @@ impl Attachments {
         let keys = self.stream_keys.iter().flat_map(|keys| &keys.keys);
         let first = keys.filter_map(|of_key| of_key.records.first());
         first.map(|record| i32::try_from(record.delta).unwrap_or(i32::MAX)).collect()
+    }
+
+    /// Returns them as they stand beside a batch. Most batches have none, which takes no memory.
+    pub(super) fn encoded(&self) -> Cow<'static, [u8]> {
+        let is_empty = self.stream_keys.is_none()
+            && self.conditions.all.is_empty()
+            && self.idempotency.is_none();
+        if is_empty { Cow::Borrowed(&[0]) } else { Cow::Owned(self.encode()) }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

@@ -95,6 +95,15 @@ pub(super) fn is_over(key: &[u8], value: &[u8], horizon: Horizon) -> bool {
     }
 }
 
+/// Returns where to look on from `key`: behind the streams of this generation if that is among them.
+pub(super) fn past_streams(generation: u32, key: Bytes) -> Bytes {
+    let is_among = generation > 0 && key.starts_with(&stream_key(generation, &[]));
+    match generation.checked_add(1).filter(|_| is_among) {
+        Some(next) => stream_key(next, &[]),
+        None => key,
+    }
+}
+
 /// Returns where a stream's row is.
 pub(super) fn stream_key(generation: u32, key: &[u8]) -> Bytes {
     row_key(STREAM, generation, key)

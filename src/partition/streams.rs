@@ -100,9 +100,9 @@ impl Partition {
     pub async fn begin_streams(&self) -> Result<(), TrimError> {
         let is_due = || {
             let machine = self.group.machine();
-            self.settings().streams.is_some() && !machine.streams().on && machine.next_offset() == 0
+            !machine.streams().on && machine.next_offset() == 0
         };
-        if !is_due() {
+        if self.settings().streams.is_none() || !is_due() {
             return Ok(());
         }
         let term = self.fence()?;

@@ -21,7 +21,9 @@ pub enum Projection {
     Heads,
     /// Also the key.
     Keys,
-    /// Also value and headers.
+    /// Also the headers.
+    KeysAndHeaders,
+    /// Also the value.
     Everything,
 }
 
@@ -123,6 +125,21 @@ impl<B: AsRef<[u8]>> Records<B> {
         !self.done && self.index < self.header.record_count
     }
 
+    /// Passes over the first records of a batch, whose values are not copied for it. Does nothing in a batch that lost
+    /// records: of that nobody knows how many come before one.
+    pub(crate) fn pass(&mut self, count: i32) -> Result<(), RecordError> {
+        if self.header.record_count.checked_sub(1) != Some(self.header.last_offset_delta) {
+            return Ok(());
+        }
+        let want = std::mem::replace(&mut self.want, Projection::Heads);
+        while self.index < count && self.has_more() {
+            self.read()?;
+            self.index += 1;
+        }
+        self.want = want;
+        Ok(())
+    }
+
     /// Whether any record read so far has a header whose name begins with [`RESERVED`].
     pub fn has_reserved(&self) -> bool {
         self.has_reserved
@@ -139,7 +156,9 @@ impl<B: AsRef<[u8]>> Records<B> {
         let offset_delta = body.int()?;
         let (key_bytes, key) = body.blob(self.want != Projection::Heads)?;
         let (value_bytes, value) = body.blob(self.want == Projection::Everything)?;
-        let (headers, has_reserved) = body.headers(self.want == Projection::Everything)?;
+        let wants_headers =
+            matches!(self.want, Projection::KeysAndHeaders | Projection::Everything);
+        let (headers, has_reserved) = body.headers(wants_headers)?;
         if body.left != 0 {
             return Err(malformed("its parts are shorter than its length"));
         }

@@ -50,7 +50,10 @@ pub const NAMES: [(&str, &str); 35] = [
         "retry-answered-as-conflict",
         "conditions are judged before it is seen that a batch is a retry",
     ),
-    ("version-lost-at-snapshot", "a replica that is filled by a snapshot counts versions from 0"),
+    (
+        "version-lost-at-snapshot",
+        "a replica that fell behind is not told where the records of streams are",
+    ),
     ("refused-batch-takes-sequence", "a batch that is refused uses up its producer's sequence"),
     ("given-before-free", "a partition is given to a member before another has given it back"),
 ];

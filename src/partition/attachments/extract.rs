@@ -81,7 +81,7 @@ impl Attachments {
         rules: Option<KeyRules>,
     ) -> Result<(Self, Vec<i32>), AttachmentError> {
         let mut extraction = Extraction::new(rules);
-        for record in Records::open(batch.bytes(), Projection::Everything)? {
+        for record in Records::open(batch.bytes(), Projection::KeysAndHeaders)? {
             extraction.record(&record?)?;
         }
         Ok(extraction.finish())
@@ -142,7 +142,7 @@ impl Extraction {
         for tag in headers.tags {
             self.tag(at, tag)?;
         }
-        let kind = match (record.value.is_none(), headers.close) {
+        let kind = match (record.value_bytes < 0, headers.close) {
             (true, true) => RecordKind::Close,
             (true, false) => RecordKind::Tombstone,
             (false, false) => RecordKind::Event,
@@ -328,7 +328,7 @@ impl KeyRules {
     ) -> Result<(StreamKeys, u32), RecordError> {
         let mut extraction = Extraction::new(Some(*self));
         let mut misplaced = 0_u32;
-        for record in Records::open(batch, Projection::Everything)? {
+        for record in Records::open(batch, Projection::KeysAndHeaders)? {
             let record = record?;
             if base_offset + i64::from(record.offset_delta) < from {
                 continue;
@@ -340,9 +340,9 @@ impl KeyRules {
             }
             match self.check(record.offset_delta, record.key.as_ref()) {
                 Ok(key) => {
-                    let kind = match record.value {
-                        Some(_) => RecordKind::Event,
-                        None => RecordKind::Tombstone,
+                    let kind = match record.value_bytes {
+                        0.. => RecordKind::Event,
+                        _ => RecordKind::Tombstone,
                     };
                     extraction.note_key(record.offset_delta, key, kind);
                 }

@@ -224,7 +224,9 @@ impl Reading {
         }
         let Some((_, Some(bytes))) = &found.batch else { return Ok(()) };
         let delta = i32::try_from(row.delta).unwrap_or(i32::MAX);
-        for record in Records::open(bytes, Projection::Everything)? {
+        let mut records = Records::open(bytes, Projection::Everything)?;
+        records.pass(delta)?;
+        for record in records {
             let record = record?;
             if record.offset_delta < delta {
                 continue;

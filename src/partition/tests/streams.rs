@@ -282,3 +282,18 @@ async fn compaction_takes_the_index_of_what_it_takes() {
         assert_eq!(broker.stream_of(&format!("k{key}"), newest).await.len(), 1);
     }
 }
+
+/// Rows of streams that are kept are not read to find what is over behind them.
+#[tokio::test]
+async fn what_is_over_is_found_behind_streams_that_are_kept() {
+    let broker = Broker::with_streams().await;
+    for number in 0..1_100 {
+        broker.event(&format!("k{number}"), "v").await;
+    }
+    let tagged = BatchBuilder::new().record(0, Some(b"k0"), Some(b"v"));
+    let tagged = tagged.header("quorate-tag", Some(b"x"));
+    broker.append_keyed(&tagged, |_, _| {}).await.unwrap();
+    assert_eq!(broker.partition.forget().await.unwrap(), 0);
+    broker.partition.delete_records(1_101).await.unwrap();
+    assert_eq!(broker.partition.forget().await.unwrap(), 1, "the tag's records are trimmed");
+}
