@@ -114,7 +114,11 @@ impl Extraction {
         let generation = self.rules.map_or(0, |rules| rules.generation);
         let stream_keys =
             self.rules.map(|_| StreamKeys { generation, keys: self.keys, tags: self.tags });
-        let conditions = Conditions { generation, all: self.conditions };
+        // Without conditions nothing is written, and nothing is read again.
+        let conditions = match self.conditions {
+            none if none.is_empty() => Conditions::default(),
+            all => Conditions { generation, all },
+        };
         (Attachments { stream_keys, conditions, idempotency: None }, self.origins)
     }
 

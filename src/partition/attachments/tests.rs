@@ -58,6 +58,22 @@ fn keys_come_once_with_all_their_records() {
 }
 
 #[test]
+fn what_a_batch_tells_is_read_as_it_was_written() {
+    let plain = event(BatchBuilder::new(), "a");
+    let conditional = header(plain.clone(), "quorate-expected-version", "4");
+    let tagged = header(plain.clone(), "quorate-tag", "t");
+    let by_offset = header(plain.clone(), "quorate-expected-offset", "7");
+    for batch in [&plain, &conditional, &tagged, &by_offset] {
+        for rules in [Some(RULES), None] {
+            let Ok((told, _)) = Attachments::of(&checked(batch), rules) else { continue };
+            let bytes = Bytes::from(told.encode());
+            let read = Attachments::decode(&mut Reader::new(&bytes), &bytes).unwrap();
+            assert_eq!(read, told, "{rules:?}");
+        }
+    }
+}
+
+#[test]
 fn what_is_expected_before_a_record_is_expected_of_the_batch_less_what_it_adds_itself() {
     let mut batch = header(event(BatchBuilder::new(), "a"), "quorate-expected-version", "4");
     batch = header(event(batch, "b"), "quorate-expected-version", "-1");
