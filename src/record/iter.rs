@@ -14,6 +14,9 @@ use super::compression::{INFLATED_BYTES_MAX, Inflated, skip, take};
 /// What names of headers begin with that mean something to this broker.
 pub const RESERVED: &[u8] = b"quorate-";
 
+/// Bytes of a record's length at most.
+const LENGTH_BYTES_MAX: usize = 5;
+
 /// How much of each record a reader wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Projection {
@@ -125,18 +128,20 @@ impl<B: AsRef<[u8]>> Records<B> {
         !self.done && self.index < self.header.record_count
     }
 
-    /// Passes over the first records of a batch, whose values are not copied for it. Does nothing in a batch that lost
-    /// records: of that nobody knows how many come before one.
+    /// Passes over the first records of a batch by their lengths alone. Does nothing in a batch that lost records: of that
+    /// nobody knows how many come before one.
     pub(crate) fn pass(&mut self, count: i32) -> Result<(), RecordError> {
         if self.header.record_count.checked_sub(1) != Some(self.header.last_offset_delta) {
             return Ok(());
         }
-        let want = std::mem::replace(&mut self.want, Projection::Heads);
         while self.index < count && self.has_more() {
-            self.read()?;
+            let index = self.index;
+            let length = Body { source: &mut self.source, left: LENGTH_BYTES_MAX, index }.int()?;
+            let length = usize::try_from(length)
+                .map_err(|_| RecordError::Malformed { index, what: "negative length" })?;
+            skip(&mut self.source, length).map_err(classify)?;
             self.index += 1;
         }
-        self.want = want;
         Ok(())
     }
 
@@ -148,7 +153,7 @@ impl<B: AsRef<[u8]>> Records<B> {
     fn read(&mut self) -> Result<Record, RecordError> {
         let index = self.index;
         let malformed = |what| RecordError::Malformed { index, what };
-        let mut body = Body { source: &mut self.source, left: 15, index };
+        let mut body = Body { source: &mut self.source, left: LENGTH_BYTES_MAX, index };
         let length = body.int()?;
         body.left = usize::try_from(length).map_err(|_| malformed("negative length"))?;
         body.byte()?;

@@ -122,6 +122,10 @@ impl Attempt<'_> {
         let mut entries = self.rocks.scan(self.rocks.log(), &low, &high);
         entries.seek_to_first();
         for index in first..end {
+            // Never past the last one, which may be the last of its block: the next would be read for nothing.
+            if index > first {
+                entries.next();
+            }
             let Some((key, value)) = entries.item() else {
                 return match entries.status() {
                     Ok(()) => Ok(Scan::Bad(index, MISSING.to_owned())),
@@ -143,7 +147,6 @@ impl Attempt<'_> {
             };
             self.bytes_left = self.bytes_left.saturating_sub(size);
             self.out.push(entry);
-            entries.next();
         }
         Ok(Scan::Done)
     }

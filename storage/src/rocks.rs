@@ -17,6 +17,9 @@ use rocksdb::{
 
 use crate::{Error, Options, fatal, hold, keys};
 
+/// Of entries and of chunks: about what an entry takes where single records are read, since a block is read as a whole.
+/// What reads on has RocksDB read ahead.
+const LOG_BLOCK_BYTES: usize = 16 << 10;
 /// Of one part of an index or a filter that comes in parts.
 const METADATA_BLOCK_BYTES: usize = 4 << 10;
 
@@ -280,7 +283,7 @@ fn log_options(options: &Options, cache: &Cache) -> Result<RocksOptions, rocksdb
     // Never rewrite a file because of its age.
     log.set_ttl(0);
     log.set_periodic_compaction_seconds(0);
-    log.set_block_based_table_factory(&table(cache, 64 << 10));
+    log.set_block_based_table_factory(&table(cache, LOG_BLOCK_BYTES));
     Ok(log)
 }
 
@@ -330,14 +333,14 @@ fn chunk_options(cache: &Cache) -> RocksOptions {
     chunks.set_num_levels(2);
     chunks.set_ttl(0);
     chunks.set_periodic_compaction_seconds(0);
-    chunks.set_block_based_table_factory(&table(cache, 64 << 10));
+    chunks.set_block_based_table_factory(&table(cache, LOG_BLOCK_BYTES));
     chunks
 }
 
 /// How a chunk is written before it is taken.
 pub(crate) fn chunk_writer_options() -> RocksOptions {
     let mut table = BlockBasedOptions::default();
-    table.set_block_size(64 << 10);
+    table.set_block_size(LOG_BLOCK_BYTES);
     table.disable_cache();
     table.set_format_version(6);
     let mut options = RocksOptions::default();
