@@ -237,7 +237,22 @@ impl<S: BufRead> Body<'_, S> {
         Ok((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())
     }
 
-    fn unsigned(&mut self, bytes_max: u32) -> Result<u64, RecordError> {
+    fn unsigned(&mut self, bytes_max: usize) -> Result<u64, RecordError> {
+        let ready = self.source.fill_buf().map_err(classify)?;
+        let mut value = 0_u64;
+        for (position, byte) in ready.iter().take(bytes_max).enumerate() {
+            value |= u64::from(byte & 0x7f) << (7 * position);
+            if byte & 0x80 == 0 {
+                self.spend(position + 1)?;
+                self.source.consume(position + 1);
+                return Ok(value);
+            }
+        }
+        self.unsigned_by_bytes(bytes_max)
+    }
+
+    /// One whose bytes are not all there at once.
+    fn unsigned_by_bytes(&mut self, bytes_max: usize) -> Result<u64, RecordError> {
         let mut value = 0_u64;
         for position in 0..bytes_max {
             let byte = self.byte()?;

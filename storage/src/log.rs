@@ -173,6 +173,22 @@ impl Log {
         self.db.with_rocks(|rocks| read::read(shared, rocks, &self.cell, from, to, bytes_max))?
     }
 
+    /// Gives the payload of the entry at `index` to `take` and returns what comes of it: for who wants little of an entry,
+    /// since it is not copied. None: there is no such entry. Reads the disk.
+    ///
+    /// Fails as [`Log::read`] does.
+    pub fn read_one<T>(
+        &self,
+        index: u64,
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>, Error> {
+        if let Some(answer) = self.read_cached(index, index + 1, 1) {
+            return Ok(answer?.first().map(|entry| take(&entry.payload)));
+        }
+        let shared = &self.db.shared;
+        self.db.with_rocks(|rocks| read::one(shared, rocks, &self.cell, index, take))?
+    }
+
     /// Like [`Log::read`] if memory has the answer, which it looks up once; None if it takes the
     /// disk. Never blocks.
     pub fn read_cached(

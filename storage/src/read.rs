@@ -12,6 +12,7 @@ use crate::shared::Shared;
 use crate::{Entry, Error, corrupt, entry, keys};
 
 const MISSING: &str = "it is not where it was written";
+const WRONG_CHECKSUM: &str = "its checksum is wrong";
 
 /// Segments looked up at a time; a long read asks again.
 const PARTS: usize = 64;
@@ -29,6 +30,46 @@ pub(crate) fn read(
         let mut attempt = Attempt { shared, rocks, cell, bytes_left: bytes_max, out: Vec::new() };
         if attempt.run(from, to)? {
             return Ok(attempt.out);
+        }
+    }
+}
+
+/// Gives the payload of the entry at `index` to `take`, without copying it. None: there is no such entry.
+pub(crate) fn one<T>(
+    shared: &Shared,
+    rocks: &Rocks,
+    cell: &Arc<Cell>,
+    index: u64,
+    take: impl FnOnce(&[u8]) -> T,
+) -> Result<Option<T>, Error> {
+    loop {
+        let (version, part) = {
+            let group = cell.lock();
+            if begin(&group, index)? > index || index >= group.end() {
+                return Ok(None);
+            }
+            (group.version, group.segments.plan(index, index + 1, 1).pop())
+        };
+        let found = match part {
+            Some((generation, ..)) => rocks.pinned(&keys::entry(generation, cell.id, index)),
+            None => Ok(None),
+        };
+        let reason = match &found {
+            Ok(Some(value)) if entry::verify(cell.id, index, value).is_some() => None,
+            Ok(Some(_)) => Some(WRONG_CHECKSUM.to_owned()),
+            Ok(None) => Some(MISSING.to_owned()),
+            Err(error) if error.kind() == rocksdb::ErrorKind::Corruption => Some(error.to_string()),
+            Err(error) => return Err(Error::Read(error.to_string())),
+        };
+        match (reason, found) {
+            (None, Ok(Some(value))) if cell.lock().version == version => {
+                return Ok(Some(take(&value[entry::HEADER..])));
+            }
+            (Some(reason), _) if corrupt::mark(shared, cell, (version, index), &reason) => {
+                return Err(Error::Corrupt { group: cell.id, index, reason });
+            }
+            // The log changed underneath.
+            _ => {}
         }
     }
 }
@@ -143,7 +184,7 @@ impl Attempt<'_> {
                 return Ok(Scan::Full);
             }
             let Some(entry) = entry::decode(id, index, value) else {
-                return Ok(Scan::Bad(index, "its checksum is wrong".to_owned()));
+                return Ok(Scan::Bad(index, WRONG_CHECKSUM.to_owned()));
             };
             self.bytes_left = self.bytes_left.saturating_sub(size);
             self.out.push(entry);

@@ -11,8 +11,8 @@ use std::path::Path;
 use rocksdb::properties::{NUM_IMMUTABLE_MEM_TABLE, num_files_at_level};
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
-    DBCompressionType, DBRawIterator, FlushOptions, IngestExternalFileOptions, LiveFile,
-    Options as RocksOptions, ReadOptions, WriteBatch, WriteOptions,
+    DBCompressionType, DBPinnableSlice, DBRawIterator, FlushOptions, IngestExternalFileOptions,
+    LiveFile, Options as RocksOptions, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::{Error, Options, fatal, hold, keys};
@@ -109,6 +109,13 @@ impl Rocks {
         key: &[u8],
     ) -> Result<Option<Vec<u8>>, rocksdb::Error> {
         self.db.get_cf(column, key)
+    }
+
+    /// The value of an entry where it lies. As with a scan its block stays out of the cache.
+    pub fn pinned(&self, key: &[u8]) -> Result<Option<DBPinnableSlice<'_>>, rocksdb::Error> {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        self.db.get_pinned_cf_opt(self.log(), key, &options)
     }
 
     /// An iterator over `[lower, upper)`, reading ahead as it goes. Data blocks stay out of the

@@ -157,7 +157,7 @@ struct Reading {
 impl Reading {
     fn read(&self) -> Result<StreamRead, WalkError> {
         let StreamRange { from, to, backward, .. } = self.range;
-        let mut found = Found { events: Vec::new(), bytes: 0, batch: None };
+        let mut found = Found::default();
         let (mut low, mut high) = (to_unsigned(from), to_unsigned(to));
         let mut next = None;
         while low <= high && high > 0 {
@@ -172,12 +172,11 @@ impl Reading {
             }
             // What is before was trimmed as well.
             let is_bottom = backward && rows.is_empty();
-            for (version, row) in rows {
-                if self.is_full(&found) {
-                    next = Some(version);
+            for of_batch in rows.chunk_by(|(_, one), (_, other)| one.place == other.place) {
+                next = self.take(of_batch, &mut found)?;
+                if next.is_some() {
                     break;
                 }
-                self.take(version, row, &mut found)?;
             }
             if next.is_some() || is_bottom {
                 break;
@@ -215,70 +214,94 @@ impl Reading {
         Ok(rows.into_iter().map(|(version, row)| (to_signed(version), row)).collect())
     }
 
-    fn take(&self, version: i64, row: Row, found: &mut Found) -> Result<(), WalkError> {
-        if row.offset < self.view.log_start {
-            return Ok(());
+    /// Takes records of one batch; returns the version for which there was no more room.
+    fn take(&self, rows: &[(i64, Row)], found: &mut Found) -> Result<Option<i64>, WalkError> {
+        let [(version, first), ..] = rows else { return Ok(None) };
+        if self.is_full(found) {
+            return Ok(Some(*version));
         }
-        if found.batch.as_ref().is_none_or(|(place, _)| *place != row.place) {
-            found.batch = Some((row.place, self.batch(row)?));
+        if rows.iter().all(|(_, row)| row.offset < self.view.log_start) {
+            return Ok(None);
         }
-        let Some((_, Some(bytes))) = &found.batch else { return Ok(()) };
-        let delta = i32::try_from(row.delta).unwrap_or(i32::MAX);
-        let mut records = Records::open(bytes, Projection::Everything)?;
+        let tail = Tail::of(&self.log)?;
+        if tail.holds(first.place) {
+            let Some(batch) = self.batch_of_tail(&tail, *first)? else { return Ok(None) };
+            return self.take_records(rows, batch.bytes(), found);
+        }
+        let Place { index, sub } = first.place;
+        let taken = self
+            .log
+            .read_one(index, |payload| self.take_records(rows, batch_at(payload, sub)?, found))?;
+        taken.ok_or(WalkError::Gone { index })?
+    }
+
+    fn take_records(
+        &self,
+        rows: &[(i64, Row)],
+        batch: &[u8],
+        found: &mut Found,
+    ) -> Result<Option<i64>, WalkError> {
+        for (version, row) in rows {
+            if self.is_full(found) {
+                return Ok(Some(*version));
+            }
+            if row.offset < self.view.log_start {
+                continue;
+            }
+            if let Some(record) = self.record(batch, row.delta)? {
+                let headers = record.headers.iter();
+                let headers =
+                    headers.map(|(name, value)| name.len() + value.map_or(0, |it| it.len()));
+                let value = record.value.as_ref().map_or(0, Bytes::len);
+                found.bytes += value + headers.sum::<usize>() + self.key.len();
+                found.events.push(StreamEvent { version: *version, offset: row.offset, record });
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads one record of a batch; `None` if compaction took it.
+    fn record(&self, batch: &[u8], delta: u32) -> Result<Option<Record>, WalkError> {
+        let delta = i32::try_from(delta).unwrap_or(i32::MAX);
+        let mut records = Records::open(batch, Projection::Everything)?;
         records.pass(delta)?;
         for record in records {
             let record = record?;
-            if record.offset_delta < delta {
-                continue;
+            if record.offset_delta >= delta {
+                // One that is behind it stands where the one that is sought was.
+                let is_it = record.offset_delta == delta && record.key.as_ref() == Some(&self.key);
+                return Ok(is_it.then_some(record));
             }
-            // One that is behind it stands where compaction took the one that is sought.
-            if record.offset_delta == delta && record.key.as_ref() == Some(&self.key) {
-                let headers = record
-                    .headers
-                    .iter()
-                    .map(|(name, value)| name.len() + value.map_or(0, |value| value.len()));
-                let value = record.value.as_ref().map_or(0, Bytes::len);
-                found.bytes += value + headers.sum::<usize>() + self.key.len();
-                found.events.push(StreamEvent { version, offset: row.offset, record });
-            }
-            break;
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Reads the batch that a row tells of; `None` if it is not kept any more.
-    fn batch(&self, row: Row) -> Result<Option<Bytes>, WalkError> {
-        let tail = Tail::of(&self.log)?;
-        if tail.holds(row.place) {
-            let first = row.offset - i64::from(row.delta);
-            let part =
-                self.log.read_chunk(tail.chunks(), to_unsigned(row.offset), CHUNK_READ_BYTES)?;
-            let Some((offset, value)) = part.records.into_iter().next() else { return Ok(None) };
-            let batch = TailBatch::decode(to_signed(offset), &value)?;
-            return Ok((to_signed(offset) == first).then(|| batch.bytes().clone()));
-        }
-        let Place { index, sub } = row.place;
-        let entries = self.log.read(index, index + 1, 1)?;
-        let Some(entry) = entries.first().filter(|entry| entry.id.index == index) else {
-            return Err(WalkError::Gone { index });
-        };
-        let mut frames =
-            Frames::of(&entry.payload)?.ok_or(CodecError::Range("the place of a record"))?;
-        while let Some(frame) = frames.pass(&entry.payload)? {
-            if frame.sub == sub {
-                return Ok(Some(entry.payload.slice_ref(frame.bytes)));
-            }
-        }
-        Err(CodecError::Range("the place of a record").into())
+    /// Reads the batch that a row tells of from a chunk; `None` if it is not kept any more.
+    fn batch_of_tail(&self, tail: &Tail, row: Row) -> Result<Option<TailBatch>, WalkError> {
+        let first = row.offset - i64::from(row.delta);
+        let part = self.log.read_chunk(tail.chunks(), to_unsigned(row.offset), CHUNK_READ_BYTES)?;
+        let Some((offset, value)) = part.records.into_iter().next() else { return Ok(None) };
+        let batch = TailBatch::decode(to_signed(offset), &value)?;
+        Ok((to_signed(offset) == first).then_some(batch))
     }
 }
 
+/// Returns the batch of that number in an entry.
+fn batch_at(payload: &[u8], sub: u32) -> Result<&[u8], CodecError> {
+    let mut frames = Frames::of(payload)?.ok_or(CodecError::Range("the place of a record"))?;
+    while let Some(frame) = frames.pass(payload)? {
+        if frame.sub == sub {
+            return Ok(frame.bytes);
+        }
+    }
+    Err(CodecError::Range("the place of a record"))
+}
+
 /// What was read so far.
+#[derive(Default)]
 struct Found {
     events: Vec<StreamEvent>,
     bytes: usize,
-    /// The batch that was read last, for records beside each other.
-    batch: Option<(Place, Option<Bytes>)>,
 }
 
 impl From<RowsError> for WalkError {

@@ -165,6 +165,15 @@ impl Log {
         self.read_cached(from, to, bytes_max).expect("all entries are in memory")
     }
 
+    /// Gives the payload of the entry at `index` to `take`; none if there is no such entry.
+    pub fn read_one<T>(
+        &self,
+        index: u64,
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>, Error> {
+        Ok(self.read(index, index + 1, 1)?.first().map(|entry| take(&entry.payload)))
+    }
+
     /// Like [`Log::read`]; memory always has the answer.
     pub fn read_cached(
         &self,

@@ -244,3 +244,33 @@ fn memory_stays_within_its_bounds_and_the_oldest_go_first() {
         assert_eq!(read_all(&log).len(), 80);
     }
 }
+
+#[test]
+fn one_entry_is_read_in_memory_and_on_disk_and_none_where_there_is_none() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let all = entries(GROUP, 1, 1, 200, 1000);
+    for reopened in [false, true] {
+        let db = open(dir.path());
+        let log = db.log(GROUP);
+        if !reopened {
+            assert_eq!(log.read_one(5, <[u8]>::len).expect("an empty log"), None);
+            append(&log, all.clone());
+            sync(&log);
+        }
+        for entry in &all {
+            let found = log.read_one(entry.id.index, <[u8]>::to_vec).expect("readable");
+            assert_eq!(found.as_deref(), Some(&entry.payload[..]), "{:?}", entry.id);
+        }
+        for none in [0, 201, u64::MAX - 1] {
+            assert_eq!(log.read_one(none, <[u8]>::len).expect("nothing there"), None, "{none}");
+        }
+        if reopened {
+            wait(log.purge(id(1, 100))).expect("purge");
+            let purged = log.read_one(100, <[u8]>::len);
+            assert!(matches!(purged, Err(Error::Purged { first: 101, .. })), "{purged:?}");
+            assert_eq!(log.read_one(101, <[u8]>::len).expect("the first"), Some(1000));
+        }
+        drop(log);
+        db.close();
+    }
+}

@@ -138,6 +138,25 @@ fn a_damaged_entry_marks_its_group_and_the_group_keeps_what_it_promised() {
 }
 
 #[test]
+fn one_entry_that_is_damaged_is_noticed_and_those_beside_it_are_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    rotten(dir.path());
+    let db = open(dir.path());
+    let log = db.log(GROUP);
+    let mut read = 0;
+    let damaged = loop {
+        match log.read_one(read, <[u8]>::len) {
+            Ok(found) => assert_eq!(found, Some(1000)),
+            Err(Error::Corrupt { index, .. }) => break index,
+            Err(other) => panic!("{other}"),
+        }
+        read += 1;
+    };
+    assert_eq!((damaged, log.corrupt()), (read, Some(read)));
+    assert!(read > 0 && log.read_one(199, <[u8]>::len).is_ok(), "those beside it are read");
+}
+
+#[test]
 fn a_damaged_entry_that_is_cut_off_or_reset_is_forgotten() {
     for reset in [false, true] {
         let dir = tempfile::tempdir().expect("a directory");
