@@ -10,6 +10,7 @@ mod idle;
 mod load;
 mod report;
 mod statistics;
+mod storm;
 mod streams;
 mod transfer;
 
@@ -46,7 +47,8 @@ pub(crate) enum BenchCommand {
         quorate bench compact --keys 10000000 --records 20000000 --record-bytes 230\n  \
         quorate bench compact --topic mine   (of any Kafka cluster: only writes)")]
     Compact(compact::CompactOptions),
-    /// Measure conditional appends beside unconditional ones, and reading streams out of a large partition.
+    /// Measure conditional appends beside unconditional ones, writers beside others who contend on one key, and reading
+    /// streams out of a large partition.
     #[command(after_help = "Examples:\n  \
         quorate bench streams --writers 64 --rounds 5\n  \
         quorate bench streams --records 10000000 --events 100 --reads 2000")]

@@ -33,7 +33,6 @@ use parking_lot::Mutex;
 
 pub use consumer::{Consumer, Delivery, Start};
 pub use error::{ClientError, ErrorCode};
-pub(crate) use event_store::escaped;
 pub use event_store::{
     AppendedEvents, EventRange, EventStore, Expected, Loaded, NewEvent, StoreError, StoredEvent,
 };

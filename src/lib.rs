@@ -12,6 +12,7 @@ pub mod controller;
 pub mod coordinator;
 pub mod metadata;
 pub mod partition;
+mod percent;
 pub mod record;
 pub mod replica;
 pub mod wall_clock;

@@ -4,7 +4,10 @@
 mod appends;
 mod client;
 mod faults;
+mod readers;
 mod reads;
+mod store;
+mod tail;
 mod topics;
 
 use std::time::Duration;

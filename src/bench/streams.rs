@@ -2,7 +2,8 @@
 //!
 //! Appends come from writers with a stream each, one event at a time, as commands of aggregates do; rounds with and
 //! without a condition alternate, so that both meet the same machine. Then a partition is filled with other records,
-//! among which the events of some streams lie far apart, and these are read over HTTP from its leader.
+//! among which the events of some streams lie far apart, and these are read over HTTP from its leader. What writers who
+//! contend on one key do to the others is in `storm.rs`.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,6 +17,7 @@ use super::Common;
 use super::load::incompressible;
 use super::report::Report;
 use super::statistics::{Samples, milliseconds};
+use super::storm::{self, Storm};
 use crate::client::{Client, ClientConfig, NewRecord, PendingBatch, Producer, ProducerConfig};
 use crate::config::HostPort;
 use crate::record::partition_for_key;
@@ -41,6 +43,9 @@ pub(crate) struct StreamsOptions {
     /// How long a round takes.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
+    /// Writers who contend on one key beside the others; 0 leaves that out.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    contenders: u32,
     /// Bytes of an event.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     record_bytes: u32,
@@ -63,6 +68,16 @@ pub(super) async fn run(options: StreamsOptions) -> Result<(), Failure> {
     report.condition("bytes of an event", options.record_bytes);
     report.condition("writers", options.writers);
     appends(&options, &client, &mut report).await?;
+    if options.contenders > 0 {
+        let storm = Storm {
+            writers: options.writers,
+            contenders: options.contenders,
+            rounds: options.rounds,
+            length: Duration::from_secs(options.seconds),
+            record_bytes: options.record_bytes,
+        };
+        storm::run(storm, &options.common, &mut report).await?;
+    }
     reads(&options, &client, &mut report).await?;
     report.print(options.common.format)
 }

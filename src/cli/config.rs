@@ -3,9 +3,9 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::group::escaped;
 use super::serve::{self, ConfigOptions, pair};
 use super::topic::{checked, text};
+use crate::percent;
 use crate::terminal::{Admin, Failure, Format, HttpServers, Table, print_json};
 
 #[derive(Debug, Args)]
@@ -157,7 +157,7 @@ fn topic(name: &str) -> Result<String, Failure> {
 }
 
 fn group(name: &str) -> String {
-    format!("/v1/groups/{}/configs", escaped(name))
+    format!("/v1/groups/{}/configs", percent::encoded(name))
 }
 
 fn broker(id: &str) -> Result<String, Failure> {

@@ -143,7 +143,7 @@ async fn print_of_group(
 }
 
 /// Waits until somebody presses Ctrl-C or sends SIGTERM.
-async fn stopped() -> Result<(), Failure> {
+pub(super) async fn stopped() -> Result<(), Failure> {
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),

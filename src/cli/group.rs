@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::topic::text;
-pub(super) use crate::client::escaped;
+use crate::percent;
 use crate::terminal::{
     Admin, Failure, Format, HttpServers, Table, line, note, print_json, printable,
 };
@@ -106,21 +106,21 @@ async fn all(admin: &Admin) -> Result<Value, Failure> {
             page["groups"] = groups.into();
             return Ok(page);
         };
-        path = format!("/v1/groups?after={}", escaped(next));
+        path = format!("/v1/groups?after={}", percent::encoded(next));
     }
 }
 
 async fn delete(options: DeleteOptions) -> Result<(), Failure> {
     let admin = Admin::new(options.servers.http);
     for name in &options.names {
-        admin.delete(&format!("/v1/groups/{}", escaped(name))).await?;
+        admin.delete(&format!("/v1/groups/{}", percent::encoded(name))).await?;
         line(&format!("{} is deleted", printable(name)))?;
     }
     Ok(())
 }
 
 async fn describe(named: NamedOptions) -> Result<(), Failure> {
-    let path = format!("/v1/groups/{}", escaped(&named.name));
+    let path = format!("/v1/groups/{}", percent::encoded(&named.name));
     let group = Admin::new(named.options.servers.http).get(&path).await?;
     if named.options.format == Format::Json {
         return print_json(&group);
@@ -148,15 +148,4 @@ async fn describe(named: NamedOptions) -> Result<(), Failure> {
         offsets.row(columns.map(|column| text(&offset[column])));
     }
     offsets.print()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_name_is_one_part_of_a_path() {
-        assert_eq!(escaped("a-b.c_d~1"), "a-b.c_d~1");
-        assert_eq!(escaped("a/b ?%\u{e4}"), "a%2Fb%20%3F%25%C3%A4");
-    }
 }

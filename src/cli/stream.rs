@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, stdin};
 use tokio::task::spawn_blocking;
 use tokio::time::Duration;
 
+use super::consume::stopped;
 use crate::client::{EventRange, EventStore, Expected, Loaded, NewEvent, StoreError};
 use crate::terminal::{Failure, HttpServers, line, note};
 
@@ -35,7 +36,8 @@ pub(super) enum StreamCommand {
         quorate stream read orders order-1 --backward --limit 1")]
     Read(ReadOptions),
     /// Print the events of a stream, those there are and those that come.
-    #[command(after_help = "Example:\n  quorate stream tail orders order-1 --from 5")]
+    #[command(after_help = "Example:\n  quorate stream tail orders order-1 --from 5\n\n\
+        Ctrl-C ends it.")]
     Tail(TailOptions),
 }
 
@@ -172,7 +174,15 @@ async fn read(options: ReadOptions) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Prints events as they come, until it is told to stop.
 async fn tail(options: TailOptions) -> Result<(), Failure> {
+    tokio::select! {
+        failed = follow(options) => failed,
+        stopped = stopped() => stopped,
+    }
+}
+
+async fn follow(options: TailOptions) -> Result<(), Failure> {
     let TailOptions { named, from, format } = options;
     let mut next = from.unwrap_or(1);
     let mut told = 0;

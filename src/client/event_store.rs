@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::config::HostPort;
+use crate::percent;
 
 /// Longer than a broker takes to answer at most, so that its own verdict is seen.
 const WAIT: Duration = Duration::from_secs(40);
@@ -101,6 +102,10 @@ pub struct AppendedEvents {
 pub enum StoreError {
     #[error("the stream has version {current}, another than expected")]
     Conflict { current: i64 },
+    #[error(
+        "somebody else was faster {tries} times in a row, nothing was appended; the stream has version {current}"
+    )]
+    Contended { tries: usize, current: i64 },
     #[error("the stream was closed with version {current}")]
     Closed { current: i64 },
     #[error("{detail} ({code}, status {status})")]
@@ -172,14 +177,26 @@ impl EventStore {
 
     /// Loads a stream as it is now; nothing if there is none.
     pub fn load(&self, key: &str) -> Result<Loaded, StoreError> {
-        let mut whole = self.read(key, EventRange::default())?;
-        while let Some(next) = whole.next {
-            let more = self.read(key, EventRange { from: Some(next), ..EventRange::default() })?;
-            (whole.version, whole.next) = (more.version, more.next);
-            whole.events.extend(more.events);
-            whole.lines.extend(more.lines);
+        let first = |found: &Loaded| found.events.first().map(|event| event.version);
+        loop {
+            let mut whole = self.read(key, EventRange::default())?;
+            let is_one_page = whole.next.is_none();
+            while let Some(next) = whole.next {
+                let range = EventRange { from: Some(next), ..EventRange::default() };
+                let more = self.read(key, range)?;
+                if more.deleted {
+                    return Ok(more);
+                }
+                (whole.version, whole.next) = (more.version, more.next);
+                whole.events.extend(more.events);
+                whole.lines.extend(more.lines);
+            }
+            // It may have been deleted and written to again between two pages; then it begins elsewhere.
+            let range = EventRange { limit: Some(1), ..EventRange::default() };
+            if is_one_page || first(&self.read(key, range)?) == first(&whole) {
+                return Ok(whole);
+            }
         }
-        Ok(whole)
     }
 
     /// Reads some events of a stream.
@@ -253,7 +270,7 @@ impl EventStore {
     }
 
     /// Loads a stream, has `decide` say what follows from it, and appends that if nobody else appended meanwhile; else does
-    /// it all again, so many times at most. Returns the version; nothing is appended if `decide` returns no events.
+    /// it all again, so many times at most; then it is [`StoreError::Contended`]. Returns the version; nothing is appended if `decide` returns no events.
     pub fn update<E: From<StoreError>>(
         &self,
         key: &str,
@@ -271,13 +288,16 @@ impl EventStore {
             match self.append(key, Expected::Exactly(loaded.version), &events) {
                 Ok(appended) => return Ok(appended.version),
                 Err(StoreError::Conflict { .. }) if tried < tries => {}
+                Err(StoreError::Conflict { current }) => {
+                    return Err(StoreError::Contended { tries: tried, current }.into());
+                }
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
     fn path(&self, key: &str) -> String {
-        format!("/v1/topics/{}/streams/{}", escaped(&self.topic), escaped(key))
+        format!("/v1/topics/{}/streams/{}", percent::encoded(&self.topic), percent::encoded(key))
     }
 
     /// Asks brokers in turn until one says yes or no.
@@ -336,14 +356,6 @@ fn refused(status: u16, problem: Problem, text: &str) -> StoreError {
             StoreError::Refused { status, code, detail, hint }
         }
     }
-}
-
-/// A key may be anything, also what means something in a URL.
-pub(crate) fn escaped(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let escape =
-        |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    name.bytes().map(escape).collect()
 }
 
 #[cfg(test)]

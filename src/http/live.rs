@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::future::select_all;
 use futures::stream::unfold;
+use quorate_storage::mutant;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::sleep;
 
@@ -82,10 +83,16 @@ impl<S: Source> Live<S> {
             if !self.ready.is_empty() {
                 continue;
             }
-            tokio::select! {
-                open = any_change(&mut changes) => if !open { return None },
+            let open = tokio::select! {
+                open = any_change(&mut changes) => open,
                 _ = self.stopping.wait_for(|stopping| *stopping) => return None,
                 () = sleep(HEARTBEAT) => return Some(Bytes::from_static(b": still here\n\n")),
+            };
+            if !open {
+                return None;
+            }
+            if mutant::on("live-record-skipped") {
+                self.source.more().await?;
             }
         }
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::header::ACCEPT;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -22,9 +22,9 @@ use super::extract::{Options, Parameters, patience, within};
 use super::live::{self, Source};
 use super::placed::{self, Place, Replica};
 use super::problem::Problem;
-use super::reading::{self, Consistency, Form, Here, Passing, ReadOptions, Reader, WAIT_MS_MAX};
+use super::reading::{self, Consistency, Form, Here, Passing, ReadOptions, Reader};
 use super::relay::Asked;
-use super::stream_reads::{BYTES_MAX, LIMIT, LIMIT_MAX};
+use super::stream_reads::{BYTES_MAX, LIMIT, limit_and_wait, lines};
 use super::streams::asked;
 use crate::context::Context;
 use crate::metadata::Topic;
@@ -152,8 +152,7 @@ pub(super) async fn read(
     let records = reading.page_soon(&mut offsets, wait).await?;
     let position = offsets.encode();
     let mut response = if form == Form::Lines {
-        let lines: String = records.iter().map(|record| record.get().to_owned() + "\n").collect();
-        ([(CONTENT_TYPE, "application/x-ndjson")], lines).into_response()
+        lines(records.iter().map(|record| record.get()))
     } else {
         Json(RecordsPage { topic: name, records, position: position.clone() }).into_response()
     };
@@ -164,12 +163,11 @@ pub(super) async fn read(
 
 impl RecordsWanted {
     fn checked(&self) -> Result<(usize, Duration), Problem> {
-        let limit = within("limit", self.limit.unwrap_or(LIMIT), 1..=LIMIT_MAX)?;
-        let wait = within("wait_ms", self.wait_ms.unwrap_or(0), 0..=WAIT_MS_MAX)?;
+        let limit_and_wait = limit_and_wait(self.limit, self.wait_ms)?;
         self.partition.map(|it| within("partition", it, 0..=i32::MAX)).transpose()?;
         self.offset.map(|it| within("offset", it, 0..=i64::MAX)).transpose()?;
         self.min_offset.map(|it| within("min_offset", it, 0..=i64::MAX)).transpose()?;
-        Ok((limit, Duration::from_millis(wait)))
+        Ok(limit_and_wait)
     }
 
     /// Where to begin.

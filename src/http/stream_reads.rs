@@ -25,7 +25,7 @@ use crate::wall_clock::WallClock;
 
 /// Events of a page when nobody says otherwise, and at most.
 pub(super) const LIMIT: usize = 1_000;
-pub(super) const LIMIT_MAX: usize = 10_000;
+const LIMIT_MAX: usize = 10_000;
 /// Bytes of records of a page, about.
 pub(super) const BYTES_MAX: usize = 4 << 20;
 /// How often one page is read on when all that was read is filtered out.
@@ -167,23 +167,37 @@ pub(super) async fn read(
 
 impl StreamWanted {
     fn checked(&self) -> Result<(Wanted, Duration), Problem> {
-        let limit = within("limit", self.limit.unwrap_or(LIMIT), 1..=LIMIT_MAX)?;
-        let wait = within("wait_ms", self.wait_ms.unwrap_or(0), 0..=WAIT_MS_MAX)?;
+        let (limit, wait) = limit_and_wait(self.limit, self.wait_ms)?;
         let from = within("from_version", self.from_version.unwrap_or(1), 1..=i64::MAX)?;
         let to = within("to_version", self.to_version.unwrap_or(i64::MAX), 1..=i64::MAX)?;
         let as_of = self.as_of.map(|ms| within("as_of", ms, 0..=super::ends::TIME_MS_MAX));
         self.min_offset.map(|it| within("min_offset", it, 0..=i64::MAX)).transpose()?;
         let backward = self.direction == Some(Direction::Backward);
         let wanted = Wanted { from, to, as_of: as_of.transpose()?, backward, limit };
-        Ok((wanted, Duration::from_millis(wait)))
+        Ok((wanted, wait))
     }
+}
+
+/// Checks how much a reader wants, and how long it waits for some.
+pub(super) fn limit_and_wait(
+    limit: Option<usize>,
+    wait_ms: Option<u64>,
+) -> Result<(usize, Duration), Problem> {
+    let limit = within("limit", limit.unwrap_or(LIMIT), 1..=LIMIT_MAX)?;
+    let wait = within("wait_ms", wait_ms.unwrap_or(0), 0..=WAIT_MS_MAX)?;
+    Ok((limit, Duration::from_millis(wait)))
+}
+
+/// Answers with lines.
+pub(super) fn lines(lines: impl IntoIterator<Item = impl AsRef<str>>) -> Response {
+    let text: String = lines.into_iter().map(|line| line.as_ref().to_owned() + "\n").collect();
+    ([(CONTENT_TYPE, HeaderValue::from_static(NDJSON))], text).into_response()
 }
 
 fn told(here: &Here, key: String, form: Form, found: Found) -> Response {
     let Found { state, events, next } = found;
     let mut response = if form == Form::Lines {
-        let lines: String = events.iter().map(|event| event.line() + "\n").collect();
-        ([(CONTENT_TYPE, HeaderValue::from_static(NDJSON))], lines).into_response()
+        lines(events.iter().map(Event::line))
     } else {
         let (topic, partition) = (here.place.topic.name.clone(), here.place.index);
         let version = state.version;
@@ -299,6 +313,21 @@ async fn follow(
     live::answer(context, headers, Followed { here, key, wanted, hidden: 0, over: false })
 }
 
+impl Followed {
+    /// Goes on behind a tombstone that was not told yet: what it hides is not read, and neither is the tombstone.
+    fn ended(&mut self, state: StreamState) -> Option<Bytes> {
+        if state.hidden < self.wanted.from || state.hidden <= self.hidden {
+            return None;
+        }
+        self.hidden = state.hidden;
+        self.over = state.closed;
+        self.wanted.from = state.hidden + 1;
+        let kind = if state.closed { "closed" } else { "deleted" };
+        let data = format!("{{\"version\":{}}}", state.hidden);
+        Some(live::event(Some(kind), &state.hidden.to_string(), &data))
+    }
+}
+
 impl Source for Followed {
     fn changes(&self) -> Vec<Changes> {
         live::changes_of(std::iter::once(&self.here))
@@ -310,16 +339,7 @@ impl Source for Followed {
         }
         let state = self.here.partition.stream(&self.key).await.ok()?;
         let Some(state) = state else { return Some(Vec::new()) };
-        let mut sent = Vec::new();
-        // What a tombstone hides is not read, and neither is the tombstone.
-        if state.hidden >= self.wanted.from && state.hidden > self.hidden {
-            self.hidden = state.hidden;
-            self.over = state.closed;
-            let kind = if state.closed { "closed" } else { "deleted" };
-            let data = format!("{{\"version\":{}}}", state.hidden);
-            sent.push(live::event(Some(kind), &state.hidden.to_string(), &data));
-            self.wanted.from = state.hidden + 1;
-        }
+        let mut sent = Vec::from_iter(self.ended(state));
         if state.closed || !state.is_visible() || state.version < self.wanted.from {
             return Some(sent);
         }
@@ -330,6 +350,8 @@ impl Source for Followed {
                 Err(problem) if problem.is_not_found() => return Some(sent),
                 Err(_) => return None,
             };
+            // Deleted and written to again, since the state was looked at.
+            sent.extend(self.ended(found.state));
             for event in &found.events {
                 let version = event.version.unwrap_or_default();
                 sent.push(live::event(None, &version.to_string(), &event.line()));

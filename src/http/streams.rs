@@ -22,6 +22,7 @@ use super::reading::{self, Passing, ReadOptions, Reader};
 use super::relay::Asked;
 use crate::context::Context;
 use crate::partition::{ExpectedVersion, StreamState};
+use crate::percent;
 
 /// Events of one append.
 const EVENTS_MAX: usize = 1_000;
@@ -341,7 +342,7 @@ impl Target<'_> {
                 format!("/v1/topics/{topic}/streams/{key}?key_encoding=base64url")
             }
             None | Some(KeyEncoding::Utf8) => {
-                format!("/v1/topics/{topic}/streams/{}", escaped(&self.key))
+                format!("/v1/topics/{topic}/streams/{}", percent::encoded(&self.key))
             }
         }
     }
@@ -352,13 +353,4 @@ impl Target<'_> {
             StreamState { version: current, hidden: current, closed: false, last_offset: -1 };
         reading::not_shown(&self.place.topic.name, (current > 0).then_some(state))
     }
-}
-
-/// A key may be anything, also what means something in a URL.
-fn escaped(key: &[u8]) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let escape = |byte: &u8| {
-        if plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") }
-    };
-    key.iter().map(escape).collect()
 }

@@ -17,6 +17,7 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("config", "metadata"),
             ("telemetry", "config"),
             ("wall_clock", ""),
+            ("percent", ""),
             ("replica", "metadata"),
             ("partition", "metadata record replica telemetry wall_clock"),
             ("controller", "config metadata replica telemetry wall_clock"),
@@ -24,7 +25,7 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("context", "config controller coordinator metadata partition"),
             (
                 "http",
-                "config context controller coordinator metadata partition record telemetry \
+                "config context controller coordinator metadata partition percent record telemetry \
                  wall_clock",
             ),
             (
@@ -37,11 +38,11 @@ const MODULES: [(&str, &[Row]); 4] = [
                 "config context controller coordinator http kafka metadata partition replica \
                  wall_clock",
             ),
-            ("client", "config record"),
+            ("client", "config percent record"),
             ("terminal", "client config"),
             ("demo", "config terminal"),
             ("bench", "client config demo record telemetry terminal"),
-            ("cli", "bench broker client config demo record telemetry terminal"),
+            ("cli", "bench broker client config demo percent record telemetry terminal"),
         ],
     ),
     (

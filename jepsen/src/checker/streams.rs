@@ -7,7 +7,8 @@
 //! of the log, says between which two states the partition was at some moment of that operation, and whether there is
 //! such a moment for each is found in one pass (`sights`). The same is asked a second time without the log and by
 //! somebody else: versions of each key are searched for a linearization (`search`). What reads of streams show must
-//! be what the log has (`reads`).
+//! be what the log has (`reads`), and who listens must hear of all of it, in order and once (`listeners`). Tombstones are
+//! records like others: versions count them, and the last one of a key says whether it is deleted or closed.
 //!
 //! | anomaly | what it says |
 //! |---|---|
@@ -24,11 +25,17 @@
 //! | `versions-not-linearizable` | no order of the operations of a key explains them |
 //! | `retry-answered-as-conflict`, `retry-answered-otherwise` | sent again, it was not answered as at first |
 //! | `stream-differs`, `stream-incomplete`, `read-behind-min-offset` | a read that shows something else than the log, or too little |
+//! | `deletion-misjudged`, `deleted-shown` | a stream that is said to be there, deleted or closed, and is not; events from before a tombstone |
+//! | `appended-after-close` | a record behind the last one of a closed stream |
+//! | `records-differ` | records read by offset that the log does not have there |
+//! | `listener-differs`, `listener-repeats`, `listener-gap`, `listener-incomplete` | a listener that heard of something else than the log, twice, or not of all |
 //! | `log-differs`, `log-gap` | consumers that saw different records, or a hole |
 
 mod appends;
 mod batch;
+mod listeners;
 mod log;
+mod nameless;
 mod reads;
 mod search;
 mod seen;
@@ -40,8 +47,9 @@ use std::time::Duration;
 
 use super::{Finding, Findings, Verdict};
 use crate::history::Op;
-pub use batch::{Batch, Row};
+pub use batch::{Batch, Content, DELETE, EXISTS, Row};
 use log::Log;
+pub use seen::{Event, State};
 use seen::{Outcome, Seen, Why};
 
 /// Names of the operations.
@@ -50,6 +58,10 @@ pub const AGAIN: &str = "stream-again";
 pub const VERSION: &str = "stream-version";
 pub const READ: &str = "stream-read";
 pub const CONSUME: &str = "stream-consume";
+/// A listener comes back and hears what has come since.
+pub const LISTEN: &str = "stream-listen";
+/// Records of a partition by offset, over HTTP.
+pub const RECORDS: &str = "stream-records";
 /// All partitions say that they have streams, in a topic that began without.
 pub const ON: &str = "streams-on";
 
@@ -65,6 +77,14 @@ pub struct Least {
     /// Accepted batches that were sent again and answered.
     pub agains: usize,
     pub reads: usize,
+    /// Streams deleted or closed.
+    pub ends: usize,
+    /// Refusals because a stream is closed.
+    pub closed: usize,
+    /// What listeners heard.
+    pub heard: usize,
+    /// Records read by offset.
+    pub records: usize,
 }
 
 /// Everything there is to say about a history of streams.
@@ -77,6 +97,8 @@ pub fn streams(history: &[Op], least: Least) -> Vec<Finding> {
     if log.is_read() {
         appends::placed(&seen, &log, &mut found);
         reads::check(&seen, &log, &mut found);
+        reads::pages(&seen, &log, &mut found);
+        listeners::check(&seen, &log, &mut found);
         sights::check(&seen, &log, &mut found);
         search::check(&seen, &log, SEARCH, &mut found);
     } else {
@@ -92,6 +114,11 @@ fn enough(seen: &Seen, least: Least, found: &mut Findings) {
         seen.appends.iter().filter(|append| wanted(&append.outcome)).count()
     };
     let is_version = |it: &Outcome| matches!(it, Outcome::Conflict(it) if it.why == Why::Version);
+    let is_closed = |it: &Outcome| matches!(it, Outcome::Conflict(it) if it.why == Why::Closed);
+    let ended = seen.appends.iter().filter(|append| {
+        let ends = append.batch.rows.iter().any(|row| row.content != Content::Event);
+        ends && matches!(append.outcome, Outcome::Acked { .. })
+    });
     for (what, is, least) in [
         ("appends accepted", of(|it| matches!(it, Outcome::Acked { .. })), least.acked),
         ("conflicts of versions", of(is_version), least.conflicts),
@@ -101,6 +128,10 @@ fn enough(seen: &Seen, least: Least, found: &mut Findings) {
             seen.looks.iter().filter(|it| it.is_linearizable).count(),
             least.reads,
         ),
+        ("streams deleted or closed", ended.count(), least.ends),
+        ("appends refused for closed streams", of(is_closed), least.closed),
+        ("events heard", seen.heard.iter().map(|it| it.events.len()).sum(), least.heard),
+        ("records read", seen.pages.iter().map(|it| it.events.len()).sum(), least.records),
     ] {
         let verdict = if is < least { Verdict::Unknown } else { Verdict::Valid };
         found.add(

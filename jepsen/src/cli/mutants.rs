@@ -15,7 +15,7 @@ use crate::run::say;
 use crate::summary::Summary;
 
 /// A defect, the scenario that finds it, and within how many seconds.
-const TABLE: [(&str, &str, u64); 33] = [
+const TABLE: [(&str, &str, u64); 35] = [
     ("ack-before-fsync", "power-cut", 240),
     ("ack-before-commit", "isolate-leader", 240),
     ("vote-not-persisted", "pause-kill", 240),
@@ -49,6 +49,8 @@ const TABLE: [(&str, &str, u64); 33] = [
     ("retry-answered-as-conflict", "streams-partition", 240),
     ("version-lost-at-snapshot", "streams-away", 240),
     ("refused-batch-takes-sequence", "streams-kill", 240),
+    ("closed-stream-takes-more", "streams-kill", 240),
+    ("live-record-skipped", "streams-kill", 240),
 ];
 /// The variable by which a mutant is told its defect.
 const VARIABLE: &str = "MUTANT";

@@ -1,6 +1,7 @@
 //! Streams by key and conditional appends: most writers contend on one key, each with the version it was told last, others
 //! create the same things at the same time, put conditions on several keys, tags and the end of the log into one batch, and
-//! have idempotent producers some of whose batches are refused.
+//! have idempotent producers some of whose batches are refused. Some streams are deleted, written to again and closed in the
+//! end. Listeners hear of a key or of all records, for a moment each time, and come back where they were.
 //!
 //! Some of those who are left without an answer send again until they know, and some of those who have one ask for it
 //! again. Versions are read from every broker. In the end the logs are read, and every stream from every broker; what
@@ -35,8 +36,11 @@ mod append;
 mod consume;
 mod finish;
 mod known;
+mod listen;
 mod look;
+mod mortals;
 mod murmur2;
+mod pages;
 mod producer;
 mod writers;
 
@@ -53,7 +57,16 @@ const OF: usize = 3;
 const DELETIONS: u32 = 12;
 
 /// Fewer show nothing.
-const LEAST: Least = Least { acked: 60, conflicts: 5, agains: 2, reads: 10 };
+const LEAST: Least = Least {
+    acked: 60,
+    conflicts: 5,
+    agains: 2,
+    reads: 10,
+    ends: 5,
+    closed: 2,
+    heard: 50,
+    records: 20,
+};
 
 /// Of what is checked of other histories, what makes sense of this one.
 const ALSO: [&str; 2] = ["replicas-differ", "producer-sequence"];

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::escaped;
 use crate::cli::topic::text;
+use crate::percent;
 use crate::terminal::{
     Admin, Failure, Format, HttpServers, Table, line, note, print_json, printable,
 };
@@ -108,7 +108,7 @@ pub(super) async fn reset(options: ResetOptions) -> Result<(), Failure> {
         };
         body["topics"] = options.topic.iter().map(topic).collect();
     }
-    let path = format!("/v1/groups/{}/offsets", escaped(&options.group));
+    let path = format!("/v1/groups/{}/offsets", percent::encoded(&options.group));
     let reset = Admin::new(options.servers.http).post(&path, &body).await?;
     if options.format == Format::Json {
         return print_json(&reset);
@@ -127,9 +127,9 @@ pub(super) async fn reset(options: ResetOptions) -> Result<(), Failure> {
 
 pub(super) async fn delete(options: DeleteOptions) -> Result<(), Failure> {
     let admin = Admin::new(options.servers.http);
-    let path = format!("/v1/groups/{}/offsets", escaped(&options.group));
+    let path = format!("/v1/groups/{}/offsets", percent::encoded(&options.group));
     for it in &options.topic {
-        let topic = format!("{path}?topic={}", escaped(&it.topic));
+        let topic = format!("{path}?topic={}", percent::encoded(&it.topic));
         match &it.partitions {
             None => drop(admin.delete(&topic).await?),
             Some(partitions) => {

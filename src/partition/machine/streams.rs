@@ -15,6 +15,7 @@
 //! and never read here.
 
 use quorate_raft::{Effects, Keyed};
+use quorate_storage::mutant;
 
 use super::Refusal;
 use crate::partition::attachments::{
@@ -120,7 +121,7 @@ impl Streams {
         let keys = keys.ok_or(Refusal::StreamsChanged)?;
         for (number, of_key) in (0_u32..).zip(&keys.keys) {
             if let Some(stream) = Stream::stored_in(keyed, self.generation, &of_key.key)
-                && stream.closed
+                && is_closed(&stream)
             {
                 let unmet = Unmet::Closed { current: stream.version() };
                 return Err(Refusal::Stream { number, unmet });
@@ -142,7 +143,7 @@ impl Streams {
                     ExpectedVersion::Any => true,
                     ExpectedVersion::Stream => exists,
                 };
-                if stream.closed {
+                if is_closed(&stream) {
                     Err(Unmet::Closed { current })
                 } else if holds {
                     Ok(())
@@ -243,6 +244,10 @@ impl Streams {
         let (count, misplaced) = (reader.u64()?, reader.u64()?);
         Ok(Self { generation, on, begun, built_upto, count, misplaced })
     }
+}
+
+fn is_closed(stream: &Stream) -> bool {
+    stream.closed && !mutant::on("closed-stream-takes-more")
 }
 
 impl Unmet {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::batch::{Content, EXISTS};
 use super::log::Log;
 use super::seen::{Append, Outcome, Seen};
 use crate::checker::Findings;
@@ -13,6 +14,9 @@ type Given = (i64, i64, u64);
 pub fn told(seen: &Seen, found: &mut Findings) {
     let mut given: BTreeMap<(i64, &str), Vec<Given>> = BTreeMap::new();
     let mut first: HashMap<String, u64> = HashMap::new();
+    let rows = seen.appends.iter().flat_map(|append| &append.batch.rows);
+    let ends = rows.filter(|row| row.content != Content::Event);
+    let mortal: HashSet<&str> = ends.map(|row| row.key.as_str()).collect();
     for append in &seen.appends {
         if append.is_out_of_order {
             let case = || append.batch.shown();
@@ -20,7 +24,7 @@ pub fn told(seen: &Seen, found: &mut Findings) {
         }
         match &append.outcome {
             Outcome::Acked { versions, .. } => {
-                for taken in claims(append) {
+                for taken in claims(append, &mortal) {
                     if let Some(before) = first.insert(taken.clone(), append.ended) {
                         let case = || format!("two were the first at {taken}");
                         found.invalid("unique-taken-twice", case, [before, append.ended]);
@@ -51,10 +55,11 @@ pub fn told(seen: &Seen, found: &mut Findings) {
     }
 }
 
-/// Keys and tags of which a batch is the first, since it was accepted.
-fn claims(append: &Append) -> Vec<String> {
+/// Keys and tags of which a batch is the first, since it was accepted. Who deletes a stream makes room for another first.
+fn claims(append: &Append, mortal: &HashSet<&str>) -> Vec<String> {
     let batch = &append.batch;
     let keys = batch.rows.iter().filter(|row| row.expected == Some(-1));
+    let keys = keys.filter(|row| !mortal.contains(row.key.as_str()));
     let keys = keys.map(|row| format!("key {}", row.key));
     let own = |tag: &&(String, i64)| {
         tag.1 == -1 && batch.rows.iter().any(|row| row.tags.contains(&tag.0))
@@ -121,8 +126,9 @@ fn place(append: &Append, log: &Log, found: &mut Findings) -> Option<i64> {
     let base = batch.rows.iter().zip(0..).find_map(|(row, at)| Some(log.place(row.id)?.1 - at))?;
     for (row, at) in batch.rows.iter().zip(base..) {
         let record = log.partitions.get(&batch.partition).and_then(|it| it.records.get(&at));
-        let is_same =
-            record.is_some_and(|it| (it.id, &it.key, &it.tags) == (row.id, &row.key, &row.tags));
+        let is_same = record.is_some_and(|it| {
+            (it.id, &it.key, &it.tags, it.content) == (row.id, &row.key, &row.tags, row.content)
+        });
         if !is_same {
             let elsewhere = log.place(row.id);
             let (name, case) = match elsewhere {
@@ -167,8 +173,10 @@ fn conditions(append: &Append, base: i64, log: &Log, found: &mut Findings) {
     let mut broken = Vec::new();
     for (row, at) in batch.rows.iter().zip(base..) {
         let version = partition.version_before(&row.key, at);
+        let is_visible = partition.is_visible_at(&row.key, version);
         let holds = match row.expected {
-            Some(-1) => version == 0,
+            Some(-1) => !is_visible,
+            Some(EXISTS) => is_visible,
             Some(expected) if expected >= 0 => version == expected,
             _ => true,
         };

@@ -1,7 +1,23 @@
-//! A batch as the history has it: `{:partition 0 :via "http" :rows [[key id expected [tag ...]] ...] ...}`.
+//! A batch as the history has it: `{:partition 0 :via "http" :rows [[key id expected [tag ...] content] ...] ...}`.
 
 use crate::checker::extra::{field, list, number};
 use crate::history::{Edn, int, map, text};
+
+/// Expects a stream that is there, whatever its version.
+pub const EXISTS: i64 = -3;
+/// By the interface that deletes a stream, whose tombstone has no number.
+pub const DELETE: &str = "delete";
+
+/// What a record is to its stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Content {
+    #[default]
+    Event,
+    /// What was before is not shown any more.
+    Tombstone,
+    /// The same, and nothing is appended any more.
+    Close,
+}
 
 /// A record that is to be appended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,9 +25,10 @@ pub struct Row {
     pub key: String,
     /// Its value, that no other record has.
     pub id: i64,
-    /// The version of its key just before it; -1 for none. Nothing is expected without.
+    /// The version of its key just before it; -1 for none or a deleted one, [`EXISTS`]. Nothing is expected without.
     pub expected: Option<i64>,
     pub tags: Vec<String>,
+    pub content: Content,
 }
 
 /// Records that are appended together or not at all, and when.
@@ -34,7 +51,8 @@ impl Batch {
         let maybe = |number: Option<i64>| number.map_or(Edn::Nil, Edn::Integer);
         let tags = |tags: &[String]| Edn::Vector(tags.iter().map(text).collect());
         let row = |it: &Row| {
-            Edn::Vector(vec![text(&it.key), int(it.id), maybe(it.expected), tags(&it.tags)])
+            let (key, id, content) = (text(&it.key), int(it.id), text(it.content.name()));
+            Edn::Vector(vec![key, id, maybe(it.expected), tags(&it.tags), content])
         };
         let after = |(tag, offset): &(String, i64)| Edn::Vector(vec![text(tag), int(*offset)]);
         map([
@@ -70,11 +88,17 @@ impl Batch {
         i64::try_from(self.rows.len()).unwrap_or(i64::MAX)
     }
 
+    /// Whether its record cannot be told from others of its key by itself.
+    pub fn is_nameless(&self) -> bool {
+        self.via == DELETE
+    }
+
     /// For a case in words.
     pub fn shown(&self) -> String {
-        let row = |it: &Row| match it.expected {
-            Some(expected) => format!("{} {} if at {expected}", it.key, it.id),
-            None => format!("{} {}", it.key, it.id),
+        let row = |it: &Row| {
+            let (key, id, content) = (&it.key, it.id, it.content.name());
+            let expected = it.expected.map(|expected| format!(" if at {expected}"));
+            format!("{content} {id} of {key}{}", expected.unwrap_or_default())
         };
         let rows: Vec<String> = self.rows.iter().map(row).collect();
         format!("[{}] to partition {} via {}", rows.join(", "), self.partition, self.via)
@@ -83,14 +107,33 @@ impl Batch {
 
 impl Row {
     fn of(value: &Edn) -> Option<Row> {
-        let [Edn::String(key), Edn::Integer(id), expected, tags] = list(Some(value)) else {
+        let [Edn::String(key), Edn::Integer(id), expected, tags, Edn::String(content)] =
+            list(Some(value))
+        else {
             return None;
         };
         let expected = match expected {
             Edn::Integer(expected) => Some(*expected),
             _ => None,
         };
-        Some(Row { key: key.clone(), id: *id, expected, tags: strings(tags) })
+        let content = Content::of(content)?;
+        Some(Row { key: key.clone(), id: *id, expected, tags: strings(tags), content })
+    }
+}
+
+impl Content {
+    pub const ALL: [Content; 3] = [Content::Event, Content::Tombstone, Content::Close];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Content::Event => "event",
+            Content::Tombstone => "tombstone",
+            Content::Close => "close",
+        }
+    }
+
+    pub fn of(name: &str) -> Option<Content> {
+        Content::ALL.into_iter().find(|it| it.name() == name)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::seen::{Record, Seen};
+use super::batch::Content;
+use super::nameless;
+use super::seen::{Event, NAMELESS, Record, Seen, State};
 use crate::checker::Findings;
 
 /// See the module.
@@ -20,6 +22,8 @@ pub struct Partition {
     pub records: BTreeMap<i64, Record>,
     /// Offsets of the records of a key: that of version n is at n - 1.
     keys: HashMap<String, Vec<i64>>,
+    /// Versions of the tombstones of a key.
+    tombstones: HashMap<String, Vec<i64>>,
     tags: HashMap<String, Vec<i64>>,
     /// All before this may be gone in the end.
     pub start: i64,
@@ -46,9 +50,10 @@ impl Log {
             }
         }
         log.is_read = !read.is_empty() && read.values().all(|is_final| *is_final);
+        nameless::name(seen, &mut log.partitions);
         for (number, partition) in &mut log.partitions {
             partition.index(*number, found);
-            for (offset, record) in &partition.records {
+            for (offset, record) in partition.records.iter().filter(|(_, it)| it.id != NAMELESS) {
                 let (other, before) = *log.places.entry(record.id).or_insert((*number, *offset));
                 if (other, before) != (*number, *offset) {
                     let case = || {
@@ -89,7 +94,17 @@ impl Partition {
                 found.invalid("log-gap", case, []);
             }
             self.end = offset + 1;
-            self.keys.entry(record.key.clone()).or_default().push(*offset);
+            let of_key = self.keys.entry(record.key.clone()).or_default();
+            let last = of_key.last().and_then(|last| self.records.get(last));
+            if last.is_some_and(|it| it.content == Content::Close) {
+                let case = || format!("partition {number}: {record:?} is behind {last:?}");
+                found.invalid("appended-after-close", case, []);
+            }
+            of_key.push(*offset);
+            if record.content != Content::Event {
+                let version = i64::try_from(of_key.len()).unwrap_or(i64::MAX);
+                self.tombstones.entry(record.key.clone()).or_default().push(version);
+            }
             for tag in &record.tags {
                 self.tags.entry(tag.clone()).or_default().push(*offset);
             }
@@ -108,6 +123,43 @@ impl Partition {
     pub fn version_before(&self, key: &str, offset: i64) -> i64 {
         let before = self.of_key(key).partition_point(|at| *at < offset);
         i64::try_from(before).unwrap_or(i64::MAX)
+    }
+
+    /// The record that is a version of a key.
+    pub fn of_version(&self, key: &str, version: i64) -> Option<&Record> {
+        let place = usize::try_from(version.checked_sub(1)?).ok()?;
+        self.records.get(self.of_key(key).get(place)?)
+    }
+
+    /// The last tombstone of a key that has come to a version; 0 if it has none.
+    pub fn hidden_at(&self, key: &str, version: i64) -> i64 {
+        let tombstones = self.tombstones.get(key).map_or(&[][..], Vec::as_slice);
+        let before = tombstones.partition_point(|at| *at <= version);
+        before.checked_sub(1).map_or(0, |last| tombstones[last])
+    }
+
+    /// What a key is while it has a version; nothing if it never had that.
+    pub fn state_at(&self, key: &str, version: i64) -> Option<State> {
+        if version == 0 {
+            return Some(State::Unknown);
+        }
+        Some(match self.of_version(key, version)?.content {
+            Content::Event => State::Visible,
+            Content::Tombstone => State::Deleted,
+            Content::Close => State::Closed,
+        })
+    }
+
+    /// Whether a record that somebody was sent is there as it was sent.
+    pub fn has(&self, event: &Event) -> bool {
+        let record = event.offset.and_then(|offset| self.records.get(&offset));
+        record
+            .is_some_and(|it| it.content == event.content && event.id.is_none_or(|id| id == it.id))
+    }
+
+    /// Whether a key has something to show while it has a version.
+    pub fn is_visible_at(&self, key: &str, version: i64) -> bool {
+        self.state_at(key, version) == Some(State::Visible)
     }
 
     /// Whether there is a record with a tag behind one offset and before another.

@@ -119,17 +119,10 @@ fn of_append<'a>(append: &'a Append, log: &Log) -> Vec<(&'a str, Event)> {
     let (began, ended) = (append.began, Some(append.ended));
     let rows = &append.batch.rows;
     if let Outcome::Conflict(it) = &append.outcome {
-        let mut expecting = rows.iter().filter(|row| row.expected.is_some());
-        let about = match &it.about {
-            Some(about) => expecting.find(|row| row.key == *about),
-            None => expecting.next().filter(|row| expecting.all(|other| other.key == row.key)),
-        };
+        let is_version = [Why::Version, Why::Closed].contains(&it.why);
         let step = Step::Is(it.current);
-        let told = about.filter(|_| it.why == Why::Version);
-        return told
-            .map(|row| (row.key.as_str(), Event { began, ended, step }))
-            .into_iter()
-            .collect();
+        let told = append.about(it).filter(|_| is_version);
+        return told.map(|key| (key, Event { began, ended, step })).into_iter().collect();
     }
     let (told, ended) = match &append.outcome {
         Outcome::Acked { versions, .. } => (*versions, ended),

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::batch::{Batch, string, strings};
-use super::{AGAIN, APPEND, CONSUME, ON, READ, VERSION};
+use super::batch::{Batch, Content, string, strings};
+use super::{AGAIN, APPEND, CONSUME, LISTEN, ON, READ, RECORDS, VERSION};
 use crate::checker::extra::{field, list, number};
-use crate::history::{Body, Edn, Kind, Op};
+use crate::history::{Body, Edn, Kind, Op, int, text};
 
 /// See the module. Times are indexes of the history.
 #[derive(Default)]
@@ -14,6 +14,8 @@ pub struct Seen {
     pub agains: Vec<Again>,
     pub looks: Vec<Look>,
     pub consumed: Vec<Consumed>,
+    pub heard: Vec<Heard>,
+    pub pages: Vec<Page>,
     /// The topic began without streams.
     pub is_turned_on: bool,
 }
@@ -57,6 +59,7 @@ pub enum Why {
     Version,
     Tag,
     Offset,
+    Closed,
 }
 
 /// An accepted batch that was sent again, by the same token or sequence.
@@ -78,8 +81,57 @@ pub struct Look {
     pub is_final: bool,
     pub min_offset: Option<i64>,
     pub version: i64,
+    /// What it was said to be, if that was told.
+    pub state: Option<State>,
     /// Version, offset and value of each, if they were asked for.
     pub events: Option<Vec<[i64; 3]>>,
+}
+
+/// What a reader is told that a stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// There never was one.
+    Unknown,
+    Visible,
+    Deleted,
+    Closed,
+}
+
+/// What a listener was sent by one broker, behind what it had.
+pub struct Heard {
+    pub began: u64,
+    pub ended: u64,
+    pub listener: i64,
+    /// The key of its stream; none if it listens to all records.
+    pub key: Option<String>,
+    pub partition: i64,
+    /// It had all there was by then.
+    pub is_final: bool,
+    pub events: Vec<Event>,
+}
+
+/// A record, or the end of a stream, as a listener is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub partition: i64,
+    /// Where records are read by key.
+    pub version: Option<i64>,
+    /// Not of the end of a stream that is told as such.
+    pub offset: Option<i64>,
+    pub id: Option<i64>,
+    pub content: Content,
+}
+
+/// Records of a partition by HTTP, from an offset on.
+pub struct Page {
+    pub began: u64,
+    pub ended: u64,
+    pub partition: i64,
+    pub from: i64,
+    pub is_linearizable: bool,
+    /// It ends because there was no more.
+    pub is_whole: bool,
+    pub events: Vec<Event>,
 }
 
 /// Part of a partition's log.
@@ -98,8 +150,27 @@ pub struct Consumed {
 pub struct Record {
     pub offset: i64,
     pub key: String,
+    /// [`NAMELESS`] until it is known whose tombstone it is.
     pub id: i64,
     pub tags: Vec<String>,
+    pub content: Content,
+}
+
+/// The number of a record that has none.
+pub const NAMELESS: i64 = -1;
+
+impl Append {
+    /// The key whose version a conflict names; nobody's if it may be that of several.
+    pub fn about<'a>(&'a self, conflict: &'a Conflict) -> Option<&'a str> {
+        if let Some(about) = &conflict.about {
+            return Some(about);
+        }
+        let is_closed = conflict.why == Why::Closed;
+        let rows = self.batch.rows.iter().filter(|row| is_closed || row.expected.is_some());
+        let mut keys = rows.map(|row| row.key.as_str());
+        let first = keys.next()?;
+        keys.all(|key| key == first).then_some(first)
+    }
 }
 
 impl Seen {
@@ -134,6 +205,8 @@ impl Seen {
             (AGAIN, Kind::Ok) => self.agains.extend(again(op, value)),
             (VERSION | READ, Kind::Ok) => self.looks.extend(look(began, op, value)),
             (CONSUME, Kind::Ok) => self.consumed.extend(consumed(op, value)),
+            (LISTEN, Kind::Ok) => self.heard.extend(heard(began, op, value)),
+            (RECORDS, Kind::Ok) => self.pages.extend(page(began, op, value)),
             _ => {}
         }
     }
@@ -153,12 +226,15 @@ fn extra_text(extra: &BTreeMap<String, Edn>, name: &str) -> Option<String> {
     }
 }
 
-fn numbers(value: Option<&Edn>) -> Vec<i64> {
-    let number = |it: &Edn| match it {
+fn integer(value: &Edn) -> Option<i64> {
+    match value {
         Edn::Integer(number) => Some(*number),
         _ => None,
-    };
-    list(value).iter().filter_map(number).collect()
+    }
+}
+
+fn numbers(value: Option<&Edn>) -> Vec<i64> {
+    list(value).iter().filter_map(integer).collect()
 }
 
 fn append(began: u64, op: &Op, value: &Edn) -> Option<Append> {
@@ -188,6 +264,7 @@ fn conflict(op: &Op) -> Option<Conflict> {
         "version" => Why::Version,
         "tag" => Why::Tag,
         "offset" => Why::Offset,
+        "closed" => Why::Closed,
         _ => return None,
     };
     let about = extra_text(&op.extra, "about");
@@ -219,14 +296,17 @@ fn look(began: u64, op: &Op, value: &Edn) -> Option<Look> {
         is_final: field(value, "final") == Some(&Edn::Boolean(true)),
         min_offset: number(value, "min-offset"),
         version: extra(op, "version")?,
+        state: extra_text(&op.extra, "state").and_then(|name| State::of(&name)),
         events,
     })
 }
 
 fn consumed(op: &Op, value: &Edn) -> Option<Consumed> {
     let record = |it: &Edn| match list(Some(it)) {
-        [Edn::Integer(offset), Edn::String(key), Edn::Integer(id), tags] => {
-            Some(Record { offset: *offset, key: key.clone(), id: *id, tags: strings(tags) })
+        [Edn::Integer(offset), Edn::String(key), id, tags, Edn::String(content)] => {
+            let (key, id) = (key.clone(), integer(id).unwrap_or(NAMELESS));
+            let (tags, content) = (strings(tags), Content::of(content)?);
+            Some(Record { offset: *offset, key, id, tags, content })
         }
         _ => None,
     };
@@ -238,4 +318,72 @@ fn consumed(op: &Op, value: &Edn) -> Option<Consumed> {
         records: list(op.extra.get("records")).iter().filter_map(record).collect(),
         is_final: field(value, "final") == Some(&Edn::Boolean(true)),
     })
+}
+
+fn events(op: &Op) -> Vec<Event> {
+    list(op.extra.get("events")).iter().filter_map(Event::of).collect()
+}
+
+fn heard(began: u64, op: &Op, value: &Edn) -> Option<Heard> {
+    Some(Heard {
+        began,
+        ended: op.index,
+        listener: number(value, "listener")?,
+        key: string(value, "key"),
+        partition: number(value, "partition").unwrap_or(-1),
+        is_final: op.extra.get("final") == Some(&Edn::Boolean(true)),
+        events: events(op),
+    })
+}
+
+fn page(began: u64, op: &Op, value: &Edn) -> Option<Page> {
+    Some(Page {
+        began,
+        ended: op.index,
+        partition: number(value, "partition")?,
+        from: number(value, "from")?,
+        is_linearizable: string(value, "consistency").as_deref() == Some("linearizable"),
+        is_whole: op.extra.get("whole") == Some(&Edn::Boolean(true)),
+        events: events(op),
+    })
+}
+
+impl Event {
+    /// `[partition version offset id content]`
+    pub fn to_edn(self) -> Edn {
+        let maybe = |number: Option<i64>| number.map_or(Edn::Nil, Edn::Integer);
+        let content = text(self.content.name());
+        let place = [maybe(self.version), maybe(self.offset), maybe(self.id)];
+        Edn::Vector([vec![int(self.partition)], place.to_vec(), vec![content]].concat())
+    }
+
+    fn of(value: &Edn) -> Option<Event> {
+        let [partition, version, offset, id, Edn::String(content)] = list(Some(value)) else {
+            return None;
+        };
+        Some(Event {
+            partition: integer(partition)?,
+            version: integer(version),
+            offset: integer(offset),
+            id: integer(id),
+            content: Content::of(content)?,
+        })
+    }
+}
+
+impl State {
+    const ALL: [State; 4] = [State::Unknown, State::Visible, State::Deleted, State::Closed];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Unknown => "unknown",
+            State::Visible => "visible",
+            State::Deleted => "deleted",
+            State::Closed => "closed",
+        }
+    }
+
+    fn of(name: &str) -> Option<State> {
+        State::ALL.into_iter().find(|it| it.name() == name)
+    }
 }

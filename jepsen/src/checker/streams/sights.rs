@@ -8,8 +8,9 @@
 
 use std::fmt;
 
+use super::batch::EXISTS;
 use super::log::{Log, Partition};
-use super::seen::{Append, Conflict, Outcome, Seen, Why};
+use super::seen::{Append, Conflict, Event, Outcome, Seen, State, Why};
 use crate::checker::Findings;
 
 /// What an operation says of a partition: that it had at least so many records at its end, and at most so many at its
@@ -78,6 +79,7 @@ pub fn check(seen: &Seen, log: &Log, found: &mut Findings) {
             let (began, ended) = (read.ended, read.ended);
             sights.push(Sight { began, ended, least: last, most: None, what });
         }
+        sights.extend(read_live(seen, *number));
         for sight in &sights {
             changes.see(sight, *number, found);
         }
@@ -96,11 +98,19 @@ fn told(
     let of = |about: &str| format!("{:?} of {about} is {current}", conflict.why);
     let (about, is_conflict, range) = match conflict.why {
         Why::Version => {
-            let about = expected_of(append, conflict)?;
+            let about = append.about(conflict)?;
             let mut of_key = append.batch.rows.iter().filter(|row| row.key == about);
-            let expected = of_key.find_map(|row| row.expected)?;
-            let is_met = current == expected.max(0);
-            (about.clone(), !is_met, of_version(partition, &about, current))
+            let is_met = match of_key.find_map(|row| row.expected)? {
+                -1 => !partition.is_visible_at(about, current),
+                EXISTS => partition.is_visible_at(about, current),
+                expected => current == expected,
+            };
+            (about.to_owned(), !is_met, of_version(partition, about, current))
+        }
+        Why::Closed => {
+            let about = append.about(conflict)?;
+            let is_closed = partition.state_at(about, current) == Some(State::Closed);
+            (about.to_owned(), is_closed, of_version(partition, about, current))
         }
         Why::Tag => {
             let mut tags = append.batch.no_tag_after.iter();
@@ -131,14 +141,25 @@ fn told(
     }
 }
 
-/// The key whose version a conflict names; nobody's if it may be that of several.
-fn expected_of(append: &Append, conflict: &Conflict) -> Option<String> {
-    if conflict.about.is_some() {
-        return conflict.about.clone();
-    }
-    let mut keys = append.batch.rows.iter().filter(|row| row.expected.is_some());
-    let first = keys.next()?;
-    keys.all(|row| row.key == first.key).then(|| first.key.clone())
+/// What readers of records saw of a partition, live or as a page.
+fn read_live(seen: &Seen, number: i64) -> Vec<Sight> {
+    let end = |events: &[Event]| {
+        let of_this = events.iter().filter(|event| event.partition == number);
+        of_this.filter_map(|event| event.offset).max().map_or(0, |last| last + 1)
+    };
+    let heard = seen.heard.iter().map(|heard| {
+        let (at, least) = (heard.ended, end(&heard.events));
+        let what = What::Read(format!("listener {} up to {least}", heard.listener));
+        Sight { began: at, ended: at, least, most: None, what }
+    });
+    let pages = seen.pages.iter().filter(|page| page.partition == number).map(|page| {
+        let (began, ended, least) = (page.began, page.ended, end(&page.events));
+        // All that was there when it was asked for, and then there was no more.
+        let most = (page.is_linearizable && page.is_whole).then_some(least.max(page.from));
+        let what = What::Read(format!("records from {} to {least}", page.from));
+        Sight { began, ended, least, most, what }
+    });
+    heard.chain(pages).collect()
 }
 
 /// How many records there are at least and at most while a key has that version.

@@ -7,6 +7,7 @@ use crate::checker::streams::{
 use crate::checker::{Verdict, verdict};
 use crate::history::{Body, Edn, Kind, Op, Process, int, map, text};
 
+mod endings;
 mod generated;
 
 /// Histories by hand: one process an operation, in the order in which they are written.
@@ -25,7 +26,7 @@ pub struct Open {
 type Extra = Vec<(&'static str, Edn)>;
 
 pub fn row(key: &str, id: i64, expected: Option<i64>) -> Row {
-    Row { key: key.to_owned(), id, expected, tags: Vec::new() }
+    Row { key: key.to_owned(), id, expected, ..Row::default() }
 }
 
 pub fn batch(rows: Vec<Row>) -> Batch {
@@ -101,7 +102,8 @@ impl History {
     fn log_with(&mut self, records: &[(&str, i64)], tagged: &[(i64, &str)]) {
         let row = |(offset, (key, id)): (i64, &(&str, i64))| {
             let tags = tagged.iter().filter(|(tagged, _)| tagged == id).map(|(_, tag)| text(*tag));
-            Edn::Vector(vec![int(offset), text(*key), int(*id), Edn::Vector(tags.collect())])
+            let tags = Edn::Vector(tags.collect());
+            Edn::Vector(vec![int(offset), text(*key), int(*id), tags, text("event")])
         };
         let records: Vec<Edn> = (0..).zip(records).map(row).collect();
         let value = map([("partition", int(0)), ("final", Edn::Boolean(true))]);

@@ -57,7 +57,7 @@ impl Answer {
         extra
     }
 
-    /// Of `POST .../streams/{key}` and `POST .../records`.
+    /// Of `POST` and `DELETE .../streams/{key}`, and of `POST .../records`.
     pub fn of_http(asked: anyhow::Result<Reply>) -> Answer {
         let reply = match asked {
             Ok(reply) => reply,
@@ -81,6 +81,10 @@ impl Answer {
             (412, "version_conflict") => {
                 conflict("version", number("current_version"), about("key"))
             }
+            // Who deletes a stream expects one.
+            (404, "unknown_stream") => conflict("version", Some(0), None),
+            (404, "stream_deleted") => conflict("version", number("current_version"), None),
+            (410, "stream_closed") => conflict("closed", number("current_version"), None),
             (412, "tag_conflict") => conflict("tag", number("current_offset"), about("tag")),
             (412, "offset_conflict") => conflict("offset", number("current_offset"), None),
             (409 | 503, code) if code.starts_with("streams_") => Answer::Refused(code.to_owned()),
@@ -111,12 +115,14 @@ impl Answer {
             Err(failure) => return Answer::Unknown(failure.to_string()),
         };
         let message = refused.message;
-        let why = ["version", "tag", "offset"].into_iter().find(|why| message.contains(why));
+        let mut all = ["closed", "version", "tag", "offset"].into_iter();
+        let why = all.find(|why| message.contains(why));
         match why.zip(current(&message)) {
             Some((why, current)) => {
                 let record = refused.record.and_then(|record| usize::try_from(record).ok());
                 let row = record.and_then(|record| batch.rows.get(record));
-                let about = row.filter(|_| why == "version").map(|row| row.key.clone());
+                let is_of_key = ["closed", "version"].contains(&why);
+                let about = row.filter(|_| is_of_key).map(|row| row.key.clone());
                 Answer::Conflict { why, current, about }
             }
             // For a broker that has not heard yet that the topic has streams.
@@ -157,6 +163,11 @@ mod tests {
         assert_eq!(conflict, Answer::Conflict { why: "version", current: 4, about: None });
         let nothing = http(412, json!({"code": "version_conflict"}));
         assert!(matches!(nothing, Answer::Refused(_)), "{nothing:?}");
+        let closed = http(410, json!({"code": "stream_closed", "current_version": 4}));
+        assert_eq!(closed, Answer::Conflict { why: "closed", current: 4, about: None });
+        let none = http(404, json!({"code": "unknown_stream"}));
+        assert_eq!(none, Answer::Conflict { why: "version", current: 0, about: None });
+        assert_eq!(http(404, json!({"code": "unknown_topic"})).kind(), Kind::Fail);
         assert_eq!(http(503, json!({"code": "no_leader"})).kind(), Kind::Fail);
         assert_eq!(http(504, json!({"code": "timeout_unknown_outcome"})).kind(), Kind::Info);
         assert_eq!(http(500, json!({})).kind(), Kind::Info);
@@ -175,6 +186,9 @@ mod tests {
         let version = refused("version of the key is 7, expected 5 (current=7)");
         let about = Some("k".to_owned());
         assert_eq!(version, Answer::Conflict { why: "version", current: 7, about });
+        let closed = refused("the stream is closed (current=7)");
+        let about = Some("k".to_owned());
+        assert_eq!(closed, Answer::Conflict { why: "closed", current: 7, about });
         let tag = refused("the tag has a record at offset 9 (current=9)");
         assert_eq!(tag, Answer::Conflict { why: "tag", current: 9, about: None });
         assert!(matches!(refused("key too long"), Answer::Refused(_)));

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::answer::Answer;
 use super::known::Known;
 use crate::admin::Admin;
-use crate::checker::streams::{AGAIN, APPEND, Batch, Row};
+use crate::checker::streams::{AGAIN, APPEND, Batch, Content, DELETE, EXISTS, Row};
 use crate::client::{self, Record, Write};
 use crate::environment::Phase;
 use crate::history::{Body, Edn, Kind, int, map, text};
@@ -28,7 +28,14 @@ pub enum Via {
     /// `POST /v1/topics/{t}/records`
     Records,
     Kafka,
+    /// `DELETE /v1/topics/{t}/streams/{key}`: one tombstone, which cannot have a number.
+    Delete,
 }
+
+/// The header that a tombstone has its number in.
+pub const ID: &str = "id";
+/// The header that closes a stream.
+pub const CLOSE: &str = "quorate-close";
 
 impl Via {
     fn name(self) -> &'static str {
@@ -36,6 +43,7 @@ impl Via {
             Via::Stream => "streams",
             Via::Records => "records",
             Via::Kafka => "kafka",
+            Via::Delete => DELETE,
         }
     }
 }
@@ -70,6 +78,8 @@ pub fn append(
         // That another try did nothing says nothing of the first.
         is_open = !matches!(answer, Answer::Acked { .. } | Answer::Conflict { .. });
     }
+    // What is expected may be so later, when a copy of which nobody heard arrives.
+    is_open |= tries > 1 && known.may_hold_later(&batch) && answer.kind() == Kind::Fail;
     if is_open && answer.kind() != Kind::Info {
         answer = Answer::Unknown(format!("{answer:?} after an unknown outcome"));
     }
@@ -131,26 +141,24 @@ fn once(session: &mut Session, known: &Known, via: Via, batch: &Batch) -> Answer
         return by_kafka(session, known, batch);
     }
     let topic = session.keys.at(batch.partition).topic;
-    let events = batch.rows.iter().map(|row| event(known, row, via));
     let after = batch.no_tag_after.iter();
     let after: Vec<Value> =
         after.map(|(tag, offset)| json!({ "tag": tag, "offset": offset })).collect();
     let mut headers = Vec::new();
     headers.extend(batch.token.iter().map(|token| ("idempotency-key", token.clone())));
     let mut asked = Map::new();
-    let name = if via == Via::Stream { "events" } else { "records" };
-    asked.insert(name.to_owned(), events.collect());
+    if via != Via::Delete {
+        let name = if via == Via::Stream { "events" } else { "records" };
+        let events = batch.rows.iter().map(|row| event(known, row, via));
+        asked.insert(name.to_owned(), events.collect());
+    }
     if !after.is_empty() {
         asked.insert("no_tag_after".to_owned(), after.into());
     }
-    let first = batch.rows.first();
-    let path = if via == Via::Stream {
-        match first.and_then(|row| row.expected) {
-            Some(-1) => headers.push(("if-none-match", "*".to_owned())),
-            Some(version) => headers.push(("if-match", format!("\"{version}\""))),
-            None => {}
-        }
-        stream_path(&topic, first.map_or("", |row| &row.key))
+    let path = if let (Via::Stream | Via::Delete, Some(first)) = (via, batch.rows.first()) {
+        headers.extend(precondition(first, via));
+        let hard = via == Via::Delete && first.content == Content::Close;
+        stream_path(&topic, &first.key) + if hard { "?hard=true" } else { "" }
     } else {
         if let Some(offset) = batch.expected_offset {
             asked.insert("expected_offset".to_owned(), offset.into());
@@ -162,7 +170,23 @@ fn once(session: &mut Session, known: &Known, via: Via, batch: &Batch) -> Answer
         return Answer::Failed("there are no brokers".to_owned());
     };
     let admin = Admin::with_patience(Vec::new(), session.client.patience());
-    Answer::of_http(admin.ask_with(to, "POST", &path, &headers, Some(&Value::Object(asked))))
+    let (method, asked) = match via {
+        Via::Delete => ("DELETE", None),
+        _ => ("POST", Some(Value::Object(asked))),
+    };
+    Answer::of_http(admin.ask_with(to, method, &path, &headers, asked.as_ref()))
+}
+
+/// What is expected of a stream, as a header. Who deletes one and says nothing means one that is there.
+fn precondition(row: &Row, via: Via) -> Option<(&'static str, String)> {
+    match row.expected? {
+        -1 => Some(("if-none-match", "*".to_owned())),
+        EXISTS if via == Via::Delete && row.content == Content::Tombstone && row.id % 2 == 0 => {
+            None
+        }
+        EXISTS => Some(("if-match", "*".to_owned())),
+        version => Some(("if-match", format!("\"{version}\""))),
+    }
 }
 
 fn by_kafka(session: &mut Session, known: &Known, batch: &Batch) -> Answer {
@@ -215,7 +239,12 @@ fn value(known: &Known, row: &Row) -> Value {
 
 fn event(known: &Known, row: &Row, via: Via) -> Value {
     let mut event = Map::new();
-    event.insert("value".to_owned(), value(known, row));
+    if row.content == Content::Event {
+        event.insert("value".to_owned(), value(known, row));
+    } else {
+        let id = json!({ "name": ID, "value": row.id.to_string() });
+        event.insert("headers".to_owned(), json!([id]));
+    }
     if !row.tags.is_empty() {
         event.insert("tags".to_owned(), json!(row.tags));
     }
@@ -248,8 +277,17 @@ pub fn records(known: &Known, batch: &Batch) -> Vec<Record> {
         let expected = row.expected.iter();
         headers.extend(expected.map(|it| header("quorate-expected-version", it.to_string())));
         headers.extend(row.tags.iter().map(|tag| header("quorate-tag", tag.clone())));
-        let (key, value) = (row.key.clone().into(), value(known, row).to_string().into());
-        Record { timestamp, key: Some(key), value: Some(value), headers }
+        let value = match row.content {
+            Content::Event => Some(value(known, row).to_string().into()),
+            Content::Tombstone | Content::Close => {
+                headers.push(header(ID, row.id.to_string()));
+                None
+            }
+        };
+        if row.content == Content::Close {
+            headers.push((Bytes::from_static(CLOSE.as_bytes()), None));
+        }
+        Record { timestamp, key: Some(row.key.clone().into()), value, headers }
     };
     batch.rows.iter().enumerate().map(record).collect()
 }
@@ -265,7 +303,7 @@ pub fn note(known: &Known, batch: &Batch, answer: &Answer) {
                 known.note_version(&row.key, *last);
             }
             for (row, at) in batch.rows.iter().zip(*offset..) {
-                if let (None, Some(expected)) = (versions, row.expected) {
+                if let (None, Some(expected @ -1..)) = (versions, row.expected) {
                     known.note_version(&row.key, expected.max(0) + 1);
                 }
                 row.tags.iter().for_each(|tag| known.note_tag(partition, tag, at));
@@ -280,6 +318,11 @@ pub fn note(known: &Known, batch: &Batch, answer: &Answer) {
             };
             if let Some(row) = expecting.find(is_it) {
                 known.note_version(&row.key, *current);
+            }
+        }
+        Answer::Conflict { why: "closed", current, about } => {
+            if let Some(key) = about.as_ref().or(first.map(|row| &row.key)) {
+                known.note_version(key, *current);
             }
         }
         Answer::Conflict { why: "tag", current, about } => {

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::answer::id_of;
-use super::append::error;
+use super::append::{CLOSE, ID, error};
 use super::known::Known;
-use crate::checker::streams::CONSUME;
-use crate::client::{self, Batch, EARLIEST, Failure, FetchFrom, Log};
+use crate::checker::streams::{CONSUME, Content};
+use crate::client::{self, Batch, EARLIEST, Failure, FetchFrom, Log, Record};
 use crate::history::{Body, Edn, Kind, int, map, text};
 use crate::workload::dump::rows;
 use crate::workload::session::{Extra, Session};
@@ -146,15 +146,31 @@ impl Part {
         self.batches.push(row);
         for (offset, record) in batch.records.iter().filter(|(offset, _)| *offset >= from) {
             let key = record.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-            let value = record.value.as_deref().map(serde_json::from_slice);
-            let id = value.and_then(|value| id_of(&value.ok()?));
-            let id = id.ok_or_else(|| Failure::Unanswered(format!("no number at {offset}")))?;
+            let (id, content) = what(record);
+            if id.is_none() && content == Content::Event {
+                return Err(Failure::Unanswered(format!("no number at {offset}")));
+            }
+            let id = id.map_or(Edn::Nil, Edn::Integer);
             let tags = record.headers.iter().filter(|(name, _)| **name == *b"quorate-tag");
             let tags = tags
                 .map(|(_, tag)| text(String::from_utf8_lossy(tag.as_deref().unwrap_or_default())));
-            let row = vec![int(*offset), text(key), int(id), Edn::Vector(tags.collect())];
+            let tags = Edn::Vector(tags.collect());
+            let row = vec![int(*offset), text(key), id, tags, text(content.name())];
             self.records.push(Edn::Vector(row));
         }
         Ok(())
     }
+}
+
+/// The number of a record, which a tombstone may have in a header, and what it is.
+fn what(record: &Record) -> (Option<i64>, Content) {
+    let header =
+        |wanted: &str| record.headers.iter().find(|(name, _)| **name == *wanted.as_bytes());
+    if let Some(value) = record.value.as_deref() {
+        let value = serde_json::from_slice(value).ok();
+        return (value.and_then(|value| id_of(&value)), Content::Event);
+    }
+    let id = header(ID).and_then(|(_, value)| value.as_deref());
+    let id = id.and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
+    (id, if header(CLOSE).is_some() { Content::Close } else { Content::Tombstone })
 }

@@ -10,6 +10,7 @@ use super::answer::Answer;
 use super::append::{Via, append, token};
 use super::consume::consume;
 use super::known::Known;
+use super::listen::hear_the_rest;
 use super::look::whole;
 use crate::admin::wait;
 use crate::checker::Findings;
@@ -54,19 +55,32 @@ pub fn finish(
         unread.push("workers that go on".to_owned());
     }
     for partition in 0..known.partitions {
-        let mut is_read = false;
-        while !is_read && !is_over() {
-            is_read = consume(&mut session, known, partition, true)?.is_some();
-        }
-        if !is_read {
+        let read = until(&is_over, || consume(&mut session, known, partition, true))?;
+        if read.is_none() {
             unread.push(format!("partition {partition}"));
         }
     }
+    unread.extend(hear_the_rest(&mut session, known, &is_over)?);
     unread.extend(read_streams(&mut session, known, &is_over)?);
     for case in unread {
         found.lock().invalid("streams-unread", || case, []);
     }
     Ok(())
+}
+
+/// Asks until there is an answer, or it is too late.
+pub fn until<T>(
+    is_over: &impl Fn() -> bool,
+    mut ask: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<Option<T>> {
+    while !is_over() {
+        let told = ask()?;
+        if told.is_some() {
+            return Ok(told);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(None)
 }
 
 /// Reads every stream from every broker; those that could not be read in time.

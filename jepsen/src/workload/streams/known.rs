@@ -10,6 +10,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
 
+use super::listen::{Listener, Which};
 use super::murmur2::partition_of;
 use crate::checker::streams::{Batch, Row};
 
@@ -18,6 +19,10 @@ pub const HOT: &str = "hot";
 /// Names that a path cannot hold as they are are among them.
 const OTHERS: [&str; 12] =
     ["a", "b", "c/d", "e f", "g?h=1", "i#j", "k%20l", "naïve", "流", "m:n", "user@host", "\"o\""];
+/// Streams that are deleted and closed at the same time, and how long they have the same names.
+const MORTALS: usize = 4;
+const MORTAL: &str = "mortal-";
+const LIFE: Duration = Duration::from_secs(5);
 /// So many writers want the same address, more or less at the same time.
 const CLAIMANTS: u64 = 3;
 
@@ -35,6 +40,9 @@ pub struct Known {
     /// Workers that have nothing more to send.
     pub through: AtomicUsize,
     inner: Mutex<Inner>,
+    /// Those who listen, by the worker they are of, unless they do so right now.
+    pub listeners: Mutex<BTreeMap<(usize, Which), Listener>>,
+    pub listener_numbers: AtomicI64,
 }
 
 #[derive(Default)]
@@ -46,6 +54,8 @@ struct Inner {
     /// How far each partition's log was consumed.
     consumed: BTreeMap<u32, i64>,
     keys: BTreeSet<String>,
+    /// Keys that somebody may have deleted, or may do so yet.
+    doubtful: BTreeSet<String>,
 }
 
 impl Known {
@@ -60,6 +70,8 @@ impl Known {
             asked_for: AtomicBool::new(on),
             through: AtomicUsize::new(0),
             inner: Mutex::default(),
+            listeners: Mutex::default(),
+            listener_numbers: AtomicI64::new(1),
         }
     }
 
@@ -83,7 +95,7 @@ impl Known {
     pub fn row(&self, key: &str, expected: Option<i64>) -> Row {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         self.inner.lock().keys.insert(key.to_owned());
-        Row { key: key.to_owned(), id, expected, tags: Vec::new() }
+        Row { key: key.to_owned(), id, expected, ..Row::default() }
     }
 
     /// A batch of these, which are of one partition.
@@ -112,6 +124,30 @@ impl Known {
     pub fn others(&self, partition: u32, count: usize, random: &mut StdRng) -> Vec<&'static str> {
         let all = OTHERS.into_iter().filter(|key| self.partition(key) == partition);
         all.choose_multiple(random, count)
+    }
+
+    /// A stream that is deleted and closed, and whether this worker alone deletes it without leaving a number.
+    pub fn mortal(&self, worker: usize, random: &mut StdRng) -> (String, bool) {
+        let slot = if worker < MORTALS && random.random_ratio(3, 4) {
+            worker
+        } else {
+            random.random_range(0..MORTALS)
+        };
+        let life = self.age().as_secs() / LIFE.as_secs();
+        let key = format!("{MORTAL}{slot}-{life}");
+        let is_own = slot == worker && !self.inner.lock().doubtful.contains(&key);
+        (key, is_own)
+    }
+
+    /// Whether a batch may be accepted although one like it was refused: streams that are deleted come back.
+    pub fn may_hold_later(&self, batch: &Batch) -> bool {
+        let is_mortal = |row: &Row| row.key.starts_with(MORTAL);
+        batch.rows.iter().any(|row| is_mortal(row) && row.expected.is_some_and(|it| it < 0))
+    }
+
+    /// Nobody knows whether it was deleted, so that another such tombstone could not be told from that one.
+    pub fn doubt(&self, key: &str) {
+        self.inner.lock().doubtful.insert(key.to_owned());
     }
 
     /// Any key that was ever written to.

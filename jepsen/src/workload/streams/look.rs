@@ -7,7 +7,7 @@ use super::answer::id_of;
 use super::append::{error, stream_path};
 use super::known::Known;
 use crate::admin::Admin;
-use crate::checker::streams::{READ, VERSION};
+use crate::checker::streams::{READ, State, VERSION};
 use crate::environment::Address;
 use crate::history::{Body, Edn, Kind, Pending, int, map, text};
 use crate::workload::session::{Extra, Session};
@@ -52,9 +52,30 @@ struct Page {
     version: i64,
     events: Vec<[i64; 3]>,
     next: Option<i64>,
+    state: State,
 }
 
-fn any(session: &mut Session) -> Option<Address> {
+impl Page {
+    fn empty(version: i64, state: State) -> Page {
+        Page { version, events: Vec::new(), next: None, state }
+    }
+
+    /// With those of the pages before.
+    fn told(self, mut events: Vec<[i64; 3]>) -> Told {
+        let Page { version, state, .. } = self;
+        events.extend(self.events);
+        Told { version, state, events: Some(events) }
+    }
+}
+
+/// What was read.
+struct Told {
+    version: i64,
+    state: State,
+    events: Option<Vec<[i64; 3]>>,
+}
+
+pub fn any(session: &mut Session) -> Option<Address> {
     let brokers = session.env.addresses();
     let place = session.random.random_range(0..brokers.len().max(1));
     brokers.get(place).copied()
@@ -77,16 +98,18 @@ pub fn version(session: &mut Session, known: &Known, key: &str) -> anyhow::Resul
     let path = stream_path(&topic(session, known, key), key);
     let told = match admin(session).ask_with(&to, "HEAD", &path, &[], None) {
         // Without a body it may as well be the topic that the broker does not know.
-        Ok(reply) if reply.status == 404 => {
-            page(session, known, &to, &wanted, 1, 1).map(|page| page.version)
+        Ok(reply) if [404, 410].contains(&reply.status) => {
+            page(session, known, &to, &wanted, 1, 1).map(|page| (page.version, page.state))
         }
         Ok(reply) => {
             let etag = reply.number("etag").filter(|_| reply.status == 200);
-            etag.ok_or_else(|| format!("{} without a version", reply.status))
+            let etag = etag.ok_or_else(|| format!("{} without a version", reply.status));
+            etag.map(|version| (version, State::Visible))
         }
         Err(error) => Err(format!("{error:#}")),
     };
-    finish(session, known, key, pending, told.map(|version| (version, None)))
+    let told = told.map(|(version, state)| Told { version, state, events: None });
+    finish(session, known, key, pending, told)
 }
 
 /// Reads the newest events of a key.
@@ -96,7 +119,7 @@ pub fn newest(session: &mut Session, known: &Known, key: &str, how: How) -> anyh
     let pending = session.invoke(wanted.body(known, READ), Extra::new())?;
     let from = (known.version(key) - EVENTS).max(1);
     let told = page(session, known, &to, &wanted, from, EVENTS);
-    let told = told.map(|page| (page.version, Some(page.events)));
+    let told = told.map(|page| page.told(Vec::new()));
     finish(session, known, key, pending, told).map(drop)
 }
 
@@ -112,13 +135,11 @@ pub fn whole(
     let (mut from, mut events) = (1, Vec::new());
     let told = loop {
         match page(session, known, to, &wanted, from, PAGE) {
-            Ok(page) => {
-                events.extend(page.events);
-                match page.next {
-                    Some(next) if next > from => from = next,
-                    _ => break Ok((page.version, Some(events))),
-                }
+            Ok(Page { next: Some(next), events: more, .. }) if next > from => {
+                events.extend(more);
+                from = next;
             }
+            Ok(page) => break Ok(page.told(events)),
             Err(why) => break Err(why),
         }
     };
@@ -149,9 +170,15 @@ fn page(
             let events = body["events"].as_array().ok_or("no events")?;
             let events = events.iter().map(event).collect::<Option<_>>();
             let events = events.ok_or_else(|| format!("unreadable events: {body}"))?;
-            Ok(Page { version, events, next: body["next_version"].as_i64() })
+            let next = body["next_version"].as_i64();
+            Ok(Page { version, events, next, state: State::Visible })
         }
-        (404, "unknown_stream") => Ok(Page { version: 0, events: Vec::new(), next: None }),
+        (404, "unknown_stream") => Ok(Page::empty(0, State::Unknown)),
+        (404, "stream_deleted") | (410, "stream_closed") => {
+            let version = body["current_version"].as_i64().ok_or("no version")?;
+            let is_closed = reply.status == 410;
+            Ok(Page::empty(version, if is_closed { State::Closed } else { State::Deleted }))
+        }
         (status, code) => Err(format!("{status} {code}")),
     }
 }
@@ -160,18 +187,16 @@ fn event(event: &Value) -> Option<[i64; 3]> {
     Some([event["version"].as_i64()?, event["offset"].as_i64()?, id_of(&event["value"])?])
 }
 
-type Told = Result<(i64, Option<Vec<[i64; 3]>>), String>;
-
 /// Records what was read; that nothing was changes nothing.
 fn finish(
     session: &mut Session,
     known: &Known,
     key: &str,
     pending: Pending,
-    told: Told,
+    told: Result<Told, String>,
 ) -> anyhow::Result<Option<i64>> {
     let body = pending.body.clone();
-    let (version, events) = match told {
+    let Told { version, state, events } = match told {
         Ok(told) => told,
         Err(why) => {
             session.complete(pending, Kind::Fail, body, error(why))?;
@@ -179,6 +204,7 @@ fn finish(
         }
     };
     let mut extra = Extra::from([("version".to_owned(), int(version))]);
+    extra.insert("state".to_owned(), text(state.name()));
     if let Some(events) = events {
         let event = |it: &[i64; 3]| Edn::Vector(it.iter().copied().map(Edn::Integer).collect());
         extra.insert("events".to_owned(), Edn::Vector(events.iter().map(event).collect()));

@@ -6,7 +6,9 @@ use super::answer::Answer;
 use super::append::{Sent, Via, again, append, token};
 use super::consume;
 use super::known::{HOT, Known};
+use super::listen::{Which, listen};
 use super::look::{How, newest, version};
+use super::pages::records;
 use super::producer::Producer;
 use crate::checker::streams::{Batch, Row};
 use crate::workload::session::Session;
@@ -32,7 +34,7 @@ fn is_persistent(session: &Session) -> bool {
 
 impl Writer {
     /// An append whose answer is kept, to be asked for again.
-    fn append(
+    pub fn append(
         &mut self,
         session: &mut Session,
         known: &Known,
@@ -68,6 +70,8 @@ impl Writer {
             0 => newest(session, known, HOT, How::default()),
             1 => newest(session, known, HOT, How { committed: true, min_offset: None }),
             2 => self.again(session, known),
+            3..=5 => self.mortal(session, known),
+            6 => aside(session, known),
             _ => {
                 let via = any_way(session);
                 let is_wrong = session.random.random_ratio(1, WRONG);
@@ -98,6 +102,8 @@ impl Writer {
             8..=10 => self.many_conditions(session, known),
             11..=13 => self.producer.burst(session, known),
             14 => self.again(session, known),
+            16 | 17 => self.mortal(session, known),
+            18 => aside(session, known),
             15 => {
                 let partition = session.random.random_range(0..known.partitions);
                 consume::consume(session, known, partition, false).map(drop)
@@ -189,7 +195,17 @@ fn look(session: &mut Session, known: &Known) -> anyhow::Result<()> {
     }
 }
 
-fn any_way(session: &mut Session) -> Via {
+/// What is beside appends and reads of streams: somebody listens, or reads records.
+fn aside(session: &mut Session, known: &Known) -> anyhow::Result<()> {
+    match session.random.random_range(0..4) {
+        0 => listen(session, known, Which::Hot),
+        1 => listen(session, known, Which::Mortal),
+        2 => listen(session, known, Which::Records),
+        _ => records(session, known),
+    }
+}
+
+pub fn any_way(session: &mut Session) -> Via {
     match session.random.random_range(0..8) {
         0..=3 => Via::Stream,
         4 => Via::Records,
@@ -198,7 +214,7 @@ fn any_way(session: &mut Session) -> Via {
 }
 
 /// A key that has none is expected to have none.
-fn exactly(version: i64) -> Option<i64> {
+pub fn exactly(version: i64) -> Option<i64> {
     Some(if version <= 0 { -1 } else { version })
 }
 
