@@ -89,13 +89,12 @@ impl Controller {
         loop {
             let told = self.ends_of(left.keys().copied(), deadline).await;
             for (group, (start, end)) in told {
-                match left.remove(&GroupId(group)) {
-                    Some(index) if start < end => {
-                        let last = end - 1;
-                        let found = format!("partition {index} has offsets {start} to {last}");
-                        return Err(not_empty(&found));
-                    }
-                    _ => {}
+                if let Some(index) = left.remove(&GroupId(group))
+                    && start < end
+                {
+                    let last = end - 1;
+                    let found = format!("partition {index} has offsets {start} to {last}");
+                    return Err(not_empty(&found));
                 }
             }
             let Some(index) = left.values().next() else { return Ok(()) };
