@@ -10,6 +10,7 @@ mod calls;
 mod clock;
 mod current;
 mod decider;
+mod emptiness;
 mod fenced_status;
 mod forward;
 mod gossip;
@@ -27,7 +28,7 @@ mod replicas;
 mod requests;
 mod voters;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use quorate_raft::{Group, Node};
@@ -42,6 +43,7 @@ use decider::Decider;
 pub(crate) use calls::{Calls, JOIN, JoinAnswer, JoinRequest, PEERS, Peer};
 pub(crate) use clock::Clocks;
 pub use clock::{BrokerClock, Judgement};
+pub(crate) use emptiness::AskEnds;
 pub(crate) use fenced_status::FencedStatus;
 pub(crate) use gossip::Gossip;
 pub(crate) use internal_groups::InternalGroups;
@@ -68,6 +70,7 @@ pub struct Controller {
     clock: Arc<BrokerClock>,
     barrier: Barrier,
     decider: Decider,
+    ends: OnceLock<AskEnds>,
 }
 
 impl Controller {
@@ -81,7 +84,8 @@ impl Controller {
         clock: Arc<BrokerClock>,
     ) -> Arc<Self> {
         let (barrier, decider) = (Barrier::default(), Decider::default());
-        Arc::new(Self { node, group, metadata, replicas, defaults, clock, barrier, decider })
+        let ends = OnceLock::new();
+        Arc::new(Self { node, group, metadata, replicas, defaults, clock, barrier, decider, ends })
     }
 
     /// Returns the local view of the cluster.

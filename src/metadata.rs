@@ -45,6 +45,7 @@ pub use configs::{
     dynamic_entries, find as find_config,
 };
 pub use decide::{check_form, decide, preview};
+pub(crate) use decide::{needs_empty, not_empty};
 pub(crate) use error::quote;
 pub use error::{AdminError, EXIT_REFUSED};
 pub use group::{GroupKind, METADATA_GROUP};

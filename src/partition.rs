@@ -69,7 +69,7 @@ use quorate_storage::GroupId;
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::metadata::Leader;
+use crate::metadata::{CompactionConfigs, Leader};
 use crate::wall_clock::Clock;
 
 pub use admission::limits_of;
@@ -222,6 +222,24 @@ impl Partition {
     /// Returns the first offset that is still kept.
     pub fn log_start(&self) -> i64 {
         self.group.machine().log_start()
+    }
+
+    /// Returns where the log begins and ends if this replica leads.
+    pub fn ends_if_ready(&self) -> Option<(i64, i64)> {
+        let ends = {
+            let machine = self.group.machine();
+            (machine.log_start(), machine.next_offset())
+        };
+        // After looking: had the leadership gone before, the new leader might know of more.
+        self.leader_epoch_if_ready().ok().map(|_| ends)
+    }
+
+    /// Returns how it is compacted. `None` also while its streams are not counted yet: what compaction took before would be
+    /// missing in versions, more or less of it depending on who was faster.
+    pub fn compaction(&self) -> Option<CompactionConfigs> {
+        let settings = self.settings();
+        let is_counted = settings.streams.is_none() || self.group.machine().streams().is_ready();
+        settings.compaction.filter(|_| is_counted)
     }
 
     /// Returns a wait for the next change of the high watermark, the log start or the leadership.

@@ -3,6 +3,7 @@
 
 mod appends;
 mod client;
+mod compacted;
 mod faults;
 mod readers;
 mod reads;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::ReadPolicy;
@@ -241,6 +242,18 @@ impl GroupHandle {
             }
             Err(RaftError::Fatal(_)) => Err(Error::Stopped),
         }
+    }
+
+    /// How long ago this replica last heard from its leader: took an append or a heartbeat of it, of which an idle group has
+    /// one about every three seconds. Of a leader, when it sent what a majority has answered. `None`: never.
+    #[must_use]
+    pub fn since_contact(&self) -> Option<Duration> {
+        let shared = &self.replica.shared;
+        if !shared.leads() {
+            return shared.contact.since();
+        }
+        // It is its own majority, and nobody answers it.
+        if shared.is_alone() { Some(Duration::ZERO) } else { self.replica.since_quorum_ack() }
     }
 
     /// What a comparison of the replicas' states found wrong with this one, and at which index.

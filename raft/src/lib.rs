@@ -22,6 +22,7 @@ mod codec;
 mod compare;
 mod condition;
 mod config;
+mod contact;
 mod core;
 mod digest;
 mod disk_watch;

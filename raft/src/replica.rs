@@ -4,6 +4,7 @@
 //! membership, keeps the shared view current and tells the election driver about every group that has lost its leader.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
@@ -155,9 +156,13 @@ impl Replica {
                     alive: alive(*id),
                 })
                 .collect(),
-            since_quorum_ack: metrics
-                .last_quorum_acked
-                .map(|at| openraft::Instant::elapsed(&at.into_inner())),
+            since_quorum_ack: self.since_quorum_ack(),
         }
+    }
+
+    /// On the leader: time since a majority last answered.
+    pub fn since_quorum_ack(&self) -> Option<Duration> {
+        let acked = self.raft.metrics().borrow_watched().last_quorum_acked;
+        acked.map(|at| openraft::Instant::elapsed(&at.into_inner()))
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::codec::decode_vote;
+use crate::contact::Contact;
 use crate::frozen::Frozen;
 use crate::options::GroupOptions;
 use crate::overlay::SharedOverlay;
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub dirty: AtomicBool,
     /// An entry was found damaged since the process began, so the core is kept from campaigning.
     pub unfit: AtomicBool,
+    /// When it last heard from its leader.
+    pub contact: Arc<Contact>,
     /// Whether its state is that of the other replicas.
     pub states: States,
     /// What belongs to a snapshot that arrives.
@@ -115,6 +118,7 @@ impl Shared {
             order: tokio::sync::Mutex::new(()),
             dirty: AtomicBool::new(false),
             unfit: AtomicBool::new(log.corrupt().is_some()),
+            contact: Arc::default(),
             states: States::default(),
             staging: Staging::default(),
             overlay: SharedOverlay::default(),

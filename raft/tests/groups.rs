@@ -6,6 +6,7 @@
 mod groups {
     mod calls;
     pub mod cluster;
+    mod contact;
     mod contract;
     mod corrupt;
     mod divergence;

@@ -21,8 +21,8 @@ use crate::config::Config;
 use crate::context::identity::{self, IdentityError};
 use crate::context::{Context, Identity, Readiness};
 use crate::controller::{
-    BrokerClock, Calls, Clocks, Controller, FencedStatus, Gossip, InternalGroups, Members, Peer,
-    Progress, Reassignments, Rebalance, Reconciler, follow_peers,
+    AskEnds, BrokerClock, Calls, Clocks, Controller, FencedStatus, Gossip, InternalGroups, Members,
+    Peer, Progress, Reassignments, Rebalance, Reconciler, follow_peers,
 };
 use crate::coordinator::{CoordinatorSettings, Coordinators, Rematcher, Sweeper};
 use crate::metadata::{AdminError, EXIT_REFUSED, Image, METADATA_GROUP, Metadata};
@@ -140,6 +140,7 @@ impl Broker {
             clock,
         );
         partitions.ask_before_deleting(current_settings(&controller));
+        controller.ask_for_ends(ends(&partitions));
         node.serve_calls(Calls::new(Arc::clone(&controller), rand::random()));
         if identity.forms_cluster {
             replicas.bootstrap(METADATA_GROUP, &[identity.node_id]).await?;
@@ -235,6 +236,12 @@ fn current_settings(controller: &Arc<Controller>) -> CurrentSettings {
         };
         asked.boxed()
     })
+}
+
+/// Where the logs of partitions begin and end here.
+fn ends(partitions: &Arc<Partitions>) -> AskEnds {
+    let partitions = Arc::clone(partitions);
+    Arc::new(move |group| partitions.get(group)?.ends_if_ready())
 }
 
 /// Without the metadata group this broker would serve an image that grows old, so it stops in order.

@@ -31,6 +31,7 @@ pub(crate) const PEERS: u16 = 6;
 pub(super) const HEARD: u16 = 7;
 pub(super) const QUORUM: u16 = 8;
 pub(super) const READ_INDEX: u16 = 9;
+pub(super) const ENDS: u16 = 10;
 
 /// How long a join may wait for a metadata leader.
 const JOIN_WAIT: Duration = Duration::from_secs(10);
@@ -112,6 +113,7 @@ impl Calls {
                 let group = GroupId(read::<u64>(&body)?);
                 Ok(answer(&controller.confirmed_index(group).await))
             }
+            ENDS => Ok(answer(&controller.ends_here(read(&body)?).await)),
             _ => Err(CallError::Refused(format!("this release has no method {method}"))),
         }
     }

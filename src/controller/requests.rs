@@ -105,20 +105,22 @@ impl Controller {
             TopicConfigs::check(&change.set, usize::MAX, u16::MAX)?;
             let topic = TopicRef::Name(change.topic);
             let (set, remove) = self.without_defaults(change.set, change.remove);
-            let request =
-                |id| Request::AlterConfigs { topic: id, set: set.clone(), remove: remove.clone() };
+            let wanted = (&set, &remove[..]);
             let mut id = self.resolve_current(&topic, deadline).await?;
             if validate_only {
-                let previewed = self.preview(&[request(id)]).await.pop();
+                let previewed = match self.altering(id, wanted, deadline).await {
+                    Ok(request) => self.preview(&[request]).await.pop(),
+                    Err(error) => Some(Err(error)),
+                };
                 let previewed = previewed.unwrap_or(Err(AdminError::Timeout));
                 return previewed.map(|it| keep(&it)).map_err(|error| named(error, &topic));
             }
-            let mut changed = self.submit(request(id), deadline).await;
+            let mut changed = self.alter_topic(id, wanted, deadline).await;
             if matches!(changed, Err(AdminError::UnknownTopicId(_))) {
                 // Made anew meanwhile, perhaps.
                 self.catch_up(deadline).await?;
                 id = resolve(&self.metadata().image(), &topic)?;
-                changed = self.submit(request(id), deadline).await;
+                changed = self.alter_topic(id, wanted, deadline).await;
             }
             changed.map_err(|error| named(error, &topic))?;
             // Missing after success: the image did not arrive in time, or the topic is deleted again.

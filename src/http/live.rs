@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::future::select_all;
@@ -49,7 +49,7 @@ struct Live<S> {
 /// Returns the answer that goes on for as long as the source does and the broker runs.
 pub(super) fn answer<S: Source>(
     context: &Context,
-    headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+    headers: HeaderMap,
     source: S,
 ) -> Result<Response, Problem> {
     let live = Live {

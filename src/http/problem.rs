@@ -143,7 +143,7 @@ impl From<AdminError> for Problem {
             AdminError::WrongCluster { .. } => of(S::CONFLICT, "wrong_cluster"),
             AdminError::NoChangeUnderWay => of(S::CONFLICT, "no_change_under_way"),
             AdminError::ChangeSuperseded => of(S::CONFLICT, "change_superseded"),
-            AdminError::NoLeader => of(S::SERVICE_UNAVAILABLE, "no_leader"),
+            AdminError::NoLeader | AdminError::EmptinessUnknown { .. } => of(S::SERVICE_UNAVAILABLE, "no_leader"),
             AdminError::TransferFailed { .. } => of(S::SERVICE_UNAVAILABLE, "transfer_failed"),
             AdminError::InvalidRequest(_) => of(S::UNPROCESSABLE_ENTITY, "invalid_request"),
             AdminError::NoController => of(S::SERVICE_UNAVAILABLE, "no_controller")

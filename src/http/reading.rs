@@ -94,6 +94,8 @@ pub(super) struct Here {
     pub(super) partition: Arc<Partition>,
     /// Taken before anything is read.
     high_watermark: i64,
+    /// When the leader was asked who then confirmed what is newest.
+    confirmed: Option<Instant>,
 }
 
 impl Form {
@@ -158,32 +160,34 @@ async fn settled(
     wanted: ReadOptions,
     deadline: Instant,
 ) -> Result<Here, Problem> {
+    let mut confirmed = None;
     if wanted.consistency.unwrap_or_default() == Consistency::Linearizable {
-        barrier(context, place, &partition, deadline).await?;
+        confirmed = Some(barrier(context, place, &partition, deadline).await?);
     }
     if let Some(offset) = wanted.min_offset {
         caught_up(&partition, offset, deadline).await?;
     }
     let (context, place) = (context.clone(), place.clone());
     let high_watermark = partition.high_watermark();
-    Ok(Here { context, place, partition, high_watermark })
+    Ok(Here { context, place, partition, high_watermark, confirmed })
 }
 
-/// Waits until the replica has all that was acknowledged before.
+/// Waits until the replica has all that was acknowledged before. Returns when the leader was asked that confirmed it.
 async fn barrier(
     context: &Context,
     place: &Place,
     partition: &Partition,
     deadline: Instant,
-) -> Result<(), Problem> {
+) -> Result<Instant, Problem> {
     let until = deadline.min(Instant::now() + LEADER_WAIT);
     let mut applied = partition.group().applied();
     loop {
         let mut changes = partition.changed();
+        let asked = Instant::now();
         if let Some(index) = context.controller.read_index(place.group).await {
             let shown = applied.wait_for(|applied| *applied >= index);
             match timeout_at(deadline, shown).await {
-                Ok(Ok(_)) => return Ok(()),
+                Ok(Ok(_)) => return Ok(asked),
                 Ok(Err(_)) => return Err(closed()),
                 Err(_) => return Err(behind(partition)),
             }
@@ -293,15 +297,26 @@ impl Here {
     }
 
     /// Returns what is told of the replica beside an answer.
-    pub(super) fn headers(&self) -> [(HeaderName, HeaderValue); 3] {
+    pub(super) fn headers(&self) -> HeaderMap {
         let name = HeaderName::from_static;
         let leads = self.partition.leader_epoch_if_ready().is_ok();
         let role = HeaderValue::from_static(if leads { "leader" } else { "follower" });
-        [
+        let told = [
             (name("quorate-high-watermark"), HeaderValue::from(self.high_watermark)),
             (name("quorate-served-by"), HeaderValue::from(self.context.node.id())),
             (name("quorate-role"), role),
-        ]
+        ];
+        let contact = self.since_contact().map(|since| {
+            let ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+            (name("quorate-last-contact-ms"), HeaderValue::from(ms))
+        });
+        told.into_iter().chain(contact).collect()
+    }
+
+    /// Returns how long ago the replica heard from the leader, or as the leader from a majority; `None`: never yet.
+    fn since_contact(&self) -> Option<Duration> {
+        let confirmed = self.confirmed.map(|at| at.elapsed());
+        self.partition.group().since_contact().into_iter().chain(confirmed).min()
     }
 
     pub(super) fn failed(&self, error: &ReadError) -> Problem {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::header::ACCEPT;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -140,7 +140,7 @@ pub(super) async fn read(
         return reading.follow(&asked, offsets).await;
     }
     let passing = if wait.is_zero() { Passing::On } else { Passing::OnWaiting };
-    let mut headers = Vec::new();
+    let mut headers = HeaderMap::new();
     if let [index] = reading.partitions[..] {
         let place = Place::new(topic.clone(), index)?;
         match reading::reader(&context, &place, &asked, fresh, passing).await? {
@@ -281,7 +281,7 @@ impl Reading<'_> {
             "/v1/topics/{name}/records?partition={index}&limit={limit}&consistency={consistency}{from_text}"
         );
         let uri: Uri = path.parse().map_err(|_| place.no_leader())?;
-        let mut headers = axum::http::HeaderMap::new();
+        let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let asked = Asked { method: Method::GET, uri, headers, body: Bytes::new() };
         match reading::reader(self.context, &place, &asked, self.fresh, Passing::On).await? {
@@ -316,7 +316,7 @@ impl Reading<'_> {
                 }
             }
         }
-        let headers = (replicas.len() == 1).then(|| replicas[0].headers().to_vec());
+        let headers = (replicas.len() == 1).then(|| replicas[0].headers());
         let headers = headers.unwrap_or_default();
         live::answer(self.context, headers, Followed { replicas, offsets })
     }

@@ -220,9 +220,9 @@ impl From<&AdminError> for ErrorCode {
             }
             AdminError::NoChangeUnderWay => ErrorCode::NoReassignmentInProgress,
             AdminError::ChangeSuperseded => ErrorCode::ReassignmentInProgress,
-            AdminError::NoLeader | AdminError::TransferFailed { .. } => {
-                ErrorCode::LeaderNotAvailable
-            }
+            AdminError::NoLeader
+            | AdminError::EmptinessUnknown { .. }
+            | AdminError::TransferFailed { .. } => ErrorCode::LeaderNotAvailable,
             AdminError::InvalidRequest(_)
             | AdminError::BrokerIdTaken { .. }
             | AdminError::WrongCluster { .. }

@@ -26,6 +26,7 @@ pub use dynamic::{
 };
 pub use streams::StreamConfigs;
 use table::MIN_INSYNC_REPLICAS;
+pub(in crate::metadata) use table::STREAMS;
 pub use table::TOPIC_CONFIGS;
 pub use topic::{TimestampType, TopicConfigs};
 

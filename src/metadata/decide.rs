@@ -19,6 +19,8 @@ use super::command::Change;
 use super::machine::changed_topic;
 use super::{AdminError, Command, Done, Image, Request, Topic};
 
+pub(crate) use topics::{needs_empty, not_empty};
+
 /// What is to change, if anything, and what is answered.
 type Decision = Result<(Option<Change>, Done), AdminError>;
 
@@ -59,7 +61,10 @@ fn judge(image: &Image, asked: &Request) -> Decision {
         Request::DeleteTopic { id } => topics::delete(image, *id),
         Request::CreatePartitions(request) => topics::add_partitions(image, request),
         Request::AlterConfigs { topic, set, remove } => {
-            topics::alter_configs(image, *topic, set, remove)
+            topics::alter_configs(image, *topic, (set, remove), false)
+        }
+        Request::AlterEmptyTopic { topic, set, remove } => {
+            topics::alter_configs(image, *topic, (set, remove), true)
         }
         Request::SetReplicas { topic, partition, replicas } => {
             replicas::set(image, *topic, *partition, replicas)

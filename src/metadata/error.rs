@@ -139,4 +139,9 @@ pub enum AdminError {
         }
     )]
     ReleaseUnfit { level: u16, levels: Levels },
+    /// Whether the partition is empty, which the change depends on, was not learned; retry.
+    #[error(
+        "the leader of partition {topic}-{partition} did not say whether it is empty; nothing was changed, ask again"
+    )]
+    EmptinessUnknown { topic: String, partition: i32 },
 }

@@ -90,6 +90,12 @@ pub enum Request {
         set: Explicit,
         remove: Vec<String>,
     },
+    /// [`Request::AlterConfigs`] of a topic of which all partitions were found empty by whoever asks.
+    AlterEmptyTopic {
+        topic: Uuid,
+        set: BTreeMap<String, String>,
+        remove: Vec<String>,
+    },
 }
 
 /// A broker as it presents itself.
@@ -164,9 +170,9 @@ impl Request {
     /// Returns the topic that a request about one topic concerns, as `image` has it.
     pub fn topic_of<'i>(&self, image: &'i Image) -> Option<&'i Arc<Topic>> {
         match self {
-            Self::CreateTopic { id, .. } | Self::AlterConfigs { topic: id, .. } => {
-                image.topic_by_id(*id)
-            }
+            Self::CreateTopic { id, .. }
+            | Self::AlterConfigs { topic: id, .. }
+            | Self::AlterEmptyTopic { topic: id, .. } => image.topic_by_id(*id),
             Self::CreatePartitions(request) => image.topic(&request.topic),
             _ => None,
         }

@@ -1,10 +1,13 @@
 //! Leaders that die and brokers that cannot be sure.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use super::{append, create, get, leader_and_other, values};
 use crate::support::cluster::Cluster;
-use crate::support::http::EventStream;
+use crate::support::http::{Answer, EventStream};
+use crate::support::kafka;
 
 #[test]
 fn appends_go_on_when_leaders_are_killed_and_versions_have_no_gap() {
@@ -64,6 +67,55 @@ fn a_replica_that_hears_no_leader_shows_what_it_has_only_to_who_asks_for_that() 
     for id in [2, 3] {
         cluster.broker(id).start();
     }
+    cluster.wait_whole();
+}
+
+/// How long ago the replica that answers says that it heard from the leader, in milliseconds.
+fn contact(answer: &Answer) -> u128 {
+    answer.headers["quorate-last-contact-ms"].parse().unwrap()
+}
+
+#[test]
+fn a_replica_says_how_long_ago_it_heard_from_the_leader() {
+    let cluster = Cluster::start("streams-contact", 3);
+    create(&cluster, "heard", 1);
+    append(cluster.broker(1), "heard/k", &[], &[json!(1)]).ok();
+    let path = "/v1/topics/heard/streams/k";
+    let committed = format!("{path}?consistency=committed");
+    for broker in cluster.brokers() {
+        let started = Instant::now();
+        // The leader confirmed it, and a majority the leader, while the reader waited.
+        let fresh = get(broker, path);
+        assert!(contact(&fresh) <= started.elapsed().as_millis(), "{fresh:?}");
+        let paths = [&format!("{path}?min_offset=1"), "/v1/topics/heard/records?partition=0"];
+        for path in paths {
+            assert!(get(broker, path).headers.contains_key("quorate-last-contact-ms"), "{path}");
+        }
+    }
+    let (leader, other) = leader_and_other(&cluster, "heard");
+    let other = cluster.broker(other);
+    let is = |what: &str, holds: &dyn Fn(u128) -> bool| {
+        cluster.wait(what, || holds(contact(&get(other, &committed))).then_some(()));
+    };
+    // A leader says something about every three seconds.
+    is("it hears from the leader", &|ms| ms < 3_000);
+    let silent: Vec<_> = cluster.brokers().iter().filter(|it| it.id != other.id).collect();
+    silent.iter().for_each(|it| it.pause());
+    is("it has heard from nobody for long", &|ms| ms > 6_000);
+    assert_eq!(get(other, &committed).headers["quorate-role"], "follower");
+    silent.iter().for_each(|it| it.unpause());
+    is("it hears from a leader again", &|ms| ms < 3_000);
+    // A leader that is alone says since when nobody answers it.
+    let leader = match kafka::leader(&cluster, "heard", 0).leader {
+        id if id > 0 => cluster.broker(u64::try_from(id).unwrap()),
+        _ => cluster.broker(leader),
+    };
+    let others: Vec<_> = cluster.brokers().iter().filter(|it| it.id != leader.id).collect();
+    others.iter().for_each(|it| it.pause());
+    cluster.wait("the leader has heard from no majority for long", || {
+        (contact(&get(leader, &committed)) > 6_000).then_some(())
+    });
+    others.iter().for_each(|it| it.unpause());
     cluster.wait_whole();
 }
 

@@ -13,7 +13,7 @@ fn turn(cluster: &Cluster, topic: &str, on: bool) {
 }
 
 /// Waits until every broker says that the streams of all partitions are in that state.
-fn wait_state(cluster: &Cluster, topic: &str, state: &str) {
+pub(super) fn wait_state(cluster: &Cluster, topic: &str, state: &str) {
     cluster.wait(&format!("the streams of {topic} are {state}"), || {
         let all = cluster.brokers().iter().all(|broker| {
             let told = get(broker, &format!("/v1/topics/{topic}/streams")).ok();

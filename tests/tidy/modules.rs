@@ -128,6 +128,7 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("divergence", ""),
             ("condition", ""),
             ("config", ""),
+            ("contact", ""),
             ("catch_up", ""),
             ("failed_groups", ""),
             ("platform", ""),
@@ -149,7 +150,7 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("checkpoint", "codec error types"),
             ("states", "codec divergence error"),
             ("staging", "checkpoint digest keyed page platform records snapshot types"),
-            ("shared", "codec frozen options overlay staging states status types"),
+            ("shared", "codec contact frozen options overlay staging states status types"),
             ("due_groups", "checkpoint shared"),
             ("failure", "due_groups suspects"),
             (

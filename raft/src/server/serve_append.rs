@@ -10,7 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use openraft::errors::Fatal;
+use openraft::raft::StreamAppendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 
 use super::{Session, invalid};
 use crate::transport::append::DEPTH;
@@ -32,7 +34,13 @@ pub(crate) struct Streams {
 
 struct Stream {
     requests: mpsc::Sender<AppendRequest>,
-    taken: mpsc::Sender<OwnedSemaphorePermit>,
+    taken: mpsc::Sender<Taken>,
+}
+
+/// A request that is not answered yet.
+struct Taken {
+    _bytes: OwnedSemaphorePermit,
+    received: Instant,
 }
 
 impl Streams {
@@ -49,10 +57,11 @@ impl Streams {
 
     /// Takes an append, opening its stream if it is the first.
     pub async fn append(&mut self, session: &Session, body: Bytes) -> std::io::Result<()> {
+        let received = Instant::now();
         let bytes = u32::try_from(body.len().min(self.bytes_max)).unwrap_or(u32::MAX);
         let (id, group, request) = message::read_append(body).map_err(invalid)?;
-        let taken = Arc::clone(&self.bytes).acquire_many_owned(bytes).await;
-        let taken = taken.expect("the semaphore is never closed");
+        let bytes = Arc::clone(&self.bytes).acquire_many_owned(bytes).await;
+        let taken = Taken { _bytes: bytes.expect("the semaphore is never closed"), received };
         if !self.streams.contains_key(&id) {
             if self.streams.len() >= self.streams_max {
                 return Err(frame::invalid("too many append streams".into()));
@@ -100,14 +109,19 @@ fn open(session: &Session, id: u64, group: u64) -> Option<Stream> {
             Some((request, (queue, core)))
         });
     let answers = replica.raft.stream_append(Box::pin(input));
-    let out = session.out.clone();
+    let (out, contact) = (session.out.clone(), Arc::clone(&replica.shared.contact));
     tokio::spawn(async move {
         let mut answers = std::pin::pin!(answers);
         while let Some(answer) = answers.next().await {
+            let is_leaders = matches!(answer, Ok(Ok(_) | Err(StreamAppendError::Conflict(_))));
             if out.send(answered(id, answer)).await.is_err() {
                 return;
             }
-            drop(given_back.recv().await);
+            // Answers come in the order of the requests.
+            let taken: Option<Taken> = given_back.recv().await;
+            if let Some(taken) = taken.filter(|_| is_leaders) {
+                contact.heard(taken.received);
+            }
         }
     });
     Some(Stream { requests, taken })

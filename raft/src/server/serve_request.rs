@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use openraft::raft::VoteResponse;
+use openraft::raft::{AppendEntriesResponse, VoteResponse};
+use tokio::time::Instant;
 
 use super::receive::{self, Arriving};
 use super::{Session, invalid};
@@ -31,6 +32,7 @@ pub(crate) fn heartbeats(session: &Session, body: Bytes) -> std::io::Result<()> 
             return session.answer(message::heartbeat_replies(batch, &all));
         }
     };
+    let received = Instant::now();
     let (core, out) = (Arc::clone(&session.core), session.out.clone());
     tokio::spawn(async move {
         let _place = place;
@@ -39,7 +41,7 @@ pub(crate) fn heartbeats(session: &Session, body: Bytes) -> std::io::Result<()> 
             .enumerate()
             .map(|(slot, (group, request))| {
                 let core = &core;
-                async move { (slot as u32, heartbeat(core, group, request).await) }
+                async move { (slot as u32, heartbeat(core, group, request, received).await) }
             })
             .collect();
         let mut ready = answers.ready_chunks(message::HEARTBEATS_MAX as usize);
@@ -56,10 +58,14 @@ async fn heartbeat(
     core: &Core,
     group: u64,
     request: AppendRequest,
+    received: Instant,
 ) -> Result<AppendResult, Failed> {
     let replica = find(core, group)?;
     let prev = request.prev_log_id;
     let answer = replica.raft.append_entries(request).await.map_err(failed)?;
+    if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+        replica.shared.contact.heard(received);
+    }
     if prev.is_none() && answer.is_conflict() {
         return Err(Failed::new(Failure::Failed, "conflict with an empty prefix"));
     }

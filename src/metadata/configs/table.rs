@@ -18,7 +18,7 @@ pub(super) const RETENTION_MS: &str = "retention.ms";
 pub(super) const TIMESTAMP_AFTER_MAX_MS: &str = "message.timestamp.after.max.ms";
 pub(super) const TIMESTAMP_BEFORE_MAX_MS: &str = "message.timestamp.before.max.ms";
 pub(super) const TIMESTAMP_TYPE: &str = "message.timestamp.type";
-pub(super) const STREAMS: &str = "quorate.streams";
+pub(crate) const STREAMS: &str = "quorate.streams";
 pub(super) const STREAMS_AGE_MAX: &str = "quorate.streams.max.age.ms";
 pub(super) const STREAMS_COUNT_MAX: &str = "quorate.streams.max.count";
 /// Of configs that a topic has for itself alone.

@@ -34,6 +34,11 @@ impl TopicConfigs {
         Self { explicit, cluster: Arc::default() }
     }
 
+    /// Returns the configs of the same topic with others set explicitly.
+    pub(in crate::metadata) fn with(&self, explicit: Explicit) -> Self {
+        Self { explicit, cluster: Arc::clone(&self.cluster) }
+    }
+
     /// Sets what holds where nothing was set for the topic.
     pub(in crate::metadata) fn inherit(&mut self, cluster: &Arc<Explicit>) {
         self.cluster = Arc::clone(cluster);

@@ -1,14 +1,14 @@
 //! Requests about topics.
 
-use std::collections::BTreeMap;
-
 use uuid::Uuid;
 
 use super::replicas::check_replicas;
 use super::{Decision, changed, unchanged};
 use crate::metadata::command::{Change, NewGroups};
+use crate::metadata::configs::STREAMS;
 use crate::metadata::{
-    AdminError, Candidate, Done, Image, NewPartitions, NewTopic, TopicConfigs, place, quote,
+    AdminError, Candidate, Done, Explicit, Image, NewPartitions, NewTopic, Topic, TopicConfigs,
+    place, quote,
 };
 
 /// What Kafka keeps in topics of these names is kept in internal groups here.
@@ -74,31 +74,50 @@ pub(super) fn add_partitions(image: &Image, request: &NewPartitions) -> Decision
     changed(Change::AddPartitions { topic: topic.id, partitions })
 }
 
+/// `is_empty`: all its partitions were found to be.
 pub(super) fn alter_configs(
     image: &Image,
     id: Uuid,
-    set: &BTreeMap<String, String>,
-    remove: &[String],
+    (set, remove): (&Explicit, &[String]),
+    is_empty: bool,
 ) -> Decision {
     let topic = image.topic_by_id(id).ok_or(AdminError::UnknownTopicId(id))?;
     // What was set before is no reason to refuse something else.
     TopicConfigs::check(set, topic.replication_min(), image.level)?;
+    let after = changed_configs(topic, set, remove);
+    if after == topic.configs {
+        return unchanged();
+    }
+    if !is_empty && needs_empty(topic, set, remove) {
+        return Err(not_empty("it may have records"));
+    }
+    changed(Change::SetConfigs { topic: id, configs: after.explicit().clone() })
+}
+
+/// Returns whether a change turns streams on where records may have been compacted away: a version would be the number of
+/// those that are left of a key by then. A topic that becomes compacted by the same change is counted before it is compacted.
+pub(crate) fn needs_empty(topic: &Topic, set: &Explicit, remove: &[String]) -> bool {
+    let (before, after) = (&topic.configs, changed_configs(topic, set, remove));
+    before.streams().is_none() && after.streams().is_some() && before.compacts() && after.compacts()
+}
+
+/// Refuses to turn streams on in a compacted topic for what was found in it.
+pub(crate) fn not_empty(found: &str) -> AdminError {
+    AdminError::InvalidConfig {
+        name: STREAMS.to_owned(),
+        reason: format!(
+            "the topic is compacted, so that only while it is empty, and {found}: of records that compaction took nobody knows \
+             the number; create another topic with both, or set cleanup.policy to compact,delete, delete all records \
+             (DeleteRecords up to the end of every partition) and ask again"
+        ),
+    }
+}
+
+fn changed_configs(topic: &Topic, set: &Explicit, remove: &[String]) -> TopicConfigs {
     let mut configs = topic.configs.explicit().clone();
     configs.extend(set.clone());
     configs.retain(|name, _| !remove.contains(name));
-    if configs == *topic.configs.explicit() {
-        return unchanged();
-    }
-    let after = TopicConfigs::new(configs.clone());
-    if topic.configs.streams().is_none() && after.streams().is_some() && after.compacts() {
-        return Err(AdminError::InvalidConfig {
-            name: "quorate.streams".to_owned(),
-            reason: "a compacted topic has streams from its creation on or not at all: of records that are gone nobody \
-                     knows the number; create another topic with both"
-                .to_owned(),
-        });
-    }
-    changed(Change::SetConfigs { topic: id, configs })
+    topic.configs.with(configs)
 }
 
 /// Refuses a topic that no image would take.

@@ -87,7 +87,7 @@ impl Partition {
         asked: bool,
     ) -> Result<bool, TrimError> {
         let (Ok(term), settings) = (self.fence(), self.settings()) else { return Ok(false) };
-        let Some(compaction) = settings.compaction else { return Ok(false) };
+        let Some(compaction) = self.compaction() else { return Ok(false) };
         let look = self.look()?;
         let Some(rule) = look.due(&compaction, asked) else { return Ok(false) };
         let (log, seen) = (self.group.log().clone(), self.seen(&look.view));

@@ -104,7 +104,7 @@ impl Compactor {
     async fn look(&self, partitions: &Partitions) {
         let mut due = Vec::new();
         for partition in partitions.all() {
-            if partition.settings().compaction.is_none() {
+            if partition.compaction().is_none() {
                 continue;
             }
             partition.look_for_dirty(partitions.current()).await;

@@ -26,6 +26,17 @@ fn with_streams() -> PartitionSettings {
     PartitionSettings { streams, partitions: 1, ..PartitionSettings::default() }
 }
 
+fn at_once() -> CompactionConfigs {
+    CompactionConfigs {
+        min_lag_ms: 0,
+        max_lag_ms: i64::MAX,
+        delete_retention_ms: i64::MAX,
+        dirty_millionths: 0,
+        segment_bytes: 0,
+        segment_ms: i64::MAX,
+    }
+}
+
 impl Broker {
     async fn with_streams() -> Self {
         let broker = Self::start_in(TempDir::new().unwrap(), with_streams(), 0).await;
@@ -246,15 +257,7 @@ async fn only_the_newest_are_shown_where_a_topic_says_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn compaction_takes_the_index_of_what_it_takes() {
     const KEYS: i64 = 30;
-    let compaction = Some(CompactionConfigs {
-        min_lag_ms: 0,
-        max_lag_ms: i64::MAX,
-        delete_retention_ms: i64::MAX,
-        dirty_millionths: 0,
-        segment_bytes: 0,
-        segment_ms: i64::MAX,
-    });
-    let settings = PartitionSettings { compaction, ..with_streams() };
+    let settings = PartitionSettings { compaction: Some(at_once()), ..with_streams() };
     let broker = Broker::start_in(TempDir::new().unwrap(), settings, 0).await;
     broker.partition.begin_streams().await.unwrap();
     for round in 0..120 {
@@ -281,6 +284,43 @@ async fn compaction_takes_the_index_of_what_it_takes() {
         let newest = StreamRange { backward: true, events_max: 1, ..ALL };
         assert_eq!(broker.stream_of(&format!("k{key}"), newest).await.len(), 1);
     }
+}
+
+/// A topic that has records, and gets streams and is compacted at the same time: what is there has its numbers first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_compacted_before_it_is_counted() {
+    let broker = Broker::start_in(TempDir::new().unwrap(), PartitionSettings::default(), 0).await;
+    for number in 0..300 {
+        let key = format!("k{}", number % 3);
+        broker.append(&BatchBuilder::new().record(0, Some(key.as_bytes()), Some(b"v"))).await;
+    }
+    let settings = PartitionSettings { compaction: Some(at_once()), ..with_streams() };
+    broker.partition.set_settings(settings);
+    assert!(!broker.partition.decide_compaction(None, true).await.unwrap());
+    assert_eq!(broker.partition.compaction(), None);
+    broker.partition.follow_streams(None).await.unwrap();
+    assert!(broker.partition.decide_compaction(None, true).await.unwrap());
+    let pace = Arc::new(CompactionPace::new(0));
+    assert!(broker.partition.compact(1 << 20, &pace, || false).await.unwrap());
+    for key in ["k0", "k1", "k2"] {
+        assert_eq!(broker.stream_of(key, ALL).await, [(100, "v".to_owned())], "{key}");
+    }
+    assert_eq!(broker.event("k0", "v").await, 101);
+}
+
+/// Where all records were deleted, versions begin anew, behind the offsets that were.
+#[tokio::test]
+async fn an_emptied_partition_counts_from_the_first_version() {
+    let broker = Broker::start_in(TempDir::new().unwrap(), PartitionSettings::default(), 0).await;
+    for _ in 0..5 {
+        broker.append(&BatchBuilder::new().record(0, Some(b"a"), Some(b"v"))).await;
+    }
+    broker.partition.delete_records(5).await.unwrap();
+    assert_eq!(broker.partition.ends_if_ready(), Some((5, 5)));
+    broker.partition.set_settings(with_streams());
+    broker.partition.follow_streams(None).await.unwrap();
+    let made = broker.expecting("a", -1).await.unwrap();
+    assert_eq!((made.version, made.base_offset), (1, 5));
 }
 
 /// Rows of streams that are kept are not read to find what is over behind them.

@@ -46,3 +46,34 @@ fn min_insync_replicas_is_what_every_partition_has() {
     assert!(alter(&mut log, "min.insync.replicas", "2").is_ok());
     assert!(log.set_replicas("a", &[1]).is_err(), "it is promised");
 }
+
+/// Streams in a compacted topic need somebody to have found it empty; in all others nothing of the kind.
+#[test]
+fn streams_are_turned_on_in_a_compacted_topic_that_was_found_empty() {
+    let set = |pairs: &[(&str, &str)]| -> Explicit {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let on = || set(&[("quorate.streams", "true")]);
+    let alter = |log: &mut Log, set| {
+        log.apply(Request::AlterConfigs { topic: id("a"), set, remove: Vec::new() })
+    };
+    let mut log = Log::with_brokers(1);
+    log.create("a", 1, None).unwrap();
+    // What is there is counted before it is compacted, also where both come at once.
+    alter(&mut log, set(&[("cleanup.policy", "compact"), ("quorate.streams", "true")])).unwrap();
+    alter(&mut log, set(&[("quorate.streams", "false")])).unwrap();
+    let refused = alter(&mut log, on());
+    assert!(matches!(refused, Err(AdminError::InvalidConfig { .. })), "{refused:?}");
+    alter(&mut log, set(&[("cleanup.policy", "delete"), ("quorate.streams", "true")])).unwrap();
+    // Compacted as all topics are that say nothing else.
+    alter(&mut log, set(&[("quorate.streams", "false")])).unwrap();
+    let remove = vec!["cleanup.policy".to_owned()];
+    log.apply(Request::AlterConfigs { topic: id("a"), set: set(&[]), remove }).unwrap();
+    let all = set(&[("log.cleanup.policy", "compact")]);
+    let resource = ConfigResource::Brokers;
+    log.apply(Request::AlterResourceConfigs { resource, set: all, remove: Vec::new() }).unwrap();
+    assert!(alter(&mut log, on()).is_err());
+    let (topic, remove) = (id("a"), Vec::new());
+    log.apply(Request::AlterEmptyTopic { topic, set: on(), remove }).unwrap();
+    assert!(log.image().topics["a"].configs.streams().is_some());
+}
