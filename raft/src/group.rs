@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -234,6 +234,7 @@ impl GroupHandle {
     /// [`Error::NotLeader`]; [`Error::Timeout`] if a majority does not answer.
     pub async fn read_barrier(&self) -> Result<(), Error> {
         let leader = || Error::NotLeader { leader: self.replica.shared.leader() };
+        let _waiting = Waiting::new(&self.replica.shared.barriers);
         match self.replica.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
             Ok(_) => Ok(()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_))) => Err(leader()),
@@ -320,5 +321,21 @@ impl GroupHandle {
     /// [`Error::Refused`] for a voter; otherwise as [`GroupHandle::add_learner`].
     pub async fn remove_learner(&self, id: u64) -> Result<(), Error> {
         membership::remove_learner(&self.replica, id).await
+    }
+}
+
+/// Counts a read among those that wait, until it does not any more.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,7 +1,7 @@
 //! What the parts of a group on this node have in common, and readers may look at without asking the consensus core.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use openraft::ServerState;
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub dirty: AtomicBool,
     /// An entry was found damaged since the process began, so the core is kept from campaigning.
     pub unfit: AtomicBool,
+    /// Reads that wait until a majority has confirmed that it leads.
+    pub barriers: AtomicU32,
     /// When it last heard from its leader.
     pub contact: Arc<Contact>,
     /// Whether its state is that of the other replicas.
@@ -118,6 +120,7 @@ impl Shared {
             order: tokio::sync::Mutex::new(()),
             dirty: AtomicBool::new(false),
             unfit: AtomicBool::new(log.corrupt().is_some()),
+            barriers: AtomicU32::new(0),
             contact: Arc::default(),
             states: States::default(),
             staging: Staging::default(),

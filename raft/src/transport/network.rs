@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -119,13 +119,13 @@ impl Client {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
-        let (peer, group) = (Arc::clone(&self.peer), self.group());
+        let (peer, shared) = (Arc::clone(&self.peer), Arc::clone(&self.factory.shared));
         Box::pin(stream::unfold(Some(input), move |input| {
-            let peer = Arc::clone(&peer);
+            let (peer, shared) = (Arc::clone(&peer), Arc::clone(&shared));
             async move {
                 let mut input = input?;
                 let request = input.next().await?;
-                let answer = heartbeat(&peer, group, request).await;
+                let answer = heartbeat(&peer, &shared, request).await;
                 let more = matches!(answer, Ok(Ok(_)));
                 Some((answer, more.then_some(input)))
             }
@@ -137,12 +137,13 @@ type StreamItem = Result<AppendResult, RpcError>;
 
 async fn heartbeat(
     peer: &Peer,
-    group: u64,
+    shared: &Shared,
     request: AppendEntriesRequest<TypeConfig>,
 ) -> StreamItem {
     let first = request.prev_log_id.is_none();
     let (answer, answered) = oneshot::channel();
-    peer.heartbeat(Heartbeat { group, request, answer }).await;
+    let (group, is_awaited) = (shared.group.0, shared.barriers.load(Ordering::Relaxed) > 0);
+    peer.heartbeat(Heartbeat { group, is_awaited, request, answer }).await;
     let answer = answered.await.map_err(|_| unreachable())?;
     plausible(first, answer).map_err(|failed| rpc_error(RequestError::Failed(failed)))
 }
