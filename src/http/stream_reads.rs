@@ -230,11 +230,12 @@ impl Here {
             };
             let read = self.partition.read_stream(key, range).await;
             let read = read.map_err(|error| self.failed(&error))?;
-            let shown = read.as_ref().is_some_and(|it| it.state.is_visible() && !it.state.closed);
-            let Some(read) = read.filter(|_| shown) else {
-                let state =
-                    self.partition.stream(key).await.map_err(|error| self.failed(&error))?;
-                return Err(not_shown(&self.place.topic.name, state));
+            // What is not shown is told by what was read: a second look may find another state.
+            let read = match read {
+                Some(read) if read.state.is_visible() && !read.state.closed => read,
+                other => {
+                    return Err(not_shown(&self.place.topic.name, other.map(|it| it.state)));
+                }
             };
             for event in &read.events {
                 if (oldest..=youngest).contains(&event.record.timestamp) {
