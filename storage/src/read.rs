@@ -48,6 +48,12 @@ pub(crate) fn one<T>(
             if begin(&group, index)? > index || index >= group.end() {
                 return Ok(None);
             }
+            // The log may have been cut and written anew since memory was asked, and nothing of that be on disk yet.
+            let mut cached = Vec::new();
+            if group.tail.read(index, index + 1, 1, &mut cached) {
+                drop(group);
+                return Ok(cached.first().map(|entry| take(&entry.payload)));
+            }
             (group.version, group.segments.plan(index, index + 1, 1).pop())
         };
         let found = match part {
@@ -202,5 +208,34 @@ impl Attempt<'_> {
         } else {
             Ok(false)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{Db, EntryId, EntryKind, GroupId, Options};
+
+    #[test]
+    fn one_entry_that_is_not_on_disk_yet_is_read_and_not_taken_for_a_damaged_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(dir.path(), Options::default()).unwrap();
+        let cell = Arc::new(Cell::new(GroupId(1), Group::default()));
+        let entry = |index: u64| Entry {
+            id: EntryId { term: 1, index },
+            kind: EntryKind::Normal,
+            payload: Bytes::from(index.to_string()),
+        };
+        let entries: Vec<Entry> = (1..=3).map(entry).collect();
+        cell.lock().append(&entries).unwrap();
+        let read = |index| {
+            let take = |payload: &[u8]| payload.to_vec();
+            db.with_rocks(|rocks| one(&db.shared, rocks, &cell, index, take)).unwrap().unwrap()
+        };
+        assert_eq!(read(2).as_deref(), Some(&b"2"[..]));
+        assert_eq!(read(4), None);
+        assert_eq!(cell.lock().corrupt, None);
     }
 }
