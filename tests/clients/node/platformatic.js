@@ -40,20 +40,33 @@ async function consume (bootstrap, topic, group, ...more) {
     : { sessionTimeout: Number(chosen['session.timeout.ms'] ?? 6000), rebalanceTimeout: 30000, heartbeatInterval: 300 }
   const instance = chosen['group.instance.id'] ? { groupInstanceId: chosen['group.instance.id'] } : {}
   const consumer = new Consumer({ ...base(bootstrap), groupId: group, maxWaitTime: 100, ...protocol, ...instance })
+  // A fetch that is under way when partitions change hands is delivered whoever has them then, and read again from
+  // where they were committed: what changed is told when those that were under way have ended.
+  const fetch = consumer.fetch.bind(consumer)
+  const underWay = new Set()
+  consumer.fetch = (options, callback) => {
+    const ended = new Promise(resolve => fetch(options, (...answer) => resolve(callback(...answer))))
+    underWay.add(ended)
+    ended.then(() => underWay.delete(ended))
+  }
   let mine = []
-  const handOver = () => {
-    const now = (consumer.assignments ?? []).filter(it => it.topic === topic).flatMap(it => it.partitions)
-    const same = now.length === mine.length && now.every(it => mine.includes(it))
-    if (!same) {
-      say('revoked', mine)
-      say('assigned', now)
-    }
+  const owned = () => (consumer.assignments ?? []).filter(it => it.topic === topic).flatMap(it => it.partitions)
+  const change = (word, partitions) => partitions.length === 0 || say(word, partitions)
+  const lose = async () => {
+    await Promise.all(underWay)
+    const now = owned()
+    change('revoked', mine.filter(it => !now.includes(it)))
+    mine = mine.filter(it => now.includes(it))
+  }
+  const gain = async () => {
+    await lose()
+    const now = owned()
+    change('assigned', now.filter(it => !mine.includes(it)))
     mine = now
   }
-  consumer.on('consumer:group:join', handOver)
-  consumer.on('consumer:heartbeat:end', handOver)
+  consumer.on('consumer:heartbeat:end', lose)
   const stream = await consumer.consume({ topics: [topic], mode: 'committed', fallbackMode: 'earliest', autocommit: false })
-  handOver()
+  stream.on('offsets', gain)
   stream.on('error', error => print(`error ${error.message}`))
   stream.on('data', async message => {
     print(`record ${message.partition} ${message.offset} ${message.value}`)
