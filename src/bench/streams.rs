@@ -23,10 +23,10 @@ use crate::config::HostPort;
 use crate::record::partition_for_key;
 use crate::terminal::{Admin, Failure, note};
 
-/// Records of a batch that fills the partition.
-const BATCH: u64 = 50;
+/// Records of a batch that fills the partition: as a command of an aggregate appends.
+const BATCH: u64 = 10;
 /// Batches under way.
-const PENDING_MAX: usize = 64;
+const PENDING_MAX: usize = 256;
 /// Streams whose events lie among the others.
 const STREAMS: u64 = 10;
 /// Different keys of the others: every so many records have one.
@@ -221,6 +221,7 @@ async fn reads(
     fill(options, client, &topic, report).await?;
     let leader = leader_of(options, &topic).await?;
     report.condition("records of the partition read from", options.records);
+    report.condition("records of its batches", BATCH);
     report.condition("events of a stream read", options.events);
     let mut medians = Vec::new();
     for consistency in ["committed", "linearizable"] {

@@ -30,7 +30,7 @@ const IN_FLIGHT_MAX: usize = 5;
 /// reads no more than where each batch is an entry.
 pub(super) const ENTRY_BYTES: usize = 256 * 1024;
 /// The same where single records are looked up, each of which costs the reading of its entry.
-pub(super) const STREAM_ENTRY_BYTES: usize = 16 * 1024;
+pub(super) const STREAM_ENTRY_BYTES: usize = 4 * 1024;
 /// Batches with which an entry is full: applying it takes a millisecond at most.
 const ENTRY_BATCHES: u32 = 1024;
 

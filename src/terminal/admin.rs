@@ -16,6 +16,8 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Admin {
     servers: Vec<HostPort>,
+    /// Keeps its connections.
+    agent: ureq::Agent,
 }
 
 enum Method {
@@ -28,7 +30,13 @@ enum Method {
 
 impl Admin {
     pub(crate) fn new(servers: Vec<HostPort>) -> Self {
-        Self { servers }
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(WAIT))
+            .timeout_connect(Some(CONNECT_WAIT))
+            .http_status_as_error(false)
+            .proxy(None)
+            .build();
+        Self { servers, agent: config.new_agent() }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
@@ -56,8 +64,9 @@ impl Admin {
         let mut silent = Vec::new();
         for server in &self.servers {
             let (url, method) = (format!("http://{server}{path}"), method());
+            let agent = self.agent.clone();
             // The HTTP client blocks, so it gets a thread of the blocking pool.
-            let asked = tokio::task::spawn_blocking(move || call(&url, method)).await;
+            let asked = tokio::task::spawn_blocking(move || call(&agent, &url, method)).await;
             match asked.map_err(|error| Failure::error(error.to_string()))? {
                 Ok((status, answer)) => return verdict(status, answer),
                 Err(error) if unreached(&error) => silent.push(format!("http://{server}: {error}")),
@@ -79,14 +88,7 @@ fn unreached(error: &ureq::Error) -> bool {
     }
 }
 
-fn call(url: &str, method: Method) -> Result<(u16, Value), ureq::Error> {
-    let config = ureq::Agent::config_builder()
-        .timeout_global(Some(WAIT))
-        .timeout_connect(Some(CONNECT_WAIT))
-        .http_status_as_error(false)
-        .proxy(None)
-        .build();
-    let agent = config.new_agent();
+fn call(agent: &ureq::Agent, url: &str, method: Method) -> Result<(u16, Value), ureq::Error> {
     let mut response = match method {
         Method::Get => agent.get(url).call()?,
         Method::Post(body) => agent.post(url).send_json(body)?,

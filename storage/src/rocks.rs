@@ -19,7 +19,7 @@ use crate::{Error, Options, fatal, hold, keys};
 
 /// Of entries and of chunks: about what an entry takes where single records are read, since a block is read as a whole.
 /// What reads on has RocksDB read ahead.
-const LOG_BLOCK_BYTES: usize = 16 << 10;
+const LOG_BLOCK_BYTES: usize = 4 << 10;
 /// Of one part of an index or a filter that comes in parts.
 const METADATA_BLOCK_BYTES: usize = 4 << 10;
 

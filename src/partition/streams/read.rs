@@ -8,13 +8,14 @@
 //! first ([`Partition::read_barrier`]).
 
 use bytes::Bytes;
+use quorate_raft::Group;
 use quorate_storage::Log;
 
 use crate::partition::codec::CodecError;
 use crate::partition::command::Frames;
 use crate::partition::disk::on_disk;
 use crate::partition::keyed_rows::{self, Stream};
-use crate::partition::machine::View;
+use crate::partition::machine::{PartitionMachine, View};
 use crate::partition::read::ReadError;
 use crate::partition::stream_index::{self, Region, Row, RowsError};
 use crate::partition::tail::{Tail, TailBatch, to_signed, to_unsigned};
@@ -82,8 +83,10 @@ impl StreamState {
 impl Partition {
     /// Returns what is known of a key; `None` if it has had no record, or there are no streams.
     pub async fn stream(&self, key: &[u8]) -> Result<Option<StreamState>, ReadError> {
-        let Some((_, stream)) = self.stream_row(key).await? else { return Ok(None) };
-        Ok(Some(state_of(&stream)))
+        let Some(looking) = self.looking(key) else { return Ok(None) };
+        let found = on_disk(&self.disk_reads, move || looking.stream()).await?;
+        let stream = found.map_err(|error| self.unreadable(error, 0))?;
+        Ok(stream.map(|stream| state_of(&stream)))
     }
 
     /// Returns records of a stream; `None` if the key has had none, or there are no streams.
@@ -92,10 +95,18 @@ impl Partition {
         key: &[u8],
         range: StreamRange,
     ) -> Result<Option<StreamRead>, ReadError> {
-        let Some((generation, stream)) = self.stream_row(key).await? else { return Ok(None) };
-        // The rows of what was applied before that are queued once it counts as applied.
-        let index = self.group.machine().view().end.place.index.saturating_sub(1);
+        let Some(looking) = self.looking(key) else { return Ok(None) };
+        let count_max = self.settings().streams.map_or(i64::MAX, |it| it.count_max);
+        let first = looking.clone();
+        // All of it at once, which nearly always does.
+        let looked = on_disk(&self.disk_reads, move || first.look(count_max, range)).await?;
+        let stream = match looked.map_err(|error| self.unreadable(error, 0))? {
+            Looked::Nothing => return Ok(None),
+            Looked::Read(read) => return Ok(Some(read)),
+            Looked::Stream(stream) => stream,
+        };
         let mut applied = self.group.applied();
+        let index = looking.index();
         if applied.wait_for(|applied| *applied >= index).await.is_err() {
             return Err(ReadError::Closed);
         }
@@ -103,9 +114,7 @@ impl Partition {
         loop {
             let view = self.group.machine().view();
             let seen = self.seen(&view);
-            let (log, key) = (self.group.log().clone(), Bytes::copy_from_slice(key));
-            let shown = self.shown(&stream, range);
-            let reading = Reading { log, view, generation, key, stream, range: shown };
+            let reading = looking.reading(view, stream.clone(), count_max, range);
             match on_disk(&self.disk_reads, move || reading.read()).await? {
                 Ok(read) => return Ok(Some(read)),
                 Err(_) if tries < TRIES && self.has_changed_since(&seen) => tries += 1,
@@ -114,24 +123,64 @@ impl Partition {
         }
     }
 
-    async fn stream_row(&self, key: &[u8]) -> Result<Option<(u32, Stream)>, ReadError> {
-        let Some(generation) = self.streams_generation() else { return Ok(None) };
-        let from = keyed_rows::stream_key(generation, key);
-        let mut to = from.to_vec();
-        to.push(0);
-        let group = self.group.clone();
-        let found = on_disk(&self.disk_reads, move || group.keyed_range(&from, &to, 1)).await?;
-        let pairs = found.map_err(|error| self.unreadable(error.into(), 0))?;
-        let Some((_, row)) = pairs.first() else { return Ok(None) };
-        let stream = Stream::decode(row).map_err(|error| self.unreadable(error.into(), 0))?;
-        Ok(Some((generation, stream)))
+    fn looking(&self, key: &[u8]) -> Option<Looking> {
+        let generation = self.streams_generation()?;
+        Some(Looking { group: self.group.clone(), generation, key: Bytes::copy_from_slice(key) })
+    }
+}
+
+/// Who looks for a stream, on threads that may block.
+#[derive(Clone)]
+struct Looking {
+    group: Group<PartitionMachine>,
+    generation: u32,
+    key: Bytes,
+}
+
+/// What one look at a stream has found.
+enum Looked {
+    Nothing,
+    Read(StreamRead),
+    /// Its records could not be read: rows of them are not queued yet, or they moved meanwhile.
+    Stream(Stream),
+}
+
+impl Looking {
+    fn look(&self, count_max: i64, range: StreamRange) -> Result<Looked, WalkError> {
+        let Some(stream) = self.stream()? else { return Ok(Looked::Nothing) };
+        let index = self.index();
+        if *self.group.applied().borrow() < index {
+            return Ok(Looked::Stream(stream));
+        }
+        let view = self.group.machine().view();
+        let read = self.reading(view, stream.clone(), count_max, range).read();
+        Ok(read.map_or(Looked::Stream(stream), Looked::Read))
     }
 
-    /// Cuts a range to what is to be shown of a stream.
-    fn shown(&self, stream: &Stream, range: StreamRange) -> StreamRange {
-        let count_max = self.settings().streams.map_or(i64::MAX, |it| it.count_max);
+    /// What has to be applied for the rows of all that is known by now: those of an entry are queued once it counts as applied.
+    fn index(&self) -> u64 {
+        self.group.machine().view().end.place.index.saturating_sub(1)
+    }
+
+    fn stream(&self) -> Result<Option<Stream>, WalkError> {
+        let from = keyed_rows::stream_key(self.generation, &self.key);
+        let mut to = from.to_vec();
+        to.push(0);
+        let pairs = self.group.keyed_range(&from, &to, 1)?;
+        let Some((_, row)) = pairs.first() else { return Ok(None) };
+        Ok(Some(Stream::decode(row)?))
+    }
+
+    /// Reads of a range what is to be shown of the stream.
+    fn reading(&self, view: View, stream: Stream, count_max: i64, range: StreamRange) -> Reading {
         let first = stream.version().saturating_sub(count_max).max(stream.hidden()) + 1;
-        StreamRange { from: range.from.max(first), to: range.to.min(stream.version()), ..range }
+        let shown = StreamRange {
+            from: range.from.max(first),
+            to: range.to.min(stream.version()),
+            ..range
+        };
+        let (log, key) = (self.group.log().clone(), self.key.clone());
+        Reading { log, view, generation: self.generation, key, stream, range: shown }
     }
 }
 
