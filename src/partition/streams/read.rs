@@ -114,7 +114,7 @@ impl Partition {
         loop {
             let view = self.group.machine().view();
             let seen = self.seen(&view);
-            let reading = looking.reading(view, stream.clone(), count_max, range);
+            let reading = looking.reading(view, stream, count_max, range);
             match on_disk(&self.disk_reads, move || reading.read()).await? {
                 Ok(read) => return Ok(Some(read)),
                 Err(_) if tries < TRIES && self.has_changed_since(&seen) => tries += 1,
@@ -153,7 +153,7 @@ impl Looking {
             return Ok(Looked::Stream(stream));
         }
         let view = self.group.machine().view();
-        let read = self.reading(view, stream.clone(), count_max, range).read();
+        let read = self.reading(view, stream, count_max, range).read();
         Ok(read.map_or(Looked::Stream(stream), Looked::Read))
     }
 
