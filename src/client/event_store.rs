@@ -20,6 +20,8 @@ const CONNECT_WAIT: Duration = Duration::from_secs(3);
 /// How long what may succeed later is tried again.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
+/// How often a stream is loaded anew that is another behind its first page.
+const LOADS_MAX: usize = 20;
 const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// The streams of one topic.
@@ -175,10 +177,12 @@ impl EventStore {
         Self { agent: config.new_agent(), servers, topic: topic.into() }
     }
 
-    /// Loads a stream as it is now; nothing if there is none.
+    /// Loads a stream as it is now; nothing if there is none. One that is deleted and written again each time while it is
+    /// loaded is [`StoreError::Contended`] in the end.
     pub fn load(&self, key: &str) -> Result<Loaded, StoreError> {
         let first = |found: &Loaded| found.events.first().map(|event| event.version);
-        loop {
+        let mut current = 0;
+        for _ in 0..LOADS_MAX {
             let mut whole = self.read(key, EventRange::default())?;
             let is_one_page = whole.next.is_none();
             while let Some(next) = whole.next {
@@ -196,7 +200,9 @@ impl EventStore {
             if is_one_page || first(&self.read(key, range)?) == first(&whole) {
                 return Ok(whole);
             }
+            current = whole.version;
         }
+        Err(StoreError::Contended { tries: LOADS_MAX, current })
     }
 
     /// Reads some events of a stream.

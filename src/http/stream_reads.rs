@@ -116,7 +116,7 @@ struct Found {
         StreamWanted
     ),
     responses(
-        (status = 200, description = "Events", content((StreamPage = "application/json"), (String = "application/x-ndjson"), (String = "text/event-stream")), headers(("ETag" = String, description = "The version of the stream in quotes"))),
+        (status = 200, description = "Events", content((StreamPage = "application/json"), (String = "application/x-ndjson"), (String = "text/event-stream")), headers(("ETag" = String, description = "The version of the stream in quotes"), ("quorate-last-contact-ms" = i64, description = "How long ago this broker last heard of the leader, or was confirmed as it by a majority, in milliseconds"))),
         (status = 307, description = "Only for text/event-stream: another broker has the partition"),
         (status = 404, description = "There is no such topic or stream, or it is deleted", body = Problem),
         (status = 409, description = "The topic has no streams", body = Problem),

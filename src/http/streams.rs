@@ -222,7 +222,7 @@ pub(super) async fn delete(
         reading::HeadOptions
     ),
     responses(
-        (status = 200, description = "It is there", headers(("ETag" = String, description = "The version in quotes"), ("quorate-offset" = i64, description = "The offset of its newest record"))),
+        (status = 200, description = "It is there", headers(("ETag" = String, description = "The version in quotes"), ("quorate-offset" = i64, description = "The offset of its newest record"), ("quorate-last-contact-ms" = i64, description = "How long ago this broker last heard of the leader, or was confirmed as it by a majority, in milliseconds"))),
         (status = 404, description = "There is no such topic or stream, or it is deleted: then with its version as ETag"),
         (status = 409, description = "The topic has no streams"),
         (status = 410, description = "It is closed"),

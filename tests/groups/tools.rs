@@ -7,8 +7,13 @@ use serde_json::json;
 use super::*;
 
 /// Resets; what each partition's offset was and is, in order.
+/// Sets offsets, once there is nothing that is refused for the moment: a partition that was just made may have no leader.
 fn reset(cluster: &Cluster, group: &str, body: &Value) -> Answer {
-    cluster.request("POST", &format!("/v1/groups/{group}/offsets"), Some(&body.to_string()))
+    let path = format!("/v1/groups/{group}/offsets");
+    cluster.wait("offsets can be reset", || {
+        let answer = cluster.request("POST", &path, Some(&body.to_string()));
+        (answer.status != 503).then_some(answer)
+    })
 }
 
 fn new_offsets(answer: &Answer) -> Vec<Option<i64>> {
