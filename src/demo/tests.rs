@@ -1,12 +1,12 @@
 use super::*;
 
 fn options(directory: PathBuf) -> DemoOptions {
-    // Ports nobody is likely to use; the checks bind them for a moment.
+    // Ports nobody is likely to use, not even for a connection of its own (those begin at 32768): the checks bind them.
     DemoOptions {
         brokers: 3,
-        kafka_port: 41_092,
-        http_port: 41_080,
-        peer_port: 41_192,
+        kafka_port: 14_092,
+        http_port: 14_080,
+        peer_port: 14_192,
         data_dir: Some(directory),
     }
 }
@@ -17,8 +17,8 @@ fn a_printed_line_is_one_that_can_be_pasted() {
     let line = layout.brokers[1].command_line("quorate");
     assert_eq!(
         line,
-        "quorate serve --data-dir '/data/my demo/broker-2' --node-id 2 --kafka 127.0.0.1:41093 \
-         --http 127.0.0.1:41081 --peer 127.0.0.1:41193 --join 127.0.0.1:41192,127.0.0.1:41194"
+        "quorate serve --data-dir '/data/my demo/broker-2' --node-id 2 --kafka 127.0.0.1:14093 \
+         --http 127.0.0.1:14081 --peer 127.0.0.1:41193 --join 127.0.0.1:14192,127.0.0.1:14194"
     );
     assert_eq!(quoted("it's"), r"'it'\''s'");
 }
@@ -53,7 +53,7 @@ fn data_of_three_brokers_is_not_started_with_two() {
 fn overlapping_ports_are_wrong_usage() {
     let directory = tempfile::tempdir().unwrap();
     let options =
-        DemoOptions { kafka_port: 41_090, peer_port: 41_091, ..options(directory.path().into()) };
+        DemoOptions { kafka_port: 14_090, peer_port: 14_091, ..options(directory.path().into()) };
     assert_eq!(Layout::new(&options).unwrap().check().unwrap_err().code(), 2);
     let options = DemoOptions { kafka_port: 65_535, ..options };
     assert!(Layout::new(&options).is_err());
