@@ -18,7 +18,7 @@ fn a_printed_line_is_one_that_can_be_pasted() {
     assert_eq!(
         line,
         "quorate serve --data-dir '/data/my demo/broker-2' --node-id 2 --kafka 127.0.0.1:14093 \
-         --http 127.0.0.1:14081 --peer 127.0.0.1:41193 --join 127.0.0.1:14192,127.0.0.1:14194"
+         --http 127.0.0.1:14081 --peer 127.0.0.1:14193 --join 127.0.0.1:14192,127.0.0.1:14194"
     );
     assert_eq!(quoted("it's"), r"'it'\''s'");
 }
