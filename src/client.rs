@@ -20,6 +20,7 @@ mod error;
 mod event_store;
 mod group_consumer;
 mod group_member;
+mod http_agent;
 mod partition_producer;
 mod probe;
 mod producer;
@@ -38,6 +39,7 @@ pub use event_store::{
 };
 pub use group_consumer::GroupConsumer;
 pub use group_member::{GroupMember, MemberProtocol};
+pub(crate) use http_agent::http_agent;
 pub use probe::Probe;
 pub use producer::{NewRecord, PendingBatch, Producer, ProducerConfig};
 pub use topology::{PartitionAt, Topology};

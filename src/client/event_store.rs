@@ -11,12 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::http_agent;
 use crate::config::HostPort;
 use crate::percent;
 
-/// Longer than a broker takes to answer at most, so that its own verdict is seen.
-const WAIT: Duration = Duration::from_secs(40);
-const CONNECT_WAIT: Duration = Duration::from_secs(3);
 /// How long what may succeed later is tried again.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
@@ -168,13 +166,7 @@ impl StoredEvent {
 impl EventStore {
     /// Returns the streams of a topic, at brokers that are asked in turn.
     pub fn new(servers: Vec<HostPort>, topic: impl Into<String>) -> Self {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(WAIT))
-            .timeout_connect(Some(CONNECT_WAIT))
-            .http_status_as_error(false)
-            .proxy(None)
-            .build();
-        Self { agent: config.new_agent(), servers, topic: topic.into() }
+        Self { agent: http_agent(), servers, topic: topic.into() }
     }
 
     /// Loads a stream as it is now; nothing if there is none. One that is deleted and written again each time while it is

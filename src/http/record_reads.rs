@@ -108,7 +108,7 @@ struct Reading<'a> {
     get, path = "/v1/topics/{topic}/records", tag = "streams",
     params(("topic" = String, Path, description = "Its name", example = "orders"), RecordsWanted),
     responses(
-        (status = 200, description = "Records", content((RecordsPage = "application/json"), (String = "application/x-ndjson"), (String = "text/event-stream"))),
+        (status = 200, description = "Records", content((RecordsPage = "application/json"), (String = "application/x-ndjson"), (String = "text/event-stream")), headers(("quorate-last-contact-ms" = i64, description = "Of one partition: how long ago this broker last heard of its leader, or was confirmed as it by a majority, in milliseconds"))),
         (status = 307, description = "Only for text/event-stream: another broker has the partitions"),
         (status = 404, description = "There is no such topic or partition", body = Problem),
         (status = 422, description = "The position is none, the offset is not kept, or it needs a partition", body = Problem),

@@ -1,15 +1,11 @@
 //! The administrative commands' view of a cluster: its HTTP interface, through whichever broker answers.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::Failure;
+use crate::client::http_agent;
 use crate::config::HostPort;
 
-/// Longer than a broker takes to answer at most, so that the broker's own verdict is seen.
-const WAIT: Duration = Duration::from_secs(40);
-const CONNECT_WAIT: Duration = Duration::from_secs(3);
 const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// A cluster's HTTP interface.
@@ -30,13 +26,7 @@ enum Method {
 
 impl Admin {
     pub(crate) fn new(servers: Vec<HostPort>) -> Self {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(WAIT))
-            .timeout_connect(Some(CONNECT_WAIT))
-            .http_status_as_error(false)
-            .proxy(None)
-            .build();
-        Self { servers, agent: config.new_agent() }
+        Self { servers, agent: http_agent() }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {

@@ -6,8 +6,7 @@ use serde_json::json;
 
 use super::*;
 
-/// Resets; what each partition's offset was and is, in order.
-/// Sets offsets, once there is nothing that is refused for the moment: a partition that was just made may have no leader.
+/// Resets, once nothing is refused for the moment: a partition that was just made may have no leader.
 fn reset(cluster: &Cluster, group: &str, body: &Value) -> Answer {
     let path = format!("/v1/groups/{group}/offsets");
     cluster.wait("offsets can be reset", || {
