@@ -29,6 +29,7 @@ mod record;
 mod regex;
 mod subscription;
 mod sweep;
+mod transactional;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub use machine::{CoordinatorMachine, Verdict};
 pub use regex::Rematcher;
 pub use subscription::parts;
 pub use sweep::Sweeper;
+pub use transactional::OffsetsTransaction;
 
 use crate::metadata::Metadata;
 use call::{Answer, Call};

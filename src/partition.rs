@@ -50,6 +50,7 @@ mod streams;
 mod tail;
 mod tail_writer;
 mod timestamps;
+mod transactions;
 mod transfer;
 mod trim;
 mod walk;
@@ -92,6 +93,9 @@ pub use retention::{CurrentSettings, RetentionPace};
 pub use settings::PartitionSettings;
 pub use streams::{StreamEvent, StreamRange, StreamRead, StreamState, StreamsProgress};
 pub use timestamps::{OffsetAt, OffsetSpec};
+pub use transactions::{
+    AbortedTransaction, Marker, OpenTransaction, ProducerState,
+};
 pub use trim::TrimError;
 
 use changes::Closing;

@@ -30,6 +30,7 @@ use crate::partition::{
     Compactor, CompactorControl, CompactorSettings, CurrentSettings, Partitions, RetentionPace,
 };
 use crate::replica::{AnyKind, OpenError, Replicas};
+use crate::transaction::Transactions;
 use crate::wall_clock::Clock;
 use crate::{http, kafka};
 
@@ -154,6 +155,7 @@ impl Broker {
             controller,
             partitions,
             coordinators,
+            transactions: Arc::new(Transactions),
             node,
             db,
             readiness,
