@@ -2,6 +2,7 @@
 
 import process from 'node:process'
 import { Admin, ConfigResourceTypes, Consumer, IncrementalAlterConfigOperationTypes, Producer } from '@platformatic/kafka'
+import * as transactions from './platformatic_transactions.js'
 import { given, print, run, say, settings, show, toldToStop } from './lines.js'
 
 const base = bootstrap => ({ clientId: 'matrix', bootstrapBrokers: bootstrap.split(',') })
@@ -16,8 +17,8 @@ async function produce (bootstrap, topic, codec) {
   await producer.close()
 }
 
-async function read (bootstrap, topic, offset, count) {
-  const consumer = new Consumer({ ...base(bootstrap), groupId: `reader-${topic}-${process.pid}`, maxWaitTime: 100 })
+async function read (bootstrap, topic, offset, count, more = {}) {
+  const consumer = new Consumer({ ...base(bootstrap), groupId: `reader-${topic}-${process.pid}`, maxWaitTime: 100, ...more })
   const stream = await consumer.consume({ topics: [topic], mode: 'manual', autocommit: false, offsets: [{ topic, partition: 0, offset: BigInt(offset) }] })
   for await (const it of stream) {
     show(it.offset, it.timestamp, it.key, it.value, it.headerEntries)
@@ -126,4 +127,12 @@ async function admin (bootstrap, topic, group) {
   await admin.close()
 }
 
-await run({ produce, fetch: (bootstrap, topic, count) => read(bootstrap, topic, 0, Number(count)), at, consume, admin })
+async function fetch (bootstrap, topic, count, ...more) {
+  const isolation = settings(more)['isolation.level'] ?? 'read_committed'
+  await read(bootstrap, topic, 0, Number(count), { isolationLevel: isolation === 'read_committed' ? 1 : 0 })
+}
+
+const transact = (bootstrap, id, group) => transactions.transact(base(bootstrap), id, group)
+const work = (bootstrap, ...names) => transactions.work(base(bootstrap), ...names)
+
+await run({ produce, fetch, at, consume, admin, transact, process: work })
