@@ -15,7 +15,7 @@ use super::error::ErrorCode;
 use super::groups::text;
 use super::server::KafkaServer;
 use crate::metadata::{Broker, Image, InternalId, PartitionInfo};
-use crate::transaction::{Claim, TRANSACTIONS, TransactionError};
+use crate::transaction::{Claim, TRANSACTIONS, TransactionError, TransactionState};
 
 /// The longest transactional id, in bytes: what a stranger can have stored is bounded.
 pub(super) const ID_BYTES_MAX: usize = 1024;
@@ -24,6 +24,8 @@ const COUNT: u32 = 32;
 /// How long a coordinator may take to say which transaction records or offsets belong to; the connection waits meanwhile.
 pub(super) const ENLIST_WAIT: Duration = Duration::from_secs(2);
 
+/// How long all ids of a request that an operator makes may take, together.
+pub(super) const REQUEST_WAIT: Duration = Duration::from_secs(10);
 /// The version of Produce from which what is not part of a transaction is told by TRANSACTION_ABORTABLE, and the one from which
 /// Produce adds what it writes to.
 const PRODUCE_ABORTABLE_FROM: i16 = 11;
@@ -83,6 +85,27 @@ pub(super) fn code_of_offsets(error: &TransactionError, version: i16) -> ErrorCo
         | TransactionError::NotAvailable => ErrorCode::CoordinatorLoadInProgress,
         other => other.into(),
     }
+}
+
+/// All states, by their names in Kafka's tools.
+const STATES: [(&str, TransactionState); 7] = [
+    ("Empty", TransactionState::Empty),
+    ("Ongoing", TransactionState::Ongoing),
+    ("PrepareCommit", TransactionState::PrepareCommit),
+    ("PrepareAbort", TransactionState::PrepareAbort),
+    ("CompleteCommit", TransactionState::CompleteCommit),
+    ("CompleteAbort", TransactionState::CompleteAbort),
+    ("PrepareEpochFence", TransactionState::PrepareEpochFence),
+];
+
+/// Returns the name of a state.
+pub(super) fn name_of(state: TransactionState) -> &'static str {
+    STATES.iter().find(|(_, it)| *it == state).map_or("", |(name, _)| name)
+}
+
+/// Returns the state of that name, if there is one; upper and lower case are not the same.
+pub(super) fn state_of(name: &str) -> Option<TransactionState> {
+    STATES.iter().find(|(it, _)| *it == name).map(|(_, state)| *state)
 }
 
 /// Why nobody is known to coordinate a transactional id now.
@@ -167,6 +190,14 @@ mod tests {
         let fenced = TransactionError::ProducerFenced;
         assert_eq!(code_of_records(&fenced, 13), ErrorCode::InvalidProducerEpoch);
         assert_eq!(code_of_offsets(&fenced, 5), ErrorCode::InvalidProducerEpoch);
+    }
+
+    #[test]
+    fn every_state_is_known_by_its_name_and_by_no_other() {
+        for (name, state) in STATES {
+            assert_eq!((name_of(state), state_of(name)), (name, Some(state)));
+        }
+        assert_eq!((state_of("ongoing"), state_of("Dead")), (None, None));
     }
 
     #[test]
