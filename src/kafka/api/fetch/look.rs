@@ -54,7 +54,7 @@ pub(super) struct Read {
 
 impl Read {
     /// Returns whether there was another batch, for which the limits left no room.
-    fn is_cut(&self) -> bool {
+    pub(super) fn is_cut(&self) -> bool {
         match self.aborted {
             Some(_) => self.records.next_offset < self.stable,
             None => self.records.is_cut(),

@@ -43,7 +43,8 @@ pub(super) async fn until_enough(
             }
             for (known, seen) in known.iter_mut().zip(&look.seen) {
                 if let PartitionRead::Records(read) = seen {
-                    let bytes = read.records.bytes.len();
+                    // Of one that has more than it may give it does not matter how much.
+                    let bytes = if read.is_cut() { usize::MAX } else { read.records.bytes.len() };
                     *known = Known { begin: read.records.bytes_before, stable: read.stable, bytes };
                 }
             }
