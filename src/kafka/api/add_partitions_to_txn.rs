@@ -85,13 +85,13 @@ async fn add(
     topics: &[AddPartitionsToTxnTopic],
     verify_only: bool,
 ) -> Outcomes {
-    let named = || topics.iter().flat_map(|it| it.partitions.iter().map(|index| (&it.name, *index)));
+    let named =
+        || topics.iter().flat_map(|it| it.partitions.iter().map(|index| (&it.name, *index)));
     let find = |image: &Image, topic: &str, index: i32| -> Result<Place, ErrorCode> {
         let found = image.topic(topic).filter(|it| it.partition(index).is_some());
         found.map(|it| (it.id, index)).ok_or(ErrorCode::UnknownTopicOrPartition)
     };
-    let has_all =
-        |image: &Image| named().all(|(topic, index)| find(image, topic, index).is_ok());
+    let has_all = |image: &Image| named().all(|(topic, index)| find(image, topic, index).is_ok());
     let image = image_with(server, has_all).await;
     let places: Vec<_> = named().map(|(topic, index)| find(&image, topic, index)).collect();
     if places.iter().any(Result::is_err) {
@@ -112,12 +112,7 @@ async fn add(
     vec![added; places.len()]
 }
 
-async fn verify(
-    server: &KafkaServer,
-    version: i16,
-    claim: &Claim,
-    places: Vec<Place>,
-) -> Outcomes {
+async fn verify(server: &KafkaServer, version: i16, claim: &Claim, places: Vec<Place>) -> Outcomes {
     let transactions = &server.context.transactions;
     let asked = places.into_iter().map(|place| async move {
         match transactions.enlist(claim, place, Enlist::Verify, ENLIST_WAIT).await {

@@ -128,7 +128,8 @@ mod tests {
         let told = |image: &Image, version| {
             let mut answer = ApiVersionsResponse::default();
             tell_features(image, version, &mut answer);
-            let of = |it: &SupportedFeatureKey| (it.name.to_string(), it.min_version, it.max_version);
+            let of =
+                |it: &SupportedFeatureKey| (it.name.to_string(), it.min_version, it.max_version);
             let supported = answer.supported_features.last().map(of);
             let of = |it: &FinalizedFeatureKey| (it.name.to_string(), it.max_version_level);
             (supported.unwrap(), answer.finalized_features.last().map(of))

@@ -46,9 +46,8 @@ pub(in crate::kafka) async fn handle(
         let mut result = TopicResponse::default();
         result.name = topic.name.clone();
         for index in &topic.partition_indexes {
-            let led = route::find(&image, &topic.name, *index).and_then(|info| {
-                leaders.get(&server, info, -1).map_err(|refused| refused.code)
-            });
+            let led = route::find(&image, &topic.name, *index)
+                .and_then(|info| leaders.get(&server, info, -1).map_err(|refused| refused.code));
             let told = match led {
                 Ok(led) => producers(&led.partition, left).await,
                 Err(code) => Err((code, None)),

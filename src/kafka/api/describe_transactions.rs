@@ -73,7 +73,8 @@ pub(in crate::kafka) fn weigh_answer(answer: &DescribeTransactionsResponse) -> u
 }
 
 fn weigh(row: &TransactionState) -> usize {
-    let partitions = row.topics.iter().map(|it| it.partitions.len() * PARTITION_BYTES + TOPIC_BYTES);
+    let partitions =
+        row.topics.iter().map(|it| it.partitions.len() * PARTITION_BYTES + TOPIC_BYTES);
     ID_BYTES + row.transactional_id.len() + partitions.sum::<usize>()
 }
 

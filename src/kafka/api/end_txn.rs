@@ -31,11 +31,8 @@ pub(in crate::kafka) async fn handle(
     call: Call,
     request: EndTxnRequest,
 ) -> EndTxnResponse {
-    let claim = transactions::claim(
-        &request.transactional_id,
-        request.producer_id,
-        request.producer_epoch,
-    );
+    let claim =
+        transactions::claim(&request.transactional_id, request.producer_id, request.producer_epoch);
     let result =
         if request.committed { TransactionResult::Commit } else { TransactionResult::Abort };
     let bumps = call.version >= BUMPS_FROM;

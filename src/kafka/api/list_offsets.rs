@@ -72,7 +72,9 @@ pub(in crate::kafka) async fn handle(
     let mut searches = Vec::new();
     for (topic, wanted) in named(&request) {
         let place = find((topic, wanted)).and_then(|info| place(&server, &leaders, info, wanted));
-        rows.push(place.map(|it| it.map(|(led, spec)| searches.push(search(led, spec, committed)))));
+        rows.push(
+            place.map(|it| it.map(|(led, spec)| searches.push(search(led, spec, committed)))),
+        );
     }
     let searched: Vec<_> = stream::iter(searches).buffered(CONCURRENT).collect().await;
     let mut searched = searched.into_iter();

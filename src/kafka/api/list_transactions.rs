@@ -91,7 +91,10 @@ impl Filter {
         self.states.as_ref().is_none_or(|states| states.contains(transactions::name_of(it.state)))
             && self.producers.as_ref().is_none_or(|ids| ids.contains(&it.producer_id))
             && self.longer_than.is_none_or(|least| open.is_some_and(|open| open > least))
-            && self.pattern.as_ref().is_none_or(|it_is| it_is.is_match(it.transactional_id.as_bytes()))
+            && self
+                .pattern
+                .as_ref()
+                .is_none_or(|it_is| it_is.is_match(it.transactional_id.as_bytes()))
     }
 }
 

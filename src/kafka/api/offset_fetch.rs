@@ -113,8 +113,7 @@ async fn offsets_of(
 ) -> Result<Offsets, GroupError> {
     let coordinator = groups::coordinator_of(server, group)?;
     // First: what a transaction changes between the two is told as it is then.
-    let unstable =
-        if stable { coordinator.unstable_offsets(group).await? } else { Vec::new() };
+    let unstable = if stable { coordinator.unstable_offsets(group).await? } else { Vec::new() };
     let committed = coordinator.offsets_of(group, member).await?;
     Ok(Offsets { committed, unstable: unstable.into_iter().collect() })
 }

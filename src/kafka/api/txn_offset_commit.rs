@@ -81,12 +81,8 @@ async fn commit(
     let (producer_id, epoch) = (request.producer_id, request.producer_epoch);
     let claim = transactions::claim(&request.transactional_id, producer_id, epoch);
     let how = if call.version >= OFFSETS_ADD_FROM { Enlist::Add } else { Enlist::Verify };
-    let asked = server.context.transactions.enlist_offsets(
-        &claim,
-        &request.group_id,
-        how,
-        ENLIST_WAIT,
-    );
+    let asked =
+        server.context.transactions.enlist_offsets(&claim, &request.group_id, how, ENLIST_WAIT);
     let number =
         asked.await.map_err(|error| transactions::code_of_offsets(&error, call.version))?;
     let who = Identity {

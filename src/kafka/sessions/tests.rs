@@ -79,7 +79,10 @@ fn an_incremental_answer_names_only_what_changed() {
     // Of a transaction that goes on the marker is still to come, and so is all behind its beginning.
     let plan = sessions.begin(request(id, 4, vec![]), 0).unwrap();
     let open = Outcome { stable: 4, ..quiet(6) };
-    assert_eq!(plan.finish(&sessions, &[trimmed, open, quiet(5)], 0).included, [false, true, false]);
+    assert_eq!(
+        plan.finish(&sessions, &[trimmed, open, quiet(5)], 0).included,
+        [false, true, false]
+    );
 }
 
 #[test]

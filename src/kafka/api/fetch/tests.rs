@@ -97,7 +97,12 @@ fn every_version_can_express_every_outcome() {
         let mut rows = vec![
             row(0, records(b"abc"), &call(version), &terms(version, false)),
             row(1, moved, &call(version), &terms(version, true)),
-            row(3, committed(read(b"abc", 7), vec![aborted()]), &call(version), &terms(version, true)),
+            row(
+                3,
+                committed(read(b"abc", 7), vec![aborted()]),
+                &call(version),
+                &terms(version, true),
+            ),
         ];
         if version >= LEADERS_FROM {
             let diverged = PartitionRead::Diverged {
