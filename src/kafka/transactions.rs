@@ -24,7 +24,7 @@ const COUNT: u32 = 32;
 /// How long a coordinator may take to say which transaction records or offsets belong to; the connection waits meanwhile.
 pub(super) const ENLIST_WAIT: Duration = Duration::from_secs(2);
 
-/// How long all ids of a request that an operator makes may take, together.
+/// How long all ids of a request may take, together.
 pub(super) const REQUEST_WAIT: Duration = Duration::from_secs(10);
 /// The version of Produce from which what is not part of a transaction is told by TRANSACTION_ABORTABLE, and the one from which
 /// Produce adds what it writes to.

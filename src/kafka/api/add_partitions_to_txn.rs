@@ -23,13 +23,14 @@ use kafka_wire::add_partitions_to_txn_response::{
     AddPartitionsToTxnPartitionResult, AddPartitionsToTxnResult, AddPartitionsToTxnTopicResult,
 };
 use kafka_wire::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::image_with;
 use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::server::KafkaServer;
-use crate::kafka::transactions::{self, ENLIST_WAIT};
+use crate::kafka::transactions::{self, ENLIST_WAIT, REQUEST_WAIT};
 use crate::metadata::Image;
 use crate::transaction::{Claim, Enlist};
 
@@ -64,12 +65,17 @@ pub(in crate::kafka) async fn handle(
         answer.results_by_topic_v3_and_below = rows(topics, outcomes, &call);
         return answer;
     }
+    let deadline = Instant::now() + REQUEST_WAIT;
     for transaction in request.transactions {
         let AddPartitionsToTxnTransaction { transactional_id, topics, verify_only, .. } =
             transaction;
         let (producer, epoch) = (transaction.producer_id, transaction.producer_epoch);
         let claim = transactions::claim(&transactional_id, producer, epoch);
-        let outcomes = add(&server, &call, &claim, &topics, verify_only).await;
+        let added = timeout_at(deadline, add(&server, &call, &claim, &topics, verify_only));
+        let outcomes = added.await.unwrap_or_else(|_| {
+            let named: usize = topics.iter().map(|topic| topic.partitions.len()).sum();
+            vec![Err(ErrorCode::CoordinatorNotAvailable); named]
+        });
         let mut result = AddPartitionsToTxnResult::default();
         result.transactional_id = transactional_id;
         result.topic_results = rows(topics, outcomes, &call);

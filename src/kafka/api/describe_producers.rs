@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use kafka_wire::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use kafka_wire::{DescribeProducersRequest, DescribeProducersResponse};
+use kafka_wire_core::StrBytes;
 
+use super::repeated;
 use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::route::{self, Leaders};
@@ -35,10 +37,17 @@ pub(in crate::kafka) async fn handle(
     request: DescribeProducersRequest,
 ) -> DescribeProducersResponse {
     let image = server.context.metadata.image();
-    let named = request.topics.iter();
-    let named = named.flat_map(|it| it.partition_indexes.iter().map(|index| (&it.name, *index)));
-    let infos: Vec<_> =
-        named.filter_map(|(topic, index)| route::find(&image, topic, index).ok()).collect();
+    let topics = request.topics.iter();
+    let named = topics.flat_map(|it| it.partition_indexes.iter().map(|index| (&it.name, *index)));
+    let repeated = repeated(named.clone());
+    let find = |topic: &StrBytes, index: i32| {
+        if repeated.contains(&(topic, index)) {
+            Err(ErrorCode::InvalidRequest)
+        } else {
+            route::find(&image, topic, index)
+        }
+    };
+    let infos: Vec<_> = named.filter_map(|(topic, index)| find(topic, index).ok()).collect();
     let leaders = Leaders::of(&server, &infos, route::ready_by(None)).await;
     let mut left = PRODUCERS_MAX;
     let mut answer = DescribeProducersResponse::default();
@@ -46,7 +55,7 @@ pub(in crate::kafka) async fn handle(
         let mut result = TopicResponse::default();
         result.name = topic.name.clone();
         for index in &topic.partition_indexes {
-            let led = route::find(&image, &topic.name, *index)
+            let led = find(&topic.name, *index)
                 .and_then(|info| leaders.get(&server, info, -1).map_err(|refused| refused.code));
             let told = match led {
                 Ok(led) => producers(&led.partition, left).await,
