@@ -146,7 +146,8 @@ fn an_id_has_one_coordinator_and_others_say_that_they_are_not() {
         decoder.i32();
         let rows = decoder.rows(|decoder| {
             let (key, id) = (decoder.text().unwrap(), decoder.i32());
-            (decoder.text(), decoder.i32());
+            decoder.text();
+            decoder.i32();
             let error = decoder.i16();
             decoder.text();
             (key, id, error)

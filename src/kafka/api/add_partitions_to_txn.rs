@@ -131,6 +131,7 @@ async fn verify(server: &KafkaServer, version: i16, claim: &Claim, places: Vec<P
             },
         }
     });
+    let asked: Vec<_> = asked.collect();
     stream::iter(asked).buffered(AT_A_TIME).collect().await
 }
 

@@ -51,6 +51,7 @@ pub(in crate::kafka) async fn handle(
             }
         }
     });
+    let rows: Vec<_> = rows.collect();
     let rows: Vec<TransactionState> = stream::iter(rows).buffered(AT_A_TIME).collect().await;
     let mut answer = DescribeTransactionsResponse::default();
     let mut bytes = 0;

@@ -39,8 +39,8 @@ pub(in crate::kafka) async fn handle(
     let deadline = Instant::now() + CHANGE_WAIT;
     let image = server.context.metadata.image();
     let find = |topic: &StrBytes, index: i32| route::find(&image, topic, index);
-    let named = request.markers.iter().flat_map(named);
-    let infos: Vec<_> = named.filter_map(|(topic, index)| find(topic, index).ok()).collect();
+    let all = request.markers.iter().flat_map(named);
+    let infos: Vec<_> = all.filter_map(|(topic, index)| find(topic, index).ok()).collect();
     let leaders = Leaders::of(&server, &infos, route::ready_by(Some(deadline))).await;
     let mut ends = Vec::new();
     for marker in &request.markers {

@@ -287,7 +287,7 @@ fn parting(partition: &Partition, wanted: &PartitionFetch) -> Option<PartitionRe
 }
 
 /// Returns the offset before which a reader sees everything.
-pub(super) fn end_of(partition: &Partition, read_committed: bool) -> i64 {
+fn end_of(partition: &Partition, read_committed: bool) -> i64 {
     if read_committed { partition.last_stable_offset() } else { partition.high_watermark() }
 }
 
