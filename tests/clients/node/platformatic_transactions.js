@@ -9,8 +9,8 @@ const producer = (base, id) => new Producer({ ...base, idempotent: true, transac
 // By these it asks for an epoch of its own, and not for that of a producer 0.
 const ANEW = { producerId: -1n, producerEpoch: -1 }
 
-export async function transact (base, id, group) {
-  const [out, consumer] = [producer(base, id), new Consumer({ ...base, groupId: group })]
+export async function transact (base, id) {
+  const out = producer(base, id)
   // The first has it take its epoch, which the answer `ready` is to mean.
   let begun = await out.beginTransaction(ANEW)
   let [transaction, unsent] = [null, []]
@@ -30,11 +30,11 @@ export async function transact (base, id, group) {
     await transaction.commit()
   }
   const abort = () => transaction.abort()
-  const offset = () => { throw new Error('it takes offsets of records only that a member of the group has read') }
+  const offset = () => lines.lacks('offsets of who does not read in the group')
   const codes = error => [error?.apiCode, ...(error?.errors ?? []).flatMap(codes), ...(error?.cause ? codes(error.cause) : [])]
   const fenced = error => codes(error).some(code => code === 47 || code === 90)
   await lines.transact({ begin, send, flush, offset, commit, abort }, fenced)
-  await Promise.all([consumer.close(true), out.close(true)])
+  await out.close(true)
 }
 
 // Reads, writes and commits both at once; after an error with a new producer, from where the group is.
@@ -42,8 +42,15 @@ export async function work (base, source, target, group, id) {
   const told = lines.told()
   let [out, done] = [producer(base, id), 0]
   const consumer = new Consumer({ ...base, groupId: group, maxWaitTime: 100, isolationLevel: 1 })
-  const begin = () => consumer.consume({ topics: [source], mode: 'committed', fallbackMode: 'earliest', autocommit: false })
-  let stream = await begin()
+  // A stream that nobody listens to fetches nothing.
+  let [stream, came] = [null, []]
+  const begin = async () => {
+    came = []
+    stream = await consumer.consume({ topics: [source], mode: 'committed', fallbackMode: 'earliest', autocommit: false })
+    stream.on('data', it => came.push(it))
+    stream.on('error', error => lines.print(`again ${error}`))
+  }
+  await begin()
   const once = async records => {
     const transaction = await out.beginTransaction(ANEW)
     const messages = records.map(it => ({ topic: target, partition: it.partition, timestamp: it.timestamp, key: it.key, value: it.value }))
@@ -55,17 +62,17 @@ export async function work (base, source, target, group, id) {
     await transaction.commit()
     lines.print(`committed ${done += records.length}`)
   }
+  // With an epoch the transaction before has ended; that of the new producer has nothing yet, and nobody knows of it.
   const again = async () => {
     await stream.close()
     await out.close(true)
     out = producer(base, id)
     const transaction = await out.beginTransaction(ANEW)
-    await transaction.abort()
-    stream = await begin()
+    await transaction.cancel()
+    await begin()
   }
   while (!told.stop) {
-    const records = []
-    for (let it; records.length < 40 && (it = stream.read()) !== null;) records.push(it)
+    const records = came.splice(0, 40)
     try {
       if (records.length > 0) await once(records)
       else await pause(50)

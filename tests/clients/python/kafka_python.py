@@ -6,7 +6,7 @@ from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, Ka
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka.admin import ConfigResource
 from kafka.errors import BrokerResponseError, CommitFailedError
-from kafka_python_transactions import process, transact
+from kafka_python_transactions import transact
 from lines import given, record, run, say, settings, show, told_to_stop
 
 
@@ -149,4 +149,4 @@ def admin(bootstrap, topic, group):
 
 if __name__ == "__main__":
     commands = {"produce": produce, "fetch": fetch, "at": at, "consume": consume, "admin": admin}
-    run(commands | {"transact": transact, "process": process})
+    run(commands | {"transact": transact})

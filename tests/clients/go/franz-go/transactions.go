@@ -50,7 +50,8 @@ func transact(brokers kgo.Opt, id string) {
 		"send":  send,
 		"flush": func([]string) error { return flush() },
 		"offset": func([]string) error {
-			return errors.New("it sends the offsets of a session that reads in the group")
+			lines.Lacks("offsets of who does not read in the group")
+			return nil
 		},
 		"commit": end(kgo.TryCommit),
 		"abort":  end(kgo.TryAbort),
@@ -59,40 +60,60 @@ func transact(brokers kgo.Opt, id string) {
 	})
 }
 
-// The session aborts and goes back to where the group is by itself.
+// A session aborts and goes back to where the group is by itself. Its errors are final, as its documentation says: what
+// comes then is a new one, whose epoch ends the transaction before.
+func session(options ...kgo.Opt) *kgo.GroupTransactSession {
+	for {
+		session, err := kgo.NewGroupTransactSession(options...)
+		lines.Check(err)
+		_, _, err = session.Client().ProducerID(context.Background())
+		if err == nil {
+			return session
+		}
+		lines.Line("again %v", err)
+		session.Close()
+	}
+}
+
 func process(brokers kgo.Opt, source, target, group, id string) {
-	session, err := kgo.NewGroupTransactSession(
+	options := []kgo.Opt{
 		brokers, kgo.TransactionalID(id), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ConsumerGroup(group), kgo.ConsumeTopics(source), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(100*time.Millisecond), kgo.RequireStableFetchOffsets(),
-	)
-	lines.Check(err)
-	defer session.Close()
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(100 * time.Millisecond), kgo.RequireStableFetchOffsets(),
+	}
 	ctx, stop := context.WithCancel(context.Background())
-	told, done := lines.Tell(), 0
+	told, done, it := lines.Tell(), 0, session(options...)
 	go func() { <-told.Stop; stop() }()
 	for ctx.Err() == nil {
-		records := session.PollRecords(ctx, 40).Records()
+		records := it.PollRecords(ctx, 40).Records()
 		if len(records) == 0 {
 			continue
 		}
-		lines.Check(session.Begin())
-		failed := kgo.AbortingFirstErrPromise(session.Client())
-		for _, it := range records {
-			copied := &kgo.Record{Topic: target, Partition: it.Partition, Timestamp: it.Timestamp, Key: it.Key, Value: it.Value}
-			session.Produce(context.Background(), copied, failed.Promise())
-		}
-		went := failed.Err() == nil
-		if !told.ToGoOn(len(records)) {
-			return
-		}
-		committed, err := session.End(context.Background(), kgo.TransactionEndTry(went))
-		lines.Check(err)
+		committed, err := once(it, told, target, records)
 		if committed {
 			done += len(records)
 			lines.Line("committed %d", done)
-		} else {
-			lines.Line("aborted")
+			continue
+		}
+		lines.Line("aborted %v", err)
+		if err != nil {
+			it.Close()
+			it = session(options...)
 		}
 	}
+	it.Close()
+}
+
+func once(session *kgo.GroupTransactSession, told lines.Told, target string, records []*kgo.Record) (bool, error) {
+	if err := session.Begin(); err != nil {
+		return false, err
+	}
+	failed := kgo.AbortingFirstErrPromise(session.Client())
+	for _, it := range records {
+		copied := &kgo.Record{Topic: target, Partition: it.Partition, Timestamp: it.Timestamp, Key: it.Key, Value: it.Value}
+		session.Produce(context.Background(), copied, failed.Promise())
+	}
+	went := failed.Err() == nil
+	goes := told.ToGoOn(len(records))
+	return session.End(context.Background(), kgo.TransactionEndTry(went && goes))
 }
