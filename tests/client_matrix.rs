@@ -5,7 +5,7 @@ mod admin;
 mod asked;
 mod exactly_once;
 mod groups;
-mod record;
+pub mod record;
 mod records;
 mod shell;
 mod table;

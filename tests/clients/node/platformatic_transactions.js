@@ -42,13 +42,13 @@ export async function work (base, source, target, group, id) {
   const told = lines.told()
   let [out, done] = [producer(base, id), 0]
   const consumer = new Consumer({ ...base, groupId: group, maxWaitTime: 100, isolationLevel: 1 })
-  // A stream that nobody listens to fetches nothing.
-  let [stream, came] = [null, []]
+  // A stream that nobody listens to fetches nothing, and one that had an error fetches no more.
+  let [stream, came, failed] = [null, [], null]
   const begin = async () => {
-    came = []
+    [came, failed] = [[], null]
     stream = await consumer.consume({ topics: [source], mode: 'committed', fallbackMode: 'earliest', autocommit: false })
     stream.on('data', it => came.push(it))
-    stream.on('error', error => lines.print(`again ${error}`))
+    stream.on('error', error => { failed = error })
   }
   await begin()
   const once = async records => {
@@ -64,7 +64,7 @@ export async function work (base, source, target, group, id) {
   }
   // With an epoch the transaction before has ended; that of the new producer has nothing yet, and nobody knows of it.
   const again = async () => {
-    await stream.close()
+    if (!failed) await stream.close()
     await out.close(true)
     out = producer(base, id)
     const transaction = await out.beginTransaction(ANEW)
@@ -75,6 +75,7 @@ export async function work (base, source, target, group, id) {
     const records = came.splice(0, 40)
     try {
       if (records.length > 0) await once(records)
+      else if (failed) throw failed
       else await pause(50)
     } catch (error) {
       lines.print(`aborted ${error}`)
