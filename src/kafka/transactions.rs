@@ -18,7 +18,7 @@ use crate::metadata::{Broker, Image, InternalId, PartitionInfo};
 use crate::transaction::{Claim, TRANSACTIONS, TransactionError, TransactionState};
 
 /// The longest transactional id, in bytes: what a stranger can have stored is bounded.
-pub(super) const ID_BYTES_MAX: usize = 1024;
+pub(super) const ID_BYTES_MAX: usize = 1000;
 /// How many coordinators there are. Never another number: an id's home follows from it.
 const COUNT: u32 = 32;
 /// How long a coordinator may take to say which transaction records or offsets belong to; the connection waits meanwhile.

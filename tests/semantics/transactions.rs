@@ -111,7 +111,7 @@ fn timeouts_and_ids_that_cannot_be_are_refused() {
         let refused = init(&mut wire, "tx-bounds", timeout_ms, (-1, -1));
         assert_eq!(refused, (INVALID_TIMEOUT, -1, -1), "{timeout_ms}");
     }
-    let long = "x".repeat(1025);
+    let long = "x".repeat(1001);
     for id in ["", &long] {
         assert_eq!(init(&mut wire, id, 60_000, (-1, -1)), (INVALID_REQUEST, -1, -1));
     }
