@@ -142,8 +142,12 @@ impl From<&AppendError> for ErrorCode {
             AppendError::Refused(Refusal::DuplicateSequence) => ErrorCode::DuplicateSequenceNumber,
             // Final, as it must be: the same batch would be refused until somebody else changes something.
             AppendError::Refused(
-                Refusal::Condition { .. } | Refusal::Stream { .. } | Refusal::IdempotencyKeyReused,
+                Refusal::Condition { .. }
+                | Refusal::Stream { .. }
+                | Refusal::IdempotencyKeyReused
+                | Refusal::NotTransactional { .. },
             ) => ErrorCode::InvalidRecord,
+            AppendError::Refused(Refusal::Transaction(_)) => ErrorCode::InvalidTxnState,
             AppendError::Refused(Refusal::StreamsChanged) => ErrorCode::NotEnoughReplicas,
             AppendError::Indeterminate => ErrorCode::RequestTimedOut,
         }

@@ -31,7 +31,15 @@ fn records(bytes: &'static [u8]) -> PartitionRead {
 
 fn read(bytes: &'static [u8], next_offset: i64) -> Records {
     let bytes = Bytes::from_static(bytes);
-    Records { bytes, high_watermark: 9, log_start: 2, next_offset, bytes_before: 0 }
+    Records {
+        bytes,
+        high_watermark: 9,
+        last_stable_offset: 9,
+        readable_upto: 9,
+        log_start: 2,
+        next_offset,
+        bytes_before: 0,
+    }
 }
 
 /// Partitions that may give ten bytes each.
