@@ -83,13 +83,11 @@ impl TransactionCoordinator {
 
     /// Waits until no transaction of the id is prepared any more, or its completion is on its way.
     async fn completed(&self, id: &str, deadline: Instant) {
-        loop {
-            // Registered before looking, so that nothing is missed in between.
+        let is_prepared = || self.group.machine().prepared().contains_key(id);
+        while is_prepared() {
             let Some(woken) = self.waiting.register(id) else { return };
-            if !self.group.machine().prepared().contains_key(id) {
-                return;
-            }
-            if timeout_at(deadline, woken).await.is_err() {
+            // What was completed before this was registered wakes nobody.
+            if !is_prepared() || timeout_at(deadline, woken).await.is_err() {
                 return;
             }
         }

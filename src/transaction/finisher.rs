@@ -4,7 +4,7 @@
 //! stopped, and writes markers again that were written, which does no harm. One that was deposed and does not know it
 //! does the same as its successor: what the markers say was decided in the log.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +51,9 @@ pub(super) struct Finisher {
 /// A transaction by its id and number.
 type Named = (String, u64);
 
+/// Those that a task has in hand, by id.
+type UnderWay = HashMap<String, u64>;
+
 impl Finisher {
     /// Runs until the replica is closed.
     pub(super) async fn run(self) {
@@ -71,14 +74,14 @@ impl Finisher {
     async fn lead(self: &Arc<Self>, led: Leadership, leadership: &mut watch::Receiver<Leadership>) {
         // Both are ended with this leadership.
         let mut tasks: JoinSet<Named> = JoinSet::new();
-        let mut under_way: HashSet<Named> = HashSet::new();
+        let mut under_way = UnderWay::new();
         loop {
             for (named, parts) in self.prepared(&under_way) {
-                under_way.insert(named.clone());
+                under_way.insert(named.0.clone(), named.1);
                 tasks.spawn(Arc::clone(self).finish(named, parts, led.term));
             }
             for named in self.over_time(&led, &under_way) {
-                under_way.insert(named.clone());
+                under_way.insert(named.0.clone(), named.1);
                 tasks.spawn(Arc::clone(self).time_out(named));
             }
             tokio::select! {
@@ -89,7 +92,11 @@ impl Finisher {
                     }
                 }
                 Some(ended) = tasks.join_next(), if !tasks.is_empty() => match ended {
-                    Ok(named) => drop(under_way.remove(&named)),
+                    Ok((id, number)) => {
+                        if under_way.get(&id) == Some(&number) {
+                            under_way.remove(&id);
+                        }
+                    }
                     // Which it was is not known. What is not done is found again.
                     Err(_) => return,
                 },
@@ -100,18 +107,19 @@ impl Finisher {
     }
 
     /// The transactions for which nobody writes markers yet, and how many partitions they are in.
-    fn prepared(&self, under_way: &HashSet<Named>) -> Vec<(Named, u32)> {
+    fn prepared(&self, under_way: &UnderWay) -> Vec<(Named, u32)> {
         let machine = self.group.machine();
-        let all = machine.prepared().iter().map(|(id, it)| ((id.clone(), it.number), it.parts));
-        all.filter(|(named, _)| !under_way.contains(named)).collect()
+        let others =
+            machine.prepared().iter().filter(|(id, it)| under_way.get(*id) != Some(&it.number));
+        others.map(|(id, it)| ((id.clone(), it.number), it.parts)).collect()
     }
 
-    fn over_time(&self, led: &Leadership, under_way: &HashSet<Named>) -> Vec<Named> {
+    fn over_time(&self, led: &Leadership, under_way: &UnderWay) -> Vec<Named> {
         let machine = self.group.machine();
         let log_ms = self.log_time.at(Instant::now(), led, || machine.log_ms());
         let over = machine.ongoing().iter().filter(|(_, it)| it.due_ms <= log_ms);
-        let named = over.map(|(id, it)| (id.clone(), it.number));
-        named.filter(|named| !under_way.contains(named)).collect()
+        let others = over.filter(|(id, it)| under_way.get(*id) != Some(&it.number));
+        others.map(|(id, it)| (id.clone(), it.number)).collect()
     }
 
     /// Aborts a transaction whose time is over.

@@ -40,7 +40,7 @@ const COMMIT_WAIT: Duration = Duration::from_secs(5);
 pub(super) struct Asked {
     command: Command,
     answer: oneshot::Sender<Judged>,
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
 }
 
 /// How others ask.
@@ -77,7 +77,7 @@ impl Asker {
         let bytes = u32::try_from(command.size().min(BYTES_MAX)).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).acquire_many_owned(bytes).await.map_err(|_| unled())?;
         let (answer, answered) = oneshot::channel();
-        let asked = Asked { command, answer, _room: room };
+        let asked = Asked { command, answer, room };
         self.queue.send(asked).await.map_err(|_| unled())?;
         Ok(answered)
     }
@@ -118,7 +118,7 @@ impl Proposer {
         let mut under_way: FuturesUnordered<BoxFuture<'static, Settled>> = FuturesUnordered::new();
         let mut taken = Vec::new();
         loop {
-            let has_room = proposing.is_none() && under_way.len() < ENTRIES_MAX;
+            let hasroom = proposing.is_none() && under_way.len() < ENTRIES_MAX;
             tokio::select! {
                 biased;
                 (proposed, entry) = settled(&mut proposing) => {
@@ -136,7 +136,7 @@ impl Proposer {
                     Outcome::NotInLog => self.give(entry, Err(unled())),
                     Outcome::Indeterminate => self.give(entry, Err(TransactionError::NotAvailable)),
                 },
-                count = self.asked.recv_many(&mut taken, TAKEN), if has_room && taken.is_empty() => {
+                count = self.asked.recv_many(&mut taken, TAKEN), if hasroom && taken.is_empty() => {
                     if count == 0 {
                         return;
                     }
@@ -169,7 +169,7 @@ impl Proposer {
         let mut commands = Vec::with_capacity(count);
         let (answers, rooms, completes) = Default::default();
         let mut entry = Entry { answers, rooms, completes, may_prepare: false };
-        for Asked { command, answer, _room } in taken.drain(..count) {
+        for Asked { command, answer, room } in taken.drain(..count) {
             // Whoever gave up while it waited here did not do it.
             if answer.is_closed() && !matches!(command, Command::Complete { .. }) {
                 continue;
@@ -179,7 +179,7 @@ impl Proposer {
             }
             entry.may_prepare |= command.may_prepare();
             entry.answers.push(answer);
-            entry.rooms.push(_room);
+            entry.rooms.push(room);
             commands.push(command);
         }
         if commands.is_empty() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate_storage::mutant;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::command::{Command, TRANSACTIONAL_ID_BYTES_MAX};
@@ -195,8 +195,8 @@ impl Transactions {
             let left = deadline.saturating_duration_since(Instant::now());
             let wait_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
             let question = EnlistQuestion { claim: claim.clone(), part, how, wait_ms };
-            let answer = self.ask_owner(&controller, question, left).await;
-            match answer {
+            let asked = timeout(left, self.ask_owner(&controller, question, left)).await;
+            match asked.unwrap_or(Err(TransactionError::NotAvailable)) {
                 Err(
                     TransactionError::NotCoordinator
                     | TransactionError::NotAvailable

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -34,7 +35,7 @@ pub(super) struct EnlistQuestion {
 pub(super) fn handlers(transactions: &Arc<Transactions>) -> Handlers {
     let enlist = {
         let transactions = Arc::clone(transactions);
-        Arc::new(move |body| {
+        Arc::new(move |body: Bytes| {
             let transactions = Arc::clone(&transactions);
             async move {
                 answer(body, |question: EnlistQuestion| {
@@ -48,14 +49,14 @@ pub(super) fn handlers(transactions: &Arc<Transactions>) -> Handlers {
     };
     let mark = {
         let reach = Arc::clone(&transactions.reach);
-        Arc::new(move |body| {
+        Arc::new(move |body: Bytes| {
             let reach = Arc::clone(&reach);
             async move { answer(body, |mark| reach.mark_here(mark)).await }.boxed()
         }) as Handler
     };
     let end_offsets = {
         let reach = Arc::clone(&transactions.reach);
-        Arc::new(move |body| {
+        Arc::new(move |body: Bytes| {
             let reach = Arc::clone(&reach);
             async move { answer(body, |ended| reach.end_offsets_here(ended)).await }.boxed()
         }) as Handler
