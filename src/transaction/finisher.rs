@@ -64,8 +64,10 @@ impl Finisher {
             if now.ready {
                 this.lead(now, &mut leadership).await;
                 this.waiting.clear();
-            } else if leadership.changed().await.is_err() {
-                return;
+            }
+            tokio::select! {
+                changed = leadership.changed() => if changed.is_err() { return },
+                () = sleep(LOOK), if now.ready => {}
             }
         }
     }
@@ -131,7 +133,10 @@ impl Finisher {
                 transaction = number,
                 "a transaction was open for too long and is aborted"
             ),
-            Err(error) => tracing::debug!(transactional_id = id, %error, "not aborted"),
+            Err(error) => {
+                tracing::debug!(transactional_id = id, %error, "not aborted");
+                sleep(LOOK).await;
+            }
         }
         (id, number)
     }
