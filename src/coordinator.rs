@@ -49,8 +49,10 @@ pub use call::{
     MemberDescription, MemberHeartbeat, NamedPartition, NamedParts, Position, Sync, Synced,
 };
 pub use consumer::ASSIGNORS;
-pub use coordinators::{COORDINATORS, CoordinatorSettings, Coordinators, GROUP_NAME_BYTES_MAX};
-pub use locate::{NotLocated, locate};
+pub use coordinators::{
+    COORDINATORS, CoordinatorSettings, Coordinators, GROUP_NAME_BYTES_MAX, home_of,
+};
+pub use locate::{NotLocated, locate, locate_internal};
 pub use machine::{CoordinatorMachine, Verdict};
 pub use regex::Rematcher;
 pub use subscription::parts;
