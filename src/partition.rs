@@ -93,9 +93,7 @@ pub use retention::{CurrentSettings, RetentionPace};
 pub use settings::PartitionSettings;
 pub use streams::{StreamEvent, StreamRange, StreamRead, StreamState, StreamsProgress};
 pub use timestamps::{OffsetAt, OffsetSpec};
-pub use transactions::{
-    AbortedTransaction, Marker, OpenTransaction, ProducerState,
-};
+pub use transactions::{AbortedTransaction, Marker, OpenTransaction, ProducerState};
 pub use trim::TrimError;
 
 use changes::Closing;

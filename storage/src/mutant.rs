@@ -8,7 +8,7 @@
 compile_error!("the feature `mutants` breaks the broker on purpose; `make mutants` builds it");
 
 /// Every defect, with what it breaks.
-pub const NAMES: [(&str, &str); 37] = [
+pub const NAMES: [(&str, &str); 38] = [
     ("ack-before-fsync", "a write is reported durable without a sync"),
     ("ack-before-commit", "a produce is acknowledged without a majority if that takes too long"),
     ("vote-not-persisted", "a vote is answered without being stored"),
@@ -57,6 +57,7 @@ pub const NAMES: [(&str, &str); 37] = [
     ("refused-batch-takes-sequence", "a batch that is refused uses up its producer's sequence"),
     ("closed-stream-takes-more", "what is appended to a closed stream is taken"),
     ("live-record-skipped", "a listener is not sent what came while it waited"),
+    ("pending-offset-visible", "an offset is visible before the transaction it is in has ended"),
     ("given-before-free", "a partition is given to a member before another has given it back"),
 ];
 
