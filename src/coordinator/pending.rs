@@ -206,14 +206,18 @@ impl<V: Weighed> Pending<V> {
     /// Drops what is kept for one offset, by whichever transactions.
     pub(super) fn drop_offset(&mut self, key: OffsetKey) {
         for producer_id in self.producers(key.incarnation) {
-            self.take_out(producer_id, key.incarnation, |it| it == key);
+            self.take_out(producer_id, key.incarnation, &[key]);
         }
     }
 
     /// Drops what is kept for a group.
     pub(super) fn drop_group(&mut self, incarnation: u64) {
+        let of_group = OffsetKey::first(incarnation)..=OffsetKey::last(incarnation);
         for producer_id in self.producers(incarnation) {
-            self.take_out(producer_id, incarnation, |_| true);
+            let open = self.open.get(&producer_id);
+            let keys = open.into_iter().flat_map(|open| open.offsets.range(of_group.clone()));
+            let keys: Vec<OffsetKey> = keys.map(|(key, _)| *key).collect();
+            self.take_out(producer_id, incarnation, &keys);
         }
     }
 
@@ -224,20 +228,12 @@ impl<V: Weighed> Pending<V> {
     }
 
     /// Takes offsets of a group out of a transaction, which goes with the last one.
-    fn take_out(&mut self, producer_id: i64, incarnation: u64, goes: impl Fn(OffsetKey) -> bool) {
+    fn take_out(&mut self, producer_id: i64, incarnation: u64, keys: &[OffsetKey]) {
         let Some(open) = self.open.get_mut(&producer_id) else { return };
-        let of_group = OffsetKey::first(incarnation)..=OffsetKey::last(incarnation);
-        let gone: Vec<OffsetKey> = open
-            .offsets
-            .range(of_group.clone())
-            .map(|(key, _)| *key)
-            .filter(|it| goes(*it))
-            .collect();
-        for key in gone {
-            if let Some(value) = open.offsets.remove(&key) {
-                self.bytes -= value.weight().0;
-            }
+        for value in keys.iter().filter_map(|key| open.offsets.remove(key)) {
+            self.bytes -= value.weight().0;
         }
+        let of_group = OffsetKey::first(incarnation)..=OffsetKey::last(incarnation);
         if open.offsets.range(of_group).next().is_none() {
             self.groups.remove(&(incarnation, producer_id));
         }
