@@ -381,7 +381,9 @@ async fn with_ends(context: &Context, committed: Vec<CommittedOffset>) -> Vec<Co
 
 /// Partitions by name; those of topics that are deleted are left out.
 fn named(image: &Image, partitions: Vec<(Uuid, i32)>) -> Vec<String> {
-    let name = |(topic, partition)| Some(format!("{}-{partition}", image.topic_by_id(topic)?.name));
+    let name = |(topic, partition): (Uuid, i32)| {
+        Some(format!("{}-{partition}", image.topic_by_id(topic)?.name))
+    };
     partitions.into_iter().filter_map(name).collect()
 }
 

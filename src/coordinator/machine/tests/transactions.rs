@@ -117,6 +117,7 @@ fn ended_numbers_are_forgotten_by_log_time_and_beyond_so_many() {
     let mut replica = replica();
     replica.done(end(1, 5, true, vec![]));
     replica.log_ms += ENDED_MS;
+    replica.apply(Vec::new());
     replica.void(keep(0, 1, 5, -1, &[(0, 10)]));
     replica.log_ms += 1;
     replica.done(keep(0, 1, 5, -1, &[(0, 10)]));
