@@ -198,6 +198,8 @@ impl From<&GroupError> for ErrorCode {
             GroupError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
             GroupError::InvalidRegex(_) => ErrorCode::InvalidRegularExpression,
             GroupError::Subscribed => ErrorCode::GroupSubscribedToTopic,
+            GroupError::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+            GroupError::TransactionEnded => ErrorCode::InvalidTxnState,
         }
     }
 }
