@@ -232,6 +232,7 @@ impl From<&TransactionError> for ErrorCode {
             }
             // Final: ids become free after a week, which nobody waits for.
             TransactionError::Full => ErrorCode::PolicyViolation,
+            TransactionError::TooLarge => ErrorCode::InvalidRequest,
         }
     }
 }
