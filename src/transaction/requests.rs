@@ -6,7 +6,7 @@ use quorate_storage::mutant;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use super::command::{Command, TRANSACTIONAL_ID_BYTES_MAX};
+use super::command::Command;
 use super::coordinator::TransactionCoordinator;
 use super::reach::End;
 use super::record::{Answer, EPOCH_LAST, Ending, Part};
