@@ -160,12 +160,16 @@ impl Finisher {
                         }
                         // It is still found among those that are prepared, unless somebody else has completed it.
                         refused => {
-                            tracing::debug!(transactional_id = id, ?refused, "not completed")
+                            tracing::debug!(transactional_id = id, ?refused, "not completed");
+                            sleep(AGAIN).await;
                         }
                     }
                     self.waiting.settled(id);
                 }
-                Err(error) => tracing::debug!(transactional_id = id, %error, "not completed"),
+                Err(error) => {
+                    tracing::debug!(transactional_id = id, %error, "not completed");
+                    sleep(AGAIN).await;
+                }
             }
         }
         named

@@ -165,7 +165,7 @@ async fn a_reader_of_committed_records_finds_the_same_before_and_after() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_aborted_goes_and_supersedes_nothing_and_markers_go_as_tombstones_do() {
-    let mut run = Run::start(50).await;
+    let run = Run::start(50).await;
     let keyed = |value: &[u8]| BatchBuilder::new().record(5, Some(b"key"), Some(value));
     put(run.partition(), keyed(b"committed").producer(1, 0, 0), 10).await;
     end(run.partition(), 1, 10, true).await;
@@ -193,7 +193,7 @@ async fn what_was_aborted_goes_and_supersedes_nothing_and_markers_go_as_tombston
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_open_transaction_holds_compaction_up_until_it_ends() {
     for commit in [true, false] {
-        let mut run = Run::start(60).await;
+        let run = Run::start(60).await;
         let keyed = |value: &[u8]| BatchBuilder::new().record(5, Some(b"key"), Some(value));
         run.broker.append(&keyed(b"first")).await;
         run.broker.append(&keyed(b"second")).await;
