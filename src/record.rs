@@ -12,6 +12,7 @@ mod compact;
 mod compress;
 mod compression;
 mod iter;
+mod marker;
 mod partitioner;
 
 pub use batch::{Batches, HEADER_BYTES, Header, stamp};
@@ -20,4 +21,5 @@ pub use check::{BatchError, CheckedBatch, Limits, TimestampRule, check};
 pub use compact::{Compacted, compacted, without_records};
 pub use compression::{Codec, INFLATED_BYTES_LITTLE, INFLATED_BYTES_MAX};
 pub use iter::{Headers, Projection, RESERVED, Record, RecordError, Records};
+pub use marker::EndMarker;
 pub use partitioner::partition_for_key;

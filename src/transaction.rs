@@ -7,18 +7,50 @@
 //!                                  ├──▶ a marker into each partition's log
 //!                                  └──▶ the coordinators of the groups: offsets become visible or go
 //! ```
+//!
+//! A coordinator is an internal Raft group; there are 32, and a transactional id is at home in the one that Kafka's hash says.
+//! What is asked is judged when the log applies it (`machine.rs`, `record.rs`), so a deposed leader decides nothing. Each
+//! transaction has a number, the index of the entry that began it: partitions and group coordinators judge by it what comes
+//! late or twice, so markers may be written again by anybody at any time.
+//!
+//! Invariant: no marker is written before its prepare is committed; none is left out before the completion is.
 
-use std::time::Duration;
+mod command;
+mod coordinator;
+mod expiry;
+mod finisher;
+mod fresh_ids;
+mod machine;
+mod outbox;
+mod proposer;
+mod reach;
+mod record;
+mod requests;
+mod served;
+mod transactions;
+mod waiting;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use command::TRANSACTIONAL_ID_BYTES_MAX;
+pub use coordinator::TransactionCoordinator;
+pub use machine::TransactionMachine;
+pub use record::Answer;
+pub use transactions::{TransactionSettings, Transactions};
 
 use crate::metadata::InternalKind;
 
 /// The internal groups that coordinate transactions.
 pub const TRANSACTIONS: InternalKind = InternalKind(2);
 
+/// Methods of calls between brokers; numbers are never given another meaning.
+const ENLIST: u16 = 11;
+const MARK: u16 = 12;
+const END_OFFSETS: u16 = 13;
+
 /// A transactional producer as it names itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     pub transactional_id: String,
     pub producer_id: i64,
@@ -37,14 +69,14 @@ pub struct Init {
 }
 
 /// How a transaction ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TransactionResult {
     Commit,
     Abort,
 }
 
 /// Whether what is asked about joins the transaction, or has to be part of it already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Enlist {
     /// Joins it, and begins one if there is none (KIP-890 part 2).
     Add,
@@ -79,8 +111,8 @@ pub struct TransactionDescription {
     pub partitions: Vec<(Uuid, i32)>,
 }
 
-/// Why a coordinator does not do what it is asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Why a coordinator does not do what it is asked. Variants are added at the end: brokers tell each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum TransactionError {
     #[error("this broker does not coordinate the transactional id")]
     NotCoordinator,
@@ -98,79 +130,8 @@ pub enum TransactionError {
     InvalidTimeout,
     #[error("there is no such transactional id")]
     NotFound,
-    #[error("the coordinator has no room for more transactional ids")]
+    #[error("the coordinator has no room for more transactional ids, or open transactions")]
     Full,
-}
-
-/// The transactions that this broker coordinates, and its way to those of the others.
-pub struct Transactions;
-
-#[expect(clippy::unimplemented, reason = "begun")]
-impl Transactions {
-    /// Gives a producer its id and epoch, and ends what an earlier instance has left open.
-    pub async fn init(&self, _init: Init) -> Result<(i64, i16), TransactionError> {
-        unimplemented!()
-    }
-
-    /// Adds partitions to the producer's transaction, and begins one if there is none.
-    pub async fn add_partitions(
-        &self,
-        _claim: &Claim,
-        _partitions: Vec<(Uuid, i32)>,
-    ) -> Result<(), TransactionError> {
-        unimplemented!()
-    }
-
-    /// Adds the offsets of a group to the producer's transaction, and begins one if there is none.
-    pub async fn add_offsets(&self, _claim: &Claim, _group: &str) -> Result<(), TransactionError> {
-        unimplemented!()
-    }
-
-    /// Ends a transaction. Returns the producer's id and epoch for the next. `bumps`: each transaction has an epoch of
-    /// its own (KIP-890 part 2).
-    pub async fn end(
-        &self,
-        _claim: &Claim,
-        _result: TransactionResult,
-        _bumps: bool,
-    ) -> Result<(i64, i16), TransactionError> {
-        unimplemented!()
-    }
-
-    /// Describes a transactional id whose coordinator is here.
-    pub async fn describe(&self, _id: &str) -> Result<TransactionDescription, TransactionError> {
-        unimplemented!()
-    }
-
-    /// Lists the transactional ids whose coordinators are here.
-    pub async fn list(&self) -> Result<Vec<TransactionDescription>, TransactionError> {
-        unimplemented!()
-    }
-
-    /// Aborts the open transaction of an id whose coordinator is here, as if its time were over.
-    pub async fn abort(&self, _id: &str) -> Result<(), TransactionError> {
-        unimplemented!()
-    }
-
-    /// Returns the number of the transaction a partition is in. Asks the coordinator, wherever it is.
-    pub async fn enlist(
-        &self,
-        _claim: &Claim,
-        _partition: (Uuid, i32),
-        _how: Enlist,
-        _wait: Duration,
-    ) -> Result<u64, TransactionError> {
-        unimplemented!()
-    }
-
-    /// Returns the number of the transaction that the offsets of a group are in. Asks the coordinator, wherever it is.
-    pub async fn enlist_offsets(
-        &self,
-        _claim: &Claim,
-        _group: &str,
-        _how: Enlist,
-        _wait: Duration,
-    ) -> Result<u64, TransactionError> {
-        unimplemented!()
-    }
+    #[error("a transactional id has 1,000 bytes at most, and a transaction 20,000 partitions")]
+    TooLarge,
 }

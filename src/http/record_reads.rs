@@ -390,7 +390,8 @@ fn shown(
     limit: usize,
 ) -> Result<(Vec<Box<RawValue>>, Option<i64>), RecordError> {
     let mut found = Vec::new();
-    for (header, batch) in Batches::new(bytes) {
+    // What a marker says is for clients that read transactions.
+    for (header, batch) in Batches::new(bytes).filter(|(header, _)| !header.is_control()) {
         for record in Records::open(batch, Projection::Everything)? {
             let record = record?;
             let offset = header.base_offset + i64::from(record.offset_delta);

@@ -152,8 +152,12 @@ impl From<&AppendError> for ErrorCode {
             AppendError::Refused(Refusal::DuplicateSequence) => ErrorCode::DuplicateSequenceNumber,
             // Final, as it must be: the same batch would be refused until somebody else changes something.
             AppendError::Refused(
-                Refusal::Condition { .. } | Refusal::Stream { .. } | Refusal::IdempotencyKeyReused,
+                Refusal::Condition { .. }
+                | Refusal::Stream { .. }
+                | Refusal::IdempotencyKeyReused
+                | Refusal::NotTransactional { .. },
             ) => ErrorCode::InvalidRecord,
+            AppendError::Refused(Refusal::Transaction(_)) => ErrorCode::InvalidTxnState,
             AppendError::Refused(Refusal::StreamsChanged) => ErrorCode::NotEnoughReplicas,
             AppendError::Indeterminate => ErrorCode::RequestTimedOut,
         }
@@ -204,6 +208,8 @@ impl From<&GroupError> for ErrorCode {
             GroupError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
             GroupError::InvalidRegex(_) => ErrorCode::InvalidRegularExpression,
             GroupError::Subscribed => ErrorCode::GroupSubscribedToTopic,
+            GroupError::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+            GroupError::TransactionEnded => ErrorCode::InvalidTxnState,
         }
     }
 }
@@ -226,6 +232,7 @@ impl From<&TransactionError> for ErrorCode {
             }
             // Final: ids become free after a week, which nobody waits for.
             TransactionError::Full => ErrorCode::PolicyViolation,
+            TransactionError::TooLarge => ErrorCode::InvalidRequest,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the APIs of transactions have in common: where a transactional id is at home, what its producer claims to be, and
+//! What the APIs of transactions have in common: what a producer claims to be, and
 //! the numbers of the protocol for what its coordinator says, which depend on the API and its version.
 //!
 //! | | a newer producer has taken over | not part of the transaction | the coordinator is not there |
@@ -9,18 +9,11 @@
 use std::time::Duration;
 
 use kafka_wire_core::StrBytes;
-use tokio::time::{Instant, timeout_at};
 
 use super::error::ErrorCode;
 use super::groups::text;
-use super::server::KafkaServer;
-use crate::metadata::{Broker, Image, InternalId, PartitionInfo};
-use crate::transaction::{Claim, TRANSACTIONS, TransactionError, TransactionState};
+use crate::transaction::{Claim, TransactionError, TransactionState};
 
-/// The longest transactional id, in bytes: what a stranger can have stored is bounded.
-pub(super) const ID_BYTES_MAX: usize = 1000;
-/// How many coordinators there are. Never another number: an id's home follows from it.
-const COUNT: u32 = 32;
 /// How long a coordinator may take to say which transaction records or offsets belong to; the connection waits meanwhile.
 pub(super) const ENLIST_WAIT: Duration = Duration::from_secs(2);
 
@@ -108,58 +101,6 @@ pub(super) fn state_of(name: &str) -> Option<TransactionState> {
     STATES.iter().find(|(it, _)| *it == name).map(|(_, state)| *state)
 }
 
-/// Why nobody is known to coordinate a transactional id now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NotLocated {
-    /// There are no coordinators, and they could not be made.
-    NotMade,
-    /// The coordinator has no leader.
-    NoLeader,
-}
-
-/// Returns the broker that coordinates a transactional id; makes the coordinators if there are none, and waits until that one
-/// has a leader.
-pub(super) async fn locate(
-    server: &KafkaServer,
-    id: &str,
-    deadline: Instant,
-) -> Result<Broker, NotLocated> {
-    let metadata = &server.context.metadata;
-    // Taken before looking, so that what changes in between is not missed.
-    let mut changes = metadata.leaders().changes();
-    if home(&metadata.image(), id).is_none() {
-        let wait = deadline.saturating_duration_since(Instant::now());
-        let made = server.context.controller.make_internal_groups(TRANSACTIONS, COUNT, wait).await;
-        made.map_err(|error| {
-            tracing::info!(%error, "the coordinators of transactions are not made");
-            NotLocated::NotMade
-        })?;
-    }
-    loop {
-        changes.borrow_and_update();
-        let image = metadata.image();
-        let leader = home(&image, id).and_then(|info| metadata.leader(info.group));
-        if let Some(broker) = leader.and_then(|leader| image.brokers.get(&leader.id)) {
-            return Ok(broker.clone());
-        }
-        if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
-            return Err(NotLocated::NoLeader);
-        }
-    }
-}
-
-fn home<'i>(image: &'i Image, id: &str) -> Option<&'i PartitionInfo> {
-    image.internal.get(InternalId { kind: TRANSACTIONS, number: number(id) })
-}
-
-/// Kafka's choice: Java's hash of the id, over its UTF-16.
-fn number(id: &str) -> u32 {
-    let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
-    let hash = id.encode_utf16().fold(0, step);
-    // Of the least number there is no opposite.
-    hash.checked_abs().unwrap_or(0).unsigned_abs() % COUNT
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,13 +139,5 @@ mod tests {
             assert_eq!((name_of(state), state_of(name)), (name, Some(state)));
         }
         assert_eq!((state_of("ongoing"), state_of("Dead")), (None, None));
-    }
-
-    #[test]
-    fn an_id_is_at_home_where_javas_hash_says() {
-        // The last is one whose hash is the least number, of which there is no opposite.
-        assert_eq!(number(""), 0);
-        assert_eq!(number("a"), 97 % 32);
-        assert_eq!(number("polygenelubricants"), 0);
     }
 }

@@ -22,7 +22,7 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("partition", "metadata record replica telemetry wall_clock"),
             ("controller", "config metadata replica telemetry wall_clock"),
             ("coordinator", "controller metadata replica"),
-            ("transaction", "controller coordinator metadata partition replica"),
+            ("transaction", "controller coordinator metadata partition replica wall_clock"),
             ("context", "config controller coordinator metadata partition transaction"),
             (
                 "http",

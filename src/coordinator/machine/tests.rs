@@ -4,7 +4,10 @@ use rand::{Rng, SeedableRng};
 use uuid::Uuid;
 
 use super::*;
+use crate::coordinator::OffsetsTransaction;
 use crate::coordinator::record::{Blob, Consumer, ConsumerMember, Head, Member, Parts};
+
+mod transactions;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -101,6 +104,25 @@ fn commit(incarnation: u64, generation: i32, offsets: &[(i32, i64)]) -> Command 
     };
     let offsets = offsets.iter().map(new).collect();
     Command::Commit { group: "g".to_owned(), incarnation, generation, offsets }
+}
+
+/// Kept for a transaction of a producer; its epoch is 2.
+fn keep(
+    incarnation: u64,
+    producer_id: i64,
+    number: u64,
+    generation: i32,
+    offsets: &[(i32, i64)],
+) -> Command {
+    let transaction = OffsetsTransaction { producer_id, epoch: 2, number };
+    let Command::Commit { group, offsets, .. } = commit(incarnation, generation, offsets) else {
+        panic!("no commit")
+    };
+    Command::Keep { group, incarnation, generation, transaction, offsets }
+}
+
+fn end(producer_id: i64, number: u64, commits: bool, offsets: Vec<OffsetKey>) -> Command {
+    Command::End { producer_id, number, commits, offsets }
 }
 
 fn consumer(epoch: i32) -> Consumer {
@@ -324,7 +346,7 @@ fn any_commands(rng: &mut StdRng) -> Vec<Command> {
     let any = |rng: &mut StdRng| {
         let incarnation = rng.random_range(0..4);
         let generation = rng.random_range(0..5);
-        match rng.random_range(0..13) {
+        match rng.random_range(0..18) {
             0 => create(incarnation),
             1 => begin(incarnation, generation, &["a", "b"]),
             2 => begin(incarnation, generation, &[]),
@@ -348,6 +370,17 @@ fn any_commands(rng: &mut StdRng) -> Vec<Command> {
                 &[(key(incarnation, 2), generation)],
                 rng.random_range(0..1000),
             ),
+            12..15 => {
+                let number = rng.random_range(0..9);
+                let offsets = &[(rng.random_range(0..3), 1), (rng.random_range(0..3), 2)];
+                keep(incarnation, rng.random_range(0..3), number, generation - 1, offsets)
+            }
+            15..17 => {
+                let named = (0..4).flat_map(|of| (0..3).map(move |it| key(of, it)));
+                let named = named.filter(|_| rng.random_range(0..9) > 0).collect();
+                let number = rng.random_range(0..9);
+                end(rng.random_range(0..3), number, rng.random(), named)
+            }
             _ => commit(incarnation, generation - 1, &[(rng.random_range(0..3), 1)]),
         }
     };

@@ -91,15 +91,8 @@ async fn add(
     topics: &[AddPartitionsToTxnTopic],
     verify_only: bool,
 ) -> Outcomes {
-    let named =
-        || topics.iter().flat_map(|it| it.partitions.iter().map(|index| (&it.name, *index)));
-    let find = |image: &Image, topic: &str, index: i32| -> Result<Place, ErrorCode> {
-        let found = image.topic(topic).filter(|it| it.partition(index).is_some());
-        found.map(|it| (it.id, index)).ok_or(ErrorCode::UnknownTopicOrPartition)
-    };
-    let has_all = |image: &Image| named().all(|(topic, index)| find(image, topic, index).is_ok());
-    let image = image_with(server, has_all).await;
-    let places: Vec<_> = named().map(|(topic, index)| find(&image, topic, index)).collect();
+    let image = image_with(server, |image| places(image, topics).iter().all(Result::is_ok)).await;
+    let places = places(&image, topics);
     if places.iter().any(Result::is_err) {
         let place = |place: Result<Place, ErrorCode>| match place {
             Ok(_) => Err(ErrorCode::OperationNotAttempted),
@@ -116,6 +109,19 @@ async fn add(
     let added = server.context.transactions.add_partitions(claim, once.into_iter().collect()).await;
     let added = added.map_err(|error| transactions::code(&error, call.version, FENCED_FROM));
     vec![added; places.len()]
+}
+
+/// Where each partition of a request is.
+fn places(image: &Image, topics: &[AddPartitionsToTxnTopic]) -> Vec<Result<Place, ErrorCode>> {
+    let of_topic = |topic: &AddPartitionsToTxnTopic| {
+        let found = image.topic(&topic.name);
+        let place = move |index: &i32| {
+            let found = found.filter(|it| it.partition(*index).is_some());
+            found.map(|it| (it.id, *index)).ok_or(ErrorCode::UnknownTopicOrPartition)
+        };
+        topic.partitions.iter().map(place).collect::<Vec<_>>()
+    };
+    topics.iter().flat_map(of_topic).collect()
 }
 
 async fn verify(server: &KafkaServer, version: i16, claim: &Claim, places: Vec<Place>) -> Outcomes {

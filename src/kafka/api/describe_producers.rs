@@ -19,6 +19,7 @@ use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::route::{self, Leaders};
 use crate::kafka::server::KafkaServer;
+use crate::metadata::{Image, PartitionInfo};
 use crate::partition::{self, Partition};
 
 /// Producers of one answer.
@@ -37,25 +38,17 @@ pub(in crate::kafka) async fn handle(
     request: DescribeProducersRequest,
 ) -> DescribeProducersResponse {
     let image = server.context.metadata.image();
-    let topics = request.topics.iter();
-    let named = topics.flat_map(|it| it.partition_indexes.iter().map(|index| (&it.name, *index)));
-    let repeated = repeated(named.clone());
-    let find = |topic: &StrBytes, index: i32| {
-        if repeated.contains(&(topic, index)) {
-            Err(ErrorCode::InvalidRequest)
-        } else {
-            route::find(&image, topic, index)
-        }
-    };
-    let infos: Vec<_> = named.filter_map(|(topic, index)| find(topic, index).ok()).collect();
+    let found = found(&image, &request);
+    let infos: Vec<_> = found.iter().filter_map(|found| found.ok()).collect();
     let leaders = Leaders::of(&server, &infos, route::ready_by(None)).await;
+    let mut found = found.into_iter();
     let mut left = PRODUCERS_MAX;
     let mut answer = DescribeProducersResponse::default();
     for topic in &request.topics {
         let mut result = TopicResponse::default();
         result.name = topic.name.clone();
-        for index in &topic.partition_indexes {
-            let led = find(&topic.name, *index)
+        for (index, found) in topic.partition_indexes.iter().zip(found.by_ref()) {
+            let led = found
                 .and_then(|info| leaders.get(&server, info, -1).map_err(|refused| refused.code));
             let told = match led {
                 Ok(led) => producers(&led.partition, left).await,
@@ -67,6 +60,23 @@ pub(in crate::kafka) async fn handle(
         answer.topics.push(result);
     }
     answer
+}
+
+/// Returns every partition of a request, in its order.
+fn found<'i>(
+    image: &'i Image,
+    request: &DescribeProducersRequest,
+) -> Vec<Result<&'i PartitionInfo, ErrorCode>> {
+    let topics = request.topics.iter();
+    let named = topics.flat_map(|it| it.partition_indexes.iter().map(|index| (&it.name, *index)));
+    let repeated = repeated(named.clone());
+    let find = |named: (&StrBytes, i32)| {
+        if repeated.contains(&named) {
+            return Err(ErrorCode::InvalidRequest);
+        }
+        route::find(image, named.0, named.1)
+    };
+    named.map(find).collect()
 }
 
 /// Returns about how many bytes an answer takes.

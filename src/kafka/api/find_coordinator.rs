@@ -20,11 +20,10 @@ use kafka_wire::{FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_wire_core::StrBytes;
 use tokio::time::Instant;
 
-use crate::coordinator;
+use crate::coordinator::{NotLocated, locate};
 use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::server::{KafkaServer, broker_id};
-use crate::kafka::transactions;
 use crate::metadata::Broker;
 
 /// The kinds of keys: a consumer group's name, a transactional id.
@@ -90,24 +89,16 @@ async fn find(
     deadline: Instant,
 ) -> Result<Broker, (ErrorCode, &'static str)> {
     let located = match kind {
-        GROUP => {
-            let located = coordinator::locate(&server.context.controller, key, deadline).await;
-            located.map_err(|error| match error {
-                coordinator::NotLocated::NotMade => NOT_MADE,
-                coordinator::NotLocated::NoLeader => NO_LEADER,
-            })
-        }
-        TRANSACTION => {
-            let located = transactions::locate(server, key, deadline).await;
-            located.map_err(|error| match error {
-                transactions::NotLocated::NotMade => NOT_MADE,
-                transactions::NotLocated::NoLeader => NO_LEADER,
-            })
-        }
+        GROUP => locate(&server.context.controller, key, deadline).await,
+        TRANSACTION => server.context.transactions.locate(key, deadline).await,
         _ => {
             let words = "consumer groups and transactional ids have coordinators here, there are no share groups";
             return Err((ErrorCode::InvalidRequest, words));
         }
     };
-    located.map_err(|words| (ErrorCode::CoordinatorNotAvailable, words))
+    let words = |error: NotLocated| match error {
+        NotLocated::NotMade => NOT_MADE,
+        NotLocated::NoLeader => NO_LEADER,
+    };
+    located.map_err(|error| (ErrorCode::CoordinatorNotAvailable, words(error)))
 }

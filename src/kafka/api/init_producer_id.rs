@@ -25,7 +25,7 @@ use crate::kafka::error::ErrorCode;
 use crate::kafka::groups::text;
 use crate::kafka::server::KafkaServer;
 use crate::kafka::transactions;
-use crate::transaction::Init;
+use crate::transaction::{Init, TRANSACTIONAL_ID_BYTES_MAX};
 
 /// Clients give up on a request after 30 s and more; a cluster that cannot decide in 10 s is asked again.
 const ALLOCATE_MAX: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ async fn transactional(
     id: &StrBytes,
     request: &InitProducerIdRequest,
 ) -> Result<(i64, i16), ErrorCode> {
-    if id.is_empty() || id.len() > transactions::ID_BYTES_MAX {
+    if id.is_empty() || id.len() > TRANSACTIONAL_ID_BYTES_MAX {
         return Err(ErrorCode::InvalidRequest);
     }
     if request.enable2_pc {

@@ -38,9 +38,10 @@ pub(in crate::kafka) async fn handle(
 ) -> WriteTxnMarkersResponse {
     let deadline = Instant::now() + CHANGE_WAIT;
     let image = server.context.metadata.image();
-    let find = |topic: &StrBytes, index: i32| route::find(&image, topic, index);
-    let all = request.markers.iter().flat_map(named);
-    let infos: Vec<_> = all.filter_map(|(topic, index)| find(topic, index).ok()).collect();
+    let mut infos = Vec::new();
+    for marker in &request.markers {
+        infos.extend(named(marker).filter_map(|(topic, at)| route::find(&image, topic, at).ok()));
+    }
     let leaders = Leaders::of(&server, &infos, route::ready_by(Some(deadline))).await;
     let mut ends = Vec::new();
     for marker in &request.markers {

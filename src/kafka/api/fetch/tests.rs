@@ -42,7 +42,15 @@ fn committed(records: Records, aborted: Vec<partition::AbortedTransaction>) -> P
 
 fn read(bytes: &'static [u8], next_offset: i64) -> Records {
     let bytes = Bytes::from_static(bytes);
-    Records { bytes, high_watermark: 9, log_start: 2, next_offset, bytes_before: 0 }
+    Records {
+        bytes,
+        high_watermark: 9,
+        last_stable_offset: 9,
+        readable_upto: 9,
+        log_start: 2,
+        next_offset,
+        bytes_before: 0,
+    }
 }
 
 fn aborted() -> partition::AbortedTransaction {
