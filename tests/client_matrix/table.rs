@@ -92,6 +92,7 @@ const CLIENTS: [Client; 11] = [
         program: Program::Node("platformatic.js"),
         lacks: &[
             ("read committed", "it knows one aborted transaction of a producer in a fetch"),
+            ("exactly once", "it waits for ever to send offsets when a broker is gone"),
             ("transaction offsets", "it sends those of who reads in the group"),
         ],
     },

@@ -135,6 +135,5 @@ async function fetch (bootstrap, topic, count, ...more) {
 }
 
 const transact = (bootstrap, id) => transactions.transact(base(bootstrap), id)
-const work = (bootstrap, ...names) => transactions.work(base(bootstrap), ...names)
 
-await run({ produce, fetch, at, consume, admin, transact, process: work })
+await run({ produce, fetch, at, consume, admin, transact })
