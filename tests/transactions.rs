@@ -10,9 +10,9 @@ use serde_json::json;
 
 use crate::client_matrix::record::read_all;
 use crate::support::cluster::Cluster;
-use crate::support::kafka::{self, Fetch, Fetched, NONE, at_leader, leader};
-use crate::support::transactions::{self, CONCURRENT, Producer, init};
-use crate::support::wire::Wire;
+use crate::support::kafka::{self, FIND_COORDINATOR, Fetch, Fetched, NONE, at_leader, leader};
+use crate::support::transactions::{CONCURRENT, Producer, init};
+use crate::support::wire::{Encoder, Wire};
 
 /// The isolation level of who reads what is committed.
 const COMMITTED: i8 = 1;
@@ -31,10 +31,14 @@ fn begin(cluster: &Cluster, id: &str, timeout_ms: i32) -> (Wire, Producer) {
     })
 }
 
-/// A connection to the broker that coordinates an id, as far as broker 1 knows.
+/// A connection to the broker that coordinates an id, as far as one that runs knows.
 fn at_coordinator(cluster: &Cluster, id: &str) -> Option<Wire> {
-    let (error, broker) = transactions::coordinator(cluster, id);
-    let broker = u64::try_from(broker).ok().filter(|_| error == NONE)?;
+    let mut wire = Wire::connect(cluster.running().next()?.kafka);
+    let mut decoder = wire.call(FIND_COORDINATOR, 1, &Encoder::default().string(id).i8(1));
+    decoder.i32();
+    let error = decoder.i16();
+    decoder.string();
+    let broker = u64::try_from(decoder.i32()).ok().filter(|_| error == NONE)?;
     cluster.broker(broker).running().then(|| Wire::connect(cluster.broker(broker).kafka))
 }
 

@@ -36,7 +36,8 @@ fn judge(cluster: &Cluster, topic: &str) {
     for partition in 0..PARTITIONS {
         let (bootstrap, index) = (cluster.bootstrap(), partition as i32);
         cluster.wait("no transaction is open", || {
-            let ends = ["read_committed", "read_uncommitted"].map(|it| end(&bootstrap, topic, index, it));
+            let ends =
+                ["read_committed", "read_uncommitted"].map(|it| end(&bootstrap, topic, index, it));
             (ends[0] == ends[1]).then_some(())
         });
         let read = read_all(&bootstrap, topic, index, "read_committed");

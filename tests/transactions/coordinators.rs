@@ -36,7 +36,9 @@ fn scene(name: &str) -> (Cluster, String) {
 fn transact(cluster: &Cluster, producer: &Producer, wire: &mut Wire) {
     crate::support::clients::commit(&cluster.bootstrap(), TOPICS[0], GROUP, BEFORE);
     for topic in TOPICS {
-        assert_eq!(producer.write(cluster, &mut at_leader(cluster, topic, 0), topic, "once"), 0);
+        producer.join(cluster, wire, topic);
+        let mut leader = at_leader(cluster, topic, 0);
+        assert_eq!(producer.produce(&mut leader, 11, topic, 0, "once"), (NONE, 0));
     }
     assert_eq!(producer.add_offsets(wire, GROUP), NONE);
     let mut group = kafka::at_coordinator(cluster, GROUP);

@@ -6,12 +6,11 @@ use std::time::Duration;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::json;
 
-use super::{all_stable, begin, lead, stable};
+use super::{all_stable, at_coordinator, begin, lead, stable};
 use crate::client_matrix::record::read_all;
 use crate::support::clients;
 use crate::support::cluster::{Broker, Cluster, SOON};
-use crate::support::kafka::NONE;
-use crate::support::kafka::at_leader;
+use crate::support::kafka::{NONE, at_leader};
 
 const TOPIC: &str = "far-transactions";
 const RECORD: usize = 16 << 10;
@@ -93,7 +92,7 @@ fn a_replica_that_lacks_what_was_purged_knows_which_transactions_were_aborted_an
     write(&cluster);
     let end = TRANSACTIONS * (RECORDS + 1);
     all_stable(&cluster, TOPIC, end);
-    let (mut wire, open) = begin(&cluster, "stays-open", 600_000);
+    let (_, open) = begin(&cluster, "stays-open", 600_000);
     assert_eq!(open.write(&cluster, &mut at_leader(&cluster, TOPIC, 0), TOPIC, "open"), end);
     cluster.wait_for("the log begins later on both", 2 * SOON, || {
         [1, 2].iter().all(|id| purged(cluster.broker(*id))).then_some(())
@@ -110,8 +109,10 @@ fn a_replica_that_lacks_what_was_purged_knows_which_transactions_were_aborted_an
         cluster.wait_whole();
         serves(&cluster, filled);
     }
-    let (error, _) = open.end_and_bump(&mut wire, false);
-    assert_eq!(error, NONE);
+    cluster.wait("it has ended", || {
+        let mut wire = at_coordinator(&cluster, &open.id)?;
+        (open.end_and_bump(&mut wire, false).0 == NONE).then_some(())
+    });
     all_stable(&cluster, TOPIC, end + 2);
     let found = stable(&mut at_leader(&cluster, TOPIC, 0), TOPIC, end);
     assert_eq!(found.aborted, Some(vec![(open.producer, end)]));

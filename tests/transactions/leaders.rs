@@ -9,7 +9,7 @@ use crate::support::wire::Wire;
 /// A transaction that is left open while brokers die takes no more than this.
 const PATIENT: i32 = 600_000;
 /// One whose time is over soon.
-const SHORT: i32 = 2_000;
+const SHORT: i32 = 10_000;
 
 /// Writes records of one transaction of the classic flow, the first of which has this sequence number.
 fn write(cluster: &Cluster, producer: &Producer, topic: &str, sequence: i32, values: &[&str]) {

@@ -53,7 +53,10 @@ fn whoever_sees_an_offset_of_a_transaction_sees_the_records_of_all_before_it() {
                 // No offset is -1.
                 let offset = offset.max(0);
                 assert!(records >= offset - 1, "offset {offset} and {records} records");
-                assert!(offset >= records_before - 1, "{records_before} records and offset {offset}");
+                assert!(
+                    offset >= records_before - 1,
+                    "{records_before} records and offset {offset}"
+                );
                 assert!(records >= last.0 && offset >= last.1, "back from {last:?}");
                 last = (records, offset);
                 seen.insert(offset);

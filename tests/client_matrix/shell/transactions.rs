@@ -63,9 +63,7 @@ fn kafka_transactions_lists_describes_and_ends_what_a_producer_has_left_open() {
     let mut leader = at_leader(&cluster, topic, 0);
     assert_eq!(stable(&mut leader, topic), (0, 1));
     said(&[&["abort"], &place[..], &["--start-offset", "0"]].concat());
-    cluster.wait("nothing is open there", || {
-        (stable(&mut leader, topic) == (2, 2)).then_some(())
-    });
+    cluster.wait("nothing is open there", || (stable(&mut leader, topic) == (2, 2)).then_some(()));
     let producers = said(&[&["describe-producers"], &place[..]].concat());
     assert_eq!(row(&producers, &[&id])[5], "None");
     let again = [&["abort"], &place[..], &["--start-offset", "0"]].concat();
