@@ -44,4 +44,5 @@ mod stopping;
 mod streams;
 mod suites;
 mod tidy;
+mod transactions;
 mod without_majority;
