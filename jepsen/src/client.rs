@@ -19,8 +19,8 @@ pub use idle::Idle;
 pub use isolation::{Isolation, Marker, Part, parts};
 pub use pool::{At, Client, Leader};
 pub use requests::{
-    Claim, ClusterView, EARLIEST, FetchFrom, Fetched, Flow, Heard, Heartbeat, Joined, LATEST, Member,
-    OffsetsSeen, Parts, Produced, RecordRefused, SeenPartition, SeenTopic, add_offsets,
+    Claim, ClusterView, EARLIEST, FetchFrom, Fetched, Flow, Heard, Heartbeat, Joined, LATEST,
+    Member, OffsetsSeen, Parts, Produced, RecordRefused, SeenPartition, SeenTopic, add_offsets,
     add_partitions, commit_offsets, commit_offsets_in, committed_offsets, committed_offsets_as,
     create_partitions, create_topic, delete_records, delete_topic, describe_configs,
     describe_consumer_group, describe_group, end_transaction, fetch, fetch_as, find_coordinator,

@@ -18,8 +18,6 @@ use crate::history::{Body, Edn, Kind, Mop, Pending, Process, Sent, int, text};
 
 mod poll;
 
-pub use poll::UNCOMMITTED;
-
 /// Further keys of an operation.
 pub type Extra = BTreeMap<String, Edn>;
 

@@ -12,14 +12,12 @@ use std::time::{Duration, Instant};
 use kafka_protocol::ResponseError;
 
 use super::{Content, Extra, Session};
+use crate::checker::transactions::UNCOMMITTED;
 use crate::client::{
     self, Batch, EARLIEST, Failure, FetchFrom, Fetched, Isolation, Leader, Log, Part, parts,
     read_batches,
 };
 use crate::history::{Body, Edn, Kind, Mop, int, map, text};
-
-/// A poll of one that reads what is not committed: offsets and values by key.
-pub const UNCOMMITTED: &str = "poll-uncommitted";
 
 /// Offsets and values, by key.
 type Reads = BTreeMap<i64, Vec<(i64, i64)>>;
@@ -49,11 +47,7 @@ impl Session {
     }
 
     /// The same; the offsets and values by key.
-    pub fn poll_records(
-        &mut self,
-        wait: Duration,
-        max_bytes: i32,
-    ) -> anyhow::Result<BTreeMap<i64, Vec<(i64, i64)>>> {
+    pub fn poll_records(&mut self, wait: Duration, max_bytes: i32) -> anyhow::Result<Reads> {
         let poll_ms = int(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
         let mut extra = Extra::from([("poll-ms".to_owned(), poll_ms)]);
         let pending = self.invoke(self.polled(None), extra.clone())?;
@@ -152,7 +146,13 @@ impl Session {
                     for (key, from) in &share {
                         match answers.remove(&from.at) {
                             Some(Ok(fetched)) => {
-                                found.take(*key, self.keys.log(), isolation, (broker, from), fetched);
+                                found.take(
+                                    *key,
+                                    self.keys.log(),
+                                    isolation,
+                                    (broker, from),
+                                    fetched,
+                                );
                             }
                             Some(Err(failure)) => {
                                 self.refused(broker, *key, from, &failure, found);
