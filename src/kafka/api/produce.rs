@@ -212,7 +212,7 @@ impl Beginning<'_> {
         let batch = check::check(server, records, limits).await?;
         self.check_transactional(batch.header())?;
         led.partition.begin_streams().await.map_err(|error| ErrorCode::from(&error))?;
-        let (attachments, sources) =
+        let (mut attachments, sources) =
             check::attachments(server, &batch, led.partition.key_rules()).await?;
         let producer_id = batch.header().producer_id;
         let knows = || led.partition.group().machine().knows_producer(producer_id);
@@ -220,7 +220,9 @@ impl Beginning<'_> {
             check_allocated(server, image, producer_id, ready_by).await?;
         }
         let number = self.transaction_of((topic.id, index), &led.partition, batch.header()).await?;
-        let attachments = transaction::beside(attachments, number);
+        if let Some(number) = number {
+            attachments.in_transaction(number);
+        }
         // A partition that knows the producer would judge by itself, but call what follows a batch whose transaction was not
         // known yet out of order, upon which producers give the transaction up.
         let judges = knows() && number.is_none();

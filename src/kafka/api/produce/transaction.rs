@@ -10,26 +10,9 @@ use uuid::Uuid;
 use super::{Beginning, Failure};
 use crate::kafka::error::ErrorCode;
 use crate::kafka::transactions::{self, ENLIST_WAIT, PRODUCE_ADDS_FROM};
-use crate::partition::{Attachments, Partition};
+use crate::partition::Partition;
 use crate::record::Header;
 use crate::transaction::Enlist;
-
-/// Until attachments carry the number themselves.
-trait WithTransaction: Sized {
-    fn with_transaction(self, _number: u64) -> Self {
-        self
-    }
-}
-
-impl WithTransaction for Attachments {}
-
-/// Says beside a batch which transaction it belongs to.
-pub(super) fn beside(attachments: Attachments, number: Option<u64>) -> Attachments {
-    match number {
-        Some(number) => attachments.with_transaction(number),
-        None => attachments,
-    }
-}
 
 impl Beginning<'_> {
     /// Checks that a batch is of a transaction if and only if its request is of a producer of transactions.
