@@ -94,11 +94,14 @@ impl Registered {
     fn new(handlers: impl IntoIterator<Item = (u16, Handler)>) -> Self {
         let mut registered = BTreeMap::new();
         for (method, handler) in handlers {
-            let is_free = method >= REGISTERED_FROM && !registered.contains_key(&method);
-            debug_assert!(is_free, "method {method} is taken");
-            if is_free {
-                registered.insert(method, handler);
+            if method < REGISTERED_FROM || registered.contains_key(&method) {
+                tracing::error!(
+                    method,
+                    "a method is taken already, and is not answered by another"
+                );
+                continue;
             }
+            registered.insert(method, handler);
         }
         Self(registered)
     }
@@ -258,9 +261,11 @@ mod tests {
         );
     }
 
-    #[test]
-    #[should_panic(expected = "is taken")]
-    fn what_the_controller_answers_is_nobody_elses() {
-        Registered::new([(DECIDE, echo("a"))]);
+    #[tokio::test]
+    async fn a_method_that_is_taken_is_not_answered_by_another() {
+        let registered = Registered::new([(DECIDE, echo("a")), (11, echo("b")), (11, echo("c"))]);
+        assert!(registered.get(DECIDE).is_err());
+        let answered = registered.get(11).unwrap()(Bytes::new()).await;
+        assert_eq!(answered, Ok("b".into()));
     }
 }

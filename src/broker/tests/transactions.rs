@@ -21,7 +21,13 @@ async fn start(change: impl FnOnce(&mut Config)) -> (Broker, TempDir) {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     (config.kafka.listen, config.http.listen, config.peer.listen) = (any, any, any);
     change(&mut config);
-    (Broker::start(config).await.unwrap(), dir)
+    let broker = Broker::start(config).await.unwrap();
+    let (id, metadata) = (broker.context().node.id(), Arc::clone(&broker.context().metadata));
+    until("the broker is in service", || {
+        metadata.image().brokers.get(&id).is_some_and(|broker| !broker.fenced)
+    })
+    .await;
+    (broker, dir)
 }
 
 /// Asks again as long as a client would.

@@ -115,10 +115,6 @@ impl Instance {
         outdated
     }
 
-    pub fn had(&self) -> (i64, i16) {
-        (self.claim.producer_id, self.claim.epoch)
-    }
-
     /// How the next batch for a key is numbered.
     pub fn number(&self, key: i64) -> Write {
         Write {

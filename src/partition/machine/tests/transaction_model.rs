@@ -185,11 +185,11 @@ impl Model {
             _ => self.ended(id).saturating_sub(1),
         };
         let batches = self.live(id).into_iter().filter(|item| item.epoch == epoch);
-        let sequences = batches.filter_map(|item| match item.what {
+        let mut sequences = batches.filter_map(|item| match item.what {
             What::Data { first, last } => Some((first, last)),
             What::Marker { .. } => None,
         });
-        let (again, next) = sequences.last().map_or((0, 0), |(first, last)| (first, last + 1));
+        let (again, next) = sequences.next_back().map_or((0, 0), |(first, last)| (first, last + 1));
         let first = [next, again, 0, next + 1][usize::from(sent.sequence)];
         let last = first + sent.records - 1;
         let (batch, number, answer, what) = match sent.kind {
@@ -218,11 +218,10 @@ impl Model {
     /// Whether a batch of a transaction was aborted; none while that is open.
     fn is_aborted(&self, item: &Item) -> Option<bool> {
         let of = self.items.iter().filter(|it| it.id == item.id && it.number == item.number);
-        let end = of.filter(|it| it.offset > item.offset).find_map(|it| match it.what {
+        of.filter(|it| it.offset > item.offset).find_map(|it| match it.what {
             What::Marker { commit } => Some(!commit),
             What::Data { .. } => None,
-        });
-        end
+        })
     }
 }
 
