@@ -48,7 +48,7 @@ fn offsets_of_a_transaction_that_aborts_are_gone() {
     replica.done(keep(0, 1, 5, -1, &[(0, 10), (1, 11)]));
     replica.done(end(1, 5, false, vec![]));
     assert_eq!((replica.offset(0), replica.offset(1), replica.offsets()), (Some(3), None, 1));
-    assert_eq!(replica.pending(), []);
+    assert_eq!(replica.pending(), Vec::<i32>::new());
     assert_eq!(replica.machine.group("g").unwrap().transacted, 0);
 }
 
@@ -86,7 +86,7 @@ fn an_end_that_does_not_name_all_that_is_pending_is_void() {
     assert_eq!((replica.offset(0), replica.offset(2)), (Some(10), None));
     replica.done(keep(0, 1, 6, -1, &[(0, 20)]));
     replica.done(end(1, 6, false, vec![]));
-    assert_eq!(replica.pending(), [], "what goes need not be named");
+    assert_eq!(replica.pending(), Vec::<i32>::new(), "what goes need not be named");
 }
 
 #[test]
