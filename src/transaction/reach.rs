@@ -112,7 +112,7 @@ impl Reach {
                     by_broker.entry(leader.id).or_default().push((topic, partition));
                 }
                 (Some(leader), Part::Offsets(coordinator)) => {
-                    offsets.push((leader.id, coordinator))
+                    offsets.push((leader.id, coordinator));
                 }
             }
         }

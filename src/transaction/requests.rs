@@ -45,7 +45,7 @@ impl Transactions {
         let Init { transactional_id: id, timeout_ms, producer: asked_as, fresh_id } = init;
         let coordinator = self.here(&id)?;
         let timeout = u64::try_from(timeout_ms).ok().filter(|it| *it > 0);
-        if !timeout.is_some_and(|it| u128::from(it) <= self.settings.timeout_max.as_millis()) {
+        if timeout.is_none_or(|it| u128::from(it) > self.settings.timeout_max.as_millis()) {
             return Err(TransactionError::InvalidTimeout);
         }
         let command = Command::Init { id: id.clone(), timeout_ms, asked_as, fresh_id };

@@ -281,7 +281,8 @@ impl PartitionRead {
     fn outcome(&self) -> sessions::Outcome {
         let (high_watermark, stable, log_start) = match self {
             PartitionRead::Records(read) => {
-                (read.records.high_watermark, read.stable, read.records.log_start)
+                let records = &read.records;
+                (records.high_watermark, records.last_stable_offset, records.log_start)
             }
             PartitionRead::Diverged { high_watermark, stable, log_start, .. } => {
                 (*high_watermark, *stable, *log_start)

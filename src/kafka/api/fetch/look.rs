@@ -46,21 +46,11 @@ pub(super) enum PartitionRead {
 #[derive(Debug, Clone)]
 pub(super) struct Read {
     pub(super) records: Records,
-    /// The last stable offset.
-    pub(super) stable: i64,
     /// The aborted transactions among the records; `None` for who reads what is not committed, too.
     pub(super) aborted: Option<Vec<AbortedTransaction>>,
 }
 
 impl Read {
-    /// Returns whether there was another batch, for which the limits left no room.
-    pub(super) fn is_cut(&self) -> bool {
-        match self.aborted {
-            Some(_) => self.records.next_offset < self.stable,
-            None => self.records.is_cut(),
-        }
-    }
-
     /// What it takes in memory.
     pub(super) fn bytes(&self) -> usize {
         let aborted = self.aborted.as_ref().map_or(0, Vec::len);
@@ -98,7 +88,7 @@ impl ReadPass {
     /// Takes what was read of a partition that may give `bytes_max`, with `left` left of the answer.
     pub(super) fn take(&mut self, seen: PartitionRead, bytes_max: usize, left: usize) {
         if let PartitionRead::Records(read) = &seen {
-            let cut = read.is_cut();
+            let cut = read.records.is_cut();
             let bytes = read.records.bytes.len();
             self.counted += if cut { bytes.max(bytes_max) } else { bytes };
             self.full |= cut && bytes_max > left;
@@ -299,17 +289,12 @@ async fn read_of(
     first: bool,
     read_committed: bool,
 ) -> Result<Read, ReadError> {
-    // Before reading: it only grows, so what is told is not beyond what was looked through.
-    let stable = partition.last_stable_offset();
     if !read_committed {
         let records = partition.read(wanted.offset, bytes_max, first).await?;
-        let stable = stable.min(records.high_watermark);
-        return Ok(Read { records, stable, aborted: None });
+        return Ok(Read { records, aborted: None });
     }
     let (records, aborted) = partition.read_committed(wanted.offset, bytes_max, first).await?;
-    // All that is returned is stable, also what became so while it was read.
-    let stable = if records.bytes.is_empty() { stable } else { stable.max(records.next_offset) };
-    Ok(Read { records, stable, aborted: Some(aborted) })
+    Ok(Read { records, aborted: Some(aborted) })
 }
 
 async fn read(

@@ -32,12 +32,13 @@ fn records(bytes: &'static [u8]) -> PartitionRead {
 
 /// As who reads all there is finds them, while a transaction is open from offset 7 on.
 fn uncommitted(records: Records) -> PartitionRead {
-    PartitionRead::Records(Read { records, stable: 7, aborted: None })
+    PartitionRead::Records(Read { records, aborted: None })
 }
 
 /// As who reads what is committed finds them.
 fn committed(records: Records, aborted: Vec<partition::AbortedTransaction>) -> PartitionRead {
-    PartitionRead::Records(Read { records, stable: 7, aborted: Some(aborted) })
+    let records = Records { readable_upto: records.last_stable_offset, ..records };
+    PartitionRead::Records(Read { records, aborted: Some(aborted) })
 }
 
 fn read(bytes: &'static [u8], next_offset: i64) -> Records {
@@ -45,7 +46,7 @@ fn read(bytes: &'static [u8], next_offset: i64) -> Records {
     Records {
         bytes,
         high_watermark: 9,
-        last_stable_offset: 9,
+        last_stable_offset: 7,
         readable_upto: 9,
         log_start: 2,
         next_offset,

@@ -44,8 +44,10 @@ pub(super) async fn until_enough(
             for (known, seen) in known.iter_mut().zip(&look.seen) {
                 if let PartitionRead::Records(read) = seen {
                     // Of one that has more than it may give it does not matter how much.
-                    let bytes = if read.is_cut() { usize::MAX } else { read.records.bytes.len() };
-                    *known = Known { begin: read.records.bytes_before, stable: read.stable, bytes };
+                    let records = &read.records;
+                    let bytes = if records.is_cut() { usize::MAX } else { records.bytes.len() };
+                    let (begin, stable) = (records.bytes_before, records.last_stable_offset);
+                    *known = Known { begin, stable, bytes };
                 }
             }
             continue;
