@@ -46,14 +46,15 @@ fn kafka_transactions_lists_describes_and_ends_what_a_producer_has_left_open() {
 
     let described = row(&said(&["describe", "--transactional-id", topic]), &[&coordinator]);
     let timeout = LONG.to_string();
-    assert_eq!(described[..6], [&coordinator, topic, &id, &epoch, "Ongoing", &timeout]);
+    assert_eq!(described[..6], [coordinator.as_str(), topic, &id, &epoch, "Ongoing", &timeout]);
     assert!(described[6].parse::<i64>().unwrap() > 0 && described[7].parse::<i64>().unwrap() >= 0);
     assert_eq!(described[8], format!("{topic}-0"));
 
     let place = ["--topic", topic, "--partition", "0"];
     let producers = said(&[&["describe-producers"], &place[..]].concat());
     let producers = row(&producers, &[&id]);
-    assert_eq!((&producers[..2], &producers[3]), (&[id.clone(), epoch][..], &"0".to_owned()));
+    assert_eq!((producers[0].as_str(), producers[1].as_str()), (id.as_str(), epoch.as_str()));
+    assert_eq!(producers[3], "0", "its last sequence number");
     assert_eq!(producers[5], "0", "where its transaction begins");
 
     // Its record is years old; but its coordinator knows it, and will end it.

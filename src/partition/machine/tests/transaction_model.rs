@@ -185,11 +185,12 @@ impl Model {
             _ => self.ended(id).saturating_sub(1),
         };
         let batches = self.live(id).into_iter().filter(|item| item.epoch == epoch);
-        let mut sequences = batches.filter_map(|item| match item.what {
+        let sequences = batches.filter_map(|item| match item.what {
             What::Data { first, last } => Some((first, last)),
             What::Marker { .. } => None,
         });
-        let (again, next) = sequences.next_back().map_or((0, 0), |(first, last)| (first, last + 1));
+        let sequences: Vec<(i32, i32)> = sequences.collect();
+        let (again, next) = sequences.last().map_or((0, 0), |(first, last)| (*first, last + 1));
         let first = [next, again, 0, next + 1][usize::from(sent.sequence)];
         let last = first + sent.records - 1;
         let (batch, number, answer, what) = match sent.kind {
