@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use consumer::{Consumer, Delivery, Start};
+pub use consumer::{Consumer, Delivery, Isolation, Start};
 pub use error::{ClientError, ErrorCode};
 pub use event_store::{
     AppendedEvents, EventRange, EventStore, Expected, Loaded, NewEvent, StoreError, StoredEvent,

@@ -20,6 +20,7 @@ mod forward;
 mod group_changes;
 mod groups;
 mod health;
+mod isolation;
 mod lag;
 mod leaders;
 mod live;

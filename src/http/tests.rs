@@ -5,7 +5,7 @@ use axum::response::IntoResponse;
 use super::*;
 use crate::metadata::AdminError;
 
-const SOURCES: [&str; 24] = [
+const SOURCES: [&str; 25] = [
     include_str!("../http.rs"),
     include_str!("cluster.rs"),
     include_str!("compaction.rs"),
@@ -16,6 +16,7 @@ const SOURCES: [&str; 24] = [
     include_str!("group_changes.rs"),
     include_str!("groups.rs"),
     include_str!("health.rs"),
+    include_str!("isolation.rs"),
     include_str!("log.rs"),
     include_str!("partitions.rs"),
     include_str!("placed.rs"),
