@@ -44,4 +44,5 @@ mod stopping;
 mod streams;
 mod suites;
 mod tidy;
+mod transaction_tools;
 mod without_majority;
