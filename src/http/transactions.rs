@@ -12,6 +12,7 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures::future::join_all;
+use quorate_storage::GroupId;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 use utoipa::ToSchema;
@@ -56,6 +57,8 @@ pub(super) struct TransactionList {
     next: Option<String>,
     /// Brokers that did not say which transactional ids they coordinate.
     unreachable: BTreeSet<u64>,
+    /// The coordinators that brokers spoke for, by number.
+    coordinators: BTreeSet<u32>,
     /// The coordinators that nobody spoke for, by number: their transactional ids are missing here.
     missing: BTreeSet<u32>,
 }
@@ -91,8 +94,6 @@ pub(super) struct Transaction {
     start_ms: Option<i64>,
     /// How long it has been open; none if none is open.
     open_ms: Option<i64>,
-    /// How many partitions the open transaction has.
-    partition_count: usize,
     /// The broker that coordinates it.
     pub(super) coordinator: u64,
 }
@@ -171,7 +172,7 @@ pub(super) async fn list(
         found.add_all(&others, told);
     }
     found.cut(limit);
-    found.missing = unspoken_for(&context, &found.unreachable);
+    found.missing = found.missing(&context);
     Ok(Json(found))
 }
 
@@ -187,7 +188,7 @@ pub(super) async fn of_producer(
     let asked = others.iter().map(|id| forward::ask_within(context, *id, path.clone(), wait));
     let told = join_all(asked).await;
     found.add_all(&others, told);
-    found.missing = unspoken_for(context, &found.unreachable);
+    found.missing = found.missing(context);
     found
 }
 
@@ -196,21 +197,16 @@ fn others(context: &Context) -> Vec<u64> {
     image.brokers.keys().copied().filter(|id| *id != context.node.id()).collect()
 }
 
-/// The coordinators whose leader is not known, or did not answer.
-fn unspoken_for(context: &Context, unreachable: &BTreeSet<u64>) -> BTreeSet<u32> {
-    let image = context.metadata.image();
-    let coordinators = image.internal.iter().filter(|(id, _)| id.kind == TRANSACTIONS);
-    let unknown = coordinators.filter(|(_, info)| {
-        let leader = context.metadata.leader(info.group);
-        leader.is_none_or(|leader| unreachable.contains(&leader.id))
-    });
-    unknown.map(|(id, _)| id.number).collect()
-}
-
 impl TransactionList {
     /// Returns the transactions, if all coordinators were heard.
     pub(super) fn whole(self) -> Option<Vec<Transaction>> {
         (self.missing.is_empty() && self.next.is_none()).then_some(self.transactions)
+    }
+
+    /// The coordinators that nobody spoke for.
+    fn missing(&self, context: &Context) -> BTreeSet<u32> {
+        let count = context.metadata.image().internal.count(TRANSACTIONS);
+        (0..count).filter(|it| !self.coordinators.contains(it)).collect()
     }
 
     fn add_all(&mut self, brokers: &[u64], told: Vec<Option<TransactionList>>) {
@@ -221,6 +217,7 @@ impl TransactionList {
             };
             self.transactions.extend(told.transactions);
             self.unreachable.extend(told.unreachable);
+            self.coordinators.extend(told.coordinators);
             // There is more behind the last of its ids, and behind that of all.
             self.next = self.next.take().or(told.next);
         }
@@ -240,14 +237,31 @@ impl TransactionList {
 /// The first transactional ids that are wanted of those that this broker coordinates.
 async fn here(context: &Context, wanted: &TransactionsWanted, limit: usize) -> TransactionList {
     let me = context.node.id();
+    // Whoever led before and leads in the same term afterwards has led in between, and was asked.
+    let before = led(context);
     let listed = context.transactions.list().await;
-    let unreachable = if listed.is_ok() { BTreeSet::new() } else { BTreeSet::from([me]) };
+    let after = led(context);
+    let is_whole = listed.is_ok();
+    let unreachable = if is_whole { BTreeSet::new() } else { BTreeSet::from([me]) };
+    let spoken_for = before.intersection(&after).filter(|_| is_whole);
+    let coordinators = spoken_for.map(|(number, _)| *number).collect();
     let rows = listed.unwrap_or_default().into_iter().map(|it| row(it, me));
     let transactions = rows.filter(|it| wanted.wants(it)).collect();
-    let mut here =
-        TransactionList { transactions, next: None, unreachable, missing: BTreeSet::new() };
+    let missing = BTreeSet::new();
+    let mut here = TransactionList { transactions, next: None, unreachable, coordinators, missing };
     here.cut(limit);
     here
+}
+
+/// The coordinators that this broker leads and is ready to speak for, by number, with the terms it leads in.
+fn led(context: &Context) -> BTreeSet<(u32, u64)> {
+    let image = context.metadata.image();
+    let claims = context.metadata.leaders().led_by(context.node.id());
+    let led = claims.into_iter().filter_map(|claim| {
+        let (id, _) = image.internal.of(GroupId(claim.group))?;
+        (id.kind == TRANSACTIONS).then_some((id.number, claim.term))
+    });
+    led.collect()
 }
 
 fn row(it: TransactionDescription, coordinator: u64) -> Transaction {
@@ -260,7 +274,6 @@ fn row(it: TransactionDescription, coordinator: u64) -> Transaction {
         timeout_ms: it.timeout_ms,
         start_ms: known(it.start_ms),
         open_ms: known(it.open_ms),
-        partition_count: it.partitions.len(),
         coordinator,
     }
 }

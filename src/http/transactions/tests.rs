@@ -9,18 +9,18 @@ fn transaction(id: &str, state: TransactionState, producer_id: i64) -> Transacti
         timeout_ms: 60_000,
         start_ms: None,
         open_ms: None,
-        partition_count: 0,
         coordinator: 1,
     }
 }
 
 fn listed(ids: &[&str], next: Option<&str>) -> TransactionList {
     let rows = ids.iter().map(|id| transaction(id, TransactionState::Empty, 1));
-    let (unreachable, missing) = (BTreeSet::new(), BTreeSet::new());
+    let (unreachable, coordinators, missing) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     TransactionList {
         transactions: rows.collect(),
         next: next.map(str::to_owned),
         unreachable,
+        coordinators,
         missing,
     }
 }
