@@ -5,6 +5,7 @@
 //! [`CheckedBatch`] is that proof as a type. The two fields that the broker assigns, base offset and
 //! leader epoch, lie outside the checksum and are stamped in place.
 
+mod aborted;
 mod batch;
 mod build;
 mod check;
@@ -15,6 +16,7 @@ mod iter;
 mod marker;
 mod partitioner;
 
+pub use aborted::Aborted;
 pub use batch::{Batches, HEADER_BYTES, Header, stamp};
 pub use build::{BatchBuilder, batch_bytes_max};
 pub use check::{BatchError, CheckedBatch, Limits, TimestampRule, check};
