@@ -22,8 +22,10 @@ use super::forward::{self, Told};
 use super::leaders;
 use super::problem::Problem;
 use crate::context::Context;
-use crate::metadata::{Image, InternalId, PartitionInfo, quote};
-use crate::transaction::{self, TRANSACTIONS, TransactionDescription, TransactionError};
+use crate::metadata::quote;
+use crate::transaction::{
+    self, TRANSACTIONS, TransactionDescription, TransactionError, Transactions,
+};
 
 /// The code of the problem that there is no such transactional id.
 const UNKNOWN: &str = "unknown_transactional_id";
@@ -375,7 +377,7 @@ async fn elsewhere(
     loop {
         let image = context.metadata.image();
         // As long as no producer has asked for a coordinator there are none, and no transactional id.
-        let home = home(&image, id).ok_or_else(|| unknown(id))?;
+        let home = Transactions::home(&image, id).ok_or_else(|| unknown(id))?;
         if let Some(leader) = context.metadata.leader(home.group) {
             return Ok(leaders::elsewhere(context, Some(leader.id), headers));
         }
@@ -384,16 +386,6 @@ async fn elsewhere(
         }
         sleep(SERVING_LOOK).await;
     }
-}
-
-/// Returns the coordinator of a transactional id; none before there are any. Kafka's choice: Java's hash of the id.
-fn home<'i>(image: &'i Image, id: &str) -> Option<&'i PartitionInfo> {
-    let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
-    let hash = id.encode_utf16().fold(0, step);
-    // Of the least number there is no opposite.
-    let hash = hash.checked_abs().unwrap_or(0).unsigned_abs();
-    let number = hash.checked_rem(image.internal.count(TRANSACTIONS))?;
-    image.internal.get(InternalId { kind: TRANSACTIONS, number })
 }
 
 /// Waits a moment if the coordinator here was just elected and reads its log first; returns whether to ask it again.

@@ -24,7 +24,7 @@ pub(super) const REQUEST_WAIT: Duration = Duration::from_secs(10);
 const PRODUCE_ABORTABLE_FROM: i16 = 11;
 pub(super) const PRODUCE_ADDS_FROM: i16 = 12;
 /// The same of TxnOffsetCommit.
-const OFFSETS_ABORTABLE_FROM: i16 = 4;
+pub(super) const OFFSETS_ABORTABLE_FROM: i16 = 4;
 pub(super) const OFFSETS_ADD_FROM: i16 = 5;
 
 /// What a request says of its producer.

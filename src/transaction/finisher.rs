@@ -15,7 +15,6 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::TransactionError;
 use super::command::{Command, key};
 use super::coordinator::read;
 use super::machine::{self, TransactionMachine};
@@ -23,7 +22,9 @@ use super::proposer::Asker;
 use super::reach::{End, Reach};
 use super::record::{Answer, Ending, Part, Record, State};
 use super::waiting::Waiting;
+use super::{TransactionError, TransactionResult};
 use crate::replica::LogTime;
+use crate::telemetry::metrics;
 
 /// Between two looks at what is over time.
 const LOOK: Duration = Duration::from_millis(250);
@@ -128,11 +129,14 @@ impl Finisher {
     async fn time_out(self: Arc<Self>, (id, number): Named) -> Named {
         let abort = Command::Abort { id: id.clone(), number: Some(number), if_timed_out: true };
         match self.asker.ask(abort).await {
-            Ok(_) => tracing::info!(
-                transactional_id = id,
-                transaction = number,
-                "a transaction was open for too long and is aborted"
-            ),
+            Ok(_) => {
+                metrics().transactions_timed_out.inc();
+                tracing::info!(
+                    transactional_id = id,
+                    transaction = number,
+                    "a transaction was open for too long and is aborted"
+                );
+            }
             Err(error) => {
                 tracing::debug!(transactional_id = id, %error, "not aborted");
                 sleep(LOOK).await;
@@ -144,7 +148,7 @@ impl Finisher {
     /// Tells everybody how a transaction ends, and notes that this is done.
     async fn finish(self: Arc<Self>, named: Named, parts: u32, term: u64) -> Named {
         failpoint::hit("transaction.prepared");
-        if let Some(()) = self.tell(&named, parts, term).await {
+        if let Some(result) = self.tell(&named, parts, term).await {
             let (id, number) = &named;
             let complete = Command::Complete { id: id.clone(), number: *number };
             match self.asker.hand_over(complete).await {
@@ -152,6 +156,11 @@ impl Finisher {
                     self.waiting.completing(id);
                     match answered.await {
                         Ok(Ok(Answer::Done)) => {
+                            match result {
+                                TransactionResult::Commit => &metrics().transactions_committed,
+                                TransactionResult::Abort => &metrics().transactions_aborted,
+                            }
+                            .inc();
                             tracing::debug!(
                                 transactional_id = id,
                                 transaction = number,
@@ -175,8 +184,9 @@ impl Finisher {
         named
     }
 
-    /// Returns once everything that the transaction is in has been told; `None` if that is not for this task to do.
-    async fn tell(&self, (id, number): &Named, parts: u32, term: u64) -> Option<()> {
+    /// Returns how the transaction ends, once everything that it is in has been told; `None` if that is not for this task
+    /// to do.
+    async fn tell(&self, (id, number): &Named, parts: u32, term: u64) -> Option<TransactionResult> {
         let mut left: Option<Vec<Part>> = None;
         let mut pause = AGAIN;
         loop {
@@ -200,7 +210,7 @@ impl Finisher {
             let parts = left.take().unwrap_or(all);
             let rest = self.reach.tell(End::new(&ending, *number, term), parts).await;
             if rest.is_empty() {
-                return Some(());
+                return Some(ending.result);
             }
             tracing::debug!(
                 transactional_id = id,

@@ -22,7 +22,10 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("partition", "metadata record replica telemetry wall_clock"),
             ("controller", "config metadata replica telemetry wall_clock"),
             ("coordinator", "controller metadata replica"),
-            ("transaction", "controller coordinator metadata partition replica wall_clock"),
+            (
+                "transaction",
+                "controller coordinator metadata partition replica telemetry wall_clock",
+            ),
             ("context", "config controller coordinator metadata partition transaction"),
             (
                 "http",

@@ -20,12 +20,12 @@ use kafka_wire::txn_offset_commit_response::{
 use kafka_wire::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 
 use super::image_with;
-use crate::coordinator::{Commit, Identity, OffsetsTransaction, Position};
+use crate::coordinator::{Commit, GroupError, Identity, OffsetsTransaction, Position};
 use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
 use crate::kafka::groups::{self, optional, text};
 use crate::kafka::server::KafkaServer;
-use crate::kafka::transactions::{self, ENLIST_WAIT, OFFSETS_ADD_FROM};
+use crate::kafka::transactions::{self, ENLIST_WAIT, OFFSETS_ABORTABLE_FROM, OFFSETS_ADD_FROM};
 use crate::metadata::Image;
 use crate::transaction::Enlist;
 
@@ -93,7 +93,13 @@ async fn commit(
     };
     let transaction = OffsetsTransaction { producer_id, epoch, number };
     let committed = group.commit_in_transaction(Commit { who, offsets }, transaction).await;
-    committed.map_err(|error| ErrorCode::from(&error))
+    committed.map_err(|error| match error {
+        // Its offsets came late: what is left of the transaction for this producer is to abort it.
+        GroupError::TransactionEnded if call.version >= OFFSETS_ABORTABLE_FROM => {
+            ErrorCode::TransactionAbortable
+        }
+        error => (&error).into(),
+    })
 }
 
 fn answer_of(

@@ -143,8 +143,12 @@ impl Wait {
                 return self.known.bytes;
             }
         }
-        let bytes = self.partition.bytes_end().saturating_sub(self.known.begin);
-        usize::try_from(bytes).unwrap_or(usize::MAX)
+        let end = if self.read_committed {
+            self.partition.bytes_stable()
+        } else {
+            self.partition.bytes_end()
+        };
+        usize::try_from(end.saturating_sub(self.known.begin)).unwrap_or(usize::MAX)
     }
 
     fn sum(waits: &[Wait]) -> usize {
