@@ -289,7 +289,9 @@ fn log_options(options: &Options, cache: &Cache) -> Result<RocksOptions, rocksdb
     // Never rewrite a file because of its age.
     log.set_ttl(0);
     log.set_periodic_compaction_seconds(0);
-    log.set_block_based_table_factory(&table(cache, LOG_BLOCK_BYTES));
+    let mut table = table(cache, LOG_BLOCK_BYTES);
+    index_in_parts(&mut table);
+    log.set_block_based_table_factory(&table);
     Ok(log)
 }
 
@@ -323,12 +325,8 @@ fn state_options(cache: &Cache) -> Result<RocksOptions, rocksdb::Error> {
     state.set_compression_type(DBCompressionType::None);
     let mut table = table(cache, 16 << 10);
     table.set_bloom_filter(10.0, false);
-    // In parts of one block each: a filter of millions of keys as a whole is larger than what the cache keeps of anything,
-    // and would be read from its file for every key that is looked up.
-    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
     table.set_partition_filters(true);
-    table.set_metadata_block_size(METADATA_BLOCK_BYTES);
-    table.set_pin_top_level_index_and_filter(true);
+    index_in_parts(&mut table);
     state.set_block_based_table_factory(&table);
     Ok(state)
 }
@@ -339,7 +337,9 @@ fn chunk_options(cache: &Cache) -> RocksOptions {
     chunks.set_num_levels(2);
     chunks.set_ttl(0);
     chunks.set_periodic_compaction_seconds(0);
-    chunks.set_block_based_table_factory(&table(cache, LOG_BLOCK_BYTES));
+    let mut table = table(cache, LOG_BLOCK_BYTES);
+    index_in_parts(&mut table);
+    chunks.set_block_based_table_factory(&table);
     chunks
 }
 
@@ -349,6 +349,7 @@ pub(crate) fn chunk_writer_options() -> RocksOptions {
     table.set_block_size(LOG_BLOCK_BYTES);
     table.disable_cache();
     table.set_format_version(6);
+    index_in_parts(&mut table);
     let mut options = RocksOptions::default();
     options.set_compression_type(DBCompressionType::None);
     options.set_block_based_table_factory(&table);
@@ -366,6 +367,14 @@ fn table(cache: &Cache, block_size: usize) -> BlockBasedOptions {
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     table.set_format_version(6);
     table
+}
+
+/// Index and filter in parts of one block each: those of a whole table are as large as what the cache keeps of anything, a
+/// shard of it, so two of them that share one would be read from their files in turn, for every key that is looked up.
+fn index_in_parts(table: &mut BlockBasedOptions) {
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_metadata_block_size(METADATA_BLOCK_BYTES);
+    table.set_pin_top_level_index_and_filter(true);
 }
 
 /// Some file systems refuse O_DIRECT, and RocksDB would find out at the first flush.
