@@ -49,11 +49,11 @@ fn told(
         let case = || format!("key {key}: {offset}");
         return found.invalid("offset-of-nobody", case, [op]);
     };
-    let is_possible = |it: &&&Transaction| {
+    let is_possible = |it: &&Transaction| {
         let asked = it.commit_sent_ns().is_some_and(|sent| sent < answered_ns);
         it.kind != Kind::Fail && asked
     };
-    if sent_by.iter().find(is_possible).is_none() {
+    if !sent_by.iter().any(is_possible) {
         let who = sent_by.first().map(|it| it.who()).unwrap_or_default();
         let ops = sent_by.first().map(|it| it.op).into_iter().chain([op]);
         let case = || format!("key {key}: {offset} of {who}");

@@ -255,7 +255,7 @@ impl Transaction {
     pub fn commit_sent_ns(&self) -> Option<i64> {
         let commits = self.told.ends.iter().filter(|end| end.commit).map(|end| end.sent_ns);
         let begun = || self.told.writes.iter().map(|wrote| wrote.sent_ns).min();
-        commits.min().or_else(|| (self.is_unended()).then(begun).flatten())
+        commits.min().or_else(|| self.is_unended().then(begun).flatten())
     }
 
     /// Whether nothing is known of how it went on.
