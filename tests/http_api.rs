@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rdkafka::producer::{BaseProducer, Producer};
 use serde_json::{Value, json};
 
 use crate::support::cluster::Cluster;
@@ -18,9 +17,7 @@ fn make_described(cluster: &Cluster) -> String {
     cluster.request("POST", "/v1/topics/described/streams/described", Some(&event)).ok();
     cluster.wait_whole();
     clients::commit(&cluster.bootstrap(), "described", "described", 0);
-    let mut producer = clients::producer(&cluster.bootstrap());
-    let producer: BaseProducer = producer.set("transactional.id", "described").create().unwrap();
-    producer.init_transactions(Duration::from_secs(60)).unwrap();
+    drop(clients::transactional(&cluster.bootstrap(), "described"));
     cluster.get("/v1/topics/described/partitions/0")["group"].to_string()
 }
 

@@ -14,10 +14,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// A producer that has a transactional id.
 fn transactional(cluster: &Cluster, id: &str) -> BaseProducer {
-    let mut config = clients::producer(&cluster.bootstrap());
-    let producer: BaseProducer = config.set("transactional.id", id).create().unwrap();
-    producer.init_transactions(LIMIT).unwrap();
-    producer
+    clients::transactional(&cluster.bootstrap(), id)
 }
 
 /// Begins a transaction with some records of partition 0, which are stored when this returns.
