@@ -35,6 +35,8 @@ use crate::partition::Changes;
 
 /// Between two looks at partitions that other brokers have.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long a stream may pass over records that are not shown before it says where it is.
+const PASSING_TOLD: Duration = Duration::from_secs(1);
 const POSITION: HeaderName = HeaderName::from_static("quorate-position");
 
 #[derive(Debug, Clone, Deserialize, utoipa::IntoParams)]
@@ -377,12 +379,18 @@ impl Source for Followed {
     }
 
     async fn more(&mut self) -> Option<Vec<Bytes>> {
+        let begun = Instant::now();
         loop {
             let before = self.offsets.clone();
             let sent = self.round().await?;
             // What was passed over is not the end.
             if !sent.is_empty() || self.offsets == before {
                 return Some(sent);
+            }
+            // Whoever has to connect again goes on here, and not where all of it has to be passed over anew.
+            if begun.elapsed() > PASSING_TOLD {
+                let position = format!("id: {}\n: nothing to show yet\n\n", self.offsets.encode());
+                return Some(vec![Bytes::from(position)]);
             }
         }
     }

@@ -145,9 +145,9 @@ impl TransactionsWanted {
         Self { after: None, limit: None, state: None, producer_id: Some(producer_id) }
     }
 
-    fn wants(&self, it: &Transaction) -> bool {
+    fn wants(&self, it: &TransactionDescription) -> bool {
         self.after.as_ref().is_none_or(|after| it.transactional_id > *after)
-            && self.state.is_none_or(|state| it.state == state)
+            && self.state.is_none_or(|state| TransactionState::from(it.state) == state)
             && self.producer_id.is_none_or(|producer_id| it.producer_id == producer_id)
     }
 }
@@ -241,14 +241,15 @@ async fn here(context: &Context, wanted: &TransactionsWanted, limit: usize) -> T
     let me = context.node.id();
     // Whoever led before and leads in the same term afterwards has led in between, and was asked.
     let before = led(context);
-    let listed = context.transactions.list().await;
+    // Of each coordinator one more than are asked for, which says that there are more.
+    let wants = |it: &TransactionDescription| wanted.wants(it);
+    let listed = context.transactions.list(limit.saturating_add(1), &wants).await;
     let after = led(context);
     let is_whole = listed.is_ok();
     let unreachable = if is_whole { BTreeSet::new() } else { BTreeSet::from([me]) };
     let spoken_for = before.intersection(&after).filter(|_| is_whole);
     let coordinators = spoken_for.map(|(number, _)| *number).collect();
-    let rows = listed.unwrap_or_default().into_iter().map(|it| row(it, me));
-    let transactions = rows.filter(|it| wanted.wants(it)).collect();
+    let transactions = listed.unwrap_or_default().into_iter().map(|it| row(it, me)).collect();
     let missing = BTreeSet::new();
     let mut here = TransactionList { transactions, next: None, unreachable, coordinators, missing };
     here.cut(limit);
@@ -357,14 +358,28 @@ pub(super) async fn abort(
         let path = uri.path().to_owned();
         return forward::pass_on(&context, leader, Method::POST, path, Vec::new()).await;
     }
+    let number = loop {
+        let number = context.transactions.number(&id).await;
+        if !serves_soon(number.as_ref().err(), deadline).await {
+            break number.map_err(|error| refused(&id, &error))?;
+        }
+    };
+    // The one that was open then, and none that came after.
+    let mut may_be = false;
     let aborted = loop {
-        let aborted = context.transactions.abort(&id).await;
+        let aborted = context.transactions.abort(&id, number).await;
+        may_be |= aborted == Err(TransactionError::NotAvailable);
         if !serves_soon(aborted.as_ref().err(), deadline).await {
             break aborted;
         }
     };
-    aborted.map_err(|error| refused(&id, &error))?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    match aborted {
+        Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
+        Err(_) if may_be => {
+            Err(forward::unknown_outcome(&format!("the transaction of {}", quote(&id))))
+        }
+        Err(error) => Err(refused(&id, &error)),
+    }
 }
 
 /// Returns the broker to pass a request on to, once it is known who coordinates the transactional id; none: it is answered here.

@@ -157,6 +157,10 @@ impl From<&AppendError> for ErrorCode {
                 | Refusal::IdempotencyKeyReused
                 | Refusal::NotTransactional { .. },
             ) => ErrorCode::InvalidRecord,
+            // Sent again it may do: there is room soon, and the coordinator is asked anew which transaction it is of.
+            AppendError::Refused(Refusal::Transaction(it)) if it.may_pass() => {
+                ErrorCode::NotEnoughReplicas
+            }
             AppendError::Refused(Refusal::Transaction(_)) => ErrorCode::InvalidTxnState,
             AppendError::Refused(Refusal::StreamsChanged) => ErrorCode::NotEnoughReplicas,
             AppendError::Indeterminate => ErrorCode::RequestTimedOut,

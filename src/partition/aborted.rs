@@ -69,6 +69,8 @@ impl Aborted {
 /// Looks for the transactions of batches that were aborted. Blocks for the disk.
 pub(super) struct AbortedRows {
     group: Group<PartitionMachine>,
+    /// As of when it was made, which has to be before what is asked about was looked at.
+    installs: u64,
     known: HashMap<i64, Known>,
 }
 
@@ -80,7 +82,8 @@ struct Known {
 
 impl AbortedRows {
     pub(super) fn new(group: &Group<PartitionMachine>) -> Self {
-        Self { group: group.clone(), known: HashMap::new() }
+        let installs = group.snapshots_installed();
+        Self { group: group.clone(), installs, known: HashMap::new() }
     }
 
     /// Returns the aborted transaction that a batch of a producer is part of; `None` if it was committed. To be asked of
@@ -108,6 +111,10 @@ impl AbortedRows {
     ) -> Result<Option<(Place, Aborted)>, WalkError> {
         let to = key(producer_id, Place { index: u64::MAX, sub: u32::MAX });
         let found = self.group.keyed_range(&key(producer_id, behind), &to, 1)?;
+        // Rows of before or after would be missing for what the machine says.
+        if self.installs % 2 == 1 || self.group.snapshots_installed() != self.installs {
+            return Err(WalkError::Replaced);
+        }
         let row = found.first().map(|(key, row)| {
             let mut place = Reader::new(key.get(9..).ok_or(CodecError::Short)?);
             Ok::<_, CodecError>((Place::decode(&mut place)?, Aborted::decode(row)?))

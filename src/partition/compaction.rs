@@ -91,6 +91,7 @@ impl Partition {
         pace: &Arc<CompactionPace>,
         stopped: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Result<bool, CompactError> {
+        let aborted = AbortedRows::new(&self.group);
         let Some((view, goal)) = self.to_compact()? else { return Ok(false) };
         if self.group.is_sending_records() {
             // Who is being filled must not get early records as they were, and their tombstone not any more.
@@ -115,7 +116,7 @@ impl Partition {
             let (swap, totals): (&Swap<'_>, _) = (&swap, &partition.compactions);
             let progress = Progress { pace: &pace, totals, stopped: &is_stopped };
             let (view, secret, progress) = (&view, rand::random(), &progress);
-            let aborted = &RefCell::new(AbortedRows::new(&partition.group));
+            let aborted = &RefCell::new(aborted);
             Pass { log, view, goal, map_bytes, secret, swap, progress, aborted }.run()
         };
         let ended = in_background("compaction", work).await;

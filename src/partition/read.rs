@@ -14,8 +14,11 @@
 //!
 //! Invariant: nothing at or above the high watermark is returned.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use quorate_storage::Chunks;
+use tokio::time::sleep;
 
 use super::aborted::AbortedRows;
 use super::disk::on_disk;
@@ -25,6 +28,8 @@ use super::walk::{Located, Source, Step, Walk, WalkError};
 use super::{AbortedTransaction, Closed, Partition};
 use crate::record;
 
+/// Between two tries while a snapshot takes the place of the state.
+const REPLACED_LOOK: Duration = Duration::from_millis(5);
 /// What one read returns at most, a larger first batch excepted: bounds what a client's own limit,
 /// which may be 2 GiB, makes this broker hold.
 const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -153,6 +158,7 @@ impl Partition {
         isolation: Isolation,
     ) -> Result<(Records, Vec<AbortedTransaction>), ReadError> {
         loop {
+            let rows = AbortedRows::new(&self.group);
             let (view, recent) = {
                 let machine = self.group.machine();
                 (machine.view(), machine.recent(offset))
@@ -169,7 +175,15 @@ impl Partition {
                     if of_transactions.is_empty() {
                         return Ok((records, Vec::new()));
                     }
-                    let aborted = self.aborted_among(of_transactions, offset).await?;
+                    let aborted = match self.aborted_among(rows, of_transactions).await {
+                        Ok(aborted) => aborted,
+                        Err(Failed::Walk(WalkError::Replaced)) if !self.is_closed() => {
+                            sleep(REPLACED_LOOK).await;
+                            continue;
+                        }
+                        Err(Failed::Walk(error)) => return Err(self.unreadable(error, offset)),
+                        Err(Failed::Other(error)) => return Err(error),
+                    };
                     // A row goes once the log begins behind its marker, so before that none of these was missing.
                     if self.log_start() <= offset {
                         return Ok((records, aborted));
@@ -240,13 +254,12 @@ impl Partition {
         Ok(on_disk(&self.disk_reads, read).await??)
     }
 
-    /// Returns which of these batches, read from `offset` on, are of transactions that were aborted.
+    /// Returns which of these batches are of transactions that were aborted. `rows`: from before the batches were looked for.
     async fn aborted_among(
         &self,
+        mut rows: AbortedRows,
         batches: Vec<Transactional>,
-        offset: i64,
-    ) -> Result<Vec<AbortedTransaction>, ReadError> {
-        let mut rows = AbortedRows::new(&self.group);
+    ) -> Result<Vec<AbortedTransaction>, Failed> {
         let look = move || -> Result<_, WalkError> {
             let mut found = Vec::new();
             for (producer_id, offset, place) in batches {
@@ -256,8 +269,7 @@ impl Partition {
             }
             Ok(found)
         };
-        let found = on_disk(&self.disk_reads, look).await?;
-        let mut found = found.map_err(|error| self.unreadable(error, offset))?;
+        let mut found = on_disk(&self.disk_reads, look).await??;
         // Of two transactions none begins where the other does.
         found.sort_unstable();
         found.dedup();

@@ -153,6 +153,7 @@ impl Partition {
     /// Counts records from before streams were turned on, until all are.
     async fn count_old(&self, term: u64) -> Result<(), TrimError> {
         loop {
+            let mut aborted = AbortedRows::new(&self.group);
             let (streams, view) = {
                 let machine = self.group.machine();
                 (*machine.streams(), machine.view())
@@ -160,7 +161,7 @@ impl Partition {
             let Some(rules) = self.key_rules().filter(|_| !streams.is_ready()) else {
                 return Ok(());
             };
-            let (log, mut aborted) = (self.group.log().clone(), AbortedRows::new(&self.group));
+            let log = self.group.log().clone();
             let read = move || read_old(&log, &view, &streams, rules, &mut aborted);
             let old = match on_disk(&self.disk_reads, read).await? {
                 Ok(old) => old,

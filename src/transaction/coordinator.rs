@@ -22,7 +22,7 @@ const READY_WAIT: Duration = Duration::from_secs(1);
 /// How long a majority may take to confirm a leadership.
 const CONFIRM_WAIT: Duration = Duration::from_secs(5);
 /// Records read at once.
-pub(super) const PAGE: usize = 500;
+pub(super) const PAGE: usize = 100;
 
 /// See the file's header.
 pub struct TransactionCoordinator {
@@ -122,16 +122,21 @@ impl TransactionCoordinator {
         Ok(record.describe(id, self.log_ms(), true))
     }
 
-    /// Lists all ids, without their partitions. Linearizable.
-    pub(super) async fn list(&self) -> Result<Vec<TransactionDescription>, TransactionError> {
+    /// Lists the first ids that are wanted, `max` at most, without their partitions. Linearizable.
+    pub(super) async fn list(
+        &self,
+        max: usize,
+        wanted: &(dyn Fn(&TransactionDescription) -> bool + Send + Sync),
+    ) -> Result<Vec<TransactionDescription>, TransactionError> {
         let term = self.confirmed().await?;
         let mut listed = Vec::new();
         let mut from = Bytes::from_static(&[command::ID]);
         loop {
             let (page, next) = self.page(from).await?;
             let log_ms = self.log_ms();
-            listed.extend(page.iter().map(|(id, record)| record.describe(id, log_ms, false)));
-            match next {
+            let all = page.iter().map(|(id, record)| record.describe(id, log_ms, false));
+            listed.extend(all.filter(|it| wanted(it)).take(max - listed.len()));
+            match next.filter(|_| listed.len() < max) {
                 Some(next) => from = next,
                 None => break,
             }
@@ -175,8 +180,9 @@ impl TransactionCoordinator {
         let term = self.ready().await?;
         match timeout(CONFIRM_WAIT, self.group.read_barrier()).await {
             Ok(Ok(())) => Ok(term),
-            Ok(Err(_)) => Err(TransactionError::NotCoordinator),
-            Err(_) => Err(TransactionError::NotAvailable),
+            Ok(Err(quorate_raft::Error::NotLeader { .. })) => Err(TransactionError::NotCoordinator),
+            // It may lead all the same.
+            Ok(Err(_)) | Err(_) => Err(TransactionError::NotAvailable),
         }
     }
 
@@ -198,7 +204,8 @@ impl TransactionCoordinator {
                 return Err(TransactionError::NotCoordinator);
             }
             if !matches!(timeout_at(deadline, leadership.changed()).await, Ok(Ok(()))) {
-                return Err(TransactionError::NotCoordinator);
+                // It was elected, or nobody is.
+                return Err(TransactionError::NotAvailable);
             }
         }
     }

@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(250);
 const AGAIN: Duration = Duration::from_millis(20);
 const AGAIN_MAX: Duration = Duration::from_secs(1);
 /// What is still to be told is kept over a pause if it is no more than this, and otherwise all of it is told again.
-const KEPT: usize = 64;
+const KEPT: usize = 4_096;
 
 /// See the file's header.
 pub(super) struct Finisher {
@@ -78,14 +78,23 @@ impl Finisher {
         // Both are ended with this leadership.
         let mut tasks: JoinSet<Named> = JoinSet::new();
         let mut under_way = UnderWay::new();
+        let mut looked = None;
         loop {
+            while let Some(ended) = tasks.try_join_next() {
+                // Which it was is not known. What is not done is found again.
+                let Ok(named) = ended else { return };
+                ended_with(&mut under_way, named);
+            }
             for (named, parts) in self.prepared(&under_way) {
                 under_way.insert(named.0.clone(), named.1);
                 tasks.spawn(Arc::clone(self).finish(named, parts, led.term));
             }
-            for named in self.over_time(&led, &under_way) {
-                under_way.insert(named.0.clone(), named.1);
-                tasks.spawn(Arc::clone(self).time_out(named));
+            if looked.is_none_or(|it: Instant| it.elapsed() >= LOOK) {
+                looked = Some(Instant::now());
+                for named in self.over_time(&led, &under_way) {
+                    under_way.insert(named.0.clone(), named.1);
+                    tasks.spawn(Arc::clone(self).time_out(named));
+                }
             }
             tokio::select! {
                 changed = leadership.changed() => {
@@ -95,11 +104,7 @@ impl Finisher {
                     }
                 }
                 Some(ended) = tasks.join_next(), if !tasks.is_empty() => match ended {
-                    Ok((id, number)) => {
-                        if under_way.get(&id) == Some(&number) {
-                            under_way.remove(&id);
-                        }
-                    }
+                    Ok(named) => ended_with(&mut under_way, named),
                     // Which it was is not known. What is not done is found again.
                     Err(_) => return,
                 },
@@ -241,5 +246,12 @@ impl Finisher {
             }
             _ => None,
         })
+    }
+}
+
+/// A task has done with a transaction; another one of the same id may be in hand by now.
+fn ended_with(under_way: &mut UnderWay, (id, number): Named) {
+    if under_way.get(&id) == Some(&number) {
+        under_way.remove(&id);
     }
 }

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use futures::stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use super::outbox::Mailbox;
@@ -19,7 +19,7 @@ use super::{END_OFFSETS, MARK, TransactionResult};
 use crate::controller::Controller;
 use crate::coordinator::{COORDINATORS, Coordinators, OffsetsTransaction};
 use crate::metadata::{Image, InternalId, Metadata};
-use crate::partition::{AppendError, Marker, Partitions};
+use crate::partition::{AppendError, Marker, NotInTransaction, Partitions, Refusal};
 
 /// Partitions that one question names.
 const MARKED_AT_ONCE: usize = 500;
@@ -28,7 +28,7 @@ const WRITTEN_AT_ONCE: usize = 64;
 /// Markers that are written at a time on this broker.
 const WRITTEN_MAX: usize = 16_384;
 /// How long a marker may take before it is asked for again. It is written meanwhile, and asking again does no harm.
-const MARK_WAIT: Duration = Duration::from_secs(1);
+const MARK_WAIT: Duration = Duration::from_secs(2);
 /// How long the metadata may take to be current.
 const CURRENT_WAIT: Duration = Duration::from_secs(5);
 
@@ -174,19 +174,23 @@ impl Reach {
     /// Writes markers into partitions that this broker leads; says of each whether that is done.
     pub(super) async fn mark_here(&self, mark: Mark) -> Vec<bool> {
         let end = mark.end;
+        // Of all of them: whoever waits for this call waits for others that came with it.
+        let deadline = Instant::now() + MARK_WAIT;
         stream::iter(mark.partitions)
-            .map(|(topic, partition)| self.write(end, topic, partition))
+            .map(|(topic, partition)| self.write(end, topic, partition, deadline))
             .buffered(WRITTEN_AT_ONCE)
             .collect()
             .await
     }
 
-    async fn write(&self, end: End, topic: Uuid, number: i32) -> bool {
+    async fn write(&self, end: End, topic: Uuid, number: i32, deadline: Instant) -> bool {
         let Some(group) = group_of(&self.metadata.image(), Part::Partition(topic, number)) else {
             return false;
         };
         let Some(partition) = self.partitions.get(group) else { return false };
-        let Ok(_place) = self.writing.acquire().await else { return false };
+        let Ok(Ok(_place)) = timeout_at(deadline, self.writing.acquire()).await else {
+            return false;
+        };
         let marker = Marker {
             producer_id: end.producer_id,
             epoch: end.epoch,
@@ -194,8 +198,17 @@ impl Reach {
             commit: end.commit,
             coordinator_epoch: end.coordinator_epoch,
         };
-        match timeout(MARK_WAIT, partition.end_transaction(marker)).await {
+        match timeout_at(deadline, partition.end_transaction(marker)).await {
             Ok(Ok(())) => true,
+            // An earlier one, which has to end first.
+            Ok(Err(AppendError::Refused(Refusal::Transaction(NotInTransaction::OtherOpen {
+                number: open,
+            }))))
+                if open < end.number =>
+            {
+                tracing::warn!(%topic, number, open, transaction = end.number, "a marker waits for another transaction");
+                false
+            }
             // It will never be taken, and the producer must not wait for it for ever.
             Ok(Err(AppendError::Refused(refusal))) => {
                 let (producer, transaction) = (end.producer_id, end.number);

@@ -206,7 +206,7 @@ impl Record {
             return Err(TransactionError::InvalidState);
         }
         if !is_open && !now.has_room {
-            return Err(TransactionError::Full);
+            return Err(TransactionError::NotAvailable);
         }
         if !self.parts.has_room_for(&missing) {
             return Err(TransactionError::TooLarge);

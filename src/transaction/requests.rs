@@ -121,14 +121,21 @@ impl Transactions {
         self.here(id)?.describe(id).await
     }
 
-    /// Lists the transactional ids whose coordinators are here, without their partitions. Linearizable.
+    /// Lists transactional ids whose coordinators are here and that are wanted, without their partitions: of each
+    /// coordinator the first `max`. One list at a time is made. Linearizable.
     ///
     /// # Errors
     /// That a coordinator that was here cannot be reached.
-    pub async fn list(&self) -> Result<Vec<TransactionDescription>, TransactionError> {
+    pub async fn list(
+        &self,
+        max: usize,
+        wanted: &(dyn Fn(&TransactionDescription) -> bool + Send + Sync),
+    ) -> Result<Vec<TransactionDescription>, TransactionError> {
+        let turn = self.listing.acquire().await;
+        let _turn = turn.map_err(|_| TransactionError::NotAvailable)?;
         let mut listed = Vec::new();
         for coordinator in self.led() {
-            match coordinator.list().await {
+            match coordinator.list(max, wanted).await {
                 Ok(ids) => listed.extend(ids),
                 // Led elsewhere since, and listed there.
                 Err(TransactionError::NotCoordinator) => {}
@@ -138,15 +145,27 @@ impl Transactions {
         Ok(listed)
     }
 
-    /// Aborts the open transaction of an id whose coordinator is here, as if its time were over.
+    /// Returns the number of the newest transaction of an id whose coordinator is here.
+    ///
+    /// # Errors
+    /// [`TransactionError::NotFound`], and that the coordinator is not here or cannot be reached.
+    pub async fn number(&self, id: &str) -> Result<u64, TransactionError> {
+        let coordinator = self.here(id)?;
+        coordinator.ready().await?;
+        let record = coordinator.record(id).await?;
+        record.map(|it| it.number).ok_or(TransactionError::NotFound)
+    }
+
+    /// Aborts a transaction, if it is open, of an id whose coordinator is here, as if its time were over.
     ///
     /// # Errors
     /// [`TransactionError::NotFound`], [`TransactionError::InvalidState`] if none is open,
     /// [`TransactionError::Concurrent`] if it ends already, and that the coordinator is not here or cannot be reached.
-    pub async fn abort(&self, id: &str) -> Result<(), TransactionError> {
+    pub async fn abort(&self, id: &str, number: u64) -> Result<(), TransactionError> {
         let coordinator = self.here(id)?;
         coordinator.ready().await?;
-        let command = Command::Abort { id: id.to_owned(), number: None, if_timed_out: false };
+        let number = Some(number);
+        let command = Command::Abort { id: id.to_owned(), number, if_timed_out: false };
         coordinator.asker.ask(command).await?;
         tracing::info!(transactional_id = id, "an open transaction is aborted by an operator");
         Ok(())

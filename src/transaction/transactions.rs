@@ -55,6 +55,8 @@ pub struct Transactions {
     pub(super) fresh_ids: FreshIds,
     clock: Clock,
     reads: Arc<Semaphore>,
+    /// Held by who lists ids, of which there may be millions.
+    pub(super) listing: Semaphore,
     telling: Arc<Semaphore>,
     /// Until the outbox runs.
     posted: Mutex<Option<mpsc::Receiver<Post>>>,
@@ -77,6 +79,7 @@ impl Transactions {
             fresh_ids: FreshIds::default(),
             clock,
             reads: Arc::new(Semaphore::new(READS_MAX)),
+            listing: Semaphore::new(1),
             telling: Arc::new(Semaphore::new(TELLING_MAX as usize)),
             posted: Mutex::new(Some(posted)),
         })
@@ -124,10 +127,13 @@ impl Transactions {
         self.get(home.group).ok_or(TransactionError::NotCoordinator)
     }
 
-    /// Those that this broker leads.
+    /// Those that this broker leads, or was elected to.
     pub(super) fn led(&self) -> Vec<Arc<TransactionCoordinator>> {
         let mut led = self.all();
-        led.retain(|it| it.group.leadership().borrow().ready);
+        led.retain(|it| {
+            let now = *it.group.leadership().borrow();
+            now.ready || now.leader == Some(it.group.node())
+        });
         led.sort_by_key(|it| it.group.id().0);
         led
     }

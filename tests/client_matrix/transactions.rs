@@ -196,9 +196,10 @@ pub fn read_committed(client: &Client) {
     for (n, commit) in [false, false, true, false].into_iter().enumerate() {
         one.begin_transaction().unwrap();
         write(&one, &mut log, &some[n..n + 3], commit);
-        match commit {
-            true => one.commit_transaction(SOON).unwrap(),
-            false => one.abort_transaction(SOON).unwrap(),
+        if commit {
+            one.commit_transaction(SOON).unwrap();
+        } else {
+            one.abort_transaction(SOON).unwrap();
         }
         log.mark();
     }

@@ -3,7 +3,7 @@
 //! It is the broker with defects, of which none is on: what it has more is the point to die at.
 
 use super::{all_stable, at_coordinator, begin, stable, values};
-use crate::support::cluster::{Cluster, with_defects};
+use crate::support::cluster::{Broker, Cluster, with_defects};
 use crate::support::kafka::{self, NONE, at_leader};
 use crate::support::transactions::{self, END, Producer, UNSTABLE, committed, describe};
 use crate::support::wire::{Encoder, Wire};
@@ -21,7 +21,7 @@ fn scene(name: &str) -> (Cluster, String) {
     let cluster = Cluster::start(name, 3);
     TOPICS.iter().for_each(|topic| cluster.create_topic(topic, 1, 3));
     // Elected anew at once, so that each leads some of the groups in which transactions are coordinated.
-    cluster.brokers().iter().for_each(|broker| broker.stop());
+    cluster.brokers().iter().for_each(Broker::stop);
     cluster.broker(3).start_as(&with_defects(), &[POINT]);
     [1, 2].iter().for_each(|id| cluster.broker(*id).start());
     cluster.wait_whole();

@@ -99,7 +99,7 @@ async fn transactions_end_one_after_the_other_with_an_epoch_of_its_own_each() {
         claim.epoch = ended.1;
     }
     until_state(transactions, "t", TransactionState::CompleteCommit).await;
-    let listed = transactions.list().await.unwrap();
+    let listed = transactions.list(usize::MAX, &|_| true).await.unwrap();
     assert_eq!(listed.iter().map(|it| &it.transactional_id[..]).collect::<Vec<_>>(), ["t"]);
     broker.stop().await;
 }
@@ -152,7 +152,8 @@ async fn what_is_open_for_too_long_is_aborted_and_what_nobody_uses_forgotten() {
         sleep(Duration::from_millis(50)).await;
     }
     until_state(transactions, "open", TransactionState::Ongoing).await;
-    transactions.abort("open").await.unwrap();
+    let number = transactions.number("open").await.unwrap();
+    transactions.abort("open", number).await.unwrap();
     until_state(transactions, "open", TransactionState::CompleteAbort).await;
     broker.stop().await;
 }

@@ -290,6 +290,14 @@ fn check_owners(machine: &CoordinatorMachine) {
 }
 
 /// Whatever groups do beside each other, of both protocols, and wherever another leader takes over.
+fn any_transaction(rng: &mut StdRng, newest: u64) -> OffsetsTransaction {
+    OffsetsTransaction {
+        producer_id: rng.random_range(0..3),
+        epoch: rng.random_range(0..2),
+        number: rng.random_range(0..=newest),
+    }
+}
+
 #[test]
 fn no_decision_of_a_leader_is_void_and_the_log_has_what_it_sees() {
     for seed in 0..200 {
@@ -303,11 +311,7 @@ fn no_decision_of_a_leader_is_void_and_the_log_has_what_it_sees() {
             let id = format!("m{}", rng.random_range(0..step + 1));
             let member =
                 Identity { group: group.clone(), ..identity(&group, &id, rng.random_range(-1..4)) };
-            let it = OffsetsTransaction {
-                producer_id: rng.random_range(0..3),
-                epoch: rng.random_range(0..2),
-                number: rng.random_range(0..step / 10 + 1),
-            };
+            let it = any_transaction(rng, step / 10);
             let commands = match rng.random_range(0..20) {
                 0..4 => {
                     let (fresh_id, needs_known_id) = (format!("m{step}"), rng.random());

@@ -49,7 +49,16 @@ fn a_page_ends_with_the_id_that_the_next_begins_after() {
 
 #[test]
 fn a_list_is_narrowed_by_id_state_and_producer() {
-    let it = transaction("b", TransactionState::Ongoing, 7);
+    let it = TransactionDescription {
+        transactional_id: "b".to_owned(),
+        state: transaction::TransactionState::Ongoing,
+        producer_id: 7,
+        epoch: 0,
+        timeout_ms: 60_000,
+        start_ms: 1,
+        open_ms: 1,
+        partitions: Vec::new(),
+    };
     let wanted = TransactionsWanted { limit: None, after: None, state: None, producer_id: None };
     assert!(wanted.wants(&it));
     let after = |id: &str| TransactionsWanted { after: Some(id.to_owned()), ..wanted.clone() };

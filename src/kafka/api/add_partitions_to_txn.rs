@@ -15,7 +15,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures::{StreamExt, stream};
+use futures::future::join_all;
 use kafka_wire::add_partitions_to_txn_request::{
     AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
 };
@@ -40,6 +40,8 @@ const FENCED_FROM: i16 = 2;
 const SEVERAL_FROM: i16 = 4;
 /// The version from which a partition that is not part of the transaction is told by TRANSACTION_ABORTABLE.
 const ABORTABLE_FROM: i16 = 5;
+/// Partitions that a request may name of one transaction: as many as a transaction may have.
+const PARTITIONS_MAX: usize = 20_000;
 /// Partitions that are asked about at the same time.
 const AT_A_TIME: usize = 16;
 
@@ -91,6 +93,10 @@ async fn add(
     topics: &[AddPartitionsToTxnTopic],
     verify_only: bool,
 ) -> Outcomes {
+    let named: usize = topics.iter().map(|topic| topic.partitions.len()).sum();
+    if named > PARTITIONS_MAX {
+        return vec![Err(ErrorCode::InvalidRequest); named];
+    }
     let image = image_with(server, |image| places(image, topics).iter().all(Result::is_ok)).await;
     let places = places(&image, topics);
     if places.iter().any(Result::is_err) {
@@ -126,19 +132,23 @@ fn places(image: &Image, topics: &[AddPartitionsToTxnTopic]) -> Vec<Result<Place
 
 async fn verify(server: &KafkaServer, version: i16, claim: &Claim, places: Vec<Place>) -> Outcomes {
     let transactions = &server.context.transactions;
-    let asked = places.into_iter().map(|place| async move {
-        match transactions.enlist(claim, place, Enlist::Verify, ENLIST_WAIT).await {
-            Ok(_) => Ok(()),
-            Err(error) => match ErrorCode::from(&error) {
-                ErrorCode::InvalidTxnState if version >= ABORTABLE_FROM => {
-                    Err(ErrorCode::TransactionAbortable)
-                }
-                code => Err(code),
-            },
-        }
-    });
-    let asked: Vec<_> = asked.collect();
-    stream::iter(asked).buffered(AT_A_TIME).collect().await
+    let verify = async |place: Place| match transactions
+        .enlist(claim, place, Enlist::Verify, ENLIST_WAIT)
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(error) => match ErrorCode::from(&error) {
+            ErrorCode::InvalidTxnState if version >= ABORTABLE_FROM => {
+                Err(ErrorCode::TransactionAbortable)
+            }
+            code => Err(code),
+        },
+    };
+    let mut outcomes = Outcomes::new();
+    for some in places.chunks(AT_A_TIME) {
+        outcomes.extend(join_all(some.iter().map(|place| verify(*place))).await);
+    }
+    outcomes
 }
 
 fn rows(

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use futures::{StreamExt, stream};
+use futures::future::join_all;
 use kafka_wire::describe_transactions_response::{TopicData, TransactionState};
 use kafka_wire::{DescribeTransactionsRequest, DescribeTransactionsResponse};
 use kafka_wire_core::StrBytes;
@@ -41,18 +41,12 @@ pub(in crate::kafka) async fn handle(
     let mut seen = HashSet::new();
     // Each once, however often it is named.
     let ids = request.transactional_ids.into_iter().filter(|id| seen.insert(id.clone()));
-    let rows = ids.map(|id| {
-        let (server, image, call) = (&server, &image, &call);
-        async move {
-            let described = timeout_at(deadline, server.context.transactions.describe(&id)).await;
-            match described.unwrap_or(Err(TransactionError::NotAvailable)) {
-                Ok(description) => row(id, description, image),
-                Err(error) => refused(id, code_of(&error), call),
-            }
-        }
-    });
-    let rows: Vec<_> = rows.collect();
-    let rows: Vec<TransactionState> = stream::iter(rows).buffered(AT_A_TIME).collect().await;
+    let ids: Vec<_> = ids.collect();
+    let mut rows: Vec<TransactionState> = Vec::with_capacity(ids.len());
+    for some in ids.chunks(AT_A_TIME) {
+        let asked = some.iter().map(|id| describe(&server, &call, &image, id, deadline));
+        rows.extend(join_all(asked).await);
+    }
     let mut answer = DescribeTransactionsResponse::default();
     let mut bytes = 0;
     for row in rows {
@@ -66,6 +60,20 @@ pub(in crate::kafka) async fn handle(
         }
     }
     answer
+}
+
+async fn describe(
+    server: &KafkaServer,
+    call: &Call,
+    image: &Image,
+    id: &StrBytes,
+    deadline: Instant,
+) -> TransactionState {
+    let described = timeout_at(deadline, server.context.transactions.describe(id)).await;
+    match described.unwrap_or(Err(TransactionError::NotAvailable)) {
+        Ok(description) => row(id.clone(), description, image),
+        Err(error) => refused(id.clone(), code_of(&error), call),
+    }
 }
 
 /// Returns about how many bytes an answer takes.

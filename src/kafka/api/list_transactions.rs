@@ -27,6 +27,8 @@ use crate::transaction::{TransactionDescription, TransactionError};
 const PATTERN_BYTES_MAX: usize = 1024;
 /// Bytes of a compiled pattern, which is a stranger's; they bound the time that an id takes.
 const COMPILED_BYTES_MAX: usize = 64 << 10;
+/// Ids of one answer at most. Of more than that a tool has to say which it wants.
+const IDS_MAX: usize = 50_000;
 /// What an id takes in the answer and in its making.
 const ROW_BYTES: usize = 160;
 
@@ -45,9 +47,13 @@ pub(in crate::kafka) async fn handle(
             return answer;
         }
     };
-    match timeout(REQUEST_WAIT, server.context.transactions.list()).await {
+    let passes = |it: &TransactionDescription| filter.passes(it);
+    let listed = server.context.transactions.list(IDS_MAX + 1, &passes);
+    match timeout(REQUEST_WAIT, listed).await {
+        Ok(Ok(all)) if all.len() > IDS_MAX => {
+            answer.error_code = ErrorCode::PolicyViolation.count(&call);
+        }
         Ok(Ok(mut all)) => {
-            all.retain(|it| filter.passes(it));
             all.sort_by(|one, other| one.transactional_id.cmp(&other.transactional_id));
             answer.transaction_states = all.into_iter().map(row).collect();
         }

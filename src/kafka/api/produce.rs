@@ -316,8 +316,13 @@ pub(super) async fn committed(
     // A batch that the log itself refused leaves no gap: the log knows the producer, so it will judge
     // what follows as well, and the refused batch may never come again.
     // One that was checked against other streams may well come again, before what follows.
-    let settled = matches!(&outcome, Ok(Ok(_)))
-        || matches!(&outcome, Ok(Err(AppendError::Refused(it))) if *it != Refusal::StreamsChanged);
+    let settled = match &outcome {
+        Ok(Ok(_)) => true,
+        Ok(Err(AppendError::Refused(Refusal::StreamsChanged))) => false,
+        Ok(Err(AppendError::Refused(Refusal::Transaction(it)))) => !it.may_pass(),
+        Ok(Err(AppendError::Refused(_))) => true,
+        _ => false,
+    };
     let committed = match outcome {
         Ok(appended) => appended.map_err(|error| Failure::of_append(server, error, &sources)),
         Err(_) => Err(Failure {

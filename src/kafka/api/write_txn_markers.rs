@@ -9,9 +9,10 @@
 //! | 1 | flexible from the beginning |
 //! | 2 | the version of transactions (KIP-1228), which makes no difference here |
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use futures::{StreamExt, stream};
+use futures::future::join_all;
 use kafka_wire::write_txn_markers_request::WritableTxnMarker;
 use kafka_wire::write_txn_markers_response::{
     WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
@@ -38,18 +39,12 @@ pub(in crate::kafka) async fn handle(
 ) -> WriteTxnMarkersResponse {
     let deadline = Instant::now() + CHANGE_WAIT;
     let image = server.context.metadata.image();
-    let mut infos = Vec::new();
+    let (mut infos, mut seen) = (Vec::new(), HashSet::new());
     for marker in &request.markers {
-        infos.extend(named(marker).filter_map(|(topic, at)| route::find(&image, topic, at).ok()));
+        let found = named(marker).filter_map(|(topic, at)| route::find(&image, topic, at).ok());
+        infos.extend(found.filter(|info| seen.insert(info.group)));
     }
     let leaders = Leaders::of(&server, &infos, route::ready_by(Some(deadline))).await;
-    let mut ends = Vec::new();
-    for marker in &request.markers {
-        for (topic, index) in named(marker) {
-            ends.push(end(&server, &image, &leaders, marker, (topic, index), deadline));
-        }
-    }
-    let mut ended = stream::iter(ends).buffered(AT_A_TIME).collect::<Vec<_>>().await.into_iter();
     let mut answer = WriteTxnMarkersResponse::default();
     for marker in &request.markers {
         let mut result = WritableTxnMarkerResult::default();
@@ -57,11 +52,17 @@ pub(in crate::kafka) async fn handle(
         for topic in &marker.topics {
             let mut rows = WritableTxnMarkerTopicResult::default();
             rows.name = topic.name.clone();
-            for (index, ended) in topic.partition_indexes.iter().zip(ended.by_ref()) {
-                let mut row = WritableTxnMarkerPartitionResult::default();
-                row.partition_index = *index;
-                row.error_code = ended.err().map_or(0, |code: ErrorCode| code.count(&call));
-                rows.partitions.push(row);
+            for some in topic.partition_indexes.chunks(AT_A_TIME) {
+                let write = |index: &i32| {
+                    end(&server, &image, &leaders, marker, (&topic.name, *index), deadline)
+                };
+                let ended = join_all(some.iter().map(write)).await;
+                for (index, ended) in some.iter().zip(ended) {
+                    let mut row = WritableTxnMarkerPartitionResult::default();
+                    row.partition_index = *index;
+                    row.error_code = ended.err().map_or(0, |code: ErrorCode| code.count(&call));
+                    rows.partitions.push(row);
+                }
             }
             result.topics.push(rows);
         }

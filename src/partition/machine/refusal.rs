@@ -45,3 +45,11 @@ pub enum NotInTransaction {
     #[error("{max} transactions are open in the partition already")]
     TooMany { max: usize },
 }
+
+impl NotInTransaction {
+    /// Returns whether the same batch may be taken when it is sent again: under the number that its coordinator gives by then,
+    /// or once other transactions have ended.
+    pub fn may_pass(self) -> bool {
+        matches!(self, Self::Ended | Self::TooMany { .. })
+    }
+}

@@ -187,8 +187,11 @@ fn written() -> History {
 const MARKERS: [[i64; 4]; 2] = [[1, PRODUCER, 1, 1], [3, PRODUCER, 2, 0]];
 const ALL: [(i64, i64); 2] = [(0, 1), (2, 2)];
 
+/// A log as it ends: what is read of it as committed, all that is in it, and its markers.
+type EndedLog<'a> = (&'a [(i64, i64)], &'a [(i64, i64)], &'a [[i64; 4]]);
+
 /// The logs of [`written`], of which some may be others.
-fn logs(history: &mut History, one: (&[(i64, i64)], &[(i64, i64)], &[[i64; 4]])) {
+fn logs(history: &mut History, one: EndedLog<'_>) {
     history.log(ONE, one.0, one.1, one.2);
     history.log(OTHER, &[(0, 1)], &ALL, &MARKERS);
 }
