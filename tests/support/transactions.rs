@@ -229,7 +229,7 @@ pub fn produce(
     (error, base)
 }
 
-/// OffsetFetch version 7 of partition 0 of a topic: (error, offset).
+/// OffsetFetch version 7 of partition 0 of a topic: (error, offset), and -1 where the group has the error.
 pub fn committed(wire: &mut Wire, group: &str, topic: &str, stable: bool) -> (i16, i64) {
     let body = Encoder::default().text(group).count(1).text(topic).count(1).i32(0).zero();
     let mut decoder = wire.call_flexible(OFFSET_FETCH, 7, body.i8(stable.into()));
@@ -243,8 +243,10 @@ pub fn committed(wire: &mut Wire, group: &str, topic: &str, stable: bool) -> (i1
         });
         partitions.unwrap().remove(0)
     });
-    assert_eq!(decoder.i16(), NONE);
-    topics.unwrap().remove(0)
+    match decoder.i16() {
+        NONE => topics.unwrap().remove(0),
+        error => (error, -1),
+    }
 }
 
 /// A producer in DescribeProducers: its id, epoch, last sequence, coordinator epoch, and where its open transaction begins.

@@ -100,8 +100,8 @@ fn open_transactions_outlive_a_cluster_that_is_killed_and_end_in_time() {
     let found = stable(&mut at_leader(&cluster, lasts, 0), lasts, 0);
     assert_eq!((found.high_watermark, found.stable), (7, 6), "it is open as before");
     assert_eq!(found.aborted, aborted);
-    let mut at_group = kafka::at_coordinator(&cluster, group);
-    assert_eq!(committed(&mut at_group, group, lasts, true).0, UNSTABLE);
+    let read = || committed(&mut kafka::at_coordinator(&cluster, group), group, lasts, true);
+    cluster.wait("the offset is not stable", || (read().0 == UNSTABLE).then_some(()));
     // Whose time is over is aborted, by the time that its coordinator was in office.
     all_stable(&cluster, forgotten, 2);
     let found = stable(&mut at_leader(&cluster, forgotten, 0), forgotten, 0);
@@ -116,7 +116,5 @@ fn open_transactions_outlive_a_cluster_that_is_killed_and_end_in_time() {
     all_stable(&cluster, lasts, 9);
     assert_eq!(values(&cluster, lasts, "read_committed"), ["kept", "p0", "p1"]);
     assert_eq!(values(&cluster, forgotten, "read_committed"), [""; 0]);
-    cluster.wait("the offset is there", || {
-        (committed(&mut at_group, group, lasts, true) == (NONE, 6)).then_some(())
-    });
+    cluster.wait("the offset is there", || (read() == (NONE, 6)).then_some(()));
 }

@@ -33,7 +33,12 @@ fn stable(wire: &mut Wire, topic: &str) -> (i64, i64) {
 fn kafka_transactions_lists_describes_and_ends_what_a_producer_has_left_open() {
     let (cluster, topic) = (Cluster::shared(), "shell-transactions");
     let (producer, coordinator) = leave_open(&cluster, topic);
-    let said = |args: &[&str]| says(&cluster, "TransactionsCommand", args);
+    let bootstrap = cluster.bootstrap();
+    // It wants that before the command.
+    let said = |args: &[&str]| {
+        let args = [&["--bootstrap-server", bootstrap.as_str()], args].concat();
+        says(&cluster, "TransactionsCommand", &args)
+    };
     let (id, epoch) = (producer.producer.to_string(), producer.epoch.to_string());
     let coordinator = coordinator.to_string();
 
@@ -67,7 +72,8 @@ fn kafka_transactions_lists_describes_and_ends_what_a_producer_has_left_open() {
     cluster.wait("nothing is open there", || (stable(&mut leader, topic) == (2, 2)).then_some(()));
     let producers = said(&[&["describe-producers"], &place[..]].concat());
     assert_eq!(row(&producers, &[&id])[5], "None");
-    let again = [&["abort"], &place[..], &["--start-offset", "0"]].concat();
+    let first = ["--bootstrap-server", bootstrap.as_str(), "abort"];
+    let again = [&first, &place[..], &["--start-offset", "0"]].concat();
     let again = tool(&cluster, "TransactionsCommand", &again, "");
     assert!(again.stderr.contains("Could not find any open transactions"), "{}", again.stderr);
 
