@@ -82,7 +82,7 @@ impl TransactionCoordinator {
     }
 
     /// Waits until no transaction of the id is prepared any more, or its completion is on its way.
-    async fn completed(&self, id: &str, deadline: Instant) {
+    pub(super) async fn completed(&self, id: &str, deadline: Instant) {
         let is_prepared = || self.group.machine().prepared().contains_key(id);
         while is_prepared() {
             let Some(woken) = self.waiting.register(id) else { return };

@@ -110,7 +110,13 @@ impl Transactions {
             self.tell_early(&coordinator, claim, result, bumps).await;
         }
         let command = Command::End { id: id.clone(), producer, result, bumps, fresh_id };
-        producer_of(coordinator.ask(&id, command, Instant::now() + COMPLETION_WAIT).await?)
+        let ended = coordinator.ask(&id, command, Instant::now() + COMPLETION_WAIT).await?;
+        if !bumps {
+            // The next transaction has this one's epoch. A producer that writes without adding partitions first would write more
+            // of this one, where it has not ended yet.
+            coordinator.completed(&id, Instant::now() + COMPLETION_WAIT).await;
+        }
+        producer_of(ended)
     }
 
     /// Describes a transactional id whose coordinator is here. Linearizable.
