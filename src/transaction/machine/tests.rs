@@ -146,7 +146,7 @@ fn there_are_no_more_than_so_many_open_transactions() {
     let prepared = Prepared { number: 1, parts: 1 };
     let many = (0..OPEN_MAX).map(|number| (format!("x{number}"), prepared));
     replica.machine.state.prepared = many.collect();
-    assert_eq!(replica.judge(add("a", (1, 0), 0)), Err(TransactionError::Full));
+    assert_eq!(replica.judge(add("a", (1, 0), 0)), Err(TransactionError::NotAvailable));
     replica.machine.state.prepared.clear();
     assert!(replica.judge(add("a", (1, 0), 0)).is_ok());
 }

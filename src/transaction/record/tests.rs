@@ -209,7 +209,7 @@ fn a_transaction_has_no_more_than_20000_partitions() {
 #[test]
 fn no_more_than_so_many_transactions_are_open() {
     let full = Now { has_room: false, ..now(11) };
-    refused(&mut empty(), TransactionError::Full, |it| {
+    refused(&mut empty(), TransactionError::NotAvailable, |it| {
         it.enlist((7, 0), &[part(1)], Enlist::Add, full)
     });
     let answer = ongoing().enlist((7, 0), &[part(1)], Enlist::Add, full);
