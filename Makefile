@@ -191,6 +191,6 @@ $(TEST_CLIENTS)/%/.installed: tests/clients/%/pom.xml | packages
 	@touch $@
 
 # Go comes with the Python packages: no Debian has the one that its clients need.
-$(TEST_CLIENTS)/go/%: tests/clients/go/%/main.go $(wildcard tests/clients/go/go.* tests/clients/go/lines/*.go) $(TEST_CLIENTS)/python/.installed
+$(TEST_CLIENTS)/go/%: tests/clients/go/%/main.go $(wildcard tests/clients/go/go.* tests/clients/go/*/*.go) $(TEST_CLIENTS)/python/.installed
 	@echo "==> compiling $* (the first time with what it needs, about a minute)"
 	cd tests/clients/go && GOTOOLCHAIN=local $(TEST_CLIENTS)/python/bin/go build -buildvcs=false -o $@ ./$*

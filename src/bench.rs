@@ -12,6 +12,7 @@ mod report;
 mod statistics;
 mod storm;
 mod streams;
+mod transactions;
 mod transfer;
 
 use clap::{Args, Subcommand};
@@ -53,6 +54,12 @@ pub(crate) enum BenchCommand {
         quorate bench streams --writers 64 --rounds 5\n  \
         quorate bench streams --records 10000000 --events 100 --reads 2000")]
     Streams(streams::StreamsOptions),
+    /// Measure transactions: how many commit in a second, and how long that takes, by how many partitions each writes to.
+    #[command(after_help = "Examples:\n  \
+        quorate bench transactions --partitions 1,10,100 --producers 10 --seconds 20\n  \
+        quorate bench transactions --classic   (as clients before Kafka 4.0 do)\n  \
+        quorate bench transactions --server 127.0.0.1:9092 --topic mine   (of any Kafka cluster)")]
+    Transactions(transactions::TransactionsOptions),
     /// Measure what idle brokers cost in memory and processor time.
     #[command(after_help = "Example:\n  quorate bench idle --partitions 3,100,1000 --seconds 20")]
     Idle(idle::IdleOptions),
@@ -80,6 +87,7 @@ pub(crate) async fn run(command: BenchCommand) -> Result<(), Failure> {
         BenchCommand::Groups(options) => groups::run(options).await,
         BenchCommand::Compact(options) => compact::run(options).await,
         BenchCommand::Streams(options) => streams::run(options).await,
+        BenchCommand::Transactions(options) => transactions::run(options).await,
         BenchCommand::Idle(options) => idle::run(options).await,
     }
 }

@@ -17,6 +17,7 @@ mod produce;
 mod serve;
 mod stream;
 mod topic;
+mod transaction;
 
 use std::process::ExitCode;
 
@@ -56,6 +57,9 @@ enum Command {
     /// List, describe and delete consumer groups, and set where they read on.
     #[command(subcommand)]
     Group(group::GroupCommand),
+    /// List, describe and abort transactions.
+    #[command(subcommand)]
+    Transaction(transaction::TransactionCommand),
     /// Write lines of standard input as records.
     Produce(produce::ProduceOptions),
     /// Read records and print them.
@@ -103,6 +107,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Demo(options) => crate::demo::run(options).await,
         Command::Topic(command) => topic::run(command).await,
         Command::Group(command) => group::run(command).await,
+        Command::Transaction(command) => transaction::run(command).await,
         Command::Produce(options) => produce::produce(options).await,
         Command::Consume(options) => consume::consume(options).await,
         Command::Stream(command) => stream::run(command).await,

@@ -25,6 +25,9 @@ mod partition_producer;
 mod probe;
 mod producer;
 mod topology;
+mod transactional_producer;
+mod transactional_write;
+mod versions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,7 +35,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use consumer::{Consumer, Delivery, Start};
+pub use consumer::{Consumer, Delivery, Isolation, Start};
 pub use error::{ClientError, ErrorCode};
 pub use event_store::{
     AppendedEvents, EventRange, EventStore, Expected, Loaded, NewEvent, StoreError, StoredEvent,
@@ -43,6 +46,8 @@ pub(crate) use http_agent::http_agent;
 pub use probe::Probe;
 pub use producer::{NewRecord, PendingBatch, Producer, ProducerConfig};
 pub use topology::{PartitionAt, Topology};
+pub use transactional_producer::{TransactionalConfig, TransactionalProducer};
+pub use versions::TransactionVersion;
 
 use crate::config::HostPort;
 use connection::Connection;

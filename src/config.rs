@@ -141,6 +141,15 @@ settings! {
         /// The longest text that a consumer may write beside an offset, in bytes.
         offset_metadata_bytes_max: usize = 4_096, Allowed::Between(0, 32_768);
     }
+    /// Transactions.
+    transactions: Transactions {
+        /// The longest timeout that a producer may ask for; a transaction that is open for longer than its producer's is aborted.
+        timeout_max_ms: u64 = 900_000, Allowed::Between(1, 2_147_483_647);
+        /// How long a transactional id is remembered that nobody uses. Never forgotten while a transaction is open.
+        id_expiration_ms: u64 = 7 * DAY_MS.unsigned_abs(), Allowed::Between(1_000, 315_360_000_000);
+        /// How often a coordinator looks for transactional ids that nobody uses.
+        id_check_ms: u64 = 3_600_000, Allowed::Between(100, 86_400_000);
+    }
     /// How brokers agree and how soon they notice a dead one.
     raft: Raft {
         /// How often each broker pings each other broker.

@@ -13,6 +13,7 @@ use crate::controller::Controller;
 use crate::coordinator::Coordinators;
 use crate::metadata::Metadata;
 use crate::partition::Partitions;
+use crate::transaction::Transactions;
 
 pub use identity::Identity;
 pub use readiness::Readiness;
@@ -27,6 +28,7 @@ pub struct Context {
     pub controller: Arc<Controller>,
     pub partitions: Arc<Partitions>,
     pub coordinators: Arc<Coordinators>,
+    pub transactions: Arc<Transactions>,
     pub node: Arc<Node>,
     pub db: Arc<Db>,
     /// Whether this broker can serve clients, and if not, why.

@@ -40,7 +40,7 @@ use crate::replica::Replicas;
 use current::Barrier;
 use decider::Decider;
 
-pub(crate) use calls::{Calls, JOIN, JoinAnswer, JoinRequest, PEERS, Peer};
+pub(crate) use calls::{Calls, Handler, JOIN, JoinAnswer, JoinRequest, PEERS, Peer};
 pub(crate) use clock::Clocks;
 pub use clock::{BrokerClock, Judgement};
 pub(crate) use emptiness::AskEnds;

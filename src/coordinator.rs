@@ -25,10 +25,12 @@ mod groups;
 mod locate;
 mod machine;
 mod offsets;
+mod pending;
 mod record;
 mod regex;
 mod subscription;
 mod sweep;
+mod transactional;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,12 +50,15 @@ pub use call::{
     MemberDescription, MemberHeartbeat, NamedPartition, NamedParts, Position, Sync, Synced,
 };
 pub use consumer::ASSIGNORS;
-pub use coordinators::{COORDINATORS, CoordinatorSettings, Coordinators, GROUP_NAME_BYTES_MAX};
-pub use locate::{NotLocated, locate};
+pub use coordinators::{
+    COORDINATORS, CoordinatorSettings, Coordinators, GROUP_NAME_BYTES_MAX, home_of,
+};
+pub use locate::{NotLocated, locate, locate_internal};
 pub use machine::{CoordinatorMachine, Verdict};
 pub use regex::Rematcher;
 pub use subscription::parts;
 pub use sweep::Sweeper;
+pub use transactional::OffsetsTransaction;
 
 use crate::metadata::Metadata;
 use call::{Answer, Call};
@@ -68,6 +73,8 @@ const QUEUE_WAIT: Duration = Duration::from_secs(5);
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 /// Offsets read at once.
 const PAGE: usize = 1000;
+/// How often the offsets of a group are read anew because a transaction has ended meanwhile.
+const WHOLE_TRIES: u32 = 20;
 
 /// A replica of one coordinator on this broker.
 pub struct Coordinator {
@@ -235,7 +242,7 @@ impl Coordinator {
     }
 
     /// Returns all offsets that a group has committed, by topic and partition; those of topics that are deleted may be
-    /// among them. Linearizable (ReadIndex, Raft § 6.4).
+    /// among them. Linearizable (ReadIndex, Raft § 6.4), and of what a transaction made visible all or nothing.
     ///
     /// # Errors
     /// That the coordinator is not here, or cannot be reached.
@@ -253,26 +260,29 @@ impl Coordinator {
         group: &str,
         member: Option<(&str, i32)>,
     ) -> Result<Vec<CommittedOffset>, GroupError> {
-        let term = self.ready().await?;
-        match timeout(COMMIT_WAIT, self.group.read_barrier()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(GroupError::NotCoordinator),
-            Err(_) => return Err(GroupError::NotAvailable),
-        }
-        let incarnation = {
-            let machine = self.group.machine();
-            let Some(record) = machine.group(group) else { return Ok(Vec::new()) };
-            if let (Some((id, epoch)), Some(consumer)) = (member, record.membership.consumer()) {
-                consumer::check_epoch(consumer, id, epoch)?;
+        let term = self.confirmed().await?;
+        for _ in 0..WHOLE_TRIES {
+            let (incarnation, transacted) = {
+                let machine = self.group.machine();
+                let Some(record) = machine.group(group) else { return Ok(Vec::new()) };
+                if let (Some((id, epoch)), Some(consumer)) = (member, record.membership.consumer())
+                {
+                    consumer::check_epoch(consumer, id, epoch)?;
+                }
+                (record.incarnation, record.transacted)
+            };
+            let pairs = self.read_all(offsets::of_group(incarnation), usize::MAX).await?;
+            // Of a replica that is given a snapshot meanwhile there is nothing to be read for a moment.
+            if self.ready().await? != term {
+                return Err(GroupError::NotCoordinator);
             }
-            record.incarnation
-        };
-        let pairs = self.read_all(offsets::of_group(incarnation), usize::MAX).await?;
-        // Of a replica that is given a snapshot meanwhile there is nothing to be read for a moment.
-        if self.ready().await? != term {
-            return Err(GroupError::NotCoordinator);
+            // They may be in several pages, and what a transaction makes visible in some of them only.
+            let whole = |record: &record::GroupRecord| record.transacted == transacted;
+            if self.group.machine().group(group).is_none_or(whole) {
+                return Ok(pairs.iter().filter_map(|(key, value)| committed(key, value)).collect());
+            }
         }
-        Ok(pairs.iter().filter_map(|(key, value)| committed(key, value)).collect())
+        Err(GroupError::NotAvailable)
     }
 
     /// Returns what all groups have committed, by group, as this replica knows it: at most so many offsets, those of the
@@ -413,6 +423,17 @@ impl Coordinator {
         }
         // Dropped where the leadership is lost.
         answered.await.map_err(|_| GroupError::NotCoordinator)
+    }
+
+    /// Returns the term in which this replica leads, after a majority has confirmed that it does, and what had been committed
+    /// before is applied here.
+    async fn confirmed(&self) -> Result<u64, GroupError> {
+        let term = self.ready().await?;
+        match timeout(COMMIT_WAIT, self.group.read_barrier()).await {
+            Ok(Ok(())) => Ok(term),
+            Ok(Err(_)) => Err(GroupError::NotCoordinator),
+            Err(_) => Err(GroupError::NotAvailable),
+        }
     }
 
     /// Waits a moment for a replica that has won its election and is about to serve; returns the term it leads in.

@@ -20,10 +20,12 @@ mod forward;
 mod group_changes;
 mod groups;
 mod health;
+mod isolation;
 mod lag;
 mod leaders;
 mod live;
 mod log;
+mod partition_transactions;
 mod partitions;
 mod placed;
 mod preconditions;
@@ -41,6 +43,8 @@ mod stream_progress;
 mod stream_reads;
 mod streams;
 mod topics;
+mod transaction_metrics;
+mod transactions;
 mod whole;
 
 use std::time::{Duration, Instant};
@@ -75,6 +79,7 @@ use problem::Problem;
         (name = "configs", description = "What is changed while brokers run, of all, of one and of groups"),
         (name = "topics", description = "Topics, their partitions, replicas and leaders"),
         (name = "streams", description = "Records, and streams of events by key"),
+        (name = "transactions", description = "Transactions, of all the cluster and of one partition"),
         (name = "raft", description = "The Raft groups beneath"),
         (name = "log", description = "What a broker logs")
     )
@@ -105,6 +110,11 @@ fn routes() -> (Router<Context>, utoipa::openapi::OpenApi) {
         .routes(routes!(groups::list))
         .routes(routes!(groups::describe, group_changes::delete))
         .routes(routes!(group_changes::reset, group_changes::delete_offsets))
+        .routes(routes!(transactions::list))
+        .routes(routes!(transactions::describe))
+        .routes(routes!(transactions::abort))
+        .routes(routes!(partition_transactions::list))
+        .routes(routes!(partition_transactions::abort))
         .routes(routes!(partitions::describe))
         .routes(routes!(compaction::compact_partition))
         .routes(routes!(ends::ends))

@@ -29,6 +29,7 @@ mod server;
 mod sessions;
 mod socket;
 mod table;
+mod transactions;
 
 pub use codec::FrameError;
 pub use description::Api;

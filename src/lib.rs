@@ -15,6 +15,7 @@ pub mod partition;
 mod percent;
 pub mod record;
 pub mod replica;
+pub mod transaction;
 pub mod wall_clock;
 
 pub mod http;

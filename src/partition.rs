@@ -16,6 +16,7 @@
 //! that could be taken back; and only a leader that applied an entry of its own term serves, so a
 //! reader never sees less after a leader change than before it.
 
+mod aborted;
 mod accumulator;
 mod admission;
 mod append;
@@ -50,6 +51,7 @@ mod streams;
 mod tail;
 mod tail_writer;
 mod timestamps;
+mod transactions;
 mod transfer;
 mod trim;
 mod walk;
@@ -84,7 +86,7 @@ pub use compaction::{
     CompactorControl, CompactorSettings,
 };
 pub use logged::{Illegible, Logged, attached, logged};
-pub use machine::{BatchReply, PartitionMachine, Refusal, Reply, Unmet};
+pub use machine::{BatchReply, NotInTransaction, PartitionMachine, Refusal, Reply, Unmet};
 pub use partitions::{PartitionSpec, Partitions};
 pub use read::{ReadError, Records, Unreadable};
 pub use relocate::RelocateError;
@@ -92,6 +94,7 @@ pub use retention::{CurrentSettings, RetentionPace};
 pub use settings::PartitionSettings;
 pub use streams::{StreamEvent, StreamRange, StreamRead, StreamState, StreamsProgress};
 pub use timestamps::{OffsetAt, OffsetSpec};
+pub use transactions::{AbortedTransaction, Marker, OpenTransaction, ProducerState};
 pub use trim::TrimError;
 
 use changes::Closing;
@@ -153,6 +156,14 @@ pub struct Summary {
     pub leader_epoch: i32,
     /// Idempotent producers remembered, those included that were silent too long and still take a place.
     pub producers: u64,
+    /// See [`Partition::last_stable_offset`].
+    pub last_stable_offset: i64,
+    /// Transactions that have records here and have not ended here.
+    pub open_transactions: u64,
+    /// For how long the oldest of them has been open, in milliseconds of log time; `None` if there is none.
+    pub oldest_transaction_ms: Option<i64>,
+    /// Aborted transactions that may have records among those that are kept.
+    pub aborted_transactions: u64,
 }
 
 impl Partition {
@@ -258,7 +269,11 @@ impl Partition {
 
     /// Returns what an operator sees of it.
     pub fn summary(&self) -> Summary {
-        self.group.machine().summary()
+        // What a leader knows goes beyond the last command.
+        let log_ms = self.times(self.clock.now_ms()).log_ms;
+        let machine = self.group.machine();
+        let oldest_transaction_ms = machine.oldest_transaction_ms(log_ms);
+        Summary { oldest_transaction_ms, ..machine.summary() }
     }
 
     /// Returns whether it was closed under a handler that still holds it.

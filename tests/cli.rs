@@ -17,7 +17,7 @@ use crate::support::{ports, wait};
 
 #[test]
 fn every_commands_help_carries_an_example() {
-    let commands: [&[&str]; 26] = [
+    let commands: [&[&str]; 30] = [
         &[],
         &["serve"],
         &["demo"],
@@ -32,6 +32,9 @@ fn every_commands_help_carries_an_example() {
         &["group", "delete"],
         &["group", "reset-offsets"],
         &["group", "delete-offsets"],
+        &["transaction", "list"],
+        &["transaction", "describe"],
+        &["transaction", "abort"],
         &["produce"],
         &["consume"],
         &["stream", "append"],
@@ -43,6 +46,7 @@ fn every_commands_help_carries_an_example() {
         &["config", "get"],
         &["config", "set"],
         &["bench"],
+        &["bench", "transactions"],
         &["version"],
     ];
     for command in commands {

@@ -2,11 +2,14 @@
 //! programs are spoken to, and the table as one reads it, are in `tests/clients/README.md`.
 
 mod admin;
+mod asked;
+mod exactly_once;
 mod groups;
-mod record;
+pub mod record;
 mod records;
 mod shell;
 mod table;
+mod transactions;
 
 use std::path::Path;
 use std::process::Command;
@@ -55,7 +58,8 @@ macro_rules! tests {
         mod $client {
             tests!(# $client: admin::admin records::records records::codecs records::idempotent records::auto_create
                 records::seek_by_time groups::rebalance groups::dead_member groups::static_member
-                groups::consumer_protocol);
+                groups::consumer_protocol transactions::transactions transactions::read_committed
+                exactly_once::exactly_once);
         }
     };
     (# $client:ident: $($file:ident::$capability:ident)+) => {
@@ -69,6 +73,11 @@ macro_rules! tests {
 
 tests!(everyday: java_4 librdkafka franz_go);
 tests!(more: java_3 rdkafka sarama kafkajs platformatic kafka_python aiokafka kcat);
+
+/// What the Java client says of transactions has a file of its own.
+fn java_class(command: &str) -> &'static str {
+    if ["transact", "process"].contains(&command) { "Transactions" } else { "Matrix" }
+}
 
 impl Client {
     fn lacks(&self, what: &str) -> bool {
@@ -88,7 +97,7 @@ impl Client {
     fn command(&self, args: &[&str]) -> Command {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
         let mut command = match self.program {
-            Program::Java(jars) => return java_program(jars, "Matrix", args),
+            Program::Java(jars) => return java_program(jars, java_class(args[0]), args),
             Program::Python(home, script) => {
                 let mut command = process::command(installed(home).join("bin/python"));
                 command.arg(sources.join("python").join(script));

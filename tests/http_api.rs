@@ -9,16 +9,22 @@ use serde_json::{Value, json};
 use crate::support::cluster::Cluster;
 use crate::support::{clients, http, process};
 
-#[test]
-fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_broker() {
-    let cluster = Cluster::shared();
+/// Makes one of each thing that a path can name, called `described`. Returns the Raft group of its partition.
+fn make_described(cluster: &Cluster) -> String {
     let body = json!({ "name": "described", "configs": { "quorate.streams": "true" } }).to_string();
     cluster.request("POST", "/v1/topics", Some(&body)).ok();
     let event = json!({ "events": [{ "value": 1 }] }).to_string();
     cluster.request("POST", "/v1/topics/described/streams/described", Some(&event)).ok();
     cluster.wait_whole();
-    let group = cluster.get("/v1/topics/described/partitions/0")["group"].to_string();
     clients::commit(&cluster.bootstrap(), "described", "described", 0);
+    drop(clients::transactional(&cluster.bootstrap(), "described"));
+    cluster.get("/v1/topics/described/partitions/0")["group"].to_string()
+}
+
+#[test]
+fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_broker() {
+    let cluster = Cluster::shared();
+    let group = make_described(&cluster);
     let document = cluster.get("/openapi.json");
     let paths = document["paths"].as_object().unwrap();
     let listed: BTreeSet<&str> = paths.keys().map(String::as_str).collect();
@@ -41,6 +47,8 @@ fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_brok
         ("/v1/topics/{topic}/partitions/{partition}/compaction", "post"),
         ("/v1/topics/{topic}/partitions/{partition}/replicas", "put delete"),
         ("/v1/topics/{topic}/partitions/{partition}/leader", "put"),
+        ("/v1/topics/{topic}/partitions/{partition}/transactions", "get"),
+        ("/v1/topics/{topic}/partitions/{partition}/transactions/{producer_id}/abort", "post"),
         ("/v1/topics/{topic}/streams", "get"),
         ("/v1/topics/{topic}/streams/{key}", "get head post delete"),
         ("/v1/topics/{topic}/records", "get post"),
@@ -49,6 +57,9 @@ fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_brok
         ("/v1/groups/{group}", "get delete"),
         ("/v1/groups/{group}/configs", "get patch"),
         ("/v1/groups/{group}/offsets", "post delete"),
+        ("/v1/transactions", "get"),
+        ("/v1/transactions/{transactional_id}", "get"),
+        ("/v1/transactions/{transactional_id}/abort", "post"),
         ("/v1/raft/groups", "get"),
         ("/v1/raft/groups/{group}", "get"),
     ] {
@@ -59,7 +70,8 @@ fn the_openapi_document_lists_every_route_and_each_get_is_answered_by_every_brok
         let real = path.replace("{topic}", "described").replace("{partition}", "0");
         let real = real.replace("/raft/groups/{group}", &format!("/raft/groups/{group}"));
         let real = real.replace("{group}", "described").replace("{broker}", "1");
-        let real = real.replace("{key}", "described");
+        let real = real.replace("{key}", "described").replace("{producer_id}", "0");
+        let real = real.replace("{transactional_id}", "described");
         assert!(!real.contains('{'), "a parameter this test does not know: {path}");
         for broker in cluster.brokers().iter().filter(|_| methods.get("get").is_some()) {
             let answer = broker.get(&real).unwrap();

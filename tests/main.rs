@@ -44,4 +44,6 @@ mod stopping;
 mod streams;
 mod suites;
 mod tidy;
+mod transaction_tools;
+mod transactions;
 mod without_majority;

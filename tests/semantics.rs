@@ -13,6 +13,8 @@ mod naming;
 mod offsets;
 mod rebalances;
 mod records;
+mod transaction_readers;
+mod transactions;
 
 use crate::support::cluster::Cluster;
 use crate::support::kafka;

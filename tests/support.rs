@@ -15,6 +15,7 @@ pub mod members;
 pub mod ports;
 pub mod process;
 pub mod records;
+pub mod transactions;
 pub mod usage;
 pub mod wait;
 pub mod wire;

@@ -12,6 +12,7 @@ mod order;
 pub mod streams;
 #[cfg(test)]
 mod tests;
+pub mod transactions;
 
 use std::collections::BTreeMap;
 use std::fmt;

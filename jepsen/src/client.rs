@@ -8,6 +8,7 @@ mod batch;
 mod connection;
 mod failure;
 mod idle;
+mod isolation;
 mod pool;
 mod requests;
 
@@ -15,12 +16,16 @@ pub use batch::{Batch, Damage, Log, Record, Write, read_batches};
 pub use connection::Connection;
 pub use failure::Failure;
 pub use idle::Idle;
+pub use isolation::{Isolation, Marker, Part, parts};
 pub use pool::{At, Client, Leader};
 pub use requests::{
-    ClusterView, EARLIEST, FetchFrom, Fetched, Heard, Heartbeat, Joined, LATEST, Member, Parts,
-    Produced, RecordRefused, SeenPartition, SeenTopic, commit_offsets, committed_offsets,
+    Claim, ClusterView, EARLIEST, FetchFrom, Fetched, Flow, Heard, Heartbeat, Joined, LATEST,
+    Member, OffsetsSeen, Parts, Produced, RecordRefused, SeenPartition, SeenTopic, add_offsets,
+    add_partitions, commit_offsets, commit_offsets_in, committed_offsets, committed_offsets_as,
     create_partitions, create_topic, delete_records, delete_topic, describe_configs,
-    describe_consumer_group, describe_group, fetch, find_coordinator, heartbeat, init_producer_id,
-    join_group, leave_group, list_offset, member_heartbeat, metadata, produce, receive_fetched,
-    receive_judged, receive_produced, send_fetch, send_produce, set_configs, sync_group,
+    describe_consumer_group, describe_group, end_transaction, fetch, fetch_as, find_coordinator,
+    find_transaction_coordinator, heartbeat, init_producer_id, init_transactions, join_group,
+    leave_group, list_offset, member_heartbeat, metadata, produce, produce_in, receive_ended,
+    receive_fetched, receive_judged, receive_produced, send_end, send_fetch, send_produce,
+    set_configs, sync_group,
 };

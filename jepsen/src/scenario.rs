@@ -27,6 +27,7 @@ mod snapshot;
 mod starve;
 mod streams;
 mod table;
+mod transactions;
 mod transfer;
 
 use std::time::Duration;
@@ -51,7 +52,7 @@ pub struct Scenario {
 
 /// Every scenario, in the order of the traps.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    table::ALL.iter().chain(table::streams::ALL)
+    table::ALL.iter().chain(table::streams::ALL).chain(table::transactions::ALL)
 }
 
 /// The scenario of a name.
@@ -116,11 +117,9 @@ mod tests {
     }
 
     #[test]
-    fn every_trap_that_needs_no_transactions_is_set() {
+    fn every_trap_is_set() {
         let traps: BTreeSet<&str> = all().map(|scenario| scenario.trap).collect();
-        for trap in
-            [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 15, 16, 17, 19, 20, 21, 22, 23, 24, 25, 26]
-        {
+        for trap in 1..=26 {
             assert!(traps.contains(format!("T{trap}").as_str()), "T{trap}");
         }
     }

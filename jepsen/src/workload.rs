@@ -21,6 +21,7 @@ pub mod replicas;
 mod retention;
 mod session;
 mod streams;
+mod transactions;
 mod work;
 
 use std::sync::{Arc, OnceLock};
@@ -38,6 +39,8 @@ use keys::Keys;
 use pace::Pace;
 use session::Session;
 use streams::{Streams, Variant};
+use transactions::Transactions;
+pub use transactions::writer_id;
 use work::Work;
 
 /// See the module.
@@ -128,6 +131,8 @@ pub fn all() -> Vec<Workload> {
         Workload::new(Streams::new(Variant::Plain)),
         Workload::new(Streams::new(Variant::Trimmed)),
         Workload::new(Streams::new(Variant::TurnedOn)),
+        Workload::new(Transactions::new(transactions::Variant::Plain)),
+        Workload::new(Transactions::new(transactions::Variant::Compacted)),
     ]
 }
 

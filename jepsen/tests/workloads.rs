@@ -180,6 +180,7 @@ fn count(ops: &[Op], f: &str, kind: Kind) -> usize {
     let named = |op: &&Op| match &op.body {
         Body::Send(_) => f == "send",
         Body::Poll(_) => f == "poll",
+        Body::Txn(_) => f == "txn",
         Body::Other(name, _) => f == name,
         _ => false,
     };
@@ -302,6 +303,22 @@ fn streams_whose_old_records_are_removed() {
     let mut brokers = Brokers::start_with(3, settings);
     let wanted = [STREAMS, &[("delete-records", 5)]].concat();
     run("streams-trimmed", &mut brokers, &wanted).assert_valid();
+}
+
+/// What has to succeed of a workload with transactions.
+const TRANSACTIONS: &Wanted<'_> = &[("txn", 150), ("poll", 60), ("fetch-group-offsets", 5)];
+
+#[test]
+fn transactions() {
+    run("transactions", &mut Brokers::start(3), TRANSACTIONS).assert_valid();
+}
+
+#[test]
+fn transactions_in_compacted_topics() {
+    let name = "transactions-compacted";
+    let settings = workload::find(name).expect("that workload").broker_settings();
+    let mut brokers = Brokers::start_with(3, settings);
+    run(name, &mut brokers, TRANSACTIONS).assert_valid();
 }
 
 #[test]

@@ -321,6 +321,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         if Some(received.last) != meta.last_log_id {
             return Err(invalid(DecodeError("snapshot of another index".into())));
         }
+        // Until the end the machine is that of the snapshot and the keyed state is not.
+        self.shared.installs.fetch_add(1, Ordering::AcqRel);
         self.holder.install(&received.machine).map_err(invalid)?;
         let index = received.last.index;
         let (slot, chunks) = match data {
@@ -338,6 +340,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.shared.unfit.store(true, Ordering::Relaxed);
         self.adopt(own, size);
         self.stuck = false;
+        self.shared.installs.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
 

@@ -199,6 +199,13 @@ impl GroupHandle {
         keyed::range(&shared.log, slot, &shared.overlay, (from, to), max)
     }
 
+    /// A count that is odd while a snapshot takes the place of the state, and another one afterwards. Whoever reads the keyed
+    /// state by what the machine says looks here before the machine and after the keyed state: only if both are the same even
+    /// number they belong together.
+    pub fn snapshots_installed(&self) -> u64 {
+        self.replica.shared.installs.load(Ordering::Acquire)
+    }
+
     /// Who leads, as this node knows it.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.replica.shared.leadership()

@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub dirty: AtomicBool,
     /// An entry was found damaged since the process began, so the core is kept from campaigning.
     pub unfit: AtomicBool,
+    /// Odd while a snapshot takes the place of the state, see [`crate::GroupHandle::snapshots_installed`].
+    pub installs: AtomicU64,
     /// Reads that wait until a majority has confirmed that it leads.
     pub barriers: AtomicU32,
     /// When it last heard from its leader.
@@ -120,6 +122,7 @@ impl Shared {
             order: tokio::sync::Mutex::new(()),
             dirty: AtomicBool::new(false),
             unfit: AtomicBool::new(log.corrupt().is_some()),
+            installs: AtomicU64::new(0),
             barriers: AtomicU32::new(0),
             contact: Arc::default(),
             states: States::default(),

@@ -30,6 +30,7 @@ use crate::partition::{
     Compactor, CompactorControl, CompactorSettings, CurrentSettings, Partitions, RetentionPace,
 };
 use crate::replica::{AnyKind, OpenError, Replicas};
+use crate::transaction::{TransactionSettings, Transactions};
 use crate::wall_clock::Clock;
 use crate::{http, kafka};
 
@@ -124,10 +125,18 @@ impl Broker {
         let pace = RetentionPace { interval };
         let partitions = Partitions::new(Arc::clone(&clock) as Clock, pace, compactor);
         let coordinators = Coordinators::new(coordinator_settings(&config), Arc::clone(&metadata));
+        let transactions = Transactions::new(
+            transaction_settings(&config),
+            Arc::clone(&metadata),
+            Arc::clone(&partitions),
+            Arc::clone(&coordinators),
+            Arc::clone(&clock) as Clock,
+        );
         kinds.extend([
             Arc::clone(&metadata) as _,
             Arc::clone(&partitions) as _,
-            Arc::clone(&coordinators) as Arc<dyn AnyKind>,
+            Arc::clone(&coordinators) as _,
+            Arc::clone(&transactions) as Arc<dyn AnyKind>,
         ]);
         let replicas = Replicas::new(Arc::clone(&node), kinds);
         let group = replicas.open(&metadata, METADATA_GROUP, Vec::new(), ()).await?;
@@ -141,7 +150,9 @@ impl Broker {
         );
         partitions.ask_before_deleting(current_settings(&controller));
         controller.ask_for_ends(ends(&partitions));
-        node.serve_calls(Calls::new(Arc::clone(&controller), rand::random()));
+        transactions.reach_by(&controller);
+        let handlers = transactions.handlers();
+        node.serve_calls(Calls::new(Arc::clone(&controller), rand::random(), handlers));
         if identity.forms_cluster {
             replicas.bootstrap(METADATA_GROUP, &[identity.node_id]).await?;
         }
@@ -154,6 +165,7 @@ impl Broker {
             controller,
             partitions,
             coordinators,
+            transactions,
             node,
             db,
             readiness,
@@ -195,6 +207,7 @@ fn run(context: Context, sockets: Sockets, progress: Arc<Progress>) -> Broker {
             metadata: Arc::clone(&context.metadata),
             partitions: Arc::clone(&context.partitions),
             coordinators: Arc::clone(&context.coordinators),
+            transactions: Arc::clone(&context.transactions),
         }
         .run(),
     );
@@ -308,6 +321,15 @@ fn coordinator_settings(config: &Config) -> CoordinatorSettings {
         consumer_session: Duration::from_millis(groups.consumer_session_timeout_ms),
         offsets_retention: Duration::from_millis(groups.offsets_retention_ms),
         offsets_check: Duration::from_millis(groups.offsets_check_ms),
+    }
+}
+
+fn transaction_settings(config: &Config) -> TransactionSettings {
+    let transactions = &config.transactions;
+    TransactionSettings {
+        timeout_max: Duration::from_millis(transactions.timeout_max_ms),
+        id_expiration: Duration::from_millis(transactions.id_expiration_ms),
+        id_check: Duration::from_millis(transactions.id_check_ms),
     }
 }
 

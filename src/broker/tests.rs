@@ -1,5 +1,7 @@
 //! Several brokers in one process, with a kind of group that no release has.
 
+mod transactions;
+
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Duration, timeout};
 
-use crate::client::{Client, ClientConfig, Consumer, Delivery, GroupConsumer, Start};
+use crate::client::{Client, ClientConfig, Consumer, Delivery, GroupConsumer, Isolation, Start};
 use crate::record::Headers;
 use crate::terminal::{Failure, KafkaServers};
 
@@ -21,7 +21,8 @@ const STOP_WAIT: Duration = Duration::from_secs(5);
     quorate consume orders --from beginning -n 10\n  \
     quorate consume orders --partition 2 --from 1500 --format json\n  \
     quorate consume orders --from beginning --exit | wc -l\n  \
-    quorate consume orders --group billing --from beginning")]
+    quorate consume orders --group billing --from beginning\n  \
+    quorate consume orders --from beginning --uncommitted   (also of transactions that are open or aborted)")]
 pub(super) struct ConsumeOptions {
     /// The topic to read.
     topic: String,
@@ -40,6 +41,9 @@ pub(super) struct ConsumeOptions {
     /// Stop after the last record there is now.
     #[arg(long, short)]
     exit: bool,
+    /// Show records of open and aborted transactions too, instead of waiting for the open and leaving out the aborted.
+    #[arg(long)]
+    uncommitted: bool,
     #[arg(long, value_enum, default_value = "value")]
     format: RecordFormat,
     #[command(flatten)]
@@ -77,14 +81,15 @@ enum RecordFormat {
 /// Prints records until there are enough, or for ever.
 pub(super) async fn consume(options: ConsumeOptions) -> Result<(), Failure> {
     let left = options.number.unwrap_or(u64::MAX);
+    let isolation = if options.uncommitted { Isolation::Uncommitted } else { Isolation::Committed };
     let client = Client::new(ClientConfig::new(options.servers.server));
+    let (topic, start) = (&options.topic, options.from.0);
     if let Some(group) = &options.group {
-        let consumer = GroupConsumer::open(client, &options.topic, group, options.from.0).await?;
+        let consumer = GroupConsumer::open(client, topic, group, start, isolation).await?;
         return consume_in_group(consumer, left, options.format).await;
     }
     let mut left = left;
-    let mut consumer =
-        Consumer::open(client, &options.topic, options.partition, options.from.0).await?;
+    let mut consumer = Consumer::open(client, topic, options.partition, start, isolation).await?;
     let ends = if options.exit { Some(consumer.ends().await?) } else { None };
     let mut out = BufWriter::new(std::io::stdout());
     while left > 0 && !ends.as_ref().is_some_and(|ends| consumer.reached(ends)) {

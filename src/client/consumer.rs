@@ -19,7 +19,7 @@ use kafka_wire::{FetchRequest, FetchResponse, ListOffsetsRequest};
 use tokio::time::{Instant, sleep};
 
 use super::{Client, ClientError, ErrorCode};
-use crate::record::{Batches, Header, Headers, Projection, RecordError, Records};
+use crate::record::{Aborted, Batches, Header, Headers, Projection, RecordError, Records};
 
 const FETCH: i16 = 12;
 const LIST_OFFSETS: i16 = 7;
@@ -37,6 +37,17 @@ pub enum Start {
     Offset(i64),
 }
 
+/// Which records of transactions are read (KIP-98).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(i8)]
+pub enum Isolation {
+    /// All that are stored, also of transactions that are open or aborted.
+    Uncommitted = 0,
+    /// Those of committed transactions, up to the first that is open.
+    #[default]
+    Committed = 1,
+}
+
 /// A record read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
@@ -52,6 +63,7 @@ pub struct Delivery {
 pub struct Consumer {
     client: Client,
     topic: String,
+    isolation: Isolation,
     /// The next offset wanted of each partition.
     positions: BTreeMap<i32, i64>,
     fetched: VecDeque<Batch>,
@@ -119,6 +131,7 @@ impl Consumer {
         topic: &str,
         partition: Option<i32>,
         start: Start,
+        isolation: Isolation,
     ) -> Result<Self, ClientError> {
         let topology = client.refresh_patiently(topic, false).await?;
         let mut partitions = topology.partitions(topic);
@@ -135,21 +148,22 @@ impl Consumer {
         for partition in partitions {
             let position = match start {
                 Start::Offset(offset) => offset,
-                Start::Beginning => client.offset(topic, partition, -2).await?,
-                Start::End => client.offset(topic, partition, -1).await?,
+                Start::Beginning => client.offset(topic, partition, -2, isolation).await?,
+                Start::End => client.offset(topic, partition, -1, isolation).await?,
             };
             positions.insert(partition, position);
         }
-        let mut consumer = Self::of_nothing(client, topic);
+        let mut consumer = Self::of_nothing(client, topic, isolation);
         consumer.positions = positions;
         Ok(consumer)
     }
 
     /// A reader of no partition yet.
-    pub(super) fn of_nothing(client: Client, topic: &str) -> Self {
+    pub(super) fn of_nothing(client: Client, topic: &str, isolation: Isolation) -> Self {
         Self {
             client,
             topic: topic.to_owned(),
+            isolation,
             positions: BTreeMap::new(),
             fetched: VecDeque::new(),
             reading: None,
@@ -158,6 +172,10 @@ impl Consumer {
             failing_since: None,
             looked: None,
         }
+    }
+
+    pub(super) fn isolation(&self) -> Isolation {
+        self.isolation
     }
 
     /// The next offset of each partition that is to be fetched.
@@ -176,11 +194,12 @@ impl Consumer {
         self.positions = positions;
     }
 
-    /// Returns for each partition the offset after its last record now.
+    /// Returns for each partition the offset after its last record now, or that of the first whose transaction is open.
     pub async fn ends(&self) -> Result<BTreeMap<i32, i64>, ClientError> {
         let mut ends = BTreeMap::new();
         for partition in self.positions.keys() {
-            ends.insert(*partition, self.client.offset(&self.topic, *partition, -1).await?);
+            let end = self.client.offset(&self.topic, *partition, -1, self.isolation).await?;
+            ends.insert(*partition, end);
         }
         Ok(ends)
     }
@@ -328,6 +347,7 @@ impl Consumer {
             max_wait_ms: i32::try_from(WAIT.as_millis()).expect("half a second"),
             min_bytes: 1,
             max_bytes: BYTES_MAX,
+            isolation_level: self.isolation as i8,
             session_id: 0,
             session_epoch: -1,
             topics: vec![message!(FetchTopic {
@@ -343,7 +363,11 @@ impl Consumer {
         for data in response.responses.into_iter().flat_map(|topic| topic.partitions) {
             let partition = data.partition_index;
             match ErrorCode::check(data.error_code, "fetch") {
-                Ok(()) => self.keep(partition, &data.records.unwrap_or_default()),
+                Ok(()) => {
+                    let aborted = data.aborted_transactions.unwrap_or_default().into_iter();
+                    let aborted = Aborted::new(aborted.map(|it| (it.producer_id, it.first_offset)));
+                    self.keep(partition, &data.records.unwrap_or_default(), aborted);
+                }
                 Err(error) => {
                     self.forget(&[partition]);
                     trouble = Err(error);
@@ -353,10 +377,11 @@ impl Consumer {
         trouble
     }
 
-    fn keep(&mut self, partition: i32, bytes: &Bytes) {
+    fn keep(&mut self, partition: i32, bytes: &Bytes, mut aborted: Aborted) {
         let Some(position) = self.positions.get_mut(&partition) else { return };
         for (header, batch) in Batches::new(bytes) {
-            if !header.is_control() && header.last_offset() >= *position {
+            let is_seen = !aborted.passes_over(&header, batch);
+            if is_seen && header.last_offset() >= *position {
                 let (from, bytes) = (*position, bytes.slice_ref(batch));
                 self.fetched.push_back(Batch { partition, from, header, bytes });
             }
@@ -372,16 +397,18 @@ impl Consumer {
 }
 
 impl Client {
-    /// Returns an offset of the partition: -2 asks for its first record's, -1 for the one after its last.
+    /// Returns an offset of the partition: -2 asks for its first record's, -1 for the one after its last, of those that are
+    /// read.
     pub async fn offset(
         &self,
         topic: &str,
         partition: i32,
         which: i64,
+        isolation: Isolation,
     ) -> Result<i64, ClientError> {
         let started = Instant::now();
         loop {
-            match self.offset_once(topic, partition, which).await {
+            match self.offset_once(topic, partition, which, isolation).await {
                 Err(error) if error.retriable() && started.elapsed() < self.config().patience => {
                     self.forget_leader(topic, partition);
                     sleep(PAUSE).await;
@@ -396,6 +423,7 @@ impl Client {
         topic: &str,
         partition: i32,
         which: i64,
+        isolation: Isolation,
     ) -> Result<i64, ClientError> {
         let leader = self.leader(topic, partition).await?;
         let connection = self.connection(&leader.address).await?;
@@ -406,6 +434,7 @@ impl Client {
         });
         let request = message!(ListOffsetsRequest {
             replica_id: -1,
+            isolation_level: isolation as i8,
             topics: vec![message!(ListOffsetsTopic {
                 name: topic.into(),
                 partitions: vec![asked]

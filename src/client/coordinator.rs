@@ -1,4 +1,4 @@
-//! Asking the coordinator of a consumer group, wherever it is by now.
+//! Asking the coordinator of a consumer group or of a transactional id, wherever it is by now.
 
 use kafka_wire::{FindCoordinatorRequest, RequestResponsePair};
 use tokio::time::{Duration, Instant, sleep};
@@ -9,13 +9,23 @@ use crate::config::HostPort;
 const FIND_COORDINATOR: i16 = 3;
 /// Between two questions while there is none; one that dies is followed by another within about a second.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Before a coordinator is asked again that still ends the transaction before; Java's producer waits as long.
+pub(super) const CONCURRENT_PAUSE: Duration = Duration::from_millis(20);
+
+/// What has a coordinator, by the protocol's numbers.
+#[derive(Clone, Copy, Debug)]
+#[repr(i8)]
+enum Kind {
+    Group = 0,
+    Transaction = 1,
+}
 
 impl Client {
     /// Returns who coordinates a group, trying again as long as brokers say that nobody does yet.
     pub async fn coordinator(&self, group: &str) -> Result<HostPort, ClientError> {
         let started = Instant::now();
         loop {
-            let error = match self.find_coordinator(group).await {
+            let error = match self.find_coordinator(group, Kind::Group).await {
                 Err(error @ ClientError::Broker { .. }) if error.retriable() => error,
                 outcome => return outcome,
             };
@@ -26,8 +36,8 @@ impl Client {
         }
     }
 
-    async fn find_coordinator(&self, group: &str) -> Result<HostPort, ClientError> {
-        let request = message!(FindCoordinatorRequest { key: group.into() });
+    async fn find_coordinator(&self, key: &str, kind: Kind) -> Result<HostPort, ClientError> {
+        let request = message!(FindCoordinatorRequest { key: key.into(), key_type: kind as i8 });
         let connection = self.any_connection().await?;
         let wait = self.config().request_timeout;
         let answer = connection.call(&request, FIND_COORDINATOR, wait).await?;
@@ -40,16 +50,27 @@ fn gave_up(since: Instant, last: ClientError) -> ClientError {
     ClientError::GaveUp { seconds: since.elapsed().as_secs(), last: Box::new(last) }
 }
 
-/// The coordinator of a group, as far as it is known.
+/// The coordinator of a group or of a transactional id, as far as it is known.
 pub(super) struct Coordinator {
     client: Client,
-    group: String,
+    key: String,
+    kind: Kind,
     address: Option<HostPort>,
+    concurrent: u64,
 }
 
 impl Coordinator {
     pub(super) fn new(client: Client, group: String) -> Self {
-        Self { client, group, address: None }
+        Self { client, key: group, kind: Kind::Group, address: None, concurrent: 0 }
+    }
+
+    pub(super) fn of_transactions(client: Client, transactional_id: String) -> Self {
+        Self { kind: Kind::Transaction, ..Self::new(client, transactional_id) }
+    }
+
+    /// Returns how often it has answered that the transaction before has not ended.
+    pub(super) fn concurrent(&self) -> u64 {
+        self.concurrent
     }
 
     /// Asks, and asks again as long as that may help; `code` is the error that an answer tells.
@@ -70,8 +91,13 @@ impl Coordinator {
             if started.elapsed() > self.client.config().patience {
                 return Err(gave_up(started, error));
             }
-            self.address = None;
-            sleep(PAUSE).await;
+            if error.is(ErrorCode::CONCURRENT_TRANSACTIONS) {
+                self.concurrent += 1;
+                sleep(CONCURRENT_PAUSE).await;
+            } else {
+                self.address = None;
+                sleep(PAUSE).await;
+            }
         }
     }
 
@@ -82,7 +108,7 @@ impl Coordinator {
     ) -> Result<R::Response, ClientError> {
         let address = match self.address.clone() {
             Some(address) => address,
-            None => self.client.find_coordinator(&self.group).await?,
+            None => self.client.find_coordinator(&self.key, self.kind).await?,
         };
         let connection = self.client.connection(&address).await?;
         let answer = connection.call(request, version, self.client.config().request_timeout).await;

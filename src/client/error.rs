@@ -46,6 +46,11 @@ impl ClientError {
             | Self::Stopped => false,
         }
     }
+
+    /// Returns whether a broker answered with that number.
+    pub(super) fn is(&self, number: ErrorCode) -> bool {
+        matches!(self, Self::Broker { code, .. } if *code == number)
+    }
 }
 
 /// An error number of the Kafka protocol.
@@ -53,7 +58,7 @@ impl ClientError {
 pub struct ErrorCode(pub i16);
 
 /// The numbers this client can meet: name, and whether trying again can help (Kafka's `Errors.java`).
-const NAMES: [(i16, &str, bool); 30] = [
+const NAMES: [(i16, &str, bool); 39] = [
     (-1, "unknown server error", false),
     (1, "offset out of range", false),
     (2, "corrupt message", true),
@@ -76,18 +81,28 @@ const NAMES: [(i16, &str, bool); 30] = [
     (42, "invalid request", false),
     (45, "out of order sequence number", false),
     (47, "invalid producer epoch", false),
+    (48, "the transaction is in no state for this", false),
+    (49, "the producer id is not that of the transactional id", false),
+    (50, "the transaction's timeout is too long", false),
+    (51, "the transaction before has not ended everywhere", true),
+    (53, "not authorized for the transactional id", false),
+    (55, "not attempted, for another part of the request failed", false),
     (56, "storage error", true),
     (59, "unknown producer id", false),
     (74, "fenced leader epoch", true),
     (75, "unknown leader epoch", true),
     (81, "the group has as many members as it may", false),
     (87, "invalid record", false),
+    (88, "offsets are in a transaction that has not ended", true),
+    (90, "a newer instance of the producer has taken over", false),
     (110, "fenced member epoch", false),
     (113, "stale member epoch", false),
+    (120, "the transaction has to be aborted", false),
 ];
 
 impl ErrorCode {
     pub const OFFSET_OUT_OF_RANGE: Self = Self(1);
+    pub(super) const CONCURRENT_TRANSACTIONS: Self = Self(51);
     pub(super) const UNKNOWN_MEMBER_ID: Self = Self(25);
     pub(super) const FENCED_MEMBER_EPOCH: Self = Self(110);
     pub(super) const STALE_MEMBER_EPOCH: Self = Self(113);

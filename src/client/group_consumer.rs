@@ -25,7 +25,7 @@ use tokio::time::{Duration, Instant, sleep_until, timeout, timeout_at};
 use uuid::Uuid;
 
 use super::coordinator::Coordinator;
-use super::{Client, ClientError, Consumer, Delivery, ErrorCode, Start};
+use super::{Client, ClientError, Consumer, Delivery, ErrorCode, Isolation, Start};
 
 const HEARTBEAT: (&str, i16) = ("consumer group heartbeat", 1);
 const OFFSET_COMMIT: (&str, i16) = ("offset commit", 9);
@@ -72,11 +72,12 @@ impl GroupConsumer {
         topic: &str,
         group: &str,
         start: Start,
+        isolation: Isolation,
     ) -> Result<Self, ClientError> {
         client.refresh_patiently(topic, false).await?;
         Ok(Self {
             coordinator: Coordinator::new(client.clone(), group.to_owned()),
-            consumer: Consumer::of_nothing(client.clone(), topic),
+            consumer: Consumer::of_nothing(client.clone(), topic, isolation),
             client,
             group: group.to_owned(),
             topic: topic.to_owned(),
@@ -232,12 +233,16 @@ impl GroupConsumer {
     }
 
     async fn position(&self, partition: i32, committed: Option<i64>) -> Result<i64, ClientError> {
-        let first = self.client.offset(&self.topic, partition, -2).await?;
-        let end = self.client.offset(&self.topic, partition, -1).await?;
+        let of = async |which, isolation| {
+            self.client.offset(&self.topic, partition, which, isolation).await
+        };
+        // A group may have read further with another isolation, so that counts which does not go back.
+        let first = of(-2, Isolation::Uncommitted).await?;
+        let end = of(-1, Isolation::Uncommitted).await?;
         let wanted = match (committed, self.start) {
             (Some(offset), _) | (None, Start::Offset(offset)) => offset,
             (None, Start::Beginning) => first,
-            (None, Start::End) => end,
+            (None, Start::End) => of(-1, self.consumer.isolation()).await?,
         };
         Ok(wanted.max(first).min(end))
     }

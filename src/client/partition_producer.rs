@@ -27,7 +27,7 @@ pub(super) const WINDOW_MAX: usize = 5;
 /// Between two tries while a partition has no leader; a failover takes about a second.
 const PAUSE: Duration = Duration::from_millis(20);
 const OUT_OF_ORDER_SEQUENCE: ErrorCode = ErrorCode(45);
-const DUPLICATE_SEQUENCE: i16 = 46;
+pub(super) const DUPLICATE_SEQUENCE: i16 = 46;
 
 type Outcome = Result<i64, ClientError>;
 
@@ -281,7 +281,7 @@ async fn front(window: &mut VecDeque<Sent>) -> Outcome {
     }
 }
 
-fn advance(sequence: i32, records: usize) -> i32 {
+pub(super) fn advance(sequence: i32, records: usize) -> i32 {
     let next =
         (i64::from(sequence) + i64::try_from(records).unwrap_or(0)) % (i64::from(i32::MAX) + 1);
     i32::try_from(next).expect("a remainder of 2^31 fits")

@@ -81,4 +81,10 @@ settings! {
     "offsets.retention.minutes" Int "How long offsets stay of a group without members."
         |it, _| (it.groups.offsets_retention_ms / 60_000).to_string();
     "socket.request.max.bytes" Int "The largest request taken." |it, _| it.kafka.request_bytes_max.to_string();
+    "transaction.max.timeout.ms" Int "The longest timeout that a transactional producer may ask for."
+        |it, _| it.transactions.timeout_max_ms.to_string();
+    "transaction.remove.expired.transaction.cleanup.interval.ms" Int "How often a coordinator looks for ids past their expiration."
+        |it, _| it.transactions.id_check_ms.to_string();
+    "transactional.id.expiration.ms" Long "How long a transactional id is remembered that nobody uses."
+        |it, _| it.transactions.id_expiration_ms.to_string();
 }

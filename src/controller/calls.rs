@@ -4,7 +4,7 @@
 //! the transport bounds frames and calls in progress. A guest, that is a broker that is not a member yet,
 //! may only ask to join.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,12 @@ pub(super) const HEARD: u16 = 7;
 pub(super) const QUORUM: u16 = 8;
 pub(super) const READ_INDEX: u16 = 9;
 pub(super) const ENDS: u16 = 10;
+/// Methods from here on are answered by what is registered for them.
+const REGISTERED_FROM: u16 = 11;
+
+/// Answers a method that other parts of the broker have among themselves.
+pub(crate) type Handler =
+    Arc<dyn Fn(Bytes) -> BoxFuture<'static, Result<Bytes, CallError>> + Send + Sync>;
 
 /// How long a join may wait for a metadata leader.
 const JOIN_WAIT: Duration = Duration::from_secs(10);
@@ -76,12 +82,44 @@ pub(crate) struct Calls {
     controller: Arc<Controller>,
     /// Tells callers that this process is not the one they told their leaders to.
     boot: u64,
+    registered: Registered,
+}
+
+/// Handlers by method.
+#[derive(Default)]
+struct Registered(BTreeMap<u16, Handler>);
+
+impl Registered {
+    /// Of two handlers for one method the first holds; what this file answers itself cannot be registered.
+    fn new(handlers: impl IntoIterator<Item = (u16, Handler)>) -> Self {
+        let mut registered = BTreeMap::new();
+        for (method, handler) in handlers {
+            if method < REGISTERED_FROM || registered.contains_key(&method) {
+                tracing::error!(
+                    method,
+                    "a method is taken already, and is not answered by another"
+                );
+                continue;
+            }
+            registered.insert(method, handler);
+        }
+        Self(registered)
+    }
+
+    fn get(&self, method: u16) -> Result<Handler, CallError> {
+        let handler = self.0.get(&method).map(Arc::clone);
+        handler.ok_or_else(|| CallError::Refused(format!("this release has no method {method}")))
+    }
 }
 
 impl Calls {
-    /// Returns a handler; `boot` must differ between runs of a broker.
-    pub(crate) fn new(controller: Arc<Controller>, boot: u64) -> Arc<Self> {
-        Arc::new(Self { controller, boot })
+    /// Returns a handler; `boot` must differ between runs of a broker. `registered`: what other parts of the broker answer.
+    pub(crate) fn new(
+        controller: Arc<Controller>,
+        boot: u64,
+        registered: impl IntoIterator<Item = (u16, Handler)>,
+    ) -> Arc<Self> {
+        Arc::new(Self { controller, boot, registered: Registered::new(registered) })
     }
 
     async fn serve(
@@ -114,7 +152,7 @@ impl Calls {
                 Ok(answer(&controller.confirmed_index(group).await))
             }
             ENDS => Ok(answer(&controller.ends_here(read(&body)?).await)),
-            _ => Err(CallError::Refused(format!("this release has no method {method}"))),
+            _ => Err(CallError::Refused(format!("method {method} is not the controller's"))),
         }
     }
 }
@@ -130,7 +168,14 @@ impl CallHandler for Calls {
             let refusal = "only members of the cluster may ask this".to_owned();
             return futures::future::ready(Err(CallError::Refused(refusal))).boxed();
         }
-        Self::serve(Arc::clone(&self.controller), self.boot, from, method, body).boxed()
+        if method < REGISTERED_FROM {
+            return Self::serve(Arc::clone(&self.controller), self.boot, from, method, body)
+                .boxed();
+        }
+        match self.registered.get(method) {
+            Ok(handler) => handler(body),
+            Err(error) => futures::future::ready(Err(error)).boxed(),
+        }
     }
 }
 
@@ -187,4 +232,40 @@ fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, CallError> {
 
 fn answer<T: Serialize>(value: &T) -> Bytes {
     Bytes::from(encode(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn echo(word: &'static str) -> Handler {
+        Arc::new(move |body| {
+            let answered = [word.as_bytes(), &body].concat();
+            futures::future::ready(Ok(Bytes::from(answered))).boxed()
+        })
+    }
+
+    #[tokio::test]
+    async fn a_method_is_answered_by_what_is_registered_for_it() {
+        let registered = Registered::new([(11, echo("a")), (700, echo("b"))]);
+        let ask = |method| registered.get(method).unwrap()(Bytes::from_static(b"!"));
+        assert_eq!((ask(11).await, ask(700).await), (Ok("a!".into()), Ok("b!".into())));
+    }
+
+    #[test]
+    fn a_method_of_another_release_is_refused_by_its_number() {
+        let refused = Registered::default().get(12).err().unwrap();
+        assert!(
+            matches!(&refused, CallError::Refused(why) if why.contains("method 12")),
+            "{refused}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_method_that_is_taken_is_not_answered_by_another() {
+        let registered = Registered::new([(DECIDE, echo("a")), (11, echo("b")), (11, echo("c"))]);
+        assert!(registered.get(DECIDE).is_err());
+        let answered = registered.get(11).unwrap()(Bytes::new()).await;
+        assert_eq!(answered, Ok("b".into()));
+    }
 }

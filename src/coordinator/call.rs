@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::OffsetsTransaction;
 use super::offsets::OffsetKey;
 use super::record::Parts;
 
@@ -86,6 +87,13 @@ pub struct Identity {
     pub instance_id: Option<String>,
     /// Of the consumer protocol the member's epoch; -1 for who is no member.
     pub generation: i32,
+}
+
+impl Identity {
+    /// It does not say to be a member.
+    pub(super) fn is_nobody(&self) -> bool {
+        self.generation < 0 && self.member_id.is_empty() && self.instance_id.is_none()
+    }
 }
 
 /// ConsumerGroupHeartbeat (KIP-848). What is `None` is as it was.
@@ -322,6 +330,13 @@ pub(super) enum Call {
         matched: Vec<(String, BTreeSet<String>)>,
     },
     Commit(Commit),
+    /// Offsets to be kept until their transaction ends.
+    Keep(Commit, OffsetsTransaction),
+    /// A transaction ends.
+    End {
+        transaction: OffsetsTransaction,
+        commits: bool,
+    },
     /// Of these partitions the offsets are to go.
     DeleteOffsets {
         group: String,
@@ -416,4 +431,8 @@ pub enum GroupError {
     NotFound,
     #[error("the group reads the topic")]
     Subscribed,
+    #[error("a newer instance of the producer has taken over")]
+    ProducerFenced,
+    #[error("the transaction has ended; what comes with it is too late")]
+    TransactionEnded,
 }

@@ -3,8 +3,10 @@
 //! An entry holds the decisions of a moment, in order. What they were decided on is named (incarnation and generation),
 //! and what has changed since, which only another leader can have done, makes the decision void.
 
+use quorate_storage::mutant;
 use serde::{Deserialize, Serialize};
 
+use super::OffsetsTransaction;
 use super::offsets::OffsetKey;
 use super::record::{Blob, Change, Classic, Member, Membership};
 
@@ -51,6 +53,16 @@ pub(super) enum Command {
     Convert { group: String, incarnation: u64, generation: i32, membership: Membership },
     /// Something changes in a group of the consumer protocol.
     Change { group: String, incarnation: u64, change: Change },
+    /// Offsets are kept until their transaction ends. `generation`: as of a commit.
+    Keep {
+        group: String,
+        incarnation: u64,
+        generation: i32,
+        transaction: OffsetsTransaction,
+        offsets: Vec<NewOffset>,
+    },
+    /// A transaction of a producer ends. `offsets`: if it commits, all that are kept for it, which become visible.
+    End { producer_id: i64, number: u64, commits: bool, offsets: Vec<OffsetKey> },
 }
 
 /// An offset to be committed.
@@ -73,11 +85,16 @@ pub(super) struct Sweep {
 }
 
 impl Command {
-    /// Returns the offsets it reads or changes.
+    /// Returns the committed offsets it reads or changes.
     pub(super) fn offsets(&self) -> Box<dyn Iterator<Item = OffsetKey> + '_> {
         match self {
             Self::Commit { offsets, .. } => Box::new(offsets.iter().map(|it| it.key)),
-            Self::DeleteOffsets { offsets, .. } => Box::new(offsets.iter().copied()),
+            Self::DeleteOffsets { offsets, .. } | Self::End { offsets, .. } => {
+                Box::new(offsets.iter().copied())
+            }
+            Self::Keep { offsets, .. } if mutant::on("pending-offset-visible") => {
+                Box::new(offsets.iter().map(|it| it.key))
+            }
             Self::Sweep(sweep) => {
                 let expiring = sweep.expiring.iter().map(|(key, _)| *key);
                 Box::new(sweep.orphaned.iter().copied().chain(expiring))
@@ -90,7 +107,8 @@ impl Command {
             | Self::Replace { .. }
             | Self::Delete { .. }
             | Self::Convert { .. }
-            | Self::Change { .. } => Box::new(std::iter::empty()),
+            | Self::Change { .. }
+            | Self::Keep { .. } => Box::new(std::iter::empty()),
         }
     }
 }

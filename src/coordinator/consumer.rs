@@ -223,6 +223,18 @@ impl Group {
         check_epoch(&self.consumer, &who.member_id, who.generation)
     }
 
+    /// The same in a transaction, where nobody needs to say to be a member (KIP-447). As in Kafka a stale epoch is told as
+    /// a generation, for that is what the request calls it.
+    pub(super) fn check_commit_in_transaction(&self, who: &Identity) -> Result<(), GroupError> {
+        if who.is_nobody() {
+            return Ok(());
+        }
+        match self.check_commit(who) {
+            Err(GroupError::StaleMemberEpoch) => Err(GroupError::IllegalGeneration),
+            other => other,
+        }
+    }
+
     pub(super) fn describe(&self) -> ConsumerDescription {
         let head = &self.consumer.head;
         let names: BTreeMap<Uuid, &str> =

@@ -73,12 +73,12 @@ impl Coordinators {
 
     /// Returns the coordinator of a consumer group; `None` before there are any.
     pub fn home<'i>(image: &'i Image, group: &str) -> Option<&'i PartitionInfo> {
-        image.internal.get(InternalId { kind: COORDINATORS, number: home(group) })
+        image.internal.get(InternalId { kind: COORDINATORS, number: home_of(group) })
     }
 }
 
-/// Kafka's choice: Java's hash of the name, over its UTF-16.
-fn home(group: &str) -> u32 {
+/// Returns the number of the coordinator of a group. Kafka's choice: Java's hash of the name, over its UTF-16.
+pub fn home_of(group: &str) -> u32 {
     let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
     let hash = group.encode_utf16().fold(0, step);
     // Of the least number there is no opposite.
@@ -145,7 +145,7 @@ mod tests {
         // `Utils.abs("...".hashCode()) % 32` in Java.
         let homes = [("", 0), ("a", 1), ("test", 18), ("orders", 27), ("polygenelubricants", 0)];
         for (group, number) in homes {
-            assert_eq!(home(group), number, "{group}");
+            assert_eq!(home_of(group), number, "{group}");
         }
     }
 }

@@ -163,6 +163,17 @@ impl Group {
         }
     }
 
+    /// Whether offsets may be committed in a transaction by who says to be a member, or nobody.
+    ///
+    /// # Errors
+    /// As of a commit, but of both protocols [`GroupError::IllegalGeneration`] for an epoch that is not the member's.
+    pub(super) fn check_commit_in_transaction(&self, who: &Identity) -> Result<(), GroupError> {
+        match self {
+            Self::Classic(group) => group.check_commit_in_transaction(who),
+            Self::Consumer(group) => group.check_commit_in_transaction(who),
+        }
+    }
+
     pub(super) fn join(
         &mut self,
         join: Join,

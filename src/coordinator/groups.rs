@@ -3,19 +3,22 @@
 //! Time is given and is the coordinator's own: while it does not run, none passes, so that nobody is taken for silent
 //! whom nobody could hear.
 
+mod commits;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::call::{
-    Answer, Call, Commit, Found, GroupError, Heard, Identity, Join, Leave, Listing,
-    MemberHeartbeat, NamedPartition, Sync,
+    Answer, Call, Found, GroupError, Heard, Identity, Join, Leave, Listing, MemberHeartbeat,
+    NamedPartition, Sync,
 };
 use super::classic::{Limits, Output, Token};
-use super::command::{Command, NewOffset, Sweep};
+use super::command::{Command, Sweep};
 use super::consumer::Topics;
 use super::group::Group;
 use super::machine::CoordinatorMachine;
 use super::offsets::OffsetKey;
+use super::pending::{Pending, Weight};
 use super::subscription;
 
 /// Groups of one coordinator, those without members included.
@@ -26,8 +29,6 @@ const GROUP_BYTES_MAX: usize = 16 << 20;
 const BYTES_MAX: usize = 64 << 20;
 /// Assignors that a member may know.
 const PROTOCOLS_MAX: usize = 100;
-/// Command bytes of the offsets of one commit.
-const COMMIT_BYTES_MAX: usize = 8 << 20;
 
 /// See the file's header.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(super) struct Groups {
     bytes: usize,
     /// Commits decided on in this leadership.
     commits: u64,
+    /// What transactions have yet to decide on, in all groups.
+    pending: Pending<Weight>,
 }
 
 /// When a group has to be looked at that is put back.
@@ -78,6 +81,7 @@ impl Groups {
             due: BTreeSet::new(),
             bytes: 0,
             commits: 0,
+            pending: machine.pending().weights(),
         };
         let mut outputs = Vec::new();
         for (name, record) in machine.groups() {
@@ -123,8 +127,16 @@ impl Groups {
                 output.answers.push((token, Answer::Done(Ok(()))));
             }
             Call::Commit(commit) => {
-                let answer = self.commit(commit, now, output);
+                let answer = self.commit(commit, None, now, output);
                 output.answers.push((token, Answer::Done(answer)));
+            }
+            Call::Keep(commit, transaction) => {
+                let answer = self.commit(commit, Some(transaction), now, output);
+                output.answers.push((token, Answer::Done(answer)));
+            }
+            Call::End { transaction, commits } => {
+                self.end_transaction(transaction, commits, output);
+                output.answers.push((token, Answer::Done(Ok(()))));
             }
             Call::DeleteOffsets { group, partitions } => {
                 let answer = self.delete_offsets(&group, &partitions, output);
@@ -346,54 +358,8 @@ impl Groups {
         answer
     }
 
-    fn commit(
-        &mut self,
-        commit: Commit,
-        now: Instant,
-        output: &mut Output,
-    ) -> Result<(), GroupError> {
-        let Commit { who, offsets } = commit;
-        let name = who.group.clone();
-        match self.groups.get(&name) {
-            Some(_) => {}
-            None if who.generation >= 0 => return Err(GroupError::IllegalGeneration),
-            None if self.groups.len() >= GROUPS_MAX || self.bytes >= BYTES_MAX => {
-                return Err(GroupError::NotAvailable);
-            }
-            None => {}
-        }
-        if offsets.iter().map(|it| it.metadata.len() + 64).sum::<usize>() > COMMIT_BYTES_MAX {
-            return Err(GroupError::TooLarge);
-        }
-        let (mut answer, before) = (Ok(()), output.commands.len());
-        self.with(&name, output, |group, output| {
-            answer = group.check_commit(&who, now);
-            if answer.is_err() || offsets.is_empty() {
-                return;
-            }
-            let incarnation = group.incarnation();
-            let new = |it: super::call::Position| NewOffset {
-                key: OffsetKey { incarnation, topic: it.topic, partition: it.partition },
-                offset: it.offset,
-                leader_epoch: it.leader_epoch,
-                metadata: it.metadata,
-            };
-            output.commands.push(Command::Commit {
-                group: who.group.clone(),
-                incarnation,
-                generation: if who.generation < 0 { -1 } else { group.generation() },
-                offsets: offsets.into_iter().map(new).collect(),
-            });
-        });
-        if output.commands.len() > before {
-            self.commits += 1;
-            self.groups.entry(name).and_modify(|known| known.committed = self.commits);
-        }
-        answer
-    }
-
     fn delete_offsets(
-        &self,
+        &mut self,
         name: &str,
         partitions: &[NamedPartition],
         output: &mut Output,
@@ -417,6 +383,7 @@ impl Groups {
             }
         }
         if !keys.is_empty() {
+            keys.iter().for_each(|key| self.pending.drop_offset(*key));
             let (group, offsets) = (name.to_owned(), keys.into_iter().collect());
             output.commands.push(Command::DeleteOffsets { group, incarnation, offsets });
         }
@@ -431,6 +398,7 @@ impl Groups {
         }
         let (group, incarnation) = (name.to_owned(), group.incarnation());
         output.commands.push(Command::Delete { group, incarnation });
+        self.pending.drop_group(incarnation);
         self.take(name);
         Ok(())
     }
@@ -454,16 +422,19 @@ impl Groups {
             let Some(Known { group, .. }) = self.groups.get(&old.group) else { continue };
             let read = read.entry(old.group).or_insert_with(|| group.reads());
             let is_read = read.as_ref().is_none_or(|topics| topics.contains(&old.topic));
-            if group.incarnation() == old.key.incarnation && !is_read {
+            let is_pending = self.pending.has_group(old.key.incarnation);
+            if group.incarnation() == old.key.incarnation && !is_read && !is_pending {
                 expiring.push((old.key, group.generation()));
             }
         }
+        found.orphaned.iter().for_each(|key| self.pending.drop_offset(*key));
         let sweep = Sweep { orphaned: found.orphaned, expiring, before_ms: found.before_ms };
         output.commands.push(Command::Sweep(sweep));
         for name in found.empty {
             // Somebody may have come since it was found, or have committed.
-            let known = self.groups.get(&name);
-            if known.is_some_and(|known| known.committed <= found.as_of) {
+            let Some(known) = self.groups.get(&name) else { continue };
+            let is_pending = self.pending.has_group(known.group.incarnation());
+            if known.committed <= found.as_of && !is_pending {
                 let _ = self.delete(&name, output);
             }
         }

@@ -2,9 +2,9 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use super::coordinators::{COORDINATORS, COUNT, Coordinators};
+use super::coordinators::{COORDINATORS, COUNT, home_of};
 use crate::controller::Controller;
-use crate::metadata::Broker;
+use crate::metadata::{Broker, InternalId};
 
 /// Why nobody is known to coordinate a group now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,21 +24,35 @@ pub async fn locate(
     group: &str,
     deadline: Instant,
 ) -> Result<Broker, NotLocated> {
+    let id = InternalId { kind: COORDINATORS, number: home_of(group) };
+    locate_internal(controller, id, COUNT, deadline).await
+}
+
+/// The same of an internal group of any kind, of which there are `count`.
+///
+/// # Errors
+/// See [`NotLocated`].
+pub async fn locate_internal(
+    controller: &Controller,
+    id: InternalId,
+    count: u32,
+    deadline: Instant,
+) -> Result<Broker, NotLocated> {
     let metadata = controller.metadata();
     // Taken before looking, so that what changes in between is not missed.
     let mut changes = metadata.leaders().changes();
-    if Coordinators::home(&metadata.image(), group).is_none() {
+    if metadata.image().internal.get(id).is_none() {
         let wait = deadline.saturating_duration_since(Instant::now());
-        let made = controller.make_internal_groups(COORDINATORS, COUNT, wait).await;
+        let made = controller.make_internal_groups(id.kind, count, wait).await;
         made.map_err(|error| {
-            tracing::info!(%error, "the coordinators of consumer groups are not made");
+            tracing::info!(%error, kind = %id.kind, "coordinators are not made");
             NotLocated::NotMade
         })?;
     }
     loop {
         changes.borrow_and_update();
         let image = metadata.image();
-        let home = Coordinators::home(&image, group);
+        let home = image.internal.get(id);
         let leader = home.and_then(|info| metadata.leader(info.group));
         if let Some(broker) = leader.and_then(|leader| image.brokers.get(&leader.id)) {
             return Ok(broker.clone());

@@ -6,6 +6,8 @@
 //!
 //! Invariant: a generation never goes back, nor does a group that was deleted come back with its offsets.
 
+mod transactions;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -14,7 +16,8 @@ use quorate_storage::mutant;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Command, Commands, NewOffset, Sweep};
-use super::offsets::{self, OffsetKey};
+use super::offsets::{self, OffsetKey, Place};
+use super::pending::{ENDED_MS, Kept, Pending};
 use super::record::{Change, Classic, GroupRecord, Membership};
 use crate::metadata::{FIRST_LEVEL, check_checkpoint, decode, encode, end_if_unfit};
 
@@ -37,6 +40,7 @@ struct State {
     /// No group had it or a later one.
     next_incarnation: u64,
     groups: BTreeMap<String, GroupRecord>,
+    pending: Pending<Kept>,
 }
 
 /// What came of one command.
@@ -66,6 +70,11 @@ impl CoordinatorMachine {
         self.state.next_incarnation
     }
 
+    /// What transactions have yet to decide on.
+    pub(super) fn pending(&self) -> &Pending<Kept> {
+        &self.state.pending
+    }
+
     pub(super) fn log_ms(&self) -> i64 {
         self.state.log_ms
     }
@@ -80,7 +89,7 @@ impl CoordinatorMachine {
     }
 
     /// Carries a command out, if what it was decided on is still there.
-    fn carry_out(&mut self, command: Command, keyed: &mut Keyed) -> Option<()> {
+    fn carry_out(&mut self, command: Command, at: Place, keyed: &mut Keyed) -> Option<()> {
         match command {
             Command::SetLevel(level) => {
                 self.state.level = self.state.level.max(level);
@@ -113,7 +122,7 @@ impl CoordinatorMachine {
                 classic.members.insert(member_id, member);
             }
             Command::Commit { group, incarnation, generation, offsets } => {
-                self.commit(&group, incarnation, generation, offsets, keyed)?;
+                self.commit((&group, incarnation, generation), offsets, at, keyed)?;
             }
             Command::DeleteOffsets { group, incarnation, offsets } => {
                 self.same(&group, incarnation)?;
@@ -124,6 +133,7 @@ impl CoordinatorMachine {
                 self.same(&group, incarnation).filter(|group| !group.membership.has_members())?;
                 self.state.groups.remove(&group);
                 self.names.remove(&incarnation);
+                self.state.pending.drop_group(incarnation);
             }
             Command::Sweep(sweep) => self.sweep(sweep, keyed),
             Command::Convert { group, incarnation, generation, membership } => {
@@ -131,6 +141,13 @@ impl CoordinatorMachine {
             }
             Command::Change { group, incarnation, change } => {
                 self.change(&group, incarnation, change)?;
+            }
+            Command::Keep { group, incarnation, generation, transaction, offsets } => {
+                self.keep((&group, incarnation, generation), &transaction, offsets, at, keyed)?;
+            }
+            Command::End { producer_id, number, commits, offsets } => {
+                let named = commits.then_some(offsets);
+                self.end_transaction(producer_id, number, named, keyed)?;
             }
         }
         Some(())
@@ -144,7 +161,7 @@ impl CoordinatorMachine {
         self.names.insert(incarnation, group.clone());
         let emptied_ms = self.state.log_ms;
         let membership = Membership::default();
-        let record = GroupRecord { incarnation, membership, offsets: 0, emptied_ms };
+        let record = GroupRecord { incarnation, membership, offsets: 0, emptied_ms, transacted: 0 };
         self.state.groups.insert(group, record);
         Some(())
     }
@@ -204,26 +221,33 @@ impl CoordinatorMachine {
         (classic.generation == generation).then_some(classic)
     }
 
+    /// The group as a commit names it; of who says in which generation it is, only in that.
+    fn committing(
+        &mut self,
+        (group, incarnation, generation): (&str, u64, i32),
+    ) -> Option<&mut GroupRecord> {
+        let group = self.same(group, incarnation)?;
+        (generation < 0 || generation == group.membership.generation()).then_some(group)
+    }
+
     fn commit(
         &mut self,
-        group: &str,
-        incarnation: u64,
-        generation: i32,
+        to: (&str, u64, i32),
         new: Vec<NewOffset>,
+        written: Place,
         keyed: &mut Keyed,
     ) -> Option<()> {
+        let (_, incarnation, _) = to;
         let committed_ms = self.state.log_ms;
         let out_of_order = mutant::on("commit-applied-late") && self.end.is_multiple_of(4);
-        let group = self.same(group, incarnation)?;
-        if generation >= 0 && generation != group.membership.generation() {
-            return None;
-        }
+        let group = self.committing(to)?;
         for NewOffset { key, offset, leader_epoch, metadata } in new {
             // The leader takes the incarnation from the group, so it is the group's.
             if key.incarnation != incarnation {
                 continue;
             }
-            let value = offsets::Committed { offset, leader_epoch, committed_ms, metadata };
+            let value =
+                offsets::Committed { offset, leader_epoch, committed_ms, metadata, written };
             let key = key.encode();
             let former = keyed.get(&key);
             group.offsets += u64::from(former.is_none());
@@ -235,7 +259,9 @@ impl CoordinatorMachine {
         Some(())
     }
 
+    /// Deletes an offset, and what is pending of it: as in Kafka.
     fn delete(&mut self, key: OffsetKey, keyed: &mut Keyed) {
+        self.state.pending.drop_offset(key);
         let encoded = key.encode();
         if keyed.get(&encoded).is_none() {
             return;
@@ -256,7 +282,9 @@ impl CoordinatorMachine {
             let was_emptied = !group.membership.has_members() && generation > 0;
             let emptied_ms = if was_emptied { group.emptied_ms } else { i64::MIN };
             let since_ms = read(&value).committed_ms.max(emptied_ms);
-            if group.membership.generation() == generation && since_ms < sweep.before_ms {
+            let is_at_rest = !self.state.pending.has_group(key.incarnation);
+            let is_same = group.membership.generation() == generation;
+            if is_same && is_at_rest && since_ms < sweep.before_ms {
                 self.delete(key, keyed);
             }
         }
@@ -292,7 +320,10 @@ impl Machine for CoordinatorMachine {
         };
         // The clock of the leader before may have been ahead.
         self.state.log_ms = self.state.log_ms.max(log_ms);
-        let carried_out = commands.into_iter().map(|it| self.carry_out(it, &mut effects.keyed));
+        self.state.pending.forget(self.state.log_ms.saturating_sub(ENDED_MS));
+        let places = (0..).map(|command| Place { index: entry.index, command });
+        let carried_out = commands.into_iter().zip(places);
+        let carried_out = carried_out.map(|(it, at)| self.carry_out(it, at, &mut effects.keyed));
         carried_out.map(|done| done.map_or(Verdict::Void, |()| Verdict::Done)).collect()
     }
 
@@ -302,13 +333,16 @@ impl Machine for CoordinatorMachine {
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let failed = |error: &dyn std::error::Error| DecodeError(error.to_string());
-        let (state, end): (State, u64) = decode(bytes).map_err(|error| failed(&error))?;
+        let (mut state, end): (State, u64) = decode(bytes).map_err(|error| failed(&error))?;
         check_checkpoint(state.level).map_err(|error| failed(&error))?;
         let names: BTreeMap<u64, String> =
             state.groups.iter().map(|(name, group)| (group.incarnation, name.clone())).collect();
         let unique = names.len() == state.groups.len();
         if !unique || names.keys().next_back().is_some_and(|last| *last >= state.next_incarnation) {
             return Err(DecodeError("the incarnations of the groups".to_owned()));
+        }
+        if !state.pending.complete(|incarnation| names.contains_key(&incarnation)) {
+            return Err(DecodeError("the pending offsets of transactions".to_owned()));
         }
         Ok(Self { state, names, end })
     }

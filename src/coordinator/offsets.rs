@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  key:    'o' │ incarnation of the group u64 │ topic id u128 │ partition i32      big-endian
-//!  value:  offset, leader epoch, when it was committed, metadata
+//!  value:  offset, leader epoch, when it was committed, metadata, where in the log it was written
 //! ```
 //!
 //! A group that is deleted takes its incarnation with it, and a topic its id, so offsets of either are never taken for
@@ -35,9 +35,30 @@ pub(crate) struct Committed {
     pub(crate) committed_ms: i64,
     /// What the consumer wrote beside it.
     pub(crate) metadata: String,
+    /// Of two commits the later one counts. One of a transaction is as late as it was asked for, not as it became visible.
+    pub(crate) written: Place,
+}
+
+/// Where in the log something was written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// Of the entry.
+    pub(crate) index: u64,
+    /// Which of its commands, from 0.
+    pub(crate) command: u32,
 }
 
 impl OffsetKey {
+    /// No key of the group is before it.
+    pub(super) fn first(incarnation: u64) -> Self {
+        Self { incarnation, topic: Uuid::nil(), partition: i32::MIN }
+    }
+
+    /// No key of the group is behind it.
+    pub(super) fn last(incarnation: u64) -> Self {
+        Self { incarnation, topic: Uuid::max(), partition: i32::MAX }
+    }
+
     pub(super) fn encode(&self) -> Bytes {
         let mut key = Vec::with_capacity(KEY_BYTES);
         key.put_u8(OFFSET);

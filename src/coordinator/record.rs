@@ -26,6 +26,9 @@ pub(crate) struct GroupRecord {
     pub(crate) offsets: u64,
     /// The log time at which it had no members any more.
     pub(crate) emptied_ms: i64,
+    /// The index of the last entry by which a transaction made offsets of it visible, 0 if none did: whoever reads finds
+    /// either all of them or none if it is the same before and after.
+    pub(crate) transacted: u64,
 }
 
 /// The members of a group and what they agreed on.

@@ -3,6 +3,7 @@
 //!
 //! The leader looks and the log decides: what was found is named in a command, and whether it may expire is judged again when
 //! that is applied, by the generation that was looked at. What belongs to nothing any more just goes. Time is log time, so wrong clocks make nothing expire.
+//! Of a group with offsets in a transaction that has not ended nothing expires, nor does the group.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,11 +101,13 @@ impl Sweeper {
     }
 }
 
-/// Groups that have had neither members nor offsets for a while.
+/// Groups that have had neither members nor offsets for a while, and of which no transaction has any.
 fn empty_groups(machine: &CoordinatorMachine) -> Vec<String> {
     let before_ms = machine.log_ms().saturating_sub(EMPTY_KEPT_MS);
     let is_empty = |record: &super::record::GroupRecord| {
-        record.offsets == 0 && !record.membership.has_members() && record.emptied_ms < before_ms
+        let is_pending = machine.pending().has_group(record.incarnation);
+        let has_something = record.offsets > 0 || record.membership.has_members() || is_pending;
+        !has_something && record.emptied_ms < before_ms
     };
     let empty = machine.groups().iter().filter(|(_, record)| is_empty(record));
     empty.map(|(name, _)| name.clone()).take(PAGE).collect()

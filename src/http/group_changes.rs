@@ -75,7 +75,7 @@ pub(super) struct OffsetsToDelete {
     partition: Option<i32>,
 }
 
-/// Deletes a group that has no members, and its offsets.
+/// Deletes a group that has no members, and its offsets, those in transactions that have not ended included.
 #[utoipa::path(
     delete, path = "/v1/groups/{group}", tag = "groups",
     params(("group" = String, Path, description = "Its name", example = "billing")),
@@ -106,7 +106,8 @@ pub(super) async fn delete(
 /// Sets the offsets of a group that has no members, all that are named or none.
 ///
 /// An offset outside of what is kept of a partition becomes the nearest that is; a time after the last record is the end.
-/// A group that does not exist begins with what is named.
+/// A group that does not exist begins with what is named. What was committed before in a transaction that has not ended
+/// does not undo it.
 #[utoipa::path(
     post, path = "/v1/groups/{group}/offsets", tag = "groups", request_body = OffsetReset,
     params(("group" = String, Path, description = "Its name", example = "billing")),
@@ -153,7 +154,8 @@ pub(super) async fn reset(
     .await
 }
 
-/// Deletes the offsets that a group has of a topic; not of one that its members read.
+/// Deletes the offsets that a group has of a topic, those in transactions that have not ended included; not of one that its
+/// members read.
 #[utoipa::path(
     delete, path = "/v1/groups/{group}/offsets", tag = "groups",
     params(("group" = String, Path, description = "Its name", example = "billing"), OffsetsToDelete),

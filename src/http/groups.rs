@@ -15,6 +15,7 @@ use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::ends::{self, Question};
 use super::extract::{Options, Parameters, within};
@@ -26,6 +27,7 @@ use crate::coordinator::{
     COORDINATORS, CommittedOffset, ConsumerMemberDescription, Coordinator, Coordinators, Described,
     GroupError, GroupProtocol, MemberDescription, locate, parts,
 };
+use crate::metadata::Image;
 
 /// The code of the problem that there is no such group.
 const UNKNOWN: &str = "unknown_consumer_group";
@@ -89,6 +91,10 @@ pub(super) struct ConsumerGroupDetail {
     assignor: String,
     members: Vec<ConsumerGroupMember>,
     offsets: Vec<ConsumerGroupOffset>,
+    /// Partitions, such as `orders-3`, of which an offset is committed in a transaction that has not ended: until it does,
+    /// consumers that want stable offsets wait, and nothing of the group expires.
+    #[serde(default)]
+    pending: Vec<String>,
     /// Records that are still to be read, of all partitions with an offset; none while the end of one is not known.
     lag: Option<i64>,
 }
@@ -228,9 +234,11 @@ pub(super) async fn describe(
     let problem = |_: GroupError| unavailable(&group);
     let description = coordinator.describe(group.clone()).await.map_err(problem)?;
     let description = description.ok_or_else(|| unknown(&group))?;
+    let unstable = coordinator.unstable_offsets(&group).await.map_err(problem)?;
     let offsets = coordinator.offsets(&group).await.map_err(problem)?;
     let offsets = with_ends(&context, offsets).await;
-    Ok(Json(detail(&context, group, description, offsets)))
+    let pending = named(&context.metadata.image(), unstable);
+    Ok(Json(ConsumerGroupDetail { pending, ..detail(&context, group, description, offsets) }))
 }
 
 /// Who coordinates a group.
@@ -312,7 +320,8 @@ fn detail(
         coordinator: context.node.id(),
     };
     let lag = total(offsets.iter().map(|offset| offset.lag));
-    ConsumerGroupDetail { summary, assignor, members, offsets, lag }
+    let pending = Vec::new();
+    ConsumerGroupDetail { summary, assignor, members, offsets, pending, lag }
 }
 
 /// What members of other kinds than consumers are assigned they understand alone.
@@ -368,6 +377,14 @@ async fn with_ends(context: &Context, committed: Vec<CommittedOffset>) -> Vec<Co
         })
     };
     committed.into_iter().filter_map(row).collect()
+}
+
+/// Partitions by name; those of topics that are deleted are left out.
+fn named(image: &Image, partitions: Vec<(Uuid, i32)>) -> Vec<String> {
+    let name = |(topic, partition): (Uuid, i32)| {
+        Some(format!("{}-{partition}", image.topic_by_id(topic)?.name))
+    };
+    partitions.into_iter().filter_map(name).collect()
 }
 
 /// What is still to be read. Strangers say how far they are, so it may be anything.

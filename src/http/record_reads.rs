@@ -3,6 +3,8 @@
 //! Where a reader has come is a position: one offset for each partition, in a form that only this file knows. Partitions
 //! without a replica here are asked of brokers that have one, except where the answer does not end: that is given by a broker
 //! that has all of them.
+//!
+//! What of transactions is shown is in `isolation.rs`.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +21,7 @@ use utoipa::ToSchema;
 
 use super::events::{Event, decoded_url_safe, encoded_url_safe};
 use super::extract::{Options, Parameters, patience, within};
+use super::isolation::Isolation;
 use super::live::{self, Source};
 use super::placed::{self, Place, Replica};
 use super::problem::Problem;
@@ -28,11 +31,12 @@ use super::stream_reads::{BYTES_MAX, LIMIT, limit_and_wait, lines};
 use super::streams::asked;
 use crate::context::Context;
 use crate::metadata::Topic;
-use crate::partition::{Changes, ReadError};
-use crate::record::{Batches, Projection, RecordError, Records};
+use crate::partition::Changes;
 
 /// Between two looks at partitions that other brokers have.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long a stream may pass over records that are not shown before it says where it is.
+const PASSING_TOLD: Duration = Duration::from_secs(1);
 const POSITION: HeaderName = HeaderName::from_static("quorate-position");
 
 #[derive(Debug, Clone, Deserialize, utoipa::IntoParams)]
@@ -53,6 +57,9 @@ pub(super) struct RecordsWanted {
     /// linearizable if left out: all that was acknowledged before is there. committed asks no leader.
     #[param(inline)]
     consistency: Option<Consistency>,
+    /// read_committed if left out: nothing of aborted transactions, and nothing behind the first that is open.
+    #[param(inline)]
+    isolation: Option<Isolation>,
     /// Waits until the replica has everything before this offset, of the partition named beside it.
     #[param(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     min_offset: Option<i64>,
@@ -99,6 +106,7 @@ struct Reading<'a> {
     topic: &'a std::sync::Arc<Topic>,
     partitions: Vec<i32>,
     fresh: ReadOptions,
+    isolation: Isolation,
     limit: usize,
 }
 
@@ -132,7 +140,8 @@ pub(super) async fn read(
         None => topic.numbered().map(|(index, _)| index).collect(),
     };
     let fresh = ReadOptions { consistency: wanted.consistency, min_offset: wanted.min_offset };
-    let reading = Reading { context: &context, topic: &topic, partitions, fresh, limit };
+    let isolation = wanted.isolation.unwrap_or_default();
+    let reading = Reading { context: &context, topic: &topic, partitions, fresh, isolation, limit };
     if form == Form::Live {
         if let Some(id) = live::last_event_id(&asked.headers)? {
             offsets = Offsets::decode(id).ok_or_else(live::unknown_id)?;
@@ -148,7 +157,6 @@ pub(super) async fn read(
             Reader::Here(here) => headers.extend(here.headers()),
         }
     }
-    let wait = wait.min(patience(&context));
     let records = reading.page_soon(&mut offsets, wait).await?;
     let position = offsets.encode();
     let mut response = if form == Form::Lines {
@@ -203,7 +211,9 @@ impl Reading<'_> {
         offsets: &mut Offsets,
         wait: Duration,
     ) -> Result<Vec<Box<RawValue>>, Problem> {
-        let until = Instant::now() + wait;
+        let begun = Instant::now();
+        let (until, patient) =
+            (begun + wait.min(patience(self.context)), begun + patience(self.context));
         let place = if wait.is_zero() { None } else { Some(reading::waiting_place(self.context)?) };
         let mut stopping = self.context.readiness.stopping();
         loop {
@@ -211,7 +221,13 @@ impl Reading<'_> {
             let here = self.partitions.iter().filter_map(|index| self.place(*index).ok());
             let here = here.filter_map(|place| self.context.partitions.get(place.group));
             let mut changes: Vec<Changes> = here.map(|here| here.changed()).collect();
+            let before = offsets.clone();
             let records = self.page(offsets).await?;
+            // What was passed over is not the end.
+            let has_moved = *offsets != before;
+            if records.is_empty() && has_moved && Instant::now() < patient {
+                continue;
+            }
             if !records.is_empty() || place.is_none() {
                 return Ok(records);
             }
@@ -276,16 +292,21 @@ impl Reading<'_> {
             Consistency::Linearizable => "linearizable",
             Consistency::Committed => "committed",
         };
+        // The default is not named, for a broker of an older release does not know it.
+        let isolation = match self.isolation {
+            Isolation::ReadCommitted => "",
+            Isolation::ReadUncommitted => "&isolation=read_uncommitted",
+        };
         let name = &self.topic.name;
         let path = format!(
-            "/v1/topics/{name}/records?partition={index}&limit={limit}&consistency={consistency}{from_text}"
+            "/v1/topics/{name}/records?partition={index}&limit={limit}&consistency={consistency}{from_text}{isolation}"
         );
         let uri: Uri = path.parse().map_err(|_| place.no_leader())?;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let asked = Asked { method: Method::GET, uri, headers, body: Bytes::new() };
         match reading::reader(self.context, &place, &asked, self.fresh, Passing::On).await? {
-            Reader::Here(here) => here.records(from, limit).await,
+            Reader::Here(here) => here.records(self.isolation, from, limit).await,
             Reader::Told(response) => {
                 let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await;
                 let bytes = bytes.map_err(|_| place.no_leader())?;
@@ -318,7 +339,8 @@ impl Reading<'_> {
         }
         let headers = (replicas.len() == 1).then(|| replicas[0].headers());
         let headers = headers.unwrap_or_default();
-        live::answer(self.context, headers, Followed { replicas, offsets })
+        let isolation = self.isolation;
+        live::answer(self.context, headers, Followed { replicas, isolation, offsets })
     }
 
     /// Sends the client to a broker that has all the partitions.
@@ -344,72 +366,10 @@ impl Reading<'_> {
     }
 }
 
-impl Here {
-    /// Reads records from an offset on; from the first that is kept if there is none. Returns the offset to go on with too.
-    async fn records(
-        &self,
-        from: Option<i64>,
-        limit: usize,
-    ) -> Result<(Vec<Box<RawValue>>, i64), Problem> {
-        let mut next = from.unwrap_or_else(|| self.partition.log_start());
-        let mut found = Vec::new();
-        let mut bytes = 0;
-        // What is not there yet may come.
-        while found.len() < limit && bytes < BYTES_MAX && next < self.partition.high_watermark() {
-            let read = match self.partition.read(next, BYTES_MAX / 4, true).await {
-                // It was trimmed since; nobody had asked for just this.
-                Err(ReadError::OutOfRange { log_start, .. })
-                    if from.is_none() && next < log_start =>
-                {
-                    next = log_start;
-                    continue;
-                }
-                read => read.map_err(|error| self.failed(&error))?,
-            };
-            if read.next_offset <= next {
-                break;
-            }
-            bytes += read.bytes.len();
-            let (index, room) = (self.place.index, limit - found.len());
-            let shown =
-                tokio::task::spawn_blocking(move || shown(&read.bytes, index, next, room)).await;
-            // Passing over what cannot be read would be a gap that nobody sees.
-            let (records, cut) = shown.ok().and_then(Result::ok).ok_or_else(reading::closed)?;
-            found.extend(records);
-            next = cut.unwrap_or(read.next_offset);
-        }
-        Ok((found, next))
-    }
-}
-
-/// Takes records out of batches, from an offset on. Returns the offset to go on with if not all were taken.
-fn shown(
-    bytes: &Bytes,
-    partition: i32,
-    from: i64,
-    limit: usize,
-) -> Result<(Vec<Box<RawValue>>, Option<i64>), RecordError> {
-    let mut found = Vec::new();
-    for (header, batch) in Batches::new(bytes) {
-        for record in Records::open(batch, Projection::Everything)? {
-            let record = record?;
-            let offset = header.base_offset + i64::from(record.offset_delta);
-            if offset < from {
-                continue;
-            }
-            if found.len() == limit {
-                return Ok((found, Some(offset)));
-            }
-            let line = Event::new(partition, offset, &record).line();
-            found.extend(RawValue::from_string(line).ok());
-        }
-    }
-    Ok((found, None))
-}
-
 /// Partitions that are followed.
 struct Followed {
     replicas: Vec<Here>,
+    isolation: Isolation,
     offsets: Offsets,
 }
 
@@ -419,6 +379,25 @@ impl Source for Followed {
     }
 
     async fn more(&mut self) -> Option<Vec<Bytes>> {
+        let begun = Instant::now();
+        loop {
+            let before = self.offsets.clone();
+            let sent = self.round().await?;
+            // What was passed over is not the end.
+            if !sent.is_empty() || self.offsets == before {
+                return Some(sent);
+            }
+            // Whoever has to connect again goes on here, and not where all of it has to be passed over anew.
+            if begun.elapsed() > PASSING_TOLD {
+                let position = format!("id: {}\n: nothing to show yet\n\n", self.offsets.encode());
+                return Some(vec![Bytes::from(position)]);
+            }
+        }
+    }
+}
+
+impl Followed {
+    async fn round(&mut self) -> Option<Vec<Bytes>> {
         let (mut sent, mut bytes, mut looked_at) = (Vec::new(), 0, 0);
         for here in &self.replicas {
             if bytes >= BYTES_MAX {
@@ -427,7 +406,7 @@ impl Source for Followed {
             looked_at += 1;
             let index = here.place.index;
             let from = self.offsets.0.get(&index).copied();
-            let (records, next) = here.records(from, LIMIT).await.ok()?;
+            let (records, next) = here.records(self.isolation, from, LIMIT).await.ok()?;
             // Where records lie is in them, so each has the position behind it.
             for record in records {
                 let offset = offset_of(&record)?;

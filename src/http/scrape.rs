@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use prometheus_client::metrics::counter::Counter;
 use quorate_raft::Role;
 
-use super::{compaction_metrics, lag};
+use super::{compaction_metrics, lag, transaction_metrics};
 use crate::context::Context;
 use crate::telemetry::{BrokerState, RaftRole, Seconds, State as BrokerIs, metrics, usage};
 
@@ -24,6 +24,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(super) async fn metrics_text(State(context): State<Context>) -> impl IntoResponse {
     let _scrape = lag::read(&context).await;
     compaction_metrics::read(&context);
+    transaction_metrics::read(&context);
     read_cluster(&context);
     read_groups(&context);
     read_storage(&context);

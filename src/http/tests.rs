@@ -5,7 +5,7 @@ use axum::response::IntoResponse;
 use super::*;
 use crate::metadata::AdminError;
 
-const SOURCES: [&str; 24] = [
+const SOURCES: [&str; 27] = [
     include_str!("../http.rs"),
     include_str!("cluster.rs"),
     include_str!("compaction.rs"),
@@ -16,7 +16,9 @@ const SOURCES: [&str; 24] = [
     include_str!("group_changes.rs"),
     include_str!("groups.rs"),
     include_str!("health.rs"),
+    include_str!("isolation.rs"),
     include_str!("log.rs"),
+    include_str!("partition_transactions.rs"),
     include_str!("partitions.rs"),
     include_str!("placed.rs"),
     include_str!("raft.rs"),
@@ -30,6 +32,7 @@ const SOURCES: [&str; 24] = [
     include_str!("stream_reads.rs"),
     include_str!("streams.rs"),
     include_str!("topics.rs"),
+    include_str!("transactions.rs"),
 ];
 
 /// The operations of the specification, such as `get /v1/topics`.
@@ -115,6 +118,11 @@ fn the_specification_has_every_route_that_was_promised() {
         "get /v1/topics/{topic}/streams/{key}",
         "post /v1/topics/{topic}/records",
         "get /v1/topics/{topic}/records",
+        "get /v1/transactions",
+        "get /v1/transactions/{transactional_id}",
+        "post /v1/transactions/{transactional_id}/abort",
+        "get /v1/topics/{topic}/partitions/{partition}/transactions",
+        "post /v1/topics/{topic}/partitions/{partition}/transactions/{producer_id}/abort",
         "get /v1/raft/groups",
         "get /v1/raft/groups/{group}",
         "put /v1/log/level",

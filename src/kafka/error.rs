@@ -10,6 +10,7 @@ use crate::coordinator::GroupError;
 use crate::metadata::AdminError;
 use crate::partition::{AppendError, ReadError, Refusal, TrimError};
 use crate::record::{BatchError, RecordError};
+use crate::transaction::TransactionError;
 
 macro_rules! codes {
     ($($name:ident = $code:literal,)*) => {
@@ -64,6 +65,11 @@ codes! {
     DuplicateSequenceNumber = 46,
     InvalidProducerEpoch = 47,
     InvalidTxnState = 48,
+    InvalidProducerIdMapping = 49,
+    InvalidTransactionTimeout = 50,
+    ConcurrentTransactions = 51,
+    TransactionalIdAuthorizationFailed = 53,
+    OperationNotAttempted = 55,
     StorageError = 56,
     UnknownProducerId = 59,
     ReassignmentInProgress = 60,
@@ -83,16 +89,20 @@ codes! {
     NoReassignmentInProgress = 85,
     GroupSubscribedToTopic = 86,
     InvalidRecord = 87,
+    UnstableOffsetCommit = 88,
+    ProducerFenced = 90,
     InvalidUpdateVersion = 95,
     UnknownTopicId = 100,
     BrokerIdNotRegistered = 102,
     InconsistentTopicId = 103,
+    TransactionalIdNotFound = 105,
     FetchSessionTopicIdError = 106,
     FencedMemberEpoch = 110,
     UnreleasedInstanceId = 111,
     UnsupportedAssignor = 112,
     StaleMemberEpoch = 113,
     UnsupportedEndpointType = 115,
+    TransactionAbortable = 120,
     InvalidRegularExpression = 128,
 }
 
@@ -142,8 +152,16 @@ impl From<&AppendError> for ErrorCode {
             AppendError::Refused(Refusal::DuplicateSequence) => ErrorCode::DuplicateSequenceNumber,
             // Final, as it must be: the same batch would be refused until somebody else changes something.
             AppendError::Refused(
-                Refusal::Condition { .. } | Refusal::Stream { .. } | Refusal::IdempotencyKeyReused,
+                Refusal::Condition { .. }
+                | Refusal::Stream { .. }
+                | Refusal::IdempotencyKeyReused
+                | Refusal::NotTransactional { .. },
             ) => ErrorCode::InvalidRecord,
+            // Sent again it may do: there is room soon, and the coordinator is asked anew which transaction it is of.
+            AppendError::Refused(Refusal::Transaction(it)) if it.may_pass() => {
+                ErrorCode::NotEnoughReplicas
+            }
+            AppendError::Refused(Refusal::Transaction(_)) => ErrorCode::InvalidTxnState,
             AppendError::Refused(Refusal::StreamsChanged) => ErrorCode::NotEnoughReplicas,
             AppendError::Indeterminate => ErrorCode::RequestTimedOut,
         }
@@ -194,6 +212,31 @@ impl From<&GroupError> for ErrorCode {
             GroupError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
             GroupError::InvalidRegex(_) => ErrorCode::InvalidRegularExpression,
             GroupError::Subscribed => ErrorCode::GroupSubscribedToTopic,
+            GroupError::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+            GroupError::TransactionEnded => ErrorCode::InvalidTxnState,
+        }
+    }
+}
+
+/// What a coordinator of transactions says, as its own APIs tell it in their newest versions. What differs by version and on the
+/// way of records and offsets is in `kafka/transactions.rs`.
+impl From<&TransactionError> for ErrorCode {
+    fn from(error: &TransactionError) -> ErrorCode {
+        match error {
+            TransactionError::NotCoordinator => ErrorCode::NotCoordinator,
+            // Retriable; what was asked for may be done all the same, and asking again is harmless.
+            TransactionError::NotAvailable => ErrorCode::CoordinatorNotAvailable,
+            TransactionError::ProducerFenced => ErrorCode::ProducerFenced,
+            TransactionError::InvalidState => ErrorCode::InvalidTxnState,
+            TransactionError::Concurrent => ErrorCode::ConcurrentTransactions,
+            TransactionError::InvalidTimeout => ErrorCode::InvalidTransactionTimeout,
+            // To a producer, an id that is not there is one that it has no right to, as in Kafka.
+            TransactionError::InvalidProducerId | TransactionError::NotFound => {
+                ErrorCode::InvalidProducerIdMapping
+            }
+            // Final: ids become free after a week, which nobody waits for.
+            TransactionError::Full => ErrorCode::PolicyViolation,
+            TransactionError::TooLarge => ErrorCode::InvalidRequest,
         }
     }
 }

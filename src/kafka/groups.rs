@@ -9,6 +9,7 @@ use kafka_wire_core::StrBytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::call::Call;
+use super::error::ErrorCode;
 use super::server::{KafkaServer, stopped};
 pub(super) use crate::coordinator::GROUP_NAME_BYTES_MAX as NAME_BYTES_MAX;
 use crate::coordinator::{Coordinator, Coordinators, GroupError};
@@ -33,6 +34,17 @@ pub(super) fn coordinator_of(
 /// A copy: what a string of a request came in may be far larger.
 pub(super) fn text(it: &StrBytes) -> String {
     it.as_str().to_owned()
+}
+
+/// Returns what a client writes beside an offset.
+pub(super) fn offset_metadata(
+    it: Option<&StrBytes>,
+    bytes_max: usize,
+) -> Result<String, ErrorCode> {
+    match it {
+        Some(it) if it.len() > bytes_max => Err(ErrorCode::OffsetMetadataTooLarge),
+        it => Ok(optional(it).unwrap_or_default()),
+    }
 }
 
 pub(super) fn optional(it: Option<&StrBytes>) -> Option<String> {

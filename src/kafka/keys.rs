@@ -39,6 +39,16 @@ impl TopicKey {
         }
     }
 
+    /// Finds the topic in `image`, if it has that partition.
+    pub(crate) fn with_partition<'i>(
+        &self,
+        image: &'i Image,
+        index: i32,
+    ) -> Result<&'i Arc<Topic>, ErrorCode> {
+        let topic = self.find(image)?;
+        topic.partition(index).map(|_| topic).ok_or(ErrorCode::UnknownTopicOrPartition)
+    }
+
     /// Finds the topic in `image`.
     pub(crate) fn find<'i>(&self, image: &'i Image) -> Result<&'i Arc<Topic>, ErrorCode> {
         match self {

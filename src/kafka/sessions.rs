@@ -57,6 +57,8 @@ pub(crate) struct Outcome {
     pub(crate) failed: bool,
     pub(crate) has_records: bool,
     pub(crate) high_watermark: i64,
+    /// The last stable offset.
+    pub(crate) stable: i64,
     pub(crate) log_start: i64,
     /// Said whatever else is unchanged, such as a diverging epoch.
     pub(crate) notable: bool,
@@ -266,6 +268,7 @@ struct Cached {
     place: u64,
     /// What the client was last told; -1 makes the next answer tell it again.
     high_watermark: i64,
+    stable: i64,
     log_start: i64,
 }
 
@@ -305,7 +308,7 @@ impl Session {
             }
             let place = self.take_place();
             self.order.insert(place, key.clone());
-            let cached = Cached { wanted, place, high_watermark: -1, log_start: -1 };
+            let cached = Cached { wanted, place, high_watermark: -1, stable: -1, log_start: -1 };
             self.partitions.insert(key, cached);
         }
     }
@@ -325,9 +328,10 @@ impl Session {
                 continue;
             };
             let moved = cached.high_watermark != outcome.high_watermark
+                || cached.stable != outcome.stable
                 || cached.log_start != outcome.log_start;
             included.push(moved || outcome.failed || outcome.has_records || outcome.notable);
-            cached.log_start = outcome.log_start;
+            (cached.log_start, cached.stable) = (outcome.log_start, outcome.stable);
             cached.high_watermark = if outcome.failed { -1 } else { outcome.high_watermark };
             if outcome.has_records {
                 self.order.remove(&cached.place);

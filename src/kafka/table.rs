@@ -94,8 +94,13 @@ table! {
     CreateTopics 19, 2..=7, from 2, CreateTopicsRequest, create_topics weighs;
     DeleteTopics 20, 1..=6, from 1, DeleteTopicsRequest, delete_topics;
     DeleteRecords 21, 0..=2, from 0, DeleteRecordsRequest, delete_records;
-    InitProducerId 22, 0..=5, from 0, InitProducerIdRequest, init_producer_id;
+    InitProducerId 22, 0..=6, from 0, InitProducerIdRequest, init_producer_id;
     OffsetForLeaderEpoch 23, 2..=4, from 2, OffsetForLeaderEpochRequest, offset_for_leader_epoch;
+    AddPartitionsToTxn 24, 0..=5, from 0, AddPartitionsToTxnRequest, add_partitions_to_txn;
+    AddOffsetsToTxn 25, 0..=4, from 0, AddOffsetsToTxnRequest, add_offsets_to_txn;
+    EndTxn 26, 0..=5, from 0, EndTxnRequest, end_txn;
+    WriteTxnMarkers 27, 1..=2, from 1, WriteTxnMarkersRequest, write_txn_markers;
+    TxnOffsetCommit 28, 0..=5, from 0, TxnOffsetCommitRequest, txn_offset_commit;
     DescribeConfigs 32, 1..=4, from 1, DescribeConfigsRequest, describe_configs weighs;
     AlterConfigs 33, 0..=2, from 0, AlterConfigsRequest, alter_configs weighs;
     DescribeLogDirs 35, 1..=5, from 1, DescribeLogDirsRequest, describe_log_dirs weighs;
@@ -109,7 +114,10 @@ table! {
     DescribeQuorum 55, 0..=2, from 0, DescribeQuorumRequest, describe_quorum;
     UpdateFeatures 57, 0..=2, from 0, UpdateFeaturesRequest, update_features;
     DescribeCluster 60, 0..=2, from 0, DescribeClusterRequest, describe_cluster;
+    DescribeProducers 61, 0..=0, from 0, DescribeProducersRequest, describe_producers weighs_answer;
     UnregisterBroker 64, 0..=0, from 0, UnregisterBrokerRequest, unregister_broker;
+    DescribeTransactions 65, 0..=0, from 0, DescribeTransactionsRequest, describe_transactions weighs_answer;
+    ListTransactions 66, 0..=2, from 0, ListTransactionsRequest, list_transactions weighs_answer;
     ConsumerGroupHeartbeat 68, 0..=1, from 0, ConsumerGroupHeartbeatRequest, consumer_group_heartbeat;
     ConsumerGroupDescribe 69, 0..=1, from 0, ConsumerGroupDescribeRequest, consumer_group_describe;
     ListConfigResources 74, 0..=1, from 0, ListConfigResourcesRequest, list_config_resources weighs;

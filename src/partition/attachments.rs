@@ -1,5 +1,5 @@
 //! What is told beside a batch, so that applying it opens no records: which keys and tags its records have, under which
-//! conditions it may be appended, and by which name a retry of it is known.
+//! conditions it may be appended, by which name a retry of it is known, and which transaction it belongs to.
 //!
 //! ```text
 //!  count u8, then each: tag u16 │ length u32 │ body
@@ -8,6 +8,7 @@
 //!    2 conditions:      generation u32 │ conditions u32, each: kind u8 │ 1: end offset i64
 //!                                      │ 2: length u16, key, expected version i64 │ 3: length u16, tag, offset i64
 //!    3 idempotency key: length u16, key │ fingerprint u64
+//!    4 transaction:     number u64
 //! ```
 //!
 //! The generation is that of the partition's streams (`machine/streams.rs`): which rows of the keyed state an entry needs
@@ -26,8 +27,9 @@ pub use extract::{AttachmentError, KeyRules};
 const STREAM_KEYS: u16 = 1;
 const CONDITIONS: u16 = 2;
 const IDEMPOTENCY: u16 = 3;
+const TRANSACTION: u16 = 4;
 /// Attachments of a batch at most.
-const COUNT_MAX: u8 = 3;
+const COUNT_MAX: u8 = 4;
 
 /// Longest key of a stream, bytes: it is part of keys on disk.
 pub const STREAM_KEY_BYTES_MAX: usize = 512;
@@ -49,6 +51,8 @@ pub struct Attachments {
     pub(super) stream_keys: Option<StreamKeys>,
     pub(super) conditions: Conditions,
     pub(super) idempotency: Option<Idempotency>,
+    /// The number of the transaction that the batch is part of, or ends.
+    pub(super) transaction: Option<u64>,
 }
 
 /// The keys and tags of a batch's records, in a partition with streams.
@@ -174,6 +178,16 @@ impl Attachments {
         self.idempotency = Some(Idempotency { key, fingerprint });
     }
 
+    /// Makes the batch part of a transaction. `number`: given by its coordinator, see [`super::Partition::transaction_of`].
+    pub fn in_transaction(&mut self, number: u64) {
+        self.transaction = Some(number);
+    }
+
+    /// Returns whether it says what no transaction may have beside it.
+    pub(super) fn is_conditional(&self) -> bool {
+        self.stream_keys.is_some() || !self.conditions.all.is_empty() || self.idempotency.is_some()
+    }
+
     /// Returns the first record of each key.
     pub fn first_records(&self) -> Vec<i32> {
         let keys = self.stream_keys.iter().flat_map(|keys| &keys.keys);
@@ -183,16 +197,15 @@ impl Attachments {
 
     /// Returns them as they stand beside a batch. Most batches have none, which takes no memory.
     pub(super) fn encoded(&self) -> Cow<'static, [u8]> {
-        let is_empty = self.stream_keys.is_none()
-            && self.conditions.all.is_empty()
-            && self.idempotency.is_none();
+        let is_empty = !self.is_conditional() && self.transaction.is_none();
         if is_empty { Cow::Borrowed(&[0]) } else { Cow::Owned(self.encode()) }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(1);
         let has_conditions = !self.conditions.all.is_empty();
-        let parts = [self.stream_keys.is_some(), has_conditions, self.idempotency.is_some()];
+        let (has_keys, has_name) = (self.stream_keys.is_some(), self.idempotency.is_some());
+        let parts = [has_keys, has_conditions, has_name, self.transaction.is_some()];
         writer.u8(parts.into_iter().map(u8::from).sum());
         if let Some(keys) = &self.stream_keys {
             put(&mut writer, STREAM_KEYS, |body| keys.encode(body));
@@ -205,6 +218,9 @@ impl Attachments {
                 body.short_bytes(key);
                 body.u64(*fingerprint);
             });
+        }
+        if let Some(number) = self.transaction {
+            put(&mut writer, TRANSACTION, |body| body.u64(number));
         }
         writer.finish()
     }
@@ -223,6 +239,7 @@ impl Attachments {
                     let fingerprint = body.u64()?;
                     found.idempotency = Some(Idempotency { key, fingerprint });
                 }
+                TRANSACTION => found.transaction = Some(body.u64()?),
                 unknown => return Err(CodecError::Attachment(unknown)),
             }
             body.end()?;
@@ -235,7 +252,7 @@ impl Attachments {
         let mut reader = Reader::new(bytes);
         for _ in 0..count(&mut reader)? {
             let (tag, _) = next(&mut reader)?;
-            if !(STREAM_KEYS..=IDEMPOTENCY).contains(&tag) {
+            if !(STREAM_KEYS..=TRANSACTION).contains(&tag) {
                 return Err(CodecError::Attachment(tag));
             }
         }

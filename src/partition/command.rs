@@ -1,7 +1,7 @@
 //! What a partition's Raft entries say. The bytes are replicated and kept, so they are frozen.
 //!
 //! ```text
-//!  version u8 = 4 │ kind u8 │ wall_ms i64 │ log_ms i64 │ Append: batches u32, then those
+//!  version u8 = 5 │ kind u8 │ wall_ms i64 │ log_ms i64 │ Append: batches u32, then those
 //!                                                      │ Trim:   log_start i64, offset i64, index u64, sub u32, bytes u64
 //!                                                      │ SetLevel: level u32
 //!                                                      │ Forget: keys u32, each: length u16, key of the keyed state
@@ -24,18 +24,19 @@
 
 use bytes::Bytes;
 
+use super::aborted;
 use super::attachments::{Attachments, StreamKeys};
 use super::codec::{CodecError, Reader, Writer};
 use super::keyed_rows;
 use super::position::{Place, Position};
 use super::producers::{self, Sequence};
-use crate::record::Header;
+use crate::record::{EndMarker, Header};
 
 mod frames;
 
 pub(super) use frames::{AppendPayload, FRAME_OVERHEAD, Frames};
 
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 const APPEND: u8 = 1;
 const TRIM: u8 = 2;
 const SET_LEVEL: u8 = 3;
@@ -139,12 +140,14 @@ pub(super) struct Clean {
     pub(super) rest_ms: i64,
 }
 
-/// A batch as far as it is looked at when it is applied: its header, never its records.
+/// A batch as far as it is looked at when it is applied: its header, and the record of a control batch, no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Batch {
     pub(super) header: Header,
     /// Its size when it was appended: what it counts in positions.
     pub(super) size: u64,
+    /// Of a control batch: how a transaction ended.
+    pub(super) marker: Option<EndMarker>,
 }
 
 impl Command {
@@ -197,14 +200,19 @@ impl Command {
         }
     }
 
-    /// Returns the keys of the keyed state that it reads or changes, some perhaps more than once.
-    pub(super) fn needs(self) -> Vec<Bytes> {
+    /// Returns the keys of the keyed state that it reads or changes as the entry at `index`, some perhaps more than once.
+    pub(super) fn needs(self, index: u64) -> Vec<Bytes> {
         let mut needs = Vec::new();
         match self {
             Self::Append { batches, .. } => {
-                for (batch, attachments) in &batches {
+                for (sub, (batch, attachments)) in (0..).zip(&batches) {
                     let claim = Sequence::of(&batch.header);
                     needs.extend(claim.map(|claim| producers::key(claim.producer_id)));
+                    if let Some(marker) = batch.marker {
+                        needs.push(producers::key(batch.header.producer_id));
+                        let row = aborted::key(batch.header.producer_id, Place { index, sub });
+                        needs.extend((!marker.commit).then_some(row));
+                    }
                     keyed_rows::needs(attachments, &mut needs);
                 }
             }

@@ -10,6 +10,9 @@
 //! was away catches up by itself. Until then it holds more records than others, and lacks none that they have. What a
 //! reader sees is right on each: the newest record of every key is always there, and no older one behind it.
 //!
+//! Transactions: what is open is not compacted, what was aborted goes and supersedes nothing, and markers go as tombstones do,
+//! behind the records that they are about.
+//!
 //! There are no segments here: `segment.bytes` and `segment.ms` say when there is enough to begin, as a segment that is
 //! closed does in Kafka; then everything up to the high watermark that is older than `min.compaction.lag.ms` is compacted.
 
@@ -20,12 +23,14 @@ mod pass;
 mod progress;
 mod worker;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use quorate_storage::{Error as StorageError, NewChunk};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::aborted::AbortedRows;
 use super::codec::CodecError;
 use super::disk::in_background;
 use super::machine::View;
@@ -86,6 +91,7 @@ impl Partition {
         pace: &Arc<CompactionPace>,
         stopped: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Result<bool, CompactError> {
+        let aborted = AbortedRows::new(&self.group);
         let Some((view, goal)) = self.to_compact()? else { return Ok(false) };
         if self.group.is_sending_records() {
             // Who is being filled must not get early records as they were, and their tombstone not any more.
@@ -110,7 +116,8 @@ impl Partition {
             let (swap, totals): (&Swap<'_>, _) = (&swap, &partition.compactions);
             let progress = Progress { pace: &pace, totals, stopped: &is_stopped };
             let (view, secret, progress) = (&view, rand::random(), &progress);
-            Pass { log, view, goal, map_bytes, secret, swap, progress }.run()
+            let aborted = &RefCell::new(aborted);
+            Pass { log, view, goal, map_bytes, secret, swap, progress, aborted }.run()
         };
         let ended = in_background("compaction", work).await;
         let result = ended.map_err(CompactError::from).and_then(|result| result);

@@ -1,5 +1,5 @@
-//! Freeing the places of what is over in the keyed state: producers that were silent too long, tags that only trimmed
-//! records have, idempotency keys whose time has passed, rows of streams that were turned off.
+//! Freeing the places of what is over in the keyed state: producers that were silent too long, aborted transactions and tags
+//! that only trimmed records have, idempotency keys whose time has passed, rows of streams that were turned off.
 //!
 //! All of it counts as none wherever it is read, so nothing waits for this: it is only that it takes room. Each leader
 //! looks through its partitions' keys now and then and proposes those that are over by name; whether they are is judged again
@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 
+use super::aborted;
 use super::command::forget_payload;
 use super::disk::on_disk;
 use super::keyed_rows::{self, Horizon};
@@ -41,8 +42,13 @@ impl Partition {
                 let horizon = machine.horizon();
                 Horizon { log_ms: times.log_ms.max(horizon.log_ms), ..horizon }
             };
-            let over = pairs.iter().filter(|(key, value)| is_over(key, value, horizon));
-            let keys: Vec<Bytes> = over.map(|(key, _)| key.clone()).collect();
+            let keys: Vec<Bytes> = {
+                let machine = self.group.machine();
+                let is_open = |id: i64| machine.transactions().get(id).is_some();
+                let over =
+                    pairs.iter().filter(|(key, value)| is_over(key, value, horizon, is_open));
+                over.map(|(key, _)| key.clone()).collect()
+            };
             if !keys.is_empty() {
                 self.propose(forget_payload(times, &keys).into(), term).await?.await?;
                 named += keys.len();
@@ -67,10 +73,15 @@ impl Partition {
     }
 }
 
-fn is_over(key: &[u8], value: &[u8], horizon: Horizon) -> bool {
-    if producers::id_of(key).is_some() {
+/// `is_open`: whether a producer has a transaction open.
+fn is_over(key: &[u8], value: &[u8], horizon: Horizon, is_open: impl FnOnce(i64) -> bool) -> bool {
+    if let Some(id) = producers::id_of(key) {
         let producer = Producer::decode(value);
-        return producer.is_ok_and(|producer| producer.is_forgotten(horizon.log_ms));
+        return producer.is_ok_and(|producer| producer.is_forgotten(horizon.log_ms))
+            && !is_open(id);
+    }
+    if aborted::is_key(key) {
+        return aborted::is_over(value, horizon.log_start);
     }
     keyed_rows::is_over(key, value, horizon)
 }

@@ -12,14 +12,18 @@ mod append;
 mod checkpoint;
 mod cleaned;
 mod last_writers;
+mod noted;
 mod recent;
+mod refusal;
 mod streams;
+mod transactions;
 
 use bytes::Bytes;
 use quorate_raft::{Committed, DecodeError, Effects, Keyed, Machine, Records};
 use quorate_storage::mutant;
 
 use super::Summary;
+use super::aborted;
 use super::command::{Clean, Command, Times, Trim};
 use super::epochs::{self, Epochs};
 use super::index::{self, OpenBlocks, SPAN_BYTES, SPAN_MS, Span};
@@ -30,11 +34,14 @@ use super::producers::{self, Producer, Sequence, Stored, Verdict};
 use super::rejected::Rejected;
 use super::transfer::PartitionRecords;
 use last_writers::LastWriters;
+use noted::Noted;
 use recent::Recent;
 
 pub(super) use cleaned::Cleaned;
+pub use refusal::{NotInTransaction, Refusal};
 pub(super) use streams::Streams;
 pub use streams::Unmet;
+pub(super) use transactions::Transactions;
 
 use crate::metadata::{FIRST_LEVEL, check_checkpoint, end_if_unfit};
 
@@ -62,6 +69,11 @@ pub struct PartitionMachine {
     newest: Option<Newest>,
     cleaned: Cleaned,
     streams: Streams,
+    transactions: Transactions,
+    /// How many aborted transactions the keyed state has.
+    aborted: u64,
+    /// A cache; in no checkpoint.
+    noted: Noted,
     /// A cache; in no checkpoint.
     recent: Recent,
     /// A cache; in no checkpoint.
@@ -114,28 +126,6 @@ pub enum BatchReply {
     Refused(Refusal),
 }
 
-/// Why a batch took no offset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error("the producer's next sequence number is {expected}")]
-    OutOfOrderSequence { expected: i32 },
-    #[error("the producer's epoch is {current} by now")]
-    InvalidProducerEpoch { current: i16 },
-    #[error("the batch is in the log already, where exactly is not remembered")]
-    DuplicateSequence,
-    /// The condition of that number, as the batch brought them, does not hold.
-    #[error("{unmet}")]
-    Condition { number: u32, unmet: Unmet },
-    /// The key of that number has such a stream.
-    #[error("{unmet}")]
-    Stream { number: u32, unmet: Unmet },
-    /// Streams were turned on or off since the batch was checked; checked again it may do.
-    #[error("streams were turned on or off just now")]
-    StreamsChanged,
-    #[error("another request was made under the same idempotency key")]
-    IdempotencyKeyReused,
-}
-
 /// What a reader needs of the machine, taken in one look.
 #[derive(Debug, Clone)]
 pub(super) struct View {
@@ -148,6 +138,10 @@ pub(super) struct View {
     pub(super) rejected: Rejected,
     /// Of the records before this offset some may be gone.
     pub(super) cleaned_upto: i64,
+    /// See [`PartitionMachine::last_stable_offset`].
+    pub(super) stable: i64,
+    /// Whether a transaction was aborted of which a record may be kept.
+    pub(super) has_aborted: bool,
 }
 
 impl PartitionMachine {
@@ -179,7 +173,17 @@ impl PartitionMachine {
             bytes: self.end.bytes - self.start.bytes,
             leader_epoch: self.epochs.latest(),
             producers: self.producers,
+            last_stable_offset: self.last_stable_offset(),
+            open_transactions: self.transactions.len() as u64,
+            oldest_transaction_ms: self.oldest_transaction_ms(self.log_ms),
+            aborted_transactions: self.aborted,
         }
+    }
+
+    /// Returns for how long the transaction has been open that is so the longest, at this log time.
+    pub(super) fn oldest_transaction_ms(&self, log_ms: i64) -> Option<i64> {
+        let since = self.transactions.all().map(|(_, open)| open.since_ms).min()?;
+        Some(log_ms.saturating_sub(since))
     }
 
     /// Returns how long the partition was led, in milliseconds, as of the last command.
@@ -194,7 +198,7 @@ impl PartitionMachine {
 
     fn last_writer(&self, producer_id: i64) -> Option<&Producer> {
         let writer = self.last_writers.get(producer_id)?;
-        (!writer.is_forgotten(self.log_ms)).then_some(writer)
+        (!self.is_forgotten(producer_id, writer)).then_some(writer)
     }
 
     /// Returns where a batch stands that is in the log already, if its producer wrote not long ago.
@@ -217,6 +221,8 @@ impl PartitionMachine {
             open: self.open.span,
             rejected: self.rejected.clone(),
             cleaned_upto: self.cleaned.upto.offset,
+            stable: self.last_stable_offset(),
+            has_aborted: self.aborted > 0,
         }
     }
 
@@ -266,9 +272,14 @@ impl PartitionMachine {
         for key in keys {
             if let Some(id) = producers::id_of(key) {
                 let stored = producers::stored_in(keyed, id);
-                if stored.is_some_and(|producer| producer.is_forgotten(self.log_ms)) {
+                if stored.is_some_and(|producer| self.is_forgotten(id, &producer)) {
                     keyed.remove(key);
                     self.producers -= 1;
+                }
+            } else if aborted::is_key(key) {
+                if keyed.get(key).is_some_and(|row| aborted::is_over(&row, self.log_start)) {
+                    keyed.remove(key);
+                    self.aborted -= 1;
                 }
             } else if keyed.get(key).is_some_and(|value| keyed_rows::is_over(key, &value, horizon))
             {
@@ -293,7 +304,8 @@ impl PartitionMachine {
         let sane = clean.upto.place.sub == 0
             && clean.upto.offset <= self.end.offset
             && clean.upto.place <= self.end.place
-            && clean.upto.bytes <= self.end.bytes;
+            && clean.upto.bytes <= self.end.bytes
+            && self.undecided().is_none_or(|first| clean.upto.offset <= first.offset);
         if sane {
             self.cleaned.decide(clean, self.log_ms, clean.upto.offset == self.end.offset);
         }
@@ -333,7 +345,7 @@ impl Machine for PartitionMachine {
     fn needs(entry: Committed<'_>) -> Vec<Bytes> {
         // What cannot be decoded ends the process when it is applied.
         let command = entry.payload.and_then(|payload| Command::decode(payload).ok());
-        command.map_or_else(Vec::new, Command::needs)
+        command.map_or_else(Vec::new, |command| command.needs(entry.index))
     }
 
     fn apply(&mut self, entry: Committed<'_>, effects: &mut Effects) -> Reply {

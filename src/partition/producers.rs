@@ -6,7 +6,11 @@
 //!
 //! Producers are keyed state, by id, so their number is bounded by the disk and not by memory, and nobody is forgotten
 //! because others came. A producer is forgotten by log time alone: one that was silent too long counts as none wherever it
-//! is read, and its place is freed later (`forget.rs`).
+//! is read, and its place is freed later (`forget.rs`). Only while a transaction of it is open is it never forgotten
+//! (`machine/transactions.rs`).
+//!
+//! A marker ends a transaction and may raise the producer's epoch, as it does for every transaction in KIP-890 part 2; then
+//! its sequence begins anew. With the same epoch the sequence goes on.
 //!
 //! The numbers here are constants and not settings because replicas that disagree about them would
 //! disagree about offsets.
@@ -18,8 +22,8 @@ use quorate_storage::mutant;
 use super::codec::{CodecError, Reader, Writer};
 use crate::record::Header;
 
-/// Batches remembered before the last: a client may have five in flight with idempotence on.
-const OLDER: usize = 4;
+/// Batches remembered: a client may have five in flight with idempotence on.
+const BATCHES: usize = 5;
 /// A producer silent for a day of log time is forgotten; it may then continue with any sequence.
 const EXPIRATION_MS: i64 = 86_400_000;
 /// Sequence numbers go from 2^31 - 1 on to 0.
@@ -30,25 +34,32 @@ const BEHIND_MAX: u32 = 1 << 30;
 const PRODUCER: u8 = b'p';
 /// A batch as bytes.
 const BATCH_BYTES: usize = 24;
-/// A producer as bytes, its older batches aside.
-const PRODUCER_BYTES: usize = 15 + BATCH_BYTES;
+/// A producer as bytes, its batches aside.
+const PRODUCER_BYTES: usize = 36;
 
 /// What is remembered of one producer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Producer {
     epoch: i16,
-    /// Log time of the last batch.
+    /// Log time of the last batch or marker.
     seen_ms: i64,
+    /// The time that the last batch or marker carried, milliseconds since 1970.
+    timestamp: i64,
     /// How many sequence numbers up to the last are in the log without a gap, up to [`BEHIND_MAX`].
     unbroken: u32,
-    last: Batch,
-    older: Older,
+    /// The number of the last transaction that ended here; 0: none has.
+    ended: u64,
+    /// Of the last marker; -1: there was none.
+    coordinator_epoch: i32,
+    /// Without a batch of its epoch: whether the first one has to begin at 0.
+    begins_at_zero: bool,
+    batches: Batches,
 }
 
-/// Batches before the last one, oldest first; the rest is the default.
+/// The last batches of a producer's epoch, oldest first; the rest is the default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Older {
-    batches: [Batch; OLDER],
+struct Batches {
+    all: [Batch; BATCHES],
     count: usize,
 }
 
@@ -149,31 +160,93 @@ impl Sequence {
         } else if producer.has(self) {
             return Verdict::Outdated;
         } else {
-            following(producer.last.last)
+            match producer.batches.last() {
+                Some(last) => following(last.last),
+                None if producer.begins_at_zero => 0,
+                // All that is known is that a transaction ended in which it wrote nothing here.
+                None => return Verdict::Accept,
+            }
         };
         if self.first == expected { Verdict::Accept } else { Verdict::OutOfOrder { expected } }
     }
 }
 
 impl Producer {
-    /// Returns the producer after a batch of it was accepted. `before`: what was known of it; `log_ms`: the log time.
+    /// Returns a producer of which only the epoch is known.
+    fn new(epoch: i16) -> Self {
+        Self {
+            epoch,
+            seen_ms: 0,
+            timestamp: -1,
+            unbroken: 0,
+            ended: 0,
+            coordinator_epoch: -1,
+            begins_at_zero: false,
+            batches: Batches::default(),
+        }
+    }
+
+    /// Returns it with this epoch: another one than before begins at 0.
+    fn at(before: Option<Self>, epoch: i16) -> Self {
+        match before {
+            Some(before) if before.epoch == epoch => before,
+            Some(before) => {
+                let batches = Batches::default();
+                Self { epoch, unbroken: 0, begins_at_zero: true, batches, ..before }
+            }
+            None => Self::new(epoch),
+        }
+    }
+
+    /// Returns the producer after a batch of it was accepted. `before`: what was known of it; `timestamp`: the batch's; `log_ms`:
+    /// the log time.
     pub(super) fn after(
         before: Option<Self>,
         claim: &Sequence,
         stored: Stored,
-        log_ms: i64,
+        (timestamp, log_ms): (i64, i64),
     ) -> Self {
-        let last = Batch { first: claim.first, last: claim.last, stored };
-        let Some(mut producer) = before.filter(|before| before.epoch == claim.epoch) else {
-            let unbroken = claim.len().min(BEHIND_MAX);
-            let older = Older::default();
-            return Self { epoch: claim.epoch, seen_ms: log_ms, unbroken, last, older };
-        };
-        producer.older.push(producer.last);
-        producer.last = last;
-        producer.seen_ms = log_ms;
+        let mut producer = Self::at(before, claim.epoch);
+        producer.batches.push(Batch { first: claim.first, last: claim.last, stored });
+        (producer.timestamp, producer.seen_ms) = (timestamp, log_ms);
         producer.unbroken = producer.unbroken.saturating_add(claim.len()).min(BEHIND_MAX);
         producer
+    }
+
+    /// Returns the producer after its transaction `number` ended with a marker of this epoch, or one in which it wrote nothing
+    /// here. `timestamp`: the marker's; `log_ms`: the log time.
+    pub(super) fn ending(
+        before: Option<Self>,
+        (epoch, number): (i16, u64),
+        coordinator_epoch: i32,
+        (timestamp, log_ms): (i64, i64),
+    ) -> Self {
+        let producer = Self::at(before, epoch);
+        Self { ended: number, coordinator_epoch, timestamp, seen_ms: log_ms, ..producer }
+    }
+
+    pub(super) fn epoch(&self) -> i16 {
+        self.epoch
+    }
+
+    /// Returns the number of the last transaction that ended here; 0: none has.
+    pub(super) fn ended(&self) -> u64 {
+        self.ended
+    }
+
+    /// Returns the coordinator's epoch of the last marker; -1: there was none.
+    pub(super) fn coordinator_epoch(&self) -> i32 {
+        self.coordinator_epoch
+    }
+
+    /// Returns the time that its last batch or marker carried.
+    pub(super) fn timestamp(&self) -> i64 {
+        self.timestamp
+    }
+
+    /// Returns the last sequence number of its epoch; -1: it has none.
+    pub(super) fn last_sequence(&self) -> i32 {
+        self.batches.last().map_or(-1, |batch| batch.last)
     }
 
     /// Returns whether it was silent too long at log time `log_ms`, and so counts as none.
@@ -181,63 +254,75 @@ impl Producer {
         log_ms.saturating_sub(self.seen_ms) > EXPIRATION_MS
     }
 
-    /// Returns the offset its last batch begins at.
-    pub(super) fn last_offset(&self) -> i64 {
-        self.last.stored.base_offset
-    }
-
-    fn older(&self) -> &[Batch] {
-        &self.older.batches[..self.older.count]
-    }
-
     fn find(&self, claim: &Sequence) -> Option<Stored> {
-        let mut known = self.older().iter().chain([&self.last]).rev();
         let same = |batch: &&Batch| batch.first == claim.first && batch.last == claim.last;
-        known.find(same).map(|batch| batch.stored)
+        self.batches.known().iter().rev().find(same).map(|batch| batch.stored)
     }
 
     /// Returns whether all of the batch is in the log for certain.
     fn has(&self, claim: &Sequence) -> bool {
-        let behind = steps(claim.first, self.last.last);
+        let Some(last) = self.batches.last() else { return false };
+        let behind = steps(claim.first, last.last);
         claim.len() <= behind && behind <= self.unbroken
     }
 
     pub(super) fn encode(&self) -> Bytes {
-        let bytes = PRODUCER_BYTES + self.older.count * BATCH_BYTES;
+        let bytes = PRODUCER_BYTES + self.batches.count * BATCH_BYTES;
         let mut writer = Writer::with_capacity(bytes);
         writer.i16(self.epoch);
         writer.i64(self.seen_ms);
+        writer.i64(self.timestamp);
         writer.u32(self.unbroken);
-        self.last.encode(&mut writer);
-        writer.u8(u8::try_from(self.older.count).expect("at most four"));
-        self.older().iter().for_each(|batch| batch.encode(&mut writer));
+        writer.u64(self.ended);
+        writer.i32(self.coordinator_epoch);
+        writer.u8(u8::from(self.begins_at_zero));
+        writer.u8(u8::try_from(self.batches.count).expect("at most five"));
+        self.batches.known().iter().for_each(|batch| batch.encode(&mut writer));
         writer.finish().into()
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let reader = &mut Reader::new(bytes);
-        let (epoch, seen_ms, unbroken) = (reader.i16()?, reader.i64()?, reader.u32()?);
-        let last = Batch::decode(reader)?;
-        let count = usize::from(reader.u8()?);
-        if count > OLDER || unbroken > BEHIND_MAX {
+        let (epoch, seen_ms, timestamp) = (reader.i16()?, reader.i64()?, reader.i64()?);
+        let (unbroken, ended, coordinator_epoch) = (reader.u32()?, reader.u64()?, reader.i32()?);
+        let (begins_at_zero, count) = (reader.u8()?, usize::from(reader.u8()?));
+        if count > BATCHES || unbroken > BEHIND_MAX || begins_at_zero > 1 {
             return Err(CodecError::Range("a producer's batches"));
         }
-        let mut older = Older { count, ..Older::default() };
-        for batch in &mut older.batches[..count] {
+        let begins_at_zero = begins_at_zero == 1;
+        let mut batches = Batches { count, ..Batches::default() };
+        for batch in &mut batches.all[..count] {
             *batch = Batch::decode(reader)?;
         }
         reader.end()?;
-        Ok(Self { epoch, seen_ms, unbroken, last, older })
+        Ok(Self {
+            epoch,
+            seen_ms,
+            timestamp,
+            unbroken,
+            ended,
+            coordinator_epoch,
+            begins_at_zero,
+            batches,
+        })
     }
 }
 
-impl Older {
+impl Batches {
+    fn known(&self) -> &[Batch] {
+        &self.all[..self.count]
+    }
+
+    fn last(&self) -> Option<&Batch> {
+        self.known().last()
+    }
+
     fn push(&mut self, batch: Batch) {
-        if self.count == OLDER {
-            self.batches.rotate_left(1);
+        if self.count == BATCHES {
+            self.all.rotate_left(1);
             self.count -= 1;
         }
-        self.batches[self.count] = batch;
+        self.all[self.count] = batch;
         self.count += 1;
     }
 }

@@ -8,18 +8,28 @@
 //! does not cover those). They are copied once, into the answer, as they are passed: beside the answer a read holds no
 //! more than one piece of the log.
 //!
+//! Who wants what is committed alone (`read_committed`, KIP-98) is shown nothing from the last stable offset on, and is told
+//! which transactions with records in the answer were aborted: the batches stay as they are, and the client leaves them out.
+//! Markers are batches like others, as clients expect them.
+//!
 //! Invariant: nothing at or above the high watermark is returned.
+
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quorate_storage::Chunks;
+use tokio::time::sleep;
 
+use super::aborted::AbortedRows;
 use super::disk::on_disk;
 use super::machine::View;
-use super::position::Position;
+use super::position::{Place, Position};
 use super::walk::{Located, Source, Step, Walk, WalkError};
-use super::{Closed, Partition};
+use super::{AbortedTransaction, Closed, Partition};
 use crate::record;
 
+/// Between two tries while a snapshot takes the place of the state.
+const REPLACED_LOOK: Duration = Duration::from_millis(5);
 /// What one read returns at most, a larger first batch excepted: bounds what a client's own limit,
 /// which may be 2 GiB, makes this broker hold.
 const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -30,6 +40,10 @@ pub struct Records {
     /// Record batches v2, one after the other, ready to be sent. Empty, never half a batch.
     pub bytes: Bytes,
     pub high_watermark: i64,
+    /// See [`Partition::last_stable_offset`].
+    pub last_stable_offset: i64,
+    /// Where such a read ends: the last stable offset of one that wants committed records, else the high watermark.
+    pub readable_upto: i64,
     pub log_start: i64,
     /// The offset after the last record returned; the asked offset when there is none.
     pub next_offset: i64,
@@ -40,7 +54,7 @@ pub struct Records {
 impl Records {
     /// Returns whether there was another batch, for which the limits left no room.
     pub fn is_cut(&self) -> bool {
-        self.next_offset < self.high_watermark
+        self.next_offset < self.readable_upto
     }
 }
 
@@ -62,6 +76,16 @@ pub enum ReadError {
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Unreadable(WalkError);
+
+/// What a reader is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Isolation {
+    All,
+    Committed,
+}
+
+/// A data batch of a transaction: its producer, first offset and place.
+type Transactional = (i64, i64, Place);
 
 /// Where the records of a view were when a walk began. Taken before it begins.
 pub(super) struct Seen {
@@ -111,18 +135,60 @@ impl Partition {
         bytes_max: usize,
         at_least_one: bool,
     ) -> Result<Records, ReadError> {
+        let read = self.read_isolated(offset, bytes_max, at_least_one, Isolation::All).await;
+        read.map(|(records, _)| records)
+    }
+
+    /// As [`Partition::read`], below the last stable offset, and the aborted transactions that have records among those
+    /// returned, by first offset (KIP-98). Empty from the last stable offset up to the high watermark.
+    pub async fn read_committed(
+        &self,
+        offset: i64,
+        bytes_max: usize,
+        at_least_one: bool,
+    ) -> Result<(Records, Vec<AbortedTransaction>), ReadError> {
+        self.read_isolated(offset, bytes_max, at_least_one, Isolation::Committed).await
+    }
+
+    async fn read_isolated(
+        &self,
+        offset: i64,
+        bytes_max: usize,
+        at_least_one: bool,
+        isolation: Isolation,
+    ) -> Result<(Records, Vec<AbortedTransaction>), ReadError> {
         loop {
+            let rows = AbortedRows::new(&self.group);
             let (view, recent) = {
                 let machine = self.group.machine();
                 (machine.view(), machine.recent(offset))
             };
             let seen = self.seen(&view);
-            match self.read_of(view, recent, offset, bytes_max, at_least_one).await {
+            let gather =
+                Gather::new(offset, bytes_max.min(READ_BYTES_MAX), at_least_one, isolation);
+            match self.read_of(view, recent, gather).await {
                 // The walk began before what was deleted or moved meanwhile, and found it gone; the offset is still there.
                 Err(Failed::Walk(_)) if self.has_changed_since(&seen) => {}
                 Err(Failed::Walk(error)) => return Err(self.unreadable(error, offset)),
                 Err(Failed::Other(error)) => return Err(error),
-                Ok(records) => return Ok(records),
+                Ok((records, of_transactions)) => {
+                    if of_transactions.is_empty() {
+                        return Ok((records, Vec::new()));
+                    }
+                    let aborted = match self.aborted_among(rows, of_transactions).await {
+                        Ok(aborted) => aborted,
+                        Err(Failed::Walk(WalkError::Replaced)) if !self.is_closed() => {
+                            sleep(REPLACED_LOOK).await;
+                            continue;
+                        }
+                        Err(Failed::Walk(error)) => return Err(self.unreadable(error, offset)),
+                        Err(Failed::Other(error)) => return Err(error),
+                    };
+                    // A row goes once the log begins behind its marker, so before that none of these was missing.
+                    if self.log_start() <= offset {
+                        return Ok((records, aborted));
+                    }
+                }
             }
         }
     }
@@ -131,15 +197,14 @@ impl Partition {
         &self,
         view: View,
         recent: Option<Position>,
-        offset: i64,
-        bytes_max: usize,
-        at_least_one: bool,
-    ) -> Result<Records, Failed> {
+        mut gather: Gather,
+    ) -> Result<(Records, Vec<Transactional>), Failed> {
+        let offset = gather.offset;
         #[cfg(feature = "mutants")]
         let view = super::mutants::with_uncommitted(view, self.group.log());
         view.check(offset)?;
-        let mut gather = Gather::new(offset, bytes_max.min(READ_BYTES_MAX), at_least_one, &view);
-        if offset == view.end.offset || !gather.wants_more() {
+        gather.begin(&view);
+        if offset >= gather.upto || !gather.wants_more() {
             return Ok(gather.finish(&view));
         }
         let known = recent.or_else(|| self.hints.take(offset));
@@ -189,7 +254,32 @@ impl Partition {
         Ok(on_disk(&self.disk_reads, read).await??)
     }
 
-    fn answer(&self, gather: Gather, view: &View) -> Records {
+    /// Returns which of these batches are of transactions that were aborted. `rows`: from before the batches were looked for.
+    async fn aborted_among(
+        &self,
+        mut rows: AbortedRows,
+        batches: Vec<Transactional>,
+    ) -> Result<Vec<AbortedTransaction>, Failed> {
+        let look = move || -> Result<_, WalkError> {
+            let mut found = Vec::new();
+            for (producer_id, offset, place) in batches {
+                if let Some(aborted) = rows.of(producer_id, offset, place)? {
+                    found.push((aborted.first_offset, producer_id));
+                }
+            }
+            Ok(found)
+        };
+        let mut found = on_disk(&self.disk_reads, look).await??;
+        // Of two transactions none begins where the other does.
+        found.sort_unstable();
+        found.dedup();
+        let aborted = found
+            .into_iter()
+            .map(|(first_offset, producer_id)| AbortedTransaction { producer_id, first_offset });
+        Ok(aborted.collect())
+    }
+
+    fn answer(&self, gather: Gather, view: &View) -> (Records, Vec<Transactional>) {
         if let Some(next) = gather.next
             && next.offset < view.end.offset
         {
@@ -238,6 +328,9 @@ struct Gather {
     offset: i64,
     bytes_max: usize,
     at_least_one: bool,
+    isolation: Isolation,
+    /// Nothing from this offset on is taken.
+    upto: i64,
     /// Where the log ends, in bytes.
     bytes_end: u64,
     bytes: BytesMut,
@@ -245,13 +338,33 @@ struct Gather {
     first: Option<Position>,
     /// Behind the last batch taken.
     next: Option<Position>,
+    /// Batches that may be of aborted transactions.
+    of_transactions: Vec<Transactional>,
 }
 
 impl Gather {
-    fn new(offset: i64, bytes_max: usize, at_least_one: bool, view: &View) -> Self {
-        let bytes_end = view.end.bytes;
-        let (bytes, first, next) = (BytesMut::new(), None, None);
-        Self { offset, bytes_max, at_least_one, bytes_end, bytes, first, next }
+    fn new(offset: i64, bytes_max: usize, at_least_one: bool, isolation: Isolation) -> Self {
+        Self {
+            offset,
+            bytes_max,
+            at_least_one,
+            isolation,
+            upto: 0,
+            bytes_end: 0,
+            bytes: BytesMut::new(),
+            first: None,
+            next: None,
+            of_transactions: Vec::new(),
+        }
+    }
+
+    /// Takes from a view what there is to read.
+    fn begin(&mut self, view: &View) {
+        self.bytes_end = view.end.bytes;
+        self.upto = match self.isolation {
+            Isolation::All => view.end.offset,
+            Isolation::Committed => view.stable,
+        };
     }
 
     fn walk(&self, partition: &Partition, view: &View, from: Position) -> Walk {
@@ -276,9 +389,11 @@ impl Gather {
             match walk.step(source)? {
                 Step::OnDisk => return Ok(false),
                 Step::End => break,
+                Step::Batch(batch) if batch.at.offset >= self.upto => break,
                 Step::Batch(batch) if batch.end_offset <= self.offset => {}
                 Step::Batch(batch) if self.fits(&batch) => {
                     self.take(&batch);
+                    self.note(&batch);
                     self.next = Some(walk.position());
                 }
                 Step::Batch(_) => break,
@@ -300,16 +415,31 @@ impl Gather {
         record::stamp(&mut self.bytes[begin..], batch.at.offset, batch.epoch);
     }
 
-    fn finish(self, view: &View) -> Records {
+    /// Notes a batch of a transaction. One without records has nothing that could be left out, and the marker behind it may be
+    /// compacted away: told of that, a client would leave out what comes next.
+    fn note(&mut self, batch: &Located) {
+        let header = &batch.batch.header;
+        let has_records = !header.is_control() && header.record_count > 0;
+        if self.isolation == Isolation::Committed && header.is_transactional() && has_records {
+            let (offset, place) = (batch.at.offset, batch.at.place);
+            self.of_transactions.push((header.producer_id, offset, place));
+        }
+    }
+
+    fn finish(self, view: &View) -> (Records, Vec<Transactional>) {
         let before = self.first.unwrap_or_else(|| {
             if self.offset == view.end.offset { view.end } else { view.nearest(self.offset) }
         });
-        Records {
+        let records = Records {
             bytes: self.bytes.freeze(),
             high_watermark: view.end.offset,
+            last_stable_offset: view.stable,
+            readable_upto: self.upto,
             log_start: view.log_start,
             next_offset: self.next.map_or(self.offset, |next| next.offset),
             bytes_before: before.bytes,
-        }
+        };
+        let of_transactions = if view.has_aborted { self.of_transactions } else { Vec::new() };
+        (records, of_transactions)
     }
 }

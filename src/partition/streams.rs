@@ -4,6 +4,8 @@
 //! the keys it finds into the log, so that every replica counts the same; who leads next goes on where that has come. All
 //! is looked at again every while, so nothing is kept that a crash could lose.
 //!
+//! A topic with streams takes no transactions. One that was open when they were turned on is waited for.
+//!
 //! Turning them off throws all versions away, so that is done only when the metadata's leader says that it is wanted.
 
 use std::time::Duration;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use quorate_storage::Log;
 use tokio::time::{sleep, timeout};
 
+use super::aborted::AbortedRows;
 use super::attachments::KeyRules;
 use super::command::{OldBatch, OldRecords, old_records_payload, streams_payload};
 use super::disk::on_disk;
@@ -150,6 +153,7 @@ impl Partition {
     /// Counts records from before streams were turned on, until all are.
     async fn count_old(&self, term: u64) -> Result<(), TrimError> {
         loop {
+            let mut aborted = AbortedRows::new(&self.group);
             let (streams, view) = {
                 let machine = self.group.machine();
                 (*machine.streams(), machine.view())
@@ -158,7 +162,7 @@ impl Partition {
                 return Ok(());
             };
             let log = self.group.log().clone();
-            let read = move || read_old(&log, &view, &streams, rules);
+            let read = move || read_old(&log, &view, &streams, rules, &mut aborted);
             let old = match on_disk(&self.disk_reads, read).await? {
                 Ok(old) => old,
                 // As when it is trimmed meanwhile.
@@ -167,18 +171,24 @@ impl Partition {
                     return Ok(());
                 }
             };
+            if old.upto <= old.from {
+                // A transaction is open. The next look tries again.
+                return Ok(());
+            }
             let payload = old_records_payload(self.times(self.clock.now_ms()), &old);
             self.propose(payload.into(), term).await?.await?;
         }
     }
 }
 
-/// Reads the next piece of the records that are older than the streams.
+/// Reads the next piece of the records that are older than the streams, those of aborted transactions aside; up to a
+/// transaction that is open.
 fn read_old(
     log: &Log,
     view: &View,
     streams: &Streams,
     rules: KeyRules,
+    aborted: &mut AbortedRows,
 ) -> Result<OldRecords, WalkError> {
     let from = streams.built_upto;
     let mut old =
@@ -199,7 +209,17 @@ fn read_old(
         if located.end_offset <= begin {
             continue;
         }
+        if located.at.offset >= view.stable {
+            break;
+        }
         read_bytes += located.bytes.len();
+        let (header, at) = (&located.batch.header, located.at);
+        let is_aborted = header.is_transactional()
+            && aborted.of(header.producer_id, at.offset, at.place)?.is_some();
+        if header.is_control() || is_aborted {
+            old.upto = located.end_offset.min(streams.begun);
+            continue;
+        }
         let (keys, misplaced) = rules.keys_of(&located.bytes, located.at.offset, begin)?;
         old.misplaced = old.misplaced.saturating_add(misplaced);
         bytes += keys.keys.iter().map(|it| it.key.len() + 8 + it.records.len() * 4).sum::<usize>();

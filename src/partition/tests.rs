@@ -11,3 +11,5 @@ mod retention;
 mod streams;
 mod tail;
 mod timestamps;
+mod transactional_compaction;
+mod transactions;

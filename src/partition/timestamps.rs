@@ -3,6 +3,10 @@
 //! Batch headers say how new the newest record of a batch is, points say it of spans, blocks of many spans.
 //! A search by time skips what is too old as a whole, block by block and span by span, and looks into records
 //! only where an answer can be. It is no bisection, because producers' times go back and forth.
+//!
+//! What is found is a record of a producer, never a marker. Who reads committed records alone gets, as from Kafka, the last
+//! stable offset for the end of the log, and nothing where the record that was found is not below it. A record of an aborted
+//! transaction may be found: who reads from there on leaves it out.
 
 use std::ops::ControlFlow;
 
@@ -64,12 +68,30 @@ impl Partition {
         &self,
         spec: OffsetSpec,
     ) -> Result<Option<OffsetAt>, ReadError> {
+        self.offset_below(spec, |view| view.end.offset).await
+    }
+
+    /// As [`Partition::offset_for_timestamp`], for who reads committed records alone: the last stable offset stands for the
+    /// high watermark, and a record that is not below it is not found.
+    pub async fn offset_for_timestamp_committed(
+        &self,
+        spec: OffsetSpec,
+    ) -> Result<Option<OffsetAt>, ReadError> {
+        self.offset_below(spec, |view| view.stable).await
+    }
+
+    /// `upto`: where the log ends for the asker.
+    async fn offset_below(
+        &self,
+        spec: OffsetSpec,
+        upto: impl Fn(&View) -> i64,
+    ) -> Result<Option<OffsetAt>, ReadError> {
         loop {
             let (view, newest) = {
                 let machine = self.group.machine();
                 (machine.view(), machine.newest())
             };
-            let (log_start, end) = (view.log_start, view.end.offset);
+            let (log_start, end) = (view.log_start, upto(&view));
             let seen = self.seen(&view);
             let log = self.group.log().clone();
             let search = move || match spec {
@@ -92,7 +114,9 @@ impl Partition {
                 }
             };
             match found {
-                Ok(found) => return Ok(found.filter(|found| found.timestamp >= 0)),
+                Ok(found) => {
+                    return Ok(found.filter(|found| found.timestamp >= 0 && found.offset < end));
+                }
                 Err(_) if self.has_changed_since(&seen) => {}
                 Err(error) => return Err(self.unreadable(error, log_start)),
             }
@@ -283,6 +307,9 @@ fn records(
     log_start: i64,
     mut look: impl FnMut(OffsetAt) -> ControlFlow<()>,
 ) -> Result<(), WalkError> {
+    if batch.batch.header.is_control() {
+        return Ok(());
+    }
     for record in Records::open(&batch.bytes, Projection::Heads)? {
         let record = record?;
         let offset = batch.at.offset + i64::from(record.offset_delta);

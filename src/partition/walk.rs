@@ -268,6 +268,9 @@ pub(super) enum WalkError {
     /// Also what a walk sees whose entries are trimmed meanwhile.
     #[error("the entry at index {index} is not in the log any more")]
     Gone { index: u64 },
+    /// What was found does not belong together; it is to be looked for again.
+    #[error("a snapshot has taken the place of the state")]
+    Replaced,
     #[error("counted to offset {found} where the log ends at {expected}")]
     Miscounted { found: i64, expected: i64 },
     #[error("an entry of the log is damaged")]
@@ -292,6 +295,7 @@ impl WalkError {
                 matches!(error, StorageError::Closed)
             }
             Self::Gone { .. }
+            | Self::Replaced
             | Self::Miscounted { .. }
             | Self::Damaged(_)
             | Self::Records(_)

@@ -4,8 +4,9 @@
 //! The ones of the first part are counted where the thing happens, those of the second are read off the broker
 //! when somebody asks for `/metrics`. No metric has a label per topic or partition: ten thousand partitions times
 //! twenty series is what makes a monitoring system fall over, and `/v1/raft/groups` answers such questions. What consumer
-//! groups have committed is an exception, for an alarm is wanted per group, and so is how far compacted partitions are; their
-//! number is bounded (`http/lag.rs`, `http/compaction_metrics.rs`).
+//! groups have committed is an exception, for an alarm is wanted per group, and so are how far compacted partitions are and which
+//! transactions are open in a partition; their number is bounded (`http/lag.rs`, `http/compaction_metrics.rs`,
+//! `http/transaction_metrics.rs`).
 
 use std::fmt::{self, Write};
 use std::sync::OnceLock;
@@ -144,6 +145,13 @@ metrics! {
     /// Batches in one Raft entry, of the entries that this broker has proposed: their count is entries, their sum batches.
     partition_entry_batches: Histogram = Histogram::new((0..11).map(|step| f64::from(1 << step)));
 
+    /// Transactions that coordinators on this broker have committed.
+    transactions_committed: Counter = Counter::default();
+    /// Transactions that coordinators on this broker have aborted, those included that took too long.
+    transactions_aborted: Counter = Counter::default();
+    /// Transactions that coordinators on this broker have aborted because they were open for longer than their timeout.
+    transactions_timed_out: Counter = Counter::default();
+
     /// How far this broker's wall clock is ahead of a majority's; 0 while that is not known.
     clock_ahead_seconds: Fraction = Fraction::default();
     /// Whether this broker's wall clock is trusted, 1 or 0; while it is not, nothing is deleted for its age.
@@ -186,6 +194,12 @@ metrics! {
     compaction_partitions_left_out: Gauge = Gauge::default();
     /// 1 while log.cleaner.enable keeps this broker from compacting, otherwise 0.
     compaction_paused: Gauge = Gauge::default();
+    /// Open transactions, by topic and partition, of the partitions that this broker leads; none where there are none.
+    partition_open_transactions: Family<TopicPartition, Gauge> = Family::default();
+    /// How long the oldest open transaction has been open, by topic and partition, of the partitions that this broker leads.
+    partition_oldest_transaction_seconds: Family<TopicPartition, Fraction> = Family::default();
+    /// Partitions with open transactions that have no metric because there are more than a broker tells of.
+    partition_transactions_left_out: Gauge = Gauge::default();
     /// Raft groups this broker takes part in, by its role.
     raft_groups: Family<RaftRole, Gauge> = Family::default();
     /// The most entries any follower is behind, over the groups this broker leads.

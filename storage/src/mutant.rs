@@ -8,7 +8,7 @@
 compile_error!("the feature `mutants` breaks the broker on purpose; `make mutants` builds it");
 
 /// Every defect, with what it breaks.
-pub const NAMES: [(&str, &str); 37] = [
+pub const NAMES: [(&str, &str); 42] = [
     ("ack-before-fsync", "a write is reported durable without a sync"),
     ("ack-before-commit", "a produce is acknowledged without a majority if that takes too long"),
     ("vote-not-persisted", "a vote is answered without being stored"),
@@ -58,6 +58,11 @@ pub const NAMES: [(&str, &str); 37] = [
     ("closed-stream-takes-more", "what is appended to a closed stream is taken"),
     ("live-record-skipped", "a listener is not sent what came while it waited"),
     ("given-before-free", "a partition is given to a member before another has given it back"),
+    ("marker-before-prepare", "markers are written before it is committed how a transaction ends"),
+    ("lso-one-too-far", "the first record of an open transaction is served as committed"),
+    ("old-epoch-let-in", "a batch of an instance that was replaced is taken"),
+    ("aborted-rows-forgotten", "a partition does not keep which transactions were aborted"),
+    ("pending-offset-visible", "offsets of a transaction are visible before it is committed"),
 ];
 
 /// The variable that makes this build stand in for the release after this one.

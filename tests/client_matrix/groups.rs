@@ -16,7 +16,7 @@ fn whole(said: &Said) -> bool {
 }
 
 /// As many records are committed, as the broker tells it.
-fn committed(cluster: &Cluster, group: &str, count: i64) {
+pub(super) fn committed(cluster: &Cluster, group: &str, count: i64) {
     cluster.wait(&format!("{group} has committed {count}"), || {
         let answer = cluster.running().next()?.get(&format!("/v1/groups/{group}"))?;
         let answer = (answer.status == 200).then(|| answer.json())?;

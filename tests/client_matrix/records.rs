@@ -18,7 +18,7 @@ fn header(name: &str, value: Option<&[u8]>) -> (String, Option<Vec<u8>>) {
 }
 
 /// Everything that a record may be and that is easily lost.
-fn awkward(client: &Client) -> Vec<Record> {
+pub(super) fn awkward(client: &Client) -> Vec<Record> {
     let every_byte: Vec<u8> = (0..=255).collect();
     let large: Vec<u8> = (0..900_u32 << 10).map(|n| (n.wrapping_mul(n >> 3) >> 5) as u8).collect();
     let mut with_headers = record(NOW + 40, Some(b"key"), Some(b"value"));
@@ -102,7 +102,7 @@ fn stored(cluster: &Cluster, topic: &str) -> Vec<(usize, i64)> {
 }
 
 /// Records that every codec makes smaller.
-fn compressible(codec: &str) -> Vec<Record> {
+pub(super) fn compressible(codec: &str) -> Vec<Record> {
     let value = |n: i64| format!("{codec} {n} {}", "the same again and again ".repeat(40));
     let record = |n| record(NOW + n, Some(codec.as_bytes()), Some(value(n).as_bytes()));
     (0..30).map(record).collect()

@@ -1,5 +1,7 @@
 //! Kafka's own shell commands, as one types them: each says what it says of Kafka.
 
+mod transactions;
+
 use serde_json::Value;
 
 use super::LIMIT;

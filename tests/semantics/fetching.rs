@@ -75,6 +75,7 @@ fn a_partition_with_an_error_tells_no_offsets_and_stops_no_other() {
         high_watermark: -1,
         stable: -1,
         log_start: -1,
+        aborted: None,
         records: Some(Vec::new()),
     };
     assert_eq!(found[0], failed(7, UNKNOWN_TOPIC_OR_PARTITION));
@@ -101,28 +102,16 @@ fn a_fetch_that_may_not_wait_does_not_and_one_that_waits_is_woken_by_the_end_of_
 }
 
 #[test]
-fn reading_what_is_committed_tells_of_no_aborted_transactions() {
+fn where_nothing_was_aborted_the_list_is_empty_to_who_reads_what_is_committed_and_null_to_others() {
     let cluster = Cluster::shared();
     create_on_first(&cluster, "isolated", 1);
     let mut wire = kafka::at_leader(&cluster, "isolated", 0);
     produce(&mut wire, "isolated", 0, &Batch::of(&["a", "b"]).bytes());
-    for (isolation, aborted) in [(0, -1), (1, 0)] {
-        let body =
-            Encoder::default().i32(-1).i32(0).i32(1).i32(1 << 20).i8(isolation).i32(0).i32(-1);
-        let body = body.i32(1).string("isolated").i32(1).i32(0).i32(-1).i64(0).i64(-1);
-        let mut decoder = wire.call(FETCH, 11, &body.i32(1 << 20).i32(0).string(""));
-        decoder.i32();
-        assert_eq!((decoder.i16(), decoder.i32(), decoder.i32()), (NONE, 0, 1));
-        assert_eq!((decoder.string().as_deref(), decoder.i32()), (Some("isolated"), 1));
-        assert_eq!((decoder.i32(), decoder.i16(), decoder.i64()), (0, NONE, 2));
-        assert_eq!(decoder.i64(), 2, "the last stable offset, isolation {isolation}");
-        assert_eq!(
-            (decoder.i64(), decoder.i32(), decoder.i32()),
-            (0, aborted, -1),
-            "isolation {isolation}"
-        );
-        assert!(decoder.bytes().is_some_and(|records| !records.is_empty()));
-        decoder.end();
+    for (isolation, aborted) in [(0, None), (1, Some(vec![]))] {
+        let found = Fetch { isolation, ..Fetch::of("isolated", 0, 0) }.one(&mut wire);
+        assert_eq!((found.error, found.high_watermark, found.stable), (NONE, 2, 2), "{isolation}");
+        assert_eq!(found.aborted, aborted, "{isolation}");
+        assert!(found.records.is_some_and(|records| !records.is_empty()));
     }
 }
 

@@ -231,12 +231,6 @@ fn groups_are_listed_described_left_and_deleted() {
     assert_eq!(describe(wire, "g-life"), [(0, "Empty".to_owned())]);
     assert_eq!(delete(wire, "g-life"), 0);
     assert_eq!(describe(wire, "g-life"), [(0, "Dead".to_owned())]);
-    // There are no transactions, and clients are to take that for final.
-    let transaction = Encoder::default().string("t").i8(1);
-    assert_eq!(
-        wire.call(FIND_COORDINATOR, 1, &transaction).end_with_error(),
-        kafka::INVALID_REQUEST
-    );
 }
 
 impl Decoder {

@@ -3,10 +3,9 @@
 use super::create_on_first;
 use crate::support::cluster::Cluster;
 use crate::support::kafka::{
-    self, CORRUPT_MESSAGE, DELETE_RECORDS, Fetch, INIT_PRODUCER_ID, INVALID_RECORD,
-    INVALID_REQUEST, LIST_OFFSETS, NONE, NOT_LEADER, OFFSET_OUT_OF_RANGE, PRODUCE,
-    UNKNOWN_TOPIC_OR_PARTITION, UNSUPPORTED_COMPRESSION, UNSUPPORTED_VERSION, end_of_epoch, leader,
-    list_offset,
+    self, CORRUPT_MESSAGE, DELETE_RECORDS, Fetch, INVALID_RECORD, INVALID_REQUEST, LIST_OFFSETS,
+    NONE, NOT_LEADER, OFFSET_OUT_OF_RANGE, PRODUCE, UNKNOWN_TOPIC_OR_PARTITION,
+    UNSUPPORTED_COMPRESSION, UNSUPPORTED_VERSION, end_of_epoch, leader, list_offset,
 };
 use crate::support::wire::{Batch, Encoder, Wire};
 
@@ -180,21 +179,4 @@ fn records_are_deleted_from_each_partition_on_its_own() {
         (9, -1, UNKNOWN_TOPIC_OR_PARTITION),
     ];
     assert_eq!(topics, [("trimmed".to_owned(), expected)]);
-}
-
-#[test]
-fn a_producer_with_a_transactional_id_is_refused_for_good() {
-    let cluster = Cluster::shared();
-    let mut wire = Wire::connect(cluster.broker(1).kafka);
-    for id in ["tx", ""] {
-        let mut decoder =
-            wire.call(INIT_PRODUCER_ID, 1, &Encoder::default().string(id).i32(60_000));
-        decoder.i32();
-        assert_eq!(
-            (decoder.i16(), decoder.i64(), decoder.i16()),
-            (INVALID_REQUEST, -1, -1),
-            "id {id:?}"
-        );
-        decoder.end();
-    }
 }

@@ -134,6 +134,15 @@ pub fn producer(bootstrap: &str) -> ClientConfig {
     config
 }
 
+/// A producer of this process that has taken a transactional id. Its transactions time out after the longest time there is.
+pub fn transactional(bootstrap: &str, id: &str) -> BaseProducer {
+    let mut config = producer(bootstrap);
+    config.set("transactional.id", id).set("transaction.timeout.ms", "900000");
+    let producer: BaseProducer = config.create().unwrap();
+    producer.init_transactions(Duration::from_secs(60)).unwrap();
+    producer
+}
+
 /// A consumer of this process, without a group.
 pub fn consumer(bootstrap: &str) -> BaseConsumer {
     let mut config = ClientConfig::new();

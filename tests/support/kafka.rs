@@ -240,6 +240,8 @@ pub struct Fetch<'a> {
     pub max_bytes: i32,
     pub partition_max_bytes: i32,
     pub session: (i32, i32),
+    /// 1 for what is committed alone.
+    pub isolation: i8,
     /// False leaves the partition out, as an incremental fetch does.
     pub named: bool,
 }
@@ -256,6 +258,7 @@ impl<'a> Fetch<'a> {
             max_bytes: 50 << 20,
             partition_max_bytes: 1 << 20,
             session: (0, -1),
+            isolation: 0,
             named: true,
         }
     }
@@ -264,7 +267,7 @@ impl<'a> Fetch<'a> {
     pub fn body(&self) -> Encoder {
         let body =
             Encoder::default().i32(-1).i32(self.wait_ms).i32(self.min_bytes).i32(self.max_bytes);
-        let body = body.i8(0).i32(self.session.0).i32(self.session.1);
+        let body = body.i8(self.isolation).i32(self.session.0).i32(self.session.1);
         let body = if self.named {
             let body = body.i32(1).string(self.topic).i32(1).i32(self.index).i32(self.epoch);
             body.i64(self.offset).i64(-1).i32(self.partition_max_bytes)
@@ -300,6 +303,8 @@ pub struct Fetched {
     pub high_watermark: i64,
     pub stable: i64,
     pub log_start: i64,
+    /// Aborted transactions: the producer's id and the first offset. `None` is null, for who reads all there is.
+    pub aborted: Option<Vec<(i64, i64)>>,
     /// `None` is null on the wire, which librdkafka does not bear.
     pub records: Option<Vec<u8>>,
 }
@@ -313,10 +318,10 @@ pub fn fetched(mut decoder: Decoder) -> FetchedAll {
         decoder.list(|decoder| {
             let (index, error, high_watermark) = (decoder.i32(), decoder.i16(), decoder.i64());
             let (stable, log_start) = (decoder.i64(), decoder.i64());
-            decoder.list(|decoder| (decoder.i64(), decoder.i64()));
+            let aborted = decoder.nullable(|decoder| (decoder.i64(), decoder.i64()));
             decoder.i32();
             let records = decoder.bytes();
-            Fetched { index, error, high_watermark, stable, log_start, records }
+            Fetched { index, error, high_watermark, stable, log_start, aborted, records }
         })
     });
     decoder.end();
@@ -333,7 +338,19 @@ pub struct Offset {
 
 /// ListOffsets version 5: -1 latest, -2 earliest, otherwise a time.
 pub fn list_offset(wire: &mut Wire, topic: &str, index: i32, epoch: i32, time: i64) -> Offset {
-    let body = Encoder::default().i32(-1).i8(0).i32(1).string(topic);
+    list_offset_to(wire, 0, topic, index, epoch, time)
+}
+
+/// The same for a reader of that isolation level, 1 for what is committed alone.
+pub fn list_offset_to(
+    wire: &mut Wire,
+    isolation: i8,
+    topic: &str,
+    index: i32,
+    epoch: i32,
+    time: i64,
+) -> Offset {
+    let body = Encoder::default().i32(-1).i8(isolation).i32(1).string(topic);
     let mut decoder = wire.call(LIST_OFFSETS, 5, &body.i32(1).i32(index).i32(epoch).i64(time));
     decoder.i32();
     let mut topics = decoder.list(|decoder| {

@@ -99,6 +99,12 @@ impl Decoder {
         (0..count).map(|_| element(self)).collect()
     }
 
+    /// The same; `None` for null.
+    pub fn nullable<T>(&mut self, mut element: impl FnMut(&mut Decoder) -> T) -> Option<Vec<T>> {
+        let count = usize::try_from(self.i32()).ok()?;
+        Some((0..count).map(|_| element(self)).collect())
+    }
+
     /// Fails if the answer has more bytes than its version's fields.
     pub fn end(self) {
         assert_eq!(self.at, self.bytes.len(), "bytes after the last field: {:x?}", self.bytes);

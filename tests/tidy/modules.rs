@@ -22,21 +22,25 @@ const MODULES: [(&str, &[Row]); 4] = [
             ("partition", "metadata record replica telemetry wall_clock"),
             ("controller", "config metadata replica telemetry wall_clock"),
             ("coordinator", "controller metadata replica"),
-            ("context", "config controller coordinator metadata partition"),
+            (
+                "transaction",
+                "controller coordinator metadata partition replica telemetry wall_clock",
+            ),
+            ("context", "config controller coordinator metadata partition transaction"),
             (
                 "http",
                 "config context controller coordinator metadata partition percent record telemetry \
-                 wall_clock",
+                 transaction wall_clock",
             ),
             (
                 "kafka",
                 "config context controller coordinator metadata partition record telemetry \
-                 wall_clock",
+                 transaction wall_clock",
             ),
             (
                 "broker",
                 "config context controller coordinator http kafka metadata partition replica \
-                 wall_clock",
+                 transaction wall_clock",
             ),
             ("client", "config percent record"),
             ("terminal", "client config"),

@@ -7,19 +7,19 @@ use crate::{fault, scenario, workload};
 pub fn run() -> anyhow::Result<Verdict> {
     println!("workloads");
     for workload in workload::all() {
-        println!("  {:28}{}", workload.name(), workload.about());
+        println!("  {:32}{}", workload.name(), workload.about());
     }
     println!("\nfaults");
     for row in fault::all() {
-        println!("  {:28}{}", row.name, row.about);
+        println!("  {:32}{}", row.name, row.about);
     }
     println!("\nscenarios");
     for scenario in scenario::all() {
-        println!("  {:28}{:4} {}", scenario.name, scenario.trap, scenario.about);
+        println!("  {:32}{:4} {}", scenario.name, scenario.trap, scenario.about);
     }
     println!("\nprofiles");
     for (name, about) in super::suite::PROFILES {
-        println!("  {name:28}{about}");
+        println!("  {name:32}{about}");
     }
     Ok(Verdict::Valid)
 }

@@ -15,7 +15,7 @@ use crate::run::say;
 use crate::summary::Summary;
 
 /// A defect, the scenario that finds it, and within how many seconds.
-const TABLE: [(&str, &str, u64); 35] = [
+const TABLE: [(&str, &str, u64); 40] = [
     ("ack-before-fsync", "power-cut", 240),
     ("ack-before-commit", "isolate-leader", 240),
     ("vote-not-persisted", "pause-kill", 240),
@@ -51,6 +51,11 @@ const TABLE: [(&str, &str, u64); 35] = [
     ("refused-batch-takes-sequence", "streams-kill", 240),
     ("closed-stream-takes-more", "streams-kill", 240),
     ("live-record-skipped", "streams-kill", 240),
+    ("marker-before-prepare", "transactions-coordinator-falls", 240),
+    ("lso-one-too-far", "transactions-away", 240),
+    ("old-epoch-let-in", "transactions-zombies", 240),
+    ("aborted-rows-forgotten", "transactions-away", 240),
+    ("pending-offset-visible", "transactions-coordinator-falls", 240),
 ];
 /// The variable by which a mutant is told its defect.
 const VARIABLE: &str = "MUTANT";

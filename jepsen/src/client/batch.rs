@@ -7,6 +7,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Bytes before the first record.
 const HEADER_BYTES: usize = 61;
+/// Attributes: the batch is part of a transaction; it is the end of one.
+pub(super) const TRANSACTIONAL: i16 = 1 << 4;
+pub(super) const CONTROL: i16 = 1 << 5;
 /// Where the length counts from, and where the checksum does.
 const LENGTH_FROM: usize = 12;
 const CRC_FROM: usize = 21;
@@ -62,24 +65,44 @@ pub struct Damage {
     pub reason: String,
 }
 
+impl Batch {
+    pub fn is_transactional(&self) -> bool {
+        self.attributes & TRANSACTIONAL != 0
+    }
+
+    /// Whether it ends a transaction, and has no records of anybody's.
+    pub fn is_control(&self) -> bool {
+        self.attributes & CONTROL != 0
+    }
+}
+
 impl Write {
     pub const PLAIN: Write = Write { producer_id: -1, producer_epoch: -1, sequence: -1 };
 
     /// One batch with these records, uncompressed.
     pub fn batch(self, records: &[Record]) -> Bytes {
+        self.batch_as(0, records)
+    }
+
+    /// One batch of the producer's transaction.
+    pub fn transactional(self, records: &[Record]) -> Bytes {
+        self.batch_as(TRANSACTIONAL, records)
+    }
+
+    pub(super) fn batch_as(self, attributes: i16, records: &[Record]) -> Bytes {
         let last = i64::try_from(records.len()).unwrap_or(i64::MAX) - 1;
         let placed: Vec<(i64, &Record)> = (0..).zip(records).collect();
-        self.batch_of(&placed, last)
+        self.batch_of(attributes, &placed, last)
     }
 
     /// The same with records at these places, up to the last one, which may be none's.
-    fn batch_of(self, placed: &[(i64, &Record)], last_delta: i64) -> Bytes {
+    fn batch_of(self, attributes: i16, placed: &[(i64, &Record)], last_delta: i64) -> Bytes {
         let records = || placed.iter().map(|(_, record)| record);
         let first = records().next().map_or(0, |record| record.timestamp);
         let last = records().map(|record| record.timestamp).max().unwrap_or(0);
         let count = i32::try_from(placed.len()).unwrap_or(i32::MAX);
         let mut checked = BytesMut::new();
-        checked.put_i16(0);
+        checked.put_i16(attributes);
         checked.put_i32(i32::try_from(last_delta).unwrap_or(i32::MAX));
         checked.put_i64(first);
         checked.put_i64(last);
@@ -299,7 +322,7 @@ mod tests {
             let deltas: Vec<i64> =
                 gaps.iter().scan(-1, |at, gap| { *at += gap + 1; Some(*at) }).collect();
             let placed: Vec<_> = deltas.iter().copied().zip(&records).collect();
-            let served = Write::PLAIN.batch_of(&placed, deltas[5]);
+            let served = Write::PLAIN.batch_of(0, &placed, deltas[5]);
             let (batches, damage) = read_batches(served.clone(), Log::Compacted);
             prop_assert_eq!((batches.len(), damage), (1, None));
             let read: Vec<_> = batches[0].records.iter().map(|(at, record)| (*at, record)).collect();

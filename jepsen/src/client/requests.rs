@@ -23,20 +23,25 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
 use super::connection::{Api, Connection};
-use super::{At, Failure};
+use super::{At, Failure, Isolation};
 
 mod configs;
 mod consumer;
 mod groups;
 mod topics;
+mod transactions;
 
 pub use configs::{describe_configs, set_configs};
 pub use consumer::{Heard, Heartbeat, Parts, describe_consumer_group, member_heartbeat};
 pub use groups::{
-    Joined, Member, commit_offsets, committed_offsets, describe_group, find_coordinator, heartbeat,
-    join_group, leave_group, sync_group,
+    Joined, Member, OffsetsSeen, commit_offsets, committed_offsets, committed_offsets_as,
+    describe_group, find_coordinator, heartbeat, join_group, leave_group, sync_group,
 };
 pub use topics::{create_partitions, create_topic, delete_topic};
+pub use transactions::{
+    Claim, Flow, add_offsets, add_partitions, commit_offsets_in, end_transaction,
+    find_transaction_coordinator, init_transactions, produce_in, receive_ended, send_end,
+};
 
 const PRODUCE: Api = Api { key: ApiKey::Produce, version: 9 };
 const FETCH: Api = Api { key: ApiKey::Fetch, version: 12 };
@@ -103,6 +108,9 @@ pub struct Fetched {
     pub high_watermark: i64,
     pub stable: i64,
     pub log_start: i64,
+    /// Aborted transactions with records among these, by producer and first offset; told only to who reads what is
+    /// committed.
+    pub aborted: Vec<(i64, i64)>,
     pub records: Bytes,
 }
 
@@ -240,6 +248,7 @@ pub fn produce(
 pub fn send_fetch(
     to: &mut Connection,
     from: &[FetchFrom],
+    isolation: Isolation,
     wait: Duration,
     patience: Duration,
 ) -> Result<(), Failure> {
@@ -259,8 +268,7 @@ pub fn send_fetch(
         .with_max_wait_ms(i32::try_from(wait.as_millis()).unwrap_or(i32::MAX))
         .with_min_bytes(1)
         .with_max_bytes(16 << 20)
-        // Read committed, as Jepsen's clients do.
-        .with_isolation_level(1)
+        .with_isolation_level(isolation.level())
         .with_topics(topics.collect());
     to.send(FETCH, &request, patience)
 }
@@ -275,7 +283,10 @@ pub fn receive_fetched(
     let mut found = BTreeMap::new();
     for topic in answer.responses {
         for partition in topic.partitions {
+            let aborted = partition.aborted_transactions.unwrap_or_default();
+            let aborted = aborted.iter().map(|it| (it.producer_id.0, it.first_offset));
             let fetched = check(partition.error_code).map(|()| Fetched {
+                aborted: aborted.collect(),
                 high_watermark: partition.high_watermark,
                 stable: partition.last_stable_offset,
                 log_start: partition.log_start_offset,
@@ -287,16 +298,26 @@ pub fn receive_fetched(
     Ok(found)
 }
 
-/// A fetch of one partition.
+/// A fetch of one partition of what is committed, as Jepsen's clients read.
 pub fn fetch(
     to: &mut Connection,
     from: FetchFrom,
     wait: Duration,
     patience: Duration,
 ) -> Result<Fetched, Failure> {
+    fetch_as(to, from, Isolation::Committed, wait, patience)
+}
+
+pub fn fetch_as(
+    to: &mut Connection,
+    from: FetchFrom,
+    isolation: Isolation,
+    wait: Duration,
+    patience: Duration,
+) -> Result<Fetched, Failure> {
     let deadline = Instant::now() + patience + wait;
     let at = from.at.clone();
-    send_fetch(to, &[from], wait, patience)?;
+    send_fetch(to, &[from], isolation, wait, patience)?;
     let mut found = receive_fetched(to, deadline)?;
     found.remove(&at).ok_or_else(|| Failure::Unanswered(format!("no answer about {at}")))?
 }

@@ -126,7 +126,7 @@ impl Evidence {
             let just_before = at.saturating_sub(JUST_BEFORE_NS)..*at;
             let sends = ok()
                 .filter(|op| just_before.contains(&op.time))
-                .filter(|op| matches!(op.body, Body::Send(_)));
+                .filter(|op| matches!(op.body, Body::Send(_) | Body::Txn(_)));
             let sent_to = sends.flat_map(Op::mops).filter_map(|mop| match mop {
                 Mop::Send { key, .. } => names.get(key),
                 Mop::Poll(_) => None,

@@ -21,6 +21,11 @@ pub(super) fn contended(plan: &mut Plan) {
     (plan.workers, plan.partitions, plan.rate) = (12, 3, 250.0);
 }
 
+/// Six producers, two that transform, two that read.
+pub(super) fn transactional(plan: &mut Plan) {
+    (plan.workers, plan.rate) = (10, 150.0);
+}
+
 pub(super) fn with_a_spare(plan: &mut Plan) {
     plan.spares = 1;
 }

@@ -1,10 +1,11 @@
-//! Coordinators of consumer groups that die, are cut off, and sleep.
+//! Coordinators of consumer groups that die, are cut off, and sleep; and who coordinates what.
 
 use std::time::Duration;
 
 use anyhow::Context;
 
 use crate::admin::wait;
+use crate::client::{Connection, Failure, find_coordinator};
 use crate::run::{Stage, resting};
 use crate::workload::GROUP;
 
@@ -15,10 +16,10 @@ const SETTLED: f64 = 4.0;
 const CUT: f64 = 4.0;
 /// Longer than failure detection and election together, and than a member's session.
 const ASLEEP: f64 = 3.0;
-/// How many coordinators there are.
-const COORDINATORS: u32 = 32;
-/// How long there may be none.
+/// How long there may be no coordinator.
 const ELECTION: Duration = Duration::from_secs(15);
+/// For one answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The broker that coordinates the group of the workload is killed, cut off and paused in turn.
 pub(super) fn falls(stage: &mut Stage<'_>) -> anyhow::Result<()> {
@@ -28,8 +29,7 @@ pub(super) fn falls(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         if !stage.another_round() {
             break;
         }
-        let found = wait(ELECTION, || coordinator(stage).ok());
-        let coordinator = found.context("nobody coordinates the group")?;
+        let coordinator = of(stage, GROUP, find_coordinator)?;
         match round % 4 {
             1 => super::partition::cut_off(stage, coordinator, CUT)?,
             3 => stage.pause(coordinator, WHY, ASLEEP)?,
@@ -44,8 +44,7 @@ pub(super) fn falls(stage: &mut Stage<'_>) -> anyhow::Result<()> {
 pub(super) fn soak(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     stage.rest(UP);
     while stage.another_round() {
-        let found = wait(ELECTION, || coordinator(stage).ok());
-        let coordinator = found.context("nobody coordinates the group")?;
+        let coordinator = of(stage, GROUP, find_coordinator)?;
         stage.kill(coordinator, "which coordinates the group", resting(DOWN))?;
         stage.rest(SETTLED);
         let leader = stage.busiest()?;
@@ -55,27 +54,18 @@ pub(super) fn soak(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Internal groups are numbered as they were made, all at once.
-fn coordinator(stage: &Stage<'_>) -> anyhow::Result<u64> {
-    let admin = stage.cluster.admin();
-    let told = stage.cluster.addresses().into_iter().filter_map(|it| admin.groups(&it).ok());
-    let groups: Vec<_> = told.flatten().collect();
-    let mut internal: Vec<_> =
-        groups.iter().filter(|it| it.partition.is_none() && it.group > 0).collect();
-    internal.sort_by_key(|it| it.group);
-    internal.dedup_by_key(|it| it.group);
-    let number = usize::try_from(home(GROUP))?;
-    let group =
-        internal.get(number).with_context(|| format!("there is no coordinator {number}"))?;
-    let of_it = groups.iter().filter(|it| it.group == group.group);
-    let newest = of_it.filter(|it| it.leader.is_some()).max_by_key(|it| it.term);
-    newest.and_then(|it| it.leader).context("nobody coordinates the group")
-}
+/// Finds a coordinator by the name of what it coordinates.
+pub(super) type Find = fn(&mut Connection, &str, Duration) -> Result<u64, Failure>;
 
-/// Where a group is at home: Java's hash of its name.
-fn home(group: &str) -> u32 {
-    let hash = group
-        .encode_utf16()
-        .fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
-    hash.checked_abs().unwrap_or(0).unsigned_abs() % COORDINATORS
+/// The broker that coordinates something, by what the first one says that answers; waits for it to be elected.
+pub(super) fn of(stage: &Stage<'_>, name: &str, find: Find) -> anyhow::Result<u64> {
+    let found = wait(ELECTION, || {
+        let running = stage.cluster.running();
+        let asked = stage.cluster.addresses().into_iter().find_map(|broker| {
+            let mut to = Connection::open(broker.kafka, PATIENCE).ok()?;
+            find(&mut to, name, PATIENCE).ok()
+        });
+        asked.filter(|broker| running.contains(broker))
+    });
+    found.with_context(|| format!("nobody coordinates {name}"))
 }

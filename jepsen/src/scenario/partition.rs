@@ -60,14 +60,19 @@ pub(super) fn leader_with_clients(stage: &mut Stage<'_>) -> anyhow::Result<()> {
 
 /// What clients send arrives at the leader, what it answers does not.
 pub(super) fn answers_lost(stage: &mut Stage<'_>) -> anyhow::Result<()> {
-    let clients: Vec<HostId> = stage.cluster.client_hosts().iter().map(|host| host.id).collect();
     while stage.another_round() {
         stage.rest(1.0);
         let leader = stage.busiest()?;
-        let answers: Vec<_> = clients.iter().map(|client| (host(leader), *client)).collect();
-        strike(stage, leader, &format!("what broker {leader} answers clients"), &answers, 0.5)?;
+        unheard(stage, leader, 0.5)?;
     }
     Ok(())
+}
+
+/// What a broker answers clients is lost for a while.
+pub(super) fn unheard(stage: &mut Stage<'_>, id: u64, seconds: f64) -> anyhow::Result<()> {
+    let clients: Vec<HostId> = stage.cluster.client_hosts().iter().map(|host| host.id).collect();
+    let answers: Vec<_> = clients.iter().map(|client| (host(id), *client)).collect();
+    strike(stage, id, &format!("what broker {id} answers clients"), &answers, seconds)
 }
 
 /// A leader and the others, and what is cut between them.

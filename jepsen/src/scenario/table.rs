@@ -1,6 +1,7 @@
 //! The scenarios, one row each: what clients do, for how long, what goes wrong, and what must have been seen at least.
 
 pub(super) mod streams;
+pub(super) mod transactions;
 
 use super::adjust::{
     alone, alone_and_retention_looks_often, ends_soon, few_descriptors, four_brokers,

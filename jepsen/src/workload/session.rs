@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng};
 
 use super::content::Content;
 use super::keys::Keys;
-use crate::client::{self, At, Client, Failure, Produced, Record, Write};
+use crate::client::{self, At, Client, Failure, Isolation, Produced, Record, Write};
 use crate::environment::{Env, Worker};
 use crate::history::{Body, Edn, Kind, Mop, Pending, Process, Sent, int, text};
 
@@ -34,6 +34,8 @@ pub struct Session {
     pub client: Client,
     pub ended: bool,
     pub random: StdRng,
+    /// What it reads.
+    pub isolation: Isolation,
     /// Next offset to read, of the assigned keys.
     pub positions: BTreeMap<i64, i64>,
     /// The highest end of each that a leader told since they were assigned.
@@ -69,6 +71,7 @@ impl Session {
             worker: worker.number,
             ended: false,
             random,
+            isolation: Isolation::Committed,
             positions: BTreeMap::new(),
             ends: BTreeMap::new(),
             padding: PADDING,

@@ -117,4 +117,21 @@ impl Group {
         // Its parts are being given away: what it did with its former ones it should have said before it joined.
         if matches!(phase, Phase::Completing) { Err(GroupError::Rebalancing) } else { Ok(()) }
     }
+
+    /// Checks who commits offsets in a transaction (KIP-447): a member of this generation, also while the group rebalances,
+    /// or somebody who does not say to be one, as producers before Kafka 2.5 do not. It is the producer that speaks, so it is
+    /// no sign of life.
+    pub(in crate::coordinator) fn check_commit_in_transaction(
+        &self,
+        who: &Identity,
+    ) -> Result<(), GroupError> {
+        if who.is_nobody() || (who.generation < 0 && self.phase == Phase::Empty) {
+            return Ok(());
+        }
+        self.check_instance(&who.member_id, who.instance_id.as_deref())?;
+        if !self.members.contains_key(&who.member_id) {
+            return Err(GroupError::UnknownMember);
+        }
+        if who.generation == self.generation { Ok(()) } else { Err(GroupError::IllegalGeneration) }
+    }
 }

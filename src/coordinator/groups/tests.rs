@@ -6,12 +6,16 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use uuid::Uuid;
 
+use super::commits::COMMIT_BYTES_MAX;
 use super::*;
-use crate::coordinator::call::{Identity, Join, Leave, OldOffset, Position, Sync};
+use crate::coordinator::OffsetsTransaction;
+use crate::coordinator::call::{Commit, Identity, Join, Leave, OldOffset, Position, Sync};
 use crate::coordinator::command::Commands;
 use crate::coordinator::consumer::tests::catalog::Catalog;
 use crate::coordinator::machine::Verdict;
 use crate::metadata::encode;
+
+mod transactions;
 
 /// The groups of a coordinator, a clock, and the log they wrote.
 struct Scene {
@@ -286,6 +290,14 @@ fn check_owners(machine: &CoordinatorMachine) {
 }
 
 /// Whatever groups do beside each other, of both protocols, and wherever another leader takes over.
+fn any_transaction(rng: &mut StdRng, newest: u64) -> OffsetsTransaction {
+    OffsetsTransaction {
+        producer_id: rng.random_range(0..3),
+        epoch: rng.random_range(0..2),
+        number: rng.random_range(0..=newest),
+    }
+}
+
 #[test]
 fn no_decision_of_a_leader_is_void_and_the_log_has_what_it_sees() {
     for seed in 0..200 {
@@ -299,7 +311,8 @@ fn no_decision_of_a_leader_is_void_and_the_log_has_what_it_sees() {
             let id = format!("m{}", rng.random_range(0..step + 1));
             let member =
                 Identity { group: group.clone(), ..identity(&group, &id, rng.random_range(-1..4)) };
-            let commands = match rng.random_range(0..16) {
+            let it = any_transaction(rng, step / 10);
+            let commands = match rng.random_range(0..20) {
                 0..4 => {
                     let (fresh_id, needs_known_id) = (format!("m{step}"), rng.random());
                     let member_id = if rng.random() { id } else { String::new() };
@@ -323,6 +336,13 @@ fn no_decision_of_a_leader_is_void_and_the_log_has_what_it_sees() {
                     let epoch = rng.random_range(-1..5).min(rng.random_range(-1..5));
                     scene.ask(Call::MemberHeartbeat(member_heartbeat(group, id, epoch))).1
                 }
+                15..18 => {
+                    let Call::Commit(commit) = commit(member, rng.random_range(0..9)) else {
+                        panic!("no commit")
+                    };
+                    scene.ask(Call::Keep(commit, it)).1
+                }
+                18 => scene.ask(Call::End { transaction: it, commits: rng.random() }).1,
                 _ => {
                     let found = Found {
                         empty: vec![group],
@@ -334,6 +354,8 @@ fn no_decision_of_a_leader_is_void_and_the_log_has_what_it_sees() {
             };
             apply(&mut machine, &mut effects, &mut index, commands);
             check_owners(&machine);
+            // Who keeps what the log forgets refuses more, and never less.
+            assert_eq!(scene.groups.pending, machine.pending().weights(), "seed {seed}");
             if rng.random_range(0..40) == 0 {
                 let (groups, outputs) =
                     Groups::taken_over(&machine, limits(), &Catalog::default(), scene.now);

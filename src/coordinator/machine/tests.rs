@@ -4,7 +4,10 @@ use rand::{Rng, SeedableRng};
 use uuid::Uuid;
 
 use super::*;
+use crate::coordinator::OffsetsTransaction;
 use crate::coordinator::record::{Blob, Consumer, ConsumerMember, Head, Member, Parts};
+
+mod transactions;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -101,6 +104,25 @@ fn commit(incarnation: u64, generation: i32, offsets: &[(i32, i64)]) -> Command 
     };
     let offsets = offsets.iter().map(new).collect();
     Command::Commit { group: "g".to_owned(), incarnation, generation, offsets }
+}
+
+/// Kept for a transaction of a producer; its epoch is 2.
+fn keep(
+    incarnation: u64,
+    producer_id: i64,
+    number: u64,
+    generation: i32,
+    offsets: &[(i32, i64)],
+) -> Command {
+    let transaction = OffsetsTransaction { producer_id, epoch: 2, number };
+    let Command::Commit { group, offsets, .. } = commit(incarnation, generation, offsets) else {
+        panic!("no commit")
+    };
+    Command::Keep { group, incarnation, generation, transaction, offsets }
+}
+
+fn end(producer_id: i64, number: u64, commits: bool, offsets: Vec<OffsetKey>) -> Command {
+    Command::End { producer_id, number, commits, offsets }
 }
 
 fn consumer(epoch: i32) -> Consumer {
@@ -278,7 +300,7 @@ fn the_bytes_of_commands_and_states_are_frozen() {
     replica.apply(commands);
     assert_eq!(hex(&replica.machine.encode()), STATE);
     let value = encode(&replica.value(key(1, 2)).unwrap());
-    assert_eq!(hex(&value), "03120606016d");
+    assert_eq!(hex(&value), "03120606016d0003");
 }
 
 #[test]
@@ -315,16 +337,16 @@ fn a_group_of_the_consumer_protocol_changes_by_version_and_goes_back_when_it_is_
 }
 
 const CONSUMER: &str = "030003010167000a016700000100000000000000000b0167000001080800000000010130000000000001017400000800011000000000000000000000000000000005020006000001100000000000000000000000000000000502000600010131";
-const CONSUMER_STATE: &str = "03000001010167000101080800000000010130000000000001017400000800011000000000000000000000000000000005020006000001100000000000000000000000000000000502000600000001";
+const CONSUMER_STATE: &str = "03000001010167000101080800000000010130000000000001017400000800011000000000000000000000000000000005020006000001100000000000000000000000000000000502000600000000000001";
 const COMMANDS: &str = "03060401016701020167010208636f6e73756d6572010572616e676501016101016100016301680204010572616e6765016d000000030167010201016103616c6c060167010201011000000000000000000000000000000005041206016d";
-const STATE: &str = "0300060201016701000208636f6e73756d6572010572616e676501016101016100016301680204010572616e6765016d03616c6c0100010601";
+const STATE: &str = "0300060201016701000208636f6e73756d6572010572616e676501016101016100016301680204010572616e6765016d03616c6c0100010600000001";
 
 /// What a log may contain.
 fn any_commands(rng: &mut StdRng) -> Vec<Command> {
     let any = |rng: &mut StdRng| {
         let incarnation = rng.random_range(0..4);
         let generation = rng.random_range(0..5);
-        match rng.random_range(0..13) {
+        match rng.random_range(0..18) {
             0 => create(incarnation),
             1 => begin(incarnation, generation, &["a", "b"]),
             2 => begin(incarnation, generation, &[]),
@@ -348,6 +370,17 @@ fn any_commands(rng: &mut StdRng) -> Vec<Command> {
                 &[(key(incarnation, 2), generation)],
                 rng.random_range(0..1000),
             ),
+            12..15 => {
+                let number = rng.random_range(0..9);
+                let offsets = &[(rng.random_range(0..3), 1), (rng.random_range(0..3), 2)];
+                keep(incarnation, rng.random_range(0..3), number, generation - 1, offsets)
+            }
+            15..17 => {
+                let named = (0..4).flat_map(|of| (0..3).map(move |it| key(of, it)));
+                let named = named.filter(|_| rng.random_range(0..9) > 0).collect();
+                let number = rng.random_range(0..9);
+                end(rng.random_range(0..3), number, rng.random(), named)
+            }
             _ => commit(incarnation, generation - 1, &[(rng.random_range(0..3), 1)]),
         }
     };

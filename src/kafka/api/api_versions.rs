@@ -24,6 +24,12 @@ use crate::metadata::{FEATURE, Image, Levels};
 const NAMED_FROM: i16 = 3;
 /// The version from which they are told of features.
 const FEATURES_FROM: i16 = 3;
+/// The version from which a feature may be told to begin at level 0: clients of before cannot read that (KAFKA-17011).
+const LEVEL_0_FROM: i16 = 4;
+/// Kafka's name for how transactions go, and the level that is served beside those before it: every transaction has an
+/// epoch of its own, and takes in what is written in it (KIP-890 part 2). Producers look for it here.
+pub(in crate::kafka) const TRANSACTIONS: &str = "transaction.version";
+pub(in crate::kafka) const TRANSACTIONS_LEVEL: i16 = 2;
 
 pub(in crate::kafka) async fn handle(
     server: Arc<KafkaServer>,
@@ -39,29 +45,39 @@ pub(in crate::kafka) async fn handle(
     tracing::debug!(client = call.client.as_deref(), %name, %version, "client software");
     answer.api_keys = served();
     if call.version >= FEATURES_FROM {
-        tell_features(&server.context.metadata.image(), &mut answer);
+        tell_features(&server.context.metadata.image(), call.version, &mut answer);
     }
     answer
 }
 
-/// Tells which feature levels this broker's release supports and which one is finalized. The epoch, by which a client
+/// Tells which feature levels this broker's release supports and which are finalized. The epoch, by which a client
 /// knows the newest of several answers, is the metadata index.
-fn tell_features(image: &Image, answer: &mut ApiVersionsResponse) {
+fn tell_features(image: &Image, version: i16, answer: &mut ApiVersionsResponse) {
     let number = |level| i16::try_from(level).unwrap_or(i16::MAX);
     let levels = Levels::supported();
-    let mut supported = SupportedFeatureKey::default();
-    supported.name = FEATURE.into();
-    (supported.min_version, supported.max_version) =
-        (number(levels.lowest), number(levels.highest));
-    answer.supported_features.push(supported);
+    let lowest = if version >= LEVEL_0_FROM { 0 } else { 1 };
+    answer.supported_features =
+        vec![supported(FEATURE, number(levels.lowest), number(levels.highest))];
+    answer.supported_features.push(supported(TRANSACTIONS, lowest, TRANSACTIONS_LEVEL));
     if image.level > 0 {
-        let mut finalized = FinalizedFeatureKey::default();
-        finalized.name = FEATURE.into();
-        (finalized.min_version_level, finalized.max_version_level) =
-            (number(image.level), number(image.level));
-        answer.finalized_features.push(finalized);
+        answer.finalized_features.push(finalized(FEATURE, number(image.level)));
+        answer.finalized_features.push(finalized(TRANSACTIONS, TRANSACTIONS_LEVEL));
         answer.finalized_features_epoch = i64::try_from(image.applied).unwrap_or(i64::MAX);
     }
+}
+
+fn supported(name: &'static str, lowest: i16, highest: i16) -> SupportedFeatureKey {
+    let mut supported = SupportedFeatureKey::default();
+    supported.name = name.into();
+    (supported.min_version, supported.max_version) = (lowest, highest);
+    supported
+}
+
+fn finalized(name: &'static str, level: i16) -> FinalizedFeatureKey {
+    let mut finalized = FinalizedFeatureKey::default();
+    finalized.name = name.into();
+    (finalized.min_version_level, finalized.max_version_level) = (level, level);
+    finalized
 }
 
 /// Returns the answer to a request of a version that is not served; encode it as version 0.
@@ -104,6 +120,25 @@ mod tests {
         for bad in ["", "-a", "a.", "a b", "ä", "a\n"] {
             assert!(!is_plain(bad), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_version_of_transactions_is_told_in_words_that_each_client_can_read() {
+        let mut image = Image::default();
+        let told = |image: &Image, version| {
+            let mut answer = ApiVersionsResponse::default();
+            tell_features(image, version, &mut answer);
+            let of =
+                |it: &SupportedFeatureKey| (it.name.to_string(), it.min_version, it.max_version);
+            let supported = answer.supported_features.last().map(of);
+            let of = |it: &FinalizedFeatureKey| (it.name.to_string(), it.max_version_level);
+            (supported.unwrap(), answer.finalized_features.last().map(of))
+        };
+        let name = || TRANSACTIONS.to_owned();
+        assert_eq!(told(&image, 4), ((name(), 0, 2), None));
+        image.level = 1;
+        assert_eq!(told(&image, 3), ((name(), 1, 2), Some((name(), 2))));
+        assert_eq!(told(&image, 4), ((name(), 0, 2), Some((name(), 2))));
     }
 
     #[test]

@@ -8,6 +8,9 @@
 //! Sizes are soft as in Kafka: the first partition with records gives its first batch whole, whatever its size;
 //! batches are never cut. Nothing at or above the high watermark is returned, and only by the leader.
 //!
+//! Who reads what is committed gets nothing at or above the last stable offset, and is told of the aborted transactions that
+//! have records among those returned, as it drops them itself (KIP-98). It waits for that offset to move.
+//!
 //! | since version | what is new |
 //! |---|---|
 //! | 5 | log starts (KIP-107) |
@@ -28,7 +31,9 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_wire::fetch_response::{FetchableTopicResponse, NodeEndpoint, PartitionData};
+use kafka_wire::fetch_response::{
+    AbortedTransaction, FetchableTopicResponse, NodeEndpoint, PartitionData,
+};
 use kafka_wire::{FetchRequest, FetchResponse};
 use kafka_wire_core::Decoder;
 use tokio::time::Instant;
@@ -43,6 +48,7 @@ use crate::kafka::route;
 use crate::kafka::server::KafkaServer;
 use crate::kafka::sessions::{self, PartitionFetch, Plan};
 use crate::metadata::Leader;
+use crate::partition;
 
 mod encode;
 mod look;
@@ -219,11 +225,15 @@ fn row(index: i32, seen: PartitionRead, call: &Call, terms: &FetchOptions) -> Pa
     row.aborted_transactions = terms.read_committed.then(Vec::new);
     let told = seen.outcome();
     row.high_watermark = told.high_watermark;
+    row.last_stable_offset = told.stable;
     row.log_start_offset = told.log_start;
-    // Without transactions nothing is open, and what is committed is stable.
-    row.last_stable_offset = told.high_watermark;
     match seen {
-        PartitionRead::Records(records) => row.records = Some(records.bytes),
+        PartitionRead::Records(read) => {
+            row.records = Some(read.records.bytes);
+            if let Some(aborted) = read.aborted {
+                row.aborted_transactions = Some(aborted.into_iter().map(aborted_row).collect());
+            }
+        }
         PartitionRead::Diverged { epoch, end_offset, .. } => {
             row.diverging_epoch.epoch = epoch;
             row.diverging_epoch.end_offset = end_offset;
@@ -236,6 +246,12 @@ fn row(index: i32, seen: PartitionRead, call: &Call, terms: &FetchOptions) -> Pa
             }
         }
     }
+    row
+}
+
+fn aborted_row(of: partition::AbortedTransaction) -> AbortedTransaction {
+    let mut row = AbortedTransaction::default();
+    (row.producer_id, row.first_offset) = (of.producer_id, of.first_offset);
     row
 }
 
@@ -263,17 +279,21 @@ impl PartitionRead {
 
     /// What the session remembers of this answer.
     fn outcome(&self) -> sessions::Outcome {
-        let (high_watermark, log_start) = match self {
-            PartitionRead::Records(records) => (records.high_watermark, records.log_start),
-            PartitionRead::Diverged { high_watermark, log_start, .. } => {
-                (*high_watermark, *log_start)
+        let (high_watermark, stable, log_start) = match self {
+            PartitionRead::Records(read) => {
+                let records = &read.records;
+                (records.high_watermark, records.last_stable_offset, records.log_start)
             }
-            PartitionRead::Refused(_) => (-1, -1),
+            PartitionRead::Diverged { high_watermark, stable, log_start, .. } => {
+                (*high_watermark, *stable, *log_start)
+            }
+            PartitionRead::Refused(_) => (-1, -1, -1),
         };
         sessions::Outcome {
             failed: matches!(self, PartitionRead::Refused(_)),
-            has_records: matches!(self, PartitionRead::Records(records) if !records.bytes.is_empty()),
+            has_records: matches!(self, PartitionRead::Records(read) if !read.records.bytes.is_empty()),
             high_watermark,
+            stable,
             log_start,
             notable: matches!(self, PartitionRead::Diverged { .. }),
         }

@@ -1,7 +1,6 @@
-//! FindCoordinator (key 10), versions 0–6: which broker coordinates a consumer group.
+//! FindCoordinator (key 10), versions 0–6: which broker coordinates a consumer group or a transactional id.
 //!
-//! The first who asks makes the coordinators, and waits until they have leaders. Transactional ids have none yet, which
-//! is answered with a code that clients take for final.
+//! The first who asks makes the coordinators of that kind, and waits until they have leaders.
 //!
 //! | since version | what is new |
 //! |---|---|
@@ -9,7 +8,7 @@
 //! | 3 | flexible (KIP-482) |
 //! | 4 | several keys (KIP-699) |
 //! | 5 | transactions that can be aborted (KIP-890) |
-//! | 6 | share groups as a kind of key (KIP-932), refused here like transactional ids |
+//! | 6 | share groups as a kind of key (KIP-932), refused with a code that clients take for final |
 //!
 //! The highest version is that of Kafka 4: clients told which release they speak to do not ask what is served.
 
@@ -27,12 +26,16 @@ use crate::kafka::error::ErrorCode;
 use crate::kafka::server::{KafkaServer, broker_id};
 use crate::metadata::Broker;
 
-/// The kind of key that names a consumer group.
+/// The kinds of keys: a consumer group's name, a transactional id.
 const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 /// The version from which a request names several keys.
 const SEVERAL_FROM: i16 = 4;
 /// How long the coordinators may take to be there and to have leaders; clients that are told to come back wait for longer.
 const LEADER_WAIT: Duration = Duration::from_secs(10);
+
+const NOT_MADE: &str = "the coordinators cannot be made now, ask again";
+const NO_LEADER: &str = "the coordinator has no leader now";
 
 pub(in crate::kafka) async fn handle(
     server: Arc<KafkaServer>,
@@ -82,18 +85,20 @@ fn row(
 async fn find(
     server: &KafkaServer,
     kind: i8,
-    group: &str,
+    key: &str,
     deadline: Instant,
 ) -> Result<Broker, (ErrorCode, &'static str)> {
-    if kind != GROUP {
-        let words = "only consumer groups have coordinators here; there are no transactions or share groups yet";
-        return Err((ErrorCode::InvalidRequest, words));
-    }
-    locate(&server.context.controller, group, deadline).await.map_err(|error| {
-        let words = match error {
-            NotLocated::NotMade => "the coordinators cannot be made now, ask again",
-            NotLocated::NoLeader => "the group's coordinator has no leader now",
-        };
-        (ErrorCode::CoordinatorNotAvailable, words)
-    })
+    let located = match kind {
+        GROUP => locate(&server.context.controller, key, deadline).await,
+        TRANSACTION => server.context.transactions.locate(key, deadline).await,
+        _ => {
+            let words = "consumer groups and transactional ids have coordinators here, there are no share groups";
+            return Err((ErrorCode::InvalidRequest, words));
+        }
+    };
+    let words = |error: NotLocated| match error {
+        NotLocated::NotMade => NOT_MADE,
+        NotLocated::NoLeader => NO_LEADER,
+    };
+    located.map_err(|error| (ErrorCode::CoordinatorNotAvailable, words(error)))
 }

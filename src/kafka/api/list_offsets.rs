@@ -6,10 +6,12 @@
 //! answer waits for a majority to confirm the leader (ReadIndex, Raft § 6.4): the end of a log is linearizable. All
 //! leaders of a request are confirmed at the same time: partitions without a majority hold up the others once.
 //!
+//! To who reads what is committed the log ends at the last stable offset, and what lies behind that is not found.
+//!
 //! | since version | what is new |
 //! |---|---|
 //! | 1 | one offset instead of a list (KIP-79) |
-//! | 2 | isolation levels (KIP-98); all records are committed here |
+//! | 2 | isolation levels (KIP-98) |
 //! | 4 | the leader epoch a client believes in (KIP-320) |
 //! | 5 | an error of its own for a leader that is not ready (KIP-207), which here says that it does not lead yet |
 //! | 6 | flexible (KIP-482) |
@@ -40,6 +42,8 @@ use crate::partition::{OffsetAt, OffsetSpec};
 const EPOCHS_FROM: i16 = 4;
 /// Partitions of one request that are searched at the same time.
 const CONCURRENT: usize = 64;
+/// The isolation level of who reads what is committed alone.
+const READ_COMMITTED: i8 = 1;
 /// -5, the last offset in tiered storage: there is none, which is no error (KIP-1005).
 const LAST_TIERED: i64 = -5;
 
@@ -63,11 +67,14 @@ pub(in crate::kafka) async fn handle(
     if !mutant::on("stale-list-offsets") {
         leaders.confirm(|_| true).await;
     }
+    let committed = request.isolation_level == READ_COMMITTED;
     let mut rows = Vec::new();
     let mut searches = Vec::new();
     for (topic, wanted) in named(&request) {
         let place = find((topic, wanted)).and_then(|info| place(&server, &leaders, info, wanted));
-        rows.push(place.map(|it| it.map(|(led, spec)| searches.push(search(led, spec)))));
+        rows.push(
+            place.map(|it| it.map(|(led, spec)| searches.push(search(led, spec, committed)))),
+        );
     }
     let searched: Vec<_> = stream::iter(searches).buffered(CONCURRENT).collect().await;
     let mut searched = searched.into_iter();
@@ -113,13 +120,31 @@ fn place(
     }
 }
 
-async fn search(led: Led, spec: OffsetSpec) -> Result<Option<OffsetAt>, ErrorCode> {
-    let found =
-        led.partition.offset_for_timestamp(spec).await.map_err(|it| ErrorCode::from(&it))?;
+async fn search(
+    led: Led,
+    spec: OffsetSpec,
+    committed: bool,
+) -> Result<Option<OffsetAt>, ErrorCode> {
+    // Before searching: it only grows, so nothing is found that was not stable then.
+    let stable = led.partition.last_stable_offset();
+    let found = led.partition.offset_for_timestamp(spec).await;
+    let found = found.map_err(|it| ErrorCode::from(&it))?;
+    let found = if committed { found.and_then(|it| within(it, spec, stable)) } else { found };
     // A search may take a while. If the leadership went meanwhile, the new leader may know of more.
     match led.partition.leader_epoch_if_ready() {
         Ok(epoch) if epoch == led.epoch => Ok(found),
         _ => Err(ErrorCode::NotLeaderOrFollower),
+    }
+}
+
+/// Returns what of an offset is seen by who reads what is committed.
+fn within(found: OffsetAt, spec: OffsetSpec, stable: i64) -> Option<OffsetAt> {
+    match spec {
+        OffsetSpec::Latest => Some(OffsetAt { offset: found.offset.min(stable), ..found }),
+        OffsetSpec::Earliest => Some(found),
+        OffsetSpec::MaxTimestamp | OffsetSpec::AtOrAfter(_) => {
+            Some(found).filter(|found| found.offset < stable)
+        }
     }
 }
 
@@ -142,4 +167,23 @@ fn row(
         Err(code) => row.error_code = code.count(call),
     }
     row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_stable_yet_is_not_found() {
+        let at = |offset| OffsetAt { offset, timestamp: 1, epoch: 2 };
+        let offset = |spec, found| within(at(found), spec, 7).map(|it| it.offset);
+        for (found, latest, record) in
+            [(5, Some(5), Some(5)), (6, Some(6), Some(6)), (7, Some(7), None), (9, Some(7), None)]
+        {
+            assert_eq!(offset(OffsetSpec::Latest, found), latest);
+            assert_eq!(offset(OffsetSpec::Earliest, found), Some(found));
+            assert_eq!(offset(OffsetSpec::MaxTimestamp, found), record);
+            assert_eq!(offset(OffsetSpec::AtOrAfter(0), found), record);
+        }
+    }
 }

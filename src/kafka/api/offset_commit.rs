@@ -15,16 +15,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use kafka_wire::offset_commit_request::OffsetCommitRequestPartition;
 use kafka_wire::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 use kafka_wire::{OffsetCommitRequest, OffsetCommitResponse};
-use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::image_with;
 use crate::coordinator::{Commit, GroupError, Identity, Position};
 use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
@@ -35,8 +34,6 @@ use crate::metadata::Image;
 
 /// The version from which topics are named by their ids.
 const TOPIC_IDS_FROM: i16 = 10;
-/// How long the metadata may take to be current before a topic that it lacks is taken for missing.
-const CURRENT_WAIT: Duration = Duration::from_secs(2);
 
 pub(in crate::kafka) async fn handle(
     server: Arc<KafkaServer>,
@@ -44,30 +41,18 @@ pub(in crate::kafka) async fn handle(
     request: OffsetCommitRequest,
 ) -> OffsetCommitResponse {
     let by_id = call.version >= TOPIC_IDS_FROM;
-    let mut image = server.context.metadata.image();
-    let lacks = |image: &Image| {
-        request
-            .topics
-            .iter()
-            .any(|it| TopicKey::of(by_id, &it.name, it.topic_id).find(image).is_err())
+    let has_all = |image: &Image| {
+        let mut topics = request.topics.iter();
+        topics.all(|it| TopicKey::of(by_id, &it.name, it.topic_id).find(image).is_ok())
     };
-    // It may have been made a moment ago, through another broker.
-    if lacks(&image)
-        && server.context.controller.catch_up(Instant::now() + CURRENT_WAIT).await.is_ok()
-    {
-        image = server.context.metadata.image();
-    }
+    let image = image_with(&server, has_all).await;
     let metadata_max = server.context.config.groups.offset_metadata_bytes_max;
     let (mut rows, mut positions) = (Vec::new(), BTreeMap::new());
     for topic in &request.topics {
         let key = TopicKey::of(by_id, &topic.name, topic.topic_id);
         for it in &topic.partitions {
-            let place = match key.find(&image) {
-                Ok(found) if found.partition(it.partition_index).is_some() => Ok(found.id),
-                Ok(_) => Err(ErrorCode::UnknownTopicOrPartition),
-                Err(code) => Err(code),
-            };
-            let row = place.and_then(|id| position(id, it, metadata_max));
+            let place = key.with_partition(&image, it.partition_index);
+            let row = place.and_then(|topic| position(topic.id, it, metadata_max));
             rows.push(row.map(|position| {
                 // Of two that name the same the later counts, as in Kafka.
                 positions.insert((position.topic, position.partition), position);
@@ -83,10 +68,7 @@ fn position(
     it: &OffsetCommitRequestPartition,
     metadata_max: usize,
 ) -> Result<Position, ErrorCode> {
-    let metadata = optional(it.committed_metadata.as_ref()).unwrap_or_default();
-    if metadata.len() > metadata_max {
-        return Err(ErrorCode::OffsetMetadataTooLarge);
-    }
+    let metadata = groups::offset_metadata(it.committed_metadata.as_ref(), metadata_max)?;
     Ok(Position {
         topic,
         partition: it.partition_index,

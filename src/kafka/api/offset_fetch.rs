@@ -1,14 +1,15 @@
 //! OffsetFetch (key 9), versions 1–10: how far a group has read, as it last committed.
 //!
 //! Linearizable: whoever coordinates by now, it answers with what was committed. Nothing committed is offset -1 and no
-//! error. Offsets of topics that were deleted are not told.
+//! error. Offsets of topics that were deleted are not told. Who asks for what is stable is told to ask again about a partition
+//! whose offset is part of a transaction that has not ended.
 //!
 //! | since version | what is new |
 //! |---|---|
 //! | 2 | null asks for all topics, and an error for the whole |
 //! | 5 | leader epochs (KIP-320) |
 //! | 6 | flexible (KIP-482) |
-//! | 7 | offsets of transactions under way are not to be told (KIP-447) |
+//! | 7 | no offsets that a transaction under way may change (KIP-447) |
 //! | 8 | several groups (KIP-709) |
 //! | 9 | member epochs (KIP-848) |
 //! | 10 | topic ids (KIP-848) |
@@ -38,6 +39,13 @@ const ALL_FROM: i16 = 2;
 const SEVERAL_FROM: i16 = 8;
 const TOPIC_IDS_FROM: i16 = 10;
 
+/// What a group has committed.
+struct Offsets {
+    committed: Vec<CommittedOffset>,
+    /// Those that a transaction under way may change, as far as that was asked for.
+    unstable: HashSet<(Uuid, i32)>,
+}
+
 /// A member's id and its epoch.
 type Member = (StrBytes, i32);
 /// A topic of a request: its name, its id, and the partitions asked for.
@@ -49,6 +57,7 @@ pub(in crate::kafka) async fn handle(
     request: OffsetFetchRequest,
 ) -> OffsetFetchResponse {
     let mut answer = OffsetFetchResponse::default();
+    let stable = request.require_stable;
     if call.version >= SEVERAL_FROM {
         let name = |asked: &OffsetFetchRequestGroup| asked.group_id.clone();
         let members: HashMap<StrBytes, Member> = request
@@ -59,14 +68,14 @@ pub(in crate::kafka) async fn handle(
         let fetched = groups::each(request.groups, name, |group| {
             let (server, member) = (Arc::clone(&server), members.get(&group).cloned());
             async move {
-                let coordinator = groups::coordinator_of(&server, &group)?;
                 let member = member.as_ref().map(|(id, epoch)| (id.as_str(), *epoch));
-                coordinator.offsets_of(&group, member).await
+                offsets_of(&server, &group, member, stable).await
             }
         });
         let mut bytes = 0;
         for (asked, committed) in fetched.await {
-            bytes += committed.iter().flatten().map(|it| 64 + it.metadata.len()).sum::<usize>();
+            let offsets = committed.iter().flat_map(|it| &it.committed);
+            bytes += offsets.map(|it| 64 + it.metadata.len()).sum::<usize>();
             // One group is told of, whatever it takes.
             let fits = bytes <= groups::ANSWER_BYTES_MAX || answer.groups.is_empty();
             let committed = if fits { committed } else { Err(GroupError::TooLarge) };
@@ -80,10 +89,7 @@ pub(in crate::kafka) async fn handle(
             .map(|it| (it.name, WireUuid::from_bytes([0; 16]), it.partition_indexes))
             .collect()
     });
-    let committed = match groups::coordinator_of(&server, &request.group_id) {
-        Ok(coordinator) => coordinator.offsets(&request.group_id).await,
-        Err(error) => Err(error),
-    };
+    let committed = offsets_of(&server, &request.group_id, None, stable).await;
     let (topics, code) = told(&server, &call, committed, asked);
     if call.version >= ALL_FROM {
         answer.error_code = code;
@@ -97,6 +103,19 @@ pub(in crate::kafka) async fn handle(
     };
     answer.topics = topics.into_iter().map(topic).collect();
     answer
+}
+
+async fn offsets_of(
+    server: &KafkaServer,
+    group: &str,
+    member: Option<(&str, i32)>,
+    stable: bool,
+) -> Result<Offsets, GroupError> {
+    let coordinator = groups::coordinator_of(server, group)?;
+    // First: what a transaction changes between the two is told as it is then.
+    let unstable = if stable { coordinator.unstable_offsets(group).await? } else { Vec::new() };
+    let committed = coordinator.offsets_of(group, member).await?;
+    Ok(Offsets { committed, unstable: unstable.into_iter().collect() })
 }
 
 /// Who asks, if it says that it is a member (version 9).
@@ -125,7 +144,7 @@ fn of_group(
     server: &KafkaServer,
     call: &Call,
     asked: OffsetFetchRequestGroup,
-    committed: Result<Vec<CommittedOffset>, GroupError>,
+    committed: Result<Offsets, GroupError>,
 ) -> OffsetFetchResponseGroup {
     let topics = asked.topics.map(|topics| {
         topics.into_iter().map(|it| (it.name, it.topic_id, it.partition_indexes)).collect()
@@ -139,7 +158,7 @@ fn of_group(
 fn told(
     server: &KafkaServer,
     call: &Call,
-    committed: Result<Vec<CommittedOffset>, GroupError>,
+    committed: Result<Offsets, GroupError>,
     asked: Option<Vec<Asked>>,
 ) -> (Vec<OffsetFetchResponseTopics>, i16) {
     let code = |error: GroupError| {
@@ -152,16 +171,18 @@ fn told(
     };
     let image = server.context.metadata.image();
     match (committed, asked) {
-        (Ok(committed), None) => (all(&image, committed), 0),
-        (Ok(committed), Some(asked)) => (wanted(&image, call, committed, asked), 0),
+        (Ok(offsets), None) => (all(&image, call, offsets), 0),
+        (Ok(offsets), Some(asked)) => (wanted(&image, call, offsets, asked), 0),
         (Err(error), asked) => {
-            let rows = wanted(&image, call, Vec::new(), asked.unwrap_or_default());
+            let none = Offsets { committed: Vec::new(), unstable: HashSet::new() };
+            let rows = wanted(&image, call, none, asked.unwrap_or_default());
             (if call.version < ALL_FROM { rows } else { Vec::new() }, code(error))
         }
     }
 }
 
-fn all(image: &Image, committed: Vec<CommittedOffset>) -> Vec<OffsetFetchResponseTopics> {
+fn all(image: &Image, call: &Call, offsets: Offsets) -> Vec<OffsetFetchResponseTopics> {
+    let Offsets { committed, unstable } = offsets;
     let mut topics: BTreeMap<Uuid, OffsetFetchResponseTopics> = BTreeMap::new();
     for offset in committed {
         let Some(topic) = image.topic_by_id(offset.topic) else { continue };
@@ -171,7 +192,11 @@ fn all(image: &Image, committed: Vec<CommittedOffset>) -> Vec<OffsetFetchRespons
             named.topic_id = WireUuid::from_bytes(*topic.id.as_bytes());
             named
         });
-        named.partitions.push(row(offset.partition, Some(offset)));
+        named.partitions.push(if unstable.contains(&(offset.topic, offset.partition)) {
+            unstable_row(offset.partition, call)
+        } else {
+            row(offset.partition, Some(offset))
+        });
     }
     topics.into_values().collect()
 }
@@ -179,9 +204,10 @@ fn all(image: &Image, committed: Vec<CommittedOffset>) -> Vec<OffsetFetchRespons
 fn wanted(
     image: &Image,
     call: &Call,
-    committed: Vec<CommittedOffset>,
+    offsets: Offsets,
     asked: Vec<Asked>,
 ) -> Vec<OffsetFetchResponseTopics> {
+    let Offsets { committed, unstable } = offsets;
     let by_id = call.version >= TOPIC_IDS_FROM;
     let committed: HashMap<(Uuid, i32), CommittedOffset> =
         committed.into_iter().map(|it| ((it.topic, it.partition), it)).collect();
@@ -193,6 +219,9 @@ fn wanted(
         let once = partitions.into_iter().filter(|partition| seen.insert(*partition));
         topic.partitions = once
             .map(|partition| match &found {
+                Ok(found) if unstable.contains(&(found.id, partition)) => {
+                    unstable_row(partition, call)
+                }
                 Ok(found) => row(partition, committed.get(&(found.id, partition)).cloned()),
                 // Nothing was committed for what does not exist; who goes by ids is told that it does not.
                 Err(code) => {
@@ -206,6 +235,13 @@ fn wanted(
         topic
     };
     asked.into_iter().map(topic).collect()
+}
+
+/// A transaction that has not ended may change the offset.
+fn unstable_row(partition: i32, call: &Call) -> OffsetFetchResponsePartitions {
+    let mut row = row(partition, None);
+    row.error_code = ErrorCode::UnstableOffsetCommit.count(call);
+    row
 }
 
 fn row(partition: i32, committed: Option<CommittedOffset>) -> OffsetFetchResponsePartitions {

@@ -5,6 +5,9 @@
 //! waits for the commits and makes the answer. acks=1 and acks=all are both answered after the commit on a majority;
 //! acks=0 gets no answer, and its failure closes the connection, the only way to tell such a producer anything.
 //!
+//! A batch of a transaction is written under the transaction's number. Where the partition does not know it, its
+//! coordinator is asked before the batch is handed over; what follows on the connection waits, so no batch overtakes another.
+//!
 //! Partitions fail one by one. What may have been written is REQUEST_TIMED_OUT and nothing else is.
 //!
 //! | since version | what is new |
@@ -15,7 +18,8 @@
 //! | 8 | the records at fault, and a message (KIP-467) |
 //! | 9 | flexible (KIP-482) |
 //! | 10 | who leads instead (KIP-951) |
-//! | 11, 12 | transactions of the second version (KIP-890), of which there are none here |
+//! | 11 | a transaction that can only be aborted has an error of its own (KIP-890) |
+//! | 12 | partitions become part of the transaction by being written to (KIP-890 part 2) |
 //! | 13 | topics by id (KIP-516) |
 
 use std::collections::HashSet;
@@ -47,6 +51,7 @@ use crate::wall_clock::WallClock;
 
 mod answer;
 mod check;
+mod transaction;
 
 use check::Sources;
 
@@ -96,8 +101,12 @@ struct Beginning<'a> {
     image: &'a Image,
     /// Why none of it is written.
     refusal: Option<ErrorCode>,
+    /// Of a producer of transactions.
+    transactional_id: Option<StrBytes>,
     /// Partitions that it names more than once.
     repeated: HashSet<(StrBytes, Uuid, i32)>,
+    /// When the producer has waited long enough.
+    deadline: Instant,
     ready_by: Instant,
 }
 
@@ -122,7 +131,9 @@ pub(in crate::kafka) async fn begin(
         call: &call,
         image: &server.context.metadata.image(),
         refusal,
+        transactional_id: request.transactional_id,
         repeated: named,
+        deadline,
         ready_by: route::ready_by(Some(deadline)),
     };
     // At the same time, so that one that waits for room or for its leader keeps no other waiting.
@@ -144,8 +155,6 @@ fn commit_wait_of(acks: i16, timeout_ms: i32) -> Duration {
 
 fn refused_as_a_whole(request: &ProduceRequest) -> Option<ErrorCode> {
     match request.acks {
-        // Its partitions were never added to a transaction, as there are none.
-        -1..=1 if request.transactional_id.is_some() => Some(ErrorCode::InvalidTxnState),
         -1..=1 => None,
         _ => Some(ErrorCode::InvalidRequiredAcks),
     }
@@ -180,7 +189,7 @@ impl Beginning<'_> {
         let records = data.records.unwrap_or_default();
         // As far as it can be read; whether it may be believed is checked later.
         let header = Header::parse(&records);
-        let appended = self.append_to((topic, info), records).await;
+        let appended = self.append_to((topic, info, data.index), records).await;
         if let (Err(_), Some(header)) = (&appended, header) {
             self.call.pipeline.refused(info.group, &header);
         }
@@ -189,7 +198,7 @@ impl Beginning<'_> {
 
     async fn append_to(
         &self,
-        (topic, info): (&metadata::Topic, &PartitionInfo),
+        (topic, info, index): (&metadata::Topic, &PartitionInfo, i32),
         records: Bytes,
     ) -> Result<UnderWay, Failure> {
         let Self { server, call, image, ready_by, .. } = *self;
@@ -201,18 +210,23 @@ impl Beginning<'_> {
             limits.timestamps = limits.timestamps.unbounded();
         }
         let batch = check::check(server, records, limits).await?;
-        if batch.header().is_transactional() {
-            return Err(ErrorCode::InvalidTxnState.into());
-        }
+        self.check_transactional(batch.header())?;
         led.partition.begin_streams().await.map_err(|error| ErrorCode::from(&error))?;
-        let (attachments, sources) =
+        let (mut attachments, sources) =
             check::attachments(server, &batch, led.partition.key_rules()).await?;
         let producer_id = batch.header().producer_id;
         let knows = || led.partition.group().machine().knows_producer(producer_id);
         if !knows() {
             check_allocated(server, image, producer_id, ready_by).await?;
         }
-        let ticket = call.pipeline.enter(info.group, led.epoch, batch.header(), knows())?;
+        let number = self.transaction_of((topic.id, index), &led.partition, batch.header()).await?;
+        if let Some(number) = number {
+            attachments.in_transaction(number);
+        }
+        // A partition that knows the producer would judge by itself, but call what follows a batch whose transaction was not
+        // known yet out of order, upon which producers give the transaction up.
+        let judges = knows() && number.is_none();
+        let ticket = call.pipeline.enter(info.group, led.epoch, batch.header(), judges)?;
         match led.partition.append(batch, &attachments, now_ms, led.epoch).await {
             Ok(append) => {
                 let aside = led.partition.group().aside();
@@ -302,8 +316,13 @@ pub(super) async fn committed(
     // A batch that the log itself refused leaves no gap: the log knows the producer, so it will judge
     // what follows as well, and the refused batch may never come again.
     // One that was checked against other streams may well come again, before what follows.
-    let settled = matches!(&outcome, Ok(Ok(_)))
-        || matches!(&outcome, Ok(Err(AppendError::Refused(it))) if *it != Refusal::StreamsChanged);
+    let settled = match &outcome {
+        Ok(Ok(_)) => true,
+        Ok(Err(AppendError::Refused(Refusal::StreamsChanged))) => false,
+        Ok(Err(AppendError::Refused(Refusal::Transaction(it)))) => !it.may_pass(),
+        Ok(Err(AppendError::Refused(_))) => true,
+        _ => false,
+    };
     let committed = match outcome {
         Ok(appended) => appended.map_err(|error| Failure::of_append(server, error, &sources)),
         Err(_) => Err(Failure {

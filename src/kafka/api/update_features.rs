@@ -1,6 +1,7 @@
 //! UpdateFeatures (key 57), versions 0–2: raises the feature level that the cluster keeps to (KIP-584).
 //!
-//! There is one feature, and its level is raised only. A request is carried out whole or not at all, as in Kafka.
+//! There is one feature to raise, and its level is raised only. That of transactions is what this release serves; nobody
+//! sets it. A request is carried out whole or not at all, as in Kafka.
 //!
 //! | since version | what is new |
 //! |---|---|
@@ -13,6 +14,7 @@ use kafka_wire::update_features_request::FeatureUpdateKey;
 use kafka_wire::update_features_response::UpdatableFeatureResult;
 use kafka_wire::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 
+use super::api_versions::{TRANSACTIONS, TRANSACTIONS_LEVEL};
 use super::{change_wait_of, repeated};
 use crate::kafka::call::Call;
 use crate::kafka::error::ErrorCode;
@@ -24,7 +26,7 @@ const UPGRADE: i8 = 1;
 /// The version from which there is one answer for all.
 const WHOLE_FROM: i16 = 2;
 
-/// Features that a request may name. There is one, so more are refused all the same; an answer for each of a million
+/// Features that a request may name. There are two, so more are refused all the same; an answer for each of a million
 /// would take more memory than a request is allowed.
 const NAMED_MAX: usize = 16;
 
@@ -64,6 +66,12 @@ fn wanted(updates: &[FeatureUpdateKey], version: i16) -> Result<u16, Refusal> {
         let (name, asked) = (quote(update.feature.as_str()), update.max_version_level);
         let lowers =
             if version == 0 { update.allow_downgrade } else { update.upgrade_type != UPGRADE };
+        if update.feature.as_str() == TRANSACTIONS {
+            let why = format!(
+                "{TRANSACTIONS} is {TRANSACTIONS_LEVEL} and is not set: clients of before are served all the same"
+            );
+            return refuse(why);
+        }
         if update.feature.as_str() != FEATURE {
             return refuse(format!("there is no feature {name}, only {FEATURE}"));
         }
@@ -120,6 +128,8 @@ mod tests {
         let code = |updates: &[FeatureUpdateKey]| wanted(updates, 1).unwrap_err().0;
         for refused in [
             update("metadata.version", 2, UPGRADE),
+            update(TRANSACTIONS, 1, 2),
+            update(TRANSACTIONS, 2, UPGRADE),
             update(FEATURE, 0, UPGRADE),
             update(FEATURE, -1, UPGRADE),
             update(FEATURE, 1, 2),

@@ -13,7 +13,14 @@ fn request(id: i32, epoch: i32, wanted: Vec<(PartitionKey, PartitionFetch)>) -> 
 }
 
 fn quiet(high_watermark: i64) -> Outcome {
-    Outcome { failed: false, has_records: false, high_watermark, log_start: 0, notable: false }
+    Outcome {
+        failed: false,
+        has_records: false,
+        high_watermark,
+        stable: high_watermark,
+        log_start: 0,
+        notable: false,
+    }
 }
 
 fn records(high_watermark: i64) -> Outcome {
@@ -68,6 +75,13 @@ fn an_incremental_answer_names_only_what_changed() {
     assert_eq!(
         plan.finish(&sessions, &[trimmed, quiet(6), diverged], 0).included,
         [true, false, true]
+    );
+    // Of a transaction that goes on the marker is still to come, and so is all behind its beginning.
+    let plan = sessions.begin(request(id, 4, vec![]), 0).unwrap();
+    let open = Outcome { stable: 4, ..quiet(6) };
+    assert_eq!(
+        plan.finish(&sessions, &[trimmed, open, quiet(5)], 0).included,
+        [false, true, false]
     );
 }
 

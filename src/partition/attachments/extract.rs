@@ -81,8 +81,17 @@ impl Attachments {
         rules: Option<KeyRules>,
     ) -> Result<(Self, Vec<i32>), AttachmentError> {
         let mut extraction = Extraction::new(rules);
+        let is_transactional = batch.header().is_transactional();
+        if is_transactional && rules.is_some() {
+            return Err(malformed(0, "a topic with streams takes no transactions"));
+        }
         for record in Records::open(batch.bytes(), Projection::KeysAndHeaders)? {
-            extraction.record(&record?)?;
+            let record = record?;
+            if is_transactional && Conditional::of(&record)?.says_something() {
+                let what = "a record of a transaction has neither conditions nor tags";
+                return Err(malformed(record.offset_delta, what));
+            }
+            extraction.record(&record)?;
         }
         Ok(extraction.finish())
     }
@@ -119,17 +128,12 @@ impl Extraction {
             none if none.is_empty() => Conditions::default(),
             all => Conditions { generation, all },
         };
-        (Attachments { stream_keys, conditions, idempotency: None }, self.origins)
+        (Attachments { stream_keys, conditions, ..Attachments::default() }, self.origins)
     }
 
     fn record(&mut self, record: &Record) -> Result<(), AttachmentError> {
         let at = record.offset_delta;
-        let mut headers = Conditional::default();
-        for (name, value) in record.headers.iter() {
-            if name.starts_with(b"quorate-") {
-                headers.take(at, &name, value)?;
-            }
-        }
+        let headers = Conditional::of(record)?;
         if let Some(offset) = headers.offset {
             let before = offset.checked_sub(i64::from(at)).filter(|offset| *offset >= 0);
             let before = before.ok_or(contradiction(at, "its expected offset"))?;
@@ -246,6 +250,21 @@ struct Conditional {
 }
 
 impl Conditional {
+    fn of(record: &Record) -> Result<Self, AttachmentError> {
+        let mut headers = Self::default();
+        for (name, value) in record.headers.iter() {
+            if name.starts_with(b"quorate-") {
+                headers.take(record.offset_delta, &name, value)?;
+            }
+        }
+        Ok(headers)
+    }
+
+    fn says_something(&self) -> bool {
+        let expects = self.version.is_some() || self.offset.is_some();
+        expects || self.close || !self.no_tag_after.is_empty() || !self.tags.is_empty()
+    }
+
     fn take(&mut self, at: i32, name: &[u8], value: Option<Bytes>) -> Result<(), AttachmentError> {
         let value = value.unwrap_or_default();
         match name {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{APPEND, Batch, PREFIX_BYTES, Times, put_prefix, take_prefix};
 use crate::partition::attachments::Attachments;
 use crate::partition::codec::{CodecError, Reader, Writer};
-use crate::record::{HEADER_BYTES, Header};
+use crate::record::{EndMarker, HEADER_BYTES, Header};
 
 /// Batches of one entry at most. Far more than a leader puts into one: what replicas refuse must not move with what a
 /// leader finds useful.
@@ -159,7 +159,7 @@ impl Frame<'_> {
 }
 
 impl Batch {
-    /// Reads the header of a batch of this logical size.
+    /// Reads the header of a batch of this logical size, and what a control batch says.
     pub(in crate::partition) fn of(bytes: &[u8], size: u32) -> Result<Self, CodecError> {
         let header = Header::parse(bytes).ok_or(CodecError::Short)?;
         if header.total_bytes() != Some(bytes.len()) {
@@ -168,7 +168,8 @@ impl Batch {
         if header.last_offset_delta < 0 {
             return Err(CodecError::Range("a batch's last offset delta"));
         }
-        Ok(Self { header, size: u64::from(size) })
+        let marker = if header.is_control() { EndMarker::of(bytes) } else { None };
+        Ok(Self { header, size: u64::from(size), marker })
     }
 }
 

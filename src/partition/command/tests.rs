@@ -33,7 +33,7 @@ fn append(batches: &[Bytes]) -> Bytes {
 fn the_bytes_of_commands_are_frozen() {
     let append = append_payload(times(1, 2), [&b"batch"[..], b"other"]);
     let expected = concat!(
-        "040100000000000000010000000000000002", // version, kind, times
+        "050100000000000000010000000000000002", // version, kind, times
         "00000002",                             // batches
         "0000000500000005",                     // size, length
         "00",                                   // attachments
@@ -42,17 +42,17 @@ fn the_bytes_of_commands_are_frozen() {
     );
     assert_eq!(hex(&append), expected);
     let trim = trim_payload(times(-1, 3), &TRIM_EXAMPLE);
-    let expected = "0402ffffffffffffffff00000000000000030000000000000009\
+    let expected = "0502ffffffffffffffff00000000000000030000000000000009\
                     00000000000000080000000000000007000000050000000000000006";
     assert_eq!(hex(&trim), expected);
     let level = level_payload(times(1, 2), 3);
-    assert_eq!(hex(&level), "04030000000000000001000000000000000200000003");
+    assert_eq!(hex(&level), "05030000000000000001000000000000000200000003");
     let forget = forget_payload(times(1, 2), &[Bytes::from_static(b"pq")]);
-    assert_eq!(hex(&forget), "0404000000000000000100000000000000020000000100027071");
+    assert_eq!(hex(&forget), "0504000000000000000100000000000000020000000100027071");
     let on = streams_payload(times(1, 2), true);
-    assert_eq!(hex(&on), "04060000000000000001000000000000000201");
+    assert_eq!(hex(&on), "05060000000000000001000000000000000201");
     let clean = clean_payload(times(1, 2), &CLEAN_EXAMPLE);
-    let expected = "040500000000000000010000000000000002\
+    let expected = "050500000000000000010000000000000002\
                     0000000000000009000000000000000700000000000000000000000600000000000000080000000000000005";
     assert_eq!(hex(&clean), expected);
 }
@@ -128,8 +128,8 @@ fn damaged_and_newer_commands_are_refused() {
         let longer = [payload.as_slice(), b"x"].concat();
         assert!(decode(&longer).is_err());
         let mut newer = payload.clone();
-        newer[0] = 5;
-        assert_eq!(decode(&newer), Err(CodecError::Version(5)));
+        newer[0] = 6;
+        assert_eq!(decode(&newer), Err(CodecError::Version(6)));
         let mut unknown = payload;
         unknown[1] = 9;
         assert_eq!(decode(&unknown), Err(CodecError::Kind(9)));
@@ -173,7 +173,7 @@ fn a_batch_that_would_take_no_offsets_is_refused() {
 
 #[test]
 fn a_command_says_which_keys_it_is_about() {
-    let of = |payload: &[u8]| decode(payload).unwrap().needs();
+    let of = |payload: &[u8]| decode(payload).unwrap().needs(9);
     let plain = BatchBuilder::new().record(10, None, Some(b"v")).build();
     let producer = producers::key(3);
     assert_eq!(of(&append(&[batch(0), plain, batch(1)])), [producer.clone(), producer]);
@@ -194,6 +194,12 @@ fn a_command_says_which_keys_it_is_about() {
     ];
     assert_eq!(named, expected);
     assert_eq!(of(&old_records_payload(times(0, 0), &old_example())).len(), 3);
+    // Of a marker its producer, and where the transaction is noted if it was aborted.
+    let marker = |commit| EndMarker { commit, coordinator_epoch: 0 }.batch(3, 1, 5);
+    assert_eq!(of(&append(&[marker(true)])), [producers::key(3)]);
+    let row = aborted::key(3, Place { index: 9, sub: 1 });
+    let producer = producers::key(3);
+    assert_eq!(of(&append(&[batch(0), marker(false)])), [producer.clone(), producer, row]);
 }
 
 fn decode(bytes: &[u8]) -> Result<Command, CodecError> {
@@ -225,6 +231,7 @@ fn any_attachments() -> Attachments {
     attachments.expect_version(7, Bytes::from_static(b"k"), ExpectedVersion::NoStream);
     attachments.no_tag_after(7, Bytes::from_static(b"other"), -1);
     attachments.once(Bytes::from_static(b"once"), 11);
+    attachments.in_transaction(0x1234);
     attachments
 }
 
@@ -243,7 +250,7 @@ fn what_stands_beside_a_batch_is_read_as_it_was_written_and_its_bytes_are_frozen
     };
     assert_eq!(batches[0].1, attachments);
     let expected = concat!(
-        "03",           // attachments
+        "04",           // attachments
         "00010000002f", // stream keys
         "00000007",     // generation
         "00000002",     // keys
@@ -259,6 +266,7 @@ fn what_stands_beside_a_batch_is_read_as_it_was_written_and_its_bytes_are_frozen
         "0200016bffffffffffffffff",                 // version
         "0300056f74686572ffffffffffffffff",         // tag
         "00030000000e00046f6e6365000000000000000b", // idempotency key
+        "0004000000080000000000001234",             // transaction
     );
     assert_eq!(hex(&attachments.encode()), expected);
     assert_eq!(Attachments::pass(&attachments.encode()), Ok(attachments.encode().len()));

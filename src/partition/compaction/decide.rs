@@ -3,6 +3,8 @@
 //! It is due by Kafka's rules: as much is new as a segment holds, or is as old as one may become; of all bytes at least
 //! `min.cleanable.dirty.ratio` are new; or something new is older than `max.compaction.lag.ms`. Nothing is remembered
 //! between two looks. Ages are by the leader's wall clock, and while that is not trusted nothing is decided by age.
+//!
+//! Nothing is compacted from the last stable offset on: what a transaction that is open supersedes is not known yet.
 
 use quorate_storage::Log;
 
@@ -46,6 +48,8 @@ impl CompactionState {
 struct Look {
     view: View,
     cleaned: Cleaned,
+    /// Where the oldest transaction begins that is open.
+    undecided: Option<Position>,
     state: CompactionState,
     log_ms: i64,
     /// The time, if it is certain.
@@ -113,14 +117,14 @@ impl Partition {
     }
 
     fn look(&self) -> Result<Look, TrimError> {
-        let (view, cleaned) = {
+        let (view, cleaned, undecided) = {
             let machine = self.group.machine();
-            (machine.view(), machine.cleaned().clone())
+            (machine.view(), machine.cleaned().clone(), machine.undecided())
         };
         // What is damaged here is another's to decide on.
         let state = self.state_of(&view, &cleaned).map_err(|_| TrimError::Busy)?;
         let log_ms = self.times(self.clock.now_ms()).log_ms;
-        Ok(Look { view, cleaned, state, log_ms, wall_ms: self.clock.trusted_ms() })
+        Ok(Look { view, cleaned, undecided, state, log_ms, wall_ms: self.clock.trusted_ms() })
     }
 }
 
@@ -163,6 +167,7 @@ impl Look {
             }
             Due::Records => self.old_enough(log, settings.min_lag_ms)?.unwrap_or((old, 0)),
         };
+        let (upto, rest_ms) = self.decided(log, (upto, rest_ms))?.unwrap_or((old, 0));
         let is_news = upto.offset > old.offset || tombstones_upto > self.cleaned.tombstones_upto;
         Ok(is_news.then_some(Clean { upto, tombstones_upto, rest_ms }))
     }
@@ -187,11 +192,33 @@ impl Look {
             return Ok(Some((view.end, now)));
         }
         let Some((at, appended)) = reached else { return Ok(None) };
-        let place = Place::of_entry(at.place.index);
-        if at.place == place {
-            return Ok(Some((at, appended)));
+        // The point may be inside an entry, which stays as a whole.
+        Ok(self.entry_of(log, at)?.map(|at| (at, appended)))
+    }
+
+    /// Returns the same, or what is before the oldest transaction that is open.
+    fn decided(
+        &self,
+        log: &Log,
+        (upto, rest_ms): (Position, i64),
+    ) -> Result<Option<(Position, i64)>, WalkError> {
+        let Some(first) = self.undecided.filter(|first| first.offset < upto.offset) else {
+            return Ok(Some((upto, rest_ms)));
+        };
+        if first.offset <= self.cleaned.upto.offset.max(self.view.start.offset) {
+            return Ok(None);
         }
-        // The point is inside an entry, which stays as a whole.
+        let before = index::at_or_before(log, first.offset)?.map(|point| point.span.appended_max);
+        let rest_ms = before.or(self.cleaned.dirty_ms).unwrap_or(rest_ms);
+        Ok(self.entry_of(log, first)?.map(|at| (at, rest_ms)))
+    }
+
+    /// Returns where the entry of a batch begins; none if nothing that is new stands before it.
+    fn entry_of(&self, log: &Log, at: Position) -> Result<Option<Position>, WalkError> {
+        if at.place == Place::of_entry(at.place.index) {
+            return Ok(Some(at));
+        }
+        let view = &self.view;
         let from = self.cleaned.upto.offset.max(view.start.offset);
         let from =
             index::at_or_before(log, at.offset - 1)?.map_or(from, |it| it.at.offset.max(from));
@@ -202,6 +229,6 @@ impl Look {
         }
         let end = before.end();
         let is_news = begins_before && end.offset > self.cleaned.upto.offset;
-        Ok(is_news.then_some((end, appended)))
+        Ok(is_news.then_some(end))
     }
 }

@@ -14,8 +14,12 @@
 //! ascending order, so the space it takes besides is that of two chunks, and a crash leaves each as it was or as it is to
 //! be. Ascending also keeps what a tombstone stands for from coming back: the tombstone goes after what it deleted.
 //!
+//! All transactions with a batch before the end have ended. The batches of those that were aborted go wherever they are met,
+//! and their keys are not taken in; so wherever a marker goes, nothing is left of what it is about.
+//!
 //! The last batch before the end stays, if need be without records, so that a reader who waits behind what is gone gets on.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 
 use quorate_storage::{Log, NewChunk, mutant};
@@ -23,6 +27,7 @@ use quorate_storage::{Log, NewChunk, mutant};
 use super::offset_map::{Full, OffsetMap, Part, Secret};
 use super::progress::Progress;
 use super::{CompactError, Goal};
+use crate::partition::aborted::AbortedRows;
 use crate::partition::machine::View;
 use crate::partition::position::{Place, Position};
 use crate::partition::records::StoredRecords;
@@ -50,11 +55,15 @@ pub(super) struct Pass<'a> {
     pub(super) secret: Secret,
     pub(super) swap: &'a Swap<'a>,
     pub(super) progress: &'a Progress<'a>,
+    /// Which transactions were aborted.
+    pub(super) aborted: &'a RefCell<AbortedRows>,
 }
 
 /// What is gone through next.
 struct Plan {
     map: OffsetMap,
+    /// All before it was gone through by the pass before.
+    from: i64,
     end: Position,
 }
 
@@ -106,7 +115,7 @@ impl Pass<'_> {
         drop(plan);
         for number in 1..of {
             let Some(map) = self.keys(from, end, Part { number, of })? else { return Ok(false) };
-            self.rewrite(&Plan { map, end })?;
+            self.rewrite(&Plan { map, from, end })?;
         }
         Ok(true)
     }
@@ -124,7 +133,7 @@ impl Pass<'_> {
                 }
                 end = Some(Position { place: Place::of_entry(at.place.index), ..at });
             }
-            match take_keys(&mut map, batch)? {
+            match self.take_keys(&mut map, batch)? {
                 Ok(()) => Ok(ControlFlow::Continue(())),
                 Err(Full) => Ok(ControlFlow::Break(())),
             }
@@ -133,7 +142,7 @@ impl Pass<'_> {
             ControlFlow::Continue(()) => Some(self.goal.upto),
             ControlFlow::Break(()) => end.filter(|end| end.offset > from),
         };
-        Ok(end.map(|end| Plan { map, end }))
+        Ok(end.map(|end| Plan { map, from, end }))
     }
 
     /// Takes in the keys between two places; none if they do not fit.
@@ -145,7 +154,7 @@ impl Pass<'_> {
     ) -> Result<Option<OffsetMap>, CompactError> {
         let mut map = OffsetMap::new(self.map_bytes, part, self.secret);
         let filled = self.each_dirty(from, end, |_, batch| {
-            Ok(match take_keys(&mut map, batch)? {
+            Ok(match self.take_keys(&mut map, batch)? {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(Full) => ControlFlow::Break(()),
             })
@@ -285,7 +294,8 @@ impl Pass<'_> {
         let description = Description::of(&tail.chunks()[at])?;
         let has_expired =
             description.tombstones && description.start.offset < self.goal.tombstones_upto;
-        if plan.map.is_empty() && !has_expired {
+        let is_done = description.end.offset <= plan.from;
+        if plan.map.is_empty() && !has_expired && is_done {
             return Ok(false);
         }
         let mut loses = false;
@@ -337,8 +347,11 @@ impl Pass<'_> {
         let header = header.ok_or(CompactError::damaged("a batch has no header"))?;
         let (base, of) = (batch.at.offset, batch.bytes().len());
         let end_offset = base + i64::from(header.last_offset_delta) + 1;
+        let is_last = end_offset >= plan.end.offset;
         if header.is_control() || base >= plan.end.offset {
-            return Ok(Left { batch: Some(batch), changed: false, tombstones: true, of });
+            let is_over = base < self.goal.tombstones_upto && plan.map.part().is_last() && !is_last;
+            let batch = (!is_over).then_some(batch);
+            return Ok(Left { batch, changed: is_over, tombstones: true, of });
         }
         let mut tombstones = false;
         let keep = |record: &Record| {
@@ -346,8 +359,11 @@ impl Pass<'_> {
             tombstones |= stays && record.value_bytes < 0;
             stays
         };
-        let left = compacted(batch.bytes(), keep)?;
-        let is_last = end_offset >= plan.end.offset;
+        let left = if header.record_count > 0 && self.is_aborted(&header, &batch)? {
+            Compacted::Nothing
+        } else {
+            compacted(batch.bytes(), keep)?
+        };
         let (batch, changed) = match left {
             Compacted::Whole if header.record_count > 0 || is_last => (Some(batch), false),
             Compacted::Rest(bytes) => (Some(batch.with(bytes)), true),
@@ -358,6 +374,37 @@ impl Pass<'_> {
             Compacted::Whole | Compacted::Nothing => (None, true),
         };
         Ok(Left { batch, changed, tombstones, of })
+    }
+
+    fn is_aborted(&self, header: &Header, batch: &TailBatch) -> Result<bool, CompactError> {
+        if !header.is_transactional() || !self.view.has_aborted {
+            return Ok(false);
+        }
+        let at = batch.at;
+        let row = self.aborted.borrow_mut().of(header.producer_id, at.offset, at.place)?;
+        Ok(row.is_some())
+    }
+
+    fn take_keys(
+        &self,
+        map: &mut OffsetMap,
+        batch: &TailBatch,
+    ) -> Result<Result<(), Full>, CompactError> {
+        let header = Header::parse(batch.bytes());
+        let header = header.ok_or(CompactError::damaged("a batch has no header"))?;
+        if header.is_control() || self.is_aborted(&header, batch)? {
+            return Ok(Ok(()));
+        }
+        for record in Records::open(batch.bytes(), Projection::Keys)? {
+            let record = record?;
+            let offset = batch.at.offset + i64::from(record.offset_delta);
+            if let Some(key) = &record.key
+                && map.put(key, offset).is_err()
+            {
+                return Ok(Err(Full));
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Whether a record stays. One without a key cannot be superseded, and is of no use in a compacted topic; there may be
@@ -395,20 +442,4 @@ fn put(writer: &mut TailWriter, left: Left, progress: &Progress<'_>) -> Result<(
         writer.put_known(batch.at.offset, &value, left.tombstones)?;
     }
     Ok(())
-}
-
-fn take_keys(map: &mut OffsetMap, batch: &TailBatch) -> Result<Result<(), Full>, CompactError> {
-    if Header::parse(batch.bytes()).is_some_and(|header| header.is_control()) {
-        return Ok(Ok(()));
-    }
-    for record in Records::open(batch.bytes(), Projection::Keys)? {
-        let record = record?;
-        let offset = batch.at.offset + i64::from(record.offset_delta);
-        if let Some(key) = &record.key
-            && map.put(key, offset).is_err()
-        {
-            return Ok(Err(Full));
-        }
-    }
-    Ok(Ok(()))
 }

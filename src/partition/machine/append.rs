@@ -2,7 +2,8 @@
 //!
 //! The order matters. A retry of what was appended is answered as it was, whatever has become of its conditions since: it
 //! has made them untrue itself. Then conditions are judged on the state before the batch, and a batch that is refused
-//! leaves nothing behind: no offset, no sequence number of its producer, no version of a key.
+//! leaves nothing behind: no offset, no sequence number of its producer, no version of a key. What belongs to a transaction is
+//! judged by that as well, and so is what ends one (`transactions.rs`).
 
 use quorate_raft::{Effects, Keyed};
 use quorate_storage::mutant;
@@ -44,46 +45,77 @@ impl PartitionMachine {
         next: Place,
         effects: &mut Effects,
     ) -> BatchReply {
+        let appended = if batch.header.is_control() {
+            self.mark(wall_ms, batch, attachments, effects)
+        } else {
+            self.append_data(wall_ms, batch, attachments, effects)
+        };
+        appended.unwrap_or_else(|reply| {
+            self.rejected.push(self.end.place, next, effects);
+            reply
+        })
+    }
+
+    /// `Err` if it takes no offset.
+    fn append_data(
+        &mut self,
+        wall_ms: i64,
+        batch: &Batch,
+        attachments: &Attachments,
+        effects: &mut Effects,
+    ) -> Result<BatchReply, BatchReply> {
+        let refused = |refusal| Err(BatchReply::Refused(refusal));
         let claim = Sequence::of(&batch.header);
         let before = claim.and_then(|it| producers::stored_in(&effects.keyed, it.producer_id));
-        let known = before.as_ref().filter(|producer| !producer.is_forgotten(self.log_ms));
+        let known = before.as_ref().zip(claim);
+        let known = known.filter(|(it, claim)| !self.is_forgotten(claim.producer_id, it));
+        let known = known.map(|(producer, _)| producer);
         let verdict = claim.map_or(Verdict::Accept, |claim| claim.judge(known));
         if mutant::on("retry-answered-as-conflict")
             && let Err(refusal) = self.judge(attachments, &effects.keyed)
         {
-            self.rejected.push(self.end.place, next, effects);
-            return BatchReply::Refused(refusal);
+            return refused(refusal);
         }
-        let refused = match verdict {
-            Verdict::Accept => match self.judge_once(attachments, effects) {
-                Ok(None) => {
-                    let (stored, version) = self.accept(wall_ms, batch, attachments, effects);
-                    if let Some(claim) = claim {
-                        self.remember(&claim, before, stored, &mut effects.keyed);
-                    }
-                    return self.stored(stored, version, false);
-                }
-                Ok(Some(once)) => self.stored(once.stored, once.version, true),
-                Err(refusal) => {
-                    if mutant::on("refused-batch-takes-sequence")
-                        && let Some(claim) = claim
-                    {
-                        self.remember(&claim, before, Stored::default(), &mut effects.keyed);
-                    }
-                    BatchReply::Refused(refusal)
-                }
-            },
-            Verdict::Duplicate(stored) => self.stored(stored, -1, true),
-            Verdict::Outdated => BatchReply::Refused(Refusal::DuplicateSequence),
-            Verdict::OutOfOrder { expected } => {
-                BatchReply::Refused(Refusal::OutOfOrderSequence { expected })
+        match verdict {
+            Verdict::Accept | Verdict::OutOfOrder { .. } => {}
+            Verdict::Duplicate(stored) => return Err(self.stored(stored, -1, true)),
+            Verdict::Outdated => return refused(Refusal::DuplicateSequence),
+            Verdict::Fenced { .. } if mutant::on("old-epoch-let-in") => {
+                let (stored, version) = self.accept(wall_ms, batch, attachments, effects);
+                return Ok(self.stored(stored, version, false));
             }
             Verdict::Fenced { current } => {
-                BatchReply::Refused(Refusal::InvalidProducerEpoch { current })
+                return refused(Refusal::InvalidProducerEpoch { current });
             }
-        };
-        self.rejected.push(self.end.place, next, effects);
-        refused
+        }
+        if let Err(refusal) = self.judge_transaction(&batch.header, attachments, known) {
+            return refused(refusal);
+        }
+        if let Verdict::OutOfOrder { expected } = verdict {
+            return refused(Refusal::OutOfOrderSequence { expected });
+        }
+        match self.judge_once(attachments, effects) {
+            Ok(None) => {
+                let at = self.end;
+                let (stored, version) = self.accept(wall_ms, batch, attachments, effects);
+                if let Some(claim) = claim {
+                    self.remember(batch, &claim, before, stored, &mut effects.keyed);
+                }
+                if let Some(number) = attachments.transaction {
+                    self.join(&batch.header, number, at);
+                }
+                Ok(self.stored(stored, version, false))
+            }
+            Ok(Some(once)) => Err(self.stored(once.stored, once.version, true)),
+            Err(refusal) => {
+                if mutant::on("refused-batch-takes-sequence")
+                    && let Some(claim) = claim
+                {
+                    self.remember(batch, &claim, before, Stored::default(), &mut effects.keyed);
+                }
+                refused(refusal)
+            }
+        }
     }
 
     /// Judges what came beside a batch: `Some` if it was carried out before, under its idempotency key.
@@ -111,16 +143,18 @@ impl PartitionMachine {
     /// `before`: what was stored of it, before this batch.
     fn remember(
         &mut self,
+        batch: &Batch,
         claim: &Sequence,
         before: Option<Producer>,
         stored: Stored,
         keyed: &mut Keyed,
     ) {
         self.producers += u64::from(before.is_none());
-        let known = before.filter(|producer| !producer.is_forgotten(self.log_ms));
-        let producer = Producer::after(known, claim, stored, self.log_ms);
+        let known = before.filter(|producer| !self.is_forgotten(claim.producer_id, producer));
+        let seen = (batch.header.max_timestamp, self.log_ms);
+        let producer = Producer::after(known, claim, stored, seen);
         keyed.put(&producers::key(claim.producer_id), producer.encode());
-        self.last_writers.note(claim.producer_id, producer);
+        self.last_writers.note(claim.producer_id, stored.base_offset, producer);
     }
 
     /// Appends a batch, counts its keys and remembers its request. Returns where it went, and the version of its first key.
@@ -143,7 +177,12 @@ impl PartitionMachine {
         (stored, version)
     }
 
-    fn append_batch(&mut self, wall_ms: i64, batch: &Batch, effects: &mut Effects) -> Stored {
+    pub(super) fn append_batch(
+        &mut self,
+        wall_ms: i64,
+        batch: &Batch,
+        effects: &mut Effects,
+    ) -> Stored {
         let at = self.end;
         if self.start.offset == at.offset {
             // Nothing before it is kept, so a log that begins later than this has all the same records.
@@ -158,7 +197,9 @@ impl PartitionMachine {
             effects.puts.extend(self.blocks.add(&closed));
             self.open = OpenSpan::starting(at, wall_ms);
         }
-        let timestamp = batch.header.max_timestamp;
+        // Nobody looks for a marker by its time: what is found is a record.
+        let is_control = batch.header.is_control();
+        let timestamp = if is_control { i64::MIN } else { batch.header.max_timestamp };
         self.cleaned.appended(wall_ms);
         self.open.span.add(timestamp, wall_ms);
         self.end.offset = at
@@ -166,14 +207,14 @@ impl PartitionMachine {
             .checked_add(batch.offsets())
             .expect("offsets last 290,000 years at a million records a second");
         self.end.bytes += batch.size;
-        if self.newest.is_none_or(|newest| timestamp > newest.timestamp) {
+        if !is_control && self.newest.is_none_or(|newest| timestamp > newest.timestamp) {
             self.newest = Some(Newest { timestamp, end_offset: self.end.offset, at });
         }
         self.recent.push(at);
         Stored { base_offset: at.offset, log_append_time: batch.log_append_time() }
     }
 
-    fn stored(&self, stored: Stored, version: i64, duplicate: bool) -> BatchReply {
+    pub(super) fn stored(&self, stored: Stored, version: i64, duplicate: bool) -> BatchReply {
         BatchReply::Appended {
             base_offset: stored.base_offset,
             log_append_time: stored.log_append_time,

@@ -3,14 +3,14 @@
 //! A checkpoint is of the last applied entry. A replica that is given it is given the records before it besides
 //! (`transfer.rs`), replays what follows, trims included, and arrives where the others are.
 
-use super::{Cleaned, Newest, OpenSpan, PartitionMachine, Streams};
+use super::{Cleaned, Newest, OpenSpan, PartitionMachine, Streams, Transactions};
 use crate::partition::codec::{CodecError, Reader, Writer};
 use crate::partition::epochs::Epochs;
 use crate::partition::index::{OpenBlocks, Span};
 use crate::partition::position::Position;
 use crate::partition::rejected::Rejected;
 
-pub(super) const VERSION: u8 = 7;
+pub(super) const VERSION: u8 = 8;
 
 pub(super) fn encode(machine: &PartitionMachine) -> Vec<u8> {
     let mut writer = Writer::with_capacity(512);
@@ -38,6 +38,8 @@ pub(super) fn encode(machine: &PartitionMachine) -> Vec<u8> {
     writer.u64(machine.producers);
     machine.cleaned.encode(&mut writer);
     machine.streams.encode(&mut writer);
+    writer.u64(machine.aborted);
+    machine.transactions.encode(&mut writer);
     writer.finish()
 }
 
@@ -77,6 +79,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<PartitionMachine, CodecError> {
         producers: reader.u64()?,
         cleaned: Cleaned::decode(&mut reader)?,
         streams: Streams::decode(&mut reader)?,
+        aborted: reader.u64()?,
+        transactions: Transactions::decode(&mut reader)?,
         ..PartitionMachine::default()
     };
     reader.end()?;
@@ -101,6 +105,7 @@ fn is_ordered(machine: &PartitionMachine) -> bool {
         && before_end(machine.open.start)
         && before_end(machine.cleaned.upto)
         && machine.streams.begun <= machine.end.offset
+        && machine.transactions.all().all(|(_, open)| before_end(open.first))
         && (machine.start.offset..=machine.end.offset).contains(&machine.log_start)
 }
 

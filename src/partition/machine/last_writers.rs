@@ -11,17 +11,18 @@ const WRITERS_MAX: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct LastWriters {
-    by_id: HashMap<i64, Producer>,
-    /// By the offset of their last batch: who is silent longest comes first.
+    /// With the offset of their last batch or marker.
+    by_id: HashMap<i64, (i64, Producer)>,
+    /// By that offset: who is silent longest comes first.
     by_offset: BTreeMap<i64, i64>,
 }
 
 impl LastWriters {
-    /// Notes a producer after a batch of it was accepted.
-    pub(super) fn note(&mut self, id: i64, producer: Producer) {
-        self.by_offset.insert(producer.last_offset(), id);
-        if let Some(before) = self.by_id.insert(id, producer) {
-            self.by_offset.remove(&before.last_offset());
+    /// Notes a producer after a batch or marker of it was accepted at `offset`.
+    pub(super) fn note(&mut self, id: i64, offset: i64, producer: Producer) {
+        self.by_offset.insert(offset, id);
+        if let Some((before, _)) = self.by_id.insert(id, (offset, producer)) {
+            self.by_offset.remove(&before);
         } else if self.by_id.len() > WRITERS_MAX
             && let Some((_, longest_silent)) = self.by_offset.pop_first()
         {
@@ -30,6 +31,6 @@ impl LastWriters {
     }
 
     pub(super) fn get(&self, id: i64) -> Option<&Producer> {
-        self.by_id.get(&id)
+        self.by_id.get(&id).map(|(_, producer)| producer)
     }
 }

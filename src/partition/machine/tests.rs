@@ -15,6 +15,8 @@ mod producers;
 mod restore;
 mod stream_model;
 mod streams;
+mod transaction_model;
+mod transactions;
 
 /// A machine and the log it was fed, as a replica sees them.
 #[derive(Default)]
@@ -399,7 +401,7 @@ fn the_bytes_of_a_checkpoint_are_frozen() {
     replica.append(8, &records(1, 5).producer(3, 1, 0));
     let hex: String = replica.machine.encode().iter().map(|byte| format!("{byte:02x}")).collect();
     let expected = concat!(
-        "0700000000",                                               // version, level
+        "0800000000",                                               // version, level
         "0000000000000000",                                         // log start
         "00000000000000000000000000000001000000000000000000000000", // start
         "00000000000000010000000000000003000000000000000000000049", // end
@@ -419,6 +421,8 @@ fn the_bytes_of_a_checkpoint_are_frozen() {
         "01000000000000000700000000", // ... since when more is there, decisions
         "00000000000000000000000000000000000000000000000000", // streams: generation, on, begun, built
         "000000000000000000000000",                           // ... how many, misplaced
+        "0000000000000000",                                   // aborted transactions
+        "00000000",                                           // open transactions
     );
     assert_eq!(hex, expected);
 }
@@ -467,7 +471,7 @@ fn damaged_checkpoints_are_refused() {
     }
     assert!(PartitionMachine::decode(&[&bytes[..], b"x"].concat()).is_err());
     let mut newer = bytes.clone();
-    newer[0] = 8;
+    newer[0] = 9;
     assert!(PartitionMachine::decode(&newer).is_err());
     let mut beyond = bytes;
     beyond[5] = 1;

@@ -34,7 +34,7 @@ impl Producers {
 
     fn remember(&mut self, claim: &Sequence, stored: Stored) {
         let known = self.known(claim.producer_id);
-        let producer = Producer::after(known, claim, stored, self.log_ms);
+        let producer = Producer::after(known, claim, stored, (5, self.log_ms));
         assert_eq!(Producer::decode(&producer.encode()).unwrap(), producer);
         self.stored.insert(claim.producer_id, producer.encode());
     }

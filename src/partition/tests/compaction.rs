@@ -39,7 +39,7 @@ struct Run {
     rng: StdRng,
 }
 
-fn always(delete_retention_ms: i64) -> PartitionSettings {
+pub(super) fn always(delete_retention_ms: i64) -> PartitionSettings {
     let compaction = CompactionConfigs {
         min_lag_ms: 0,
         max_lag_ms: i64::MAX,

@@ -43,7 +43,7 @@ public class Matrix {
     public static void main(String[] args) throws Exception {
         switch (args[0]) {
             case "produce" -> produce(args[1], args[2], args[3]);
-            case "fetch" -> fetch(args[1], args[2], Integer.parseInt(args[3]));
+            case "fetch" -> fetch(args[1], args[2], Integer.parseInt(args[3]), List.of(args).subList(4, args.length));
             case "at" -> at(args[1], args[2], Long.parseLong(args[3]));
             case "consume" -> consume(args[1], args[2], args[3], List.of(args).subList(4, args.length));
             case "admin" -> admin(args[1], args[2], args[3]);
@@ -107,9 +107,11 @@ public class Matrix {
         }
     }
 
-    static void fetch(String bootstrap, String topic, int count) throws IOException {
+    static void fetch(String bootstrap, String topic, int count, List<String> more) throws IOException {
         TopicPartition partition = new TopicPartition(topic, 0);
-        try (var consumer = new KafkaConsumer<byte[], byte[]>(consumer(bootstrap))) {
+        Properties settings = consumer(bootstrap);
+        for (String setting : more) settings.put(setting.split("=", 2)[0], setting.split("=", 2)[1]);
+        try (var consumer = new KafkaConsumer<byte[], byte[]>(settings)) {
             consumer.assign(List.of(partition));
             consumer.seekToBeginning(List.of(partition));
             read(consumer, count);

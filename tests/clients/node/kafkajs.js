@@ -5,6 +5,7 @@ import process from 'node:process'
 import { lz4Compress, lz4Decompress } from '@platformatic/wasm-utils'
 import kafkajs from 'kafkajs'
 import snappy from 'kafkajs-snappy'
+import * as transactions from './kafkajs_transactions.js'
 import { given, lacks, print, run, say, settings, show, toldToStop } from './lines.js'
 
 const { CompressionCodecs, CompressionTypes, ConfigResourceTypes, Kafka, Partitioners, logLevel } = kafkajs
@@ -23,25 +24,26 @@ const CODECS = { none: 'None', gzip: 'GZIP', snappy: 'Snappy', lz4: 'LZ4', zstd:
 
 const client = bootstrap => new Kafka({ brokers: bootstrap.split(','), logLevel: logLevel.NOTHING })
 
+// Headers are an object: what one name has more than once is an array.
+function object (headers) {
+  const all = {}
+  for (const [name, value] of headers) all[name] = name in all ? [all[name], value].flat() : value
+  return all
+}
+
 async function produce (bootstrap, topic, codec) {
   const producer = client(bootstrap).producer({
     idempotent: true, maxInFlightRequests: 1, allowAutoTopicCreation: true, createPartitioner: Partitioners.DefaultPartitioner
   })
   await producer.connect()
-  // Headers are an object: what one name has more than once is an array.
-  const object = headers => {
-    const all = {}
-    for (const [name, value] of headers) all[name] = name in all ? [all[name], value].flat() : value
-    return all
-  }
   const messages = (await given()).map(it => ({ ...it, partition: 0, headers: object(it.headers) }))
   await producer.send({ topic, messages, compression: CompressionTypes[CODECS[codec]] })
   await producer.disconnect()
 }
 
 // It reads in groups only; this one has one member and commits nothing.
-async function read (bootstrap, topic, offset, count) {
-  const consumer = client(bootstrap).consumer({ groupId: `reader-${topic}-${process.pid}`, maxWaitTimeInMs: 100, rebalanceTimeout: 6000 })
+async function read (bootstrap, topic, offset, count, more = {}) {
+  const consumer = client(bootstrap).consumer({ groupId: `reader-${topic}-${process.pid}`, maxWaitTimeInMs: 100, rebalanceTimeout: 6000, ...more })
   await consumer.connect()
   await consumer.subscribe({ topics: [topic], fromBeginning: true })
   await new Promise((resolve, reject) => {
@@ -145,4 +147,12 @@ async function admin (bootstrap, topic, group) {
   await admin.disconnect()
 }
 
-await run({ produce, fetch: (bootstrap, topic, count) => read(bootstrap, topic, 0, Number(count)), at, consume, admin })
+async function fetch (bootstrap, topic, count, ...more) {
+  const isolation = settings(more)['isolation.level'] ?? 'read_committed'
+  await read(bootstrap, topic, 0, Number(count), { readUncommitted: isolation === 'read_uncommitted' })
+}
+
+const transact = (bootstrap, id, group) => transactions.transact(client(bootstrap), object, id, group)
+const work = (bootstrap, ...names) => transactions.work(client(bootstrap), ...names)
+
+await run({ produce, fetch, at, consume, admin, transact, process: work })

@@ -2,7 +2,7 @@
 
 import process from 'node:process'
 import { Admin, ConfigResourceTypes, Consumer, IncrementalAlterConfigOperationTypes, Producer } from '@platformatic/kafka'
-import { given, print, run, say, settings, show, toldToStop } from './lines.js'
+import { given, lacks, print, run, say, settings, show, toldToStop } from './lines.js'
 
 const base = bootstrap => ({ clientId: 'matrix', bootstrapBrokers: bootstrap.split(',') })
 
@@ -16,8 +16,8 @@ async function produce (bootstrap, topic, codec) {
   await producer.close()
 }
 
-async function read (bootstrap, topic, offset, count) {
-  const consumer = new Consumer({ ...base(bootstrap), groupId: `reader-${topic}-${process.pid}`, maxWaitTime: 100 })
+async function read (bootstrap, topic, offset, count, more = {}) {
+  const consumer = new Consumer({ ...base(bootstrap), groupId: `reader-${topic}-${process.pid}`, maxWaitTime: 100, ...more })
   const stream = await consumer.consume({ topics: [topic], mode: 'manual', autocommit: false, offsets: [{ topic, partition: 0, offset: BigInt(offset) }] })
   for await (const it of stream) {
     show(it.offset, it.timestamp, it.key, it.value, it.headerEntries)
@@ -126,4 +126,11 @@ async function admin (bootstrap, topic, group) {
   await admin.close()
 }
 
-await run({ produce, fetch: (bootstrap, topic, count) => read(bootstrap, topic, 0, Number(count)), at, consume, admin })
+async function fetch (bootstrap, topic, count, ...more) {
+  const isolation = settings(more)['isolation.level'] ?? 'read_uncommitted'
+  // Of a producer it drops what one aborted transaction of a fetch has, and no more.
+  if (isolation === 'read_committed') lacks('list of aborted transactions')
+  await read(bootstrap, topic, 0, Number(count), { isolationLevel: 0 })
+}
+
+await run({ produce, fetch, at, consume, admin })

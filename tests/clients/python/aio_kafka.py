@@ -7,6 +7,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
+from aio_kafka_transactions import process, transact
 from lines import given, record, run, say, settings, show, told_to_stop
 
 
@@ -43,8 +44,9 @@ async def read(consumer, count):
         show(it.offset, it.timestamp, it.key, it.value, it.headers)
 
 
-async def fetch(bootstrap, topic, count):
-    async with reader(bootstrap) as consumer:
+async def fetch(bootstrap, topic, count, *more):
+    more = settings(more, isolation_level="isolation_level")
+    async with reader(bootstrap, **more) as consumer:
         consumer.assign([TopicPartition(topic, 0)])
         await consumer.seek_to_beginning()
         await read(consumer, int(count))
@@ -142,4 +144,5 @@ def waiting(do):
 
 if __name__ == "__main__":
     commands = {"produce": produce, "fetch": fetch, "at": at, "consume": consume, "admin": admin}
+    commands |= {"transact": transact, "process": process}
     run({name: waiting(do) for name, do in commands.items()})

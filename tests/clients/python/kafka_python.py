@@ -6,6 +6,7 @@ from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, Ka
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka.admin import ConfigResource
 from kafka.errors import BrokerResponseError, CommitFailedError
+from kafka_python_transactions import transact
 from lines import given, record, run, say, settings, show, told_to_stop
 
 
@@ -52,8 +53,8 @@ def consumer_topic(consumer):
     return partition.topic
 
 
-def fetch(bootstrap, topic, count):
-    consumer = reader(bootstrap)
+def fetch(bootstrap, topic, count, *more):
+    consumer = reader(bootstrap, **settings(more, isolation_level="isolation_level"))
     consumer.assign([TopicPartition(topic, 0)])
     consumer.seek_to_beginning()
     read(consumer, int(count))
@@ -147,4 +148,5 @@ def admin(bootstrap, topic, group):
 
 
 if __name__ == "__main__":
-    run({"produce": produce, "fetch": fetch, "at": at, "consume": consume, "admin": admin})
+    commands = {"produce": produce, "fetch": fetch, "at": at, "consume": consume, "admin": admin}
+    run(commands | {"transact": transact})

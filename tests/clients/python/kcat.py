@@ -51,8 +51,10 @@ def shown(out):
         show(offset, timestamp, *fields, headers)
 
 
-def fetch(bootstrap, topic, count):
+def fetch(bootstrap, topic, count, *more):
     place = ["-t", topic, "-p", "0", "-o", "beginning", "-c", count]
+    for setting in more:
+        place += ["-X", setting]
     shown(kcat("-C", "-q", "-b", bootstrap, *place, "-f", FORM))
 
 

@@ -18,6 +18,7 @@ from confluent_kafka.admin import (
     NewTopic,
     ResourceType,
 )
+from librdkafka_transactions import process, transact
 from lines import given, record, run, say, show, told_to_stop
 
 
@@ -60,8 +61,9 @@ def read(consumer, topic, offset, count):
     consumer.close()
 
 
-def fetch(bootstrap, topic, count):
-    read(reader(bootstrap), topic, 0, int(count))
+def fetch(bootstrap, topic, count, *more):
+    more = dict(setting.split("=", 1) for setting in more)
+    read(reader(bootstrap, **more), topic, 0, int(count))
 
 
 def at(bootstrap, topic, time):
@@ -149,4 +151,5 @@ def admin(bootstrap, topic, group):
 
 
 if __name__ == "__main__":
-    run({"produce": produce, "fetch": fetch, "at": at, "consume": consume, "admin": admin})
+    commands = {"produce": produce, "fetch": fetch, "at": at, "consume": consume, "admin": admin}
+    run(commands | {"transact": transact, "process": process})

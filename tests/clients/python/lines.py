@@ -1,5 +1,6 @@
 """What the Python clients of the matrix have in common: the lines of tests/clients/README.md."""
 
+import queue
 import sys
 import threading
 
@@ -12,12 +13,16 @@ def text(value):
     return "-" if value is None else bytes(value).hex()
 
 
+def parsed(timestamp, key, value, headers):
+    """Timestamp, key, value and headers of a record."""
+    pairs = [pair.split(":") for pair in headers.split(",")] if headers else []
+    return int(timestamp), octets(key), octets(value), [(k, octets(v)) for k, v in pairs]
+
+
 def given():
     """The records on standard input: timestamp, key, value and headers of each."""
     for line in sys.stdin:
-        timestamp, key, value, headers = line.rstrip("\n").split("\t")
-        pairs = [pair.split(":") for pair in headers.split(",")] if headers else []
-        yield int(timestamp), octets(key), octets(value), [(k, octets(v)) for k, v in pairs]
+        yield parsed(*line.rstrip("\n").split("\t"))
 
 
 def show(offset, timestamp, key, value, headers):
@@ -38,6 +43,38 @@ def told_to_stop():
     stop = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
     return stop
+
+
+def transact(do, fenced):
+    """Does what standard input says about transactions, by its words, and answers every line."""
+    print("ready", flush=True)
+    for line in sys.stdin:
+        word, *fields = line.rstrip("\n").split("\t")
+        try:
+            do[word](*fields)
+            print("ok", flush=True)
+        except Exception as error:
+            print("fenced" if fenced(error) else f"error {error!r}", flush=True)
+
+
+class Told:
+    """Whoever reads and writes in transactions is told when to go on, and by the end of standard input to stop."""
+
+    def __init__(self):
+        self.stop = threading.Event()
+        self._lines = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self):
+        for line in sys.stdin:
+            self._lines.put(line)
+        self.stop.set()
+        self._lines.put(None)
+
+    def to_go_on(self, count):
+        """Says that so many records are written, and waits to be told."""
+        print("open", count, flush=True)
+        return self._lines.get() is not None
 
 
 def settings(arguments, **names):

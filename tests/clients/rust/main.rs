@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a program that cannot go on says why and ends")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it speaks through its output")]
 
+mod transactions;
+
 use std::io::Read;
 use std::process::exit;
 use std::sync::Arc;
@@ -27,14 +29,18 @@ fn main() {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         ["produce", bootstrap, topic, codec] => produce(bootstrap, topic, codec),
-        ["fetch", bootstrap, topic, count] => {
-            read(bootstrap, topic, Offset::Beginning, count.parse().unwrap());
+        ["fetch", bootstrap, topic, count, ref more @ ..] => {
+            read(bootstrap, topic, Offset::Beginning, count.parse().unwrap(), more);
         }
         ["at", bootstrap, topic, time] => at(bootstrap, topic, time.parse().unwrap()),
         ["consume", bootstrap, topic, group, ref more @ ..] => {
             consume(bootstrap, topic, group, more);
         }
         ["admin", bootstrap, topic, group] => block_on(admin(bootstrap, topic, group)),
+        ["transact", bootstrap, id, group] => transactions::transact(bootstrap, id, group),
+        ["process", bootstrap, source, target, group, id] => {
+            transactions::process(bootstrap, source, target, group, id);
+        }
         _ => {
             eprintln!("this client has no command {args:?}");
             exit(3);
@@ -103,8 +109,12 @@ const READER: [(&str, &str); 4] = [
     ("group.id", "none"),
 ];
 
-fn read(bootstrap: &str, topic: &str, offset: Offset, count: usize) {
-    let consumer: BaseConsumer = config(bootstrap, &READER).create().unwrap();
+fn read(bootstrap: &str, topic: &str, offset: Offset, count: usize, more: &[&str]) {
+    let mut config = config(bootstrap, &READER);
+    for (name, value) in more.iter().filter_map(|setting| setting.split_once('=')) {
+        config.set(name, value);
+    }
+    let consumer: BaseConsumer = config.create().unwrap();
     consumer.assign(&one(topic, offset)).unwrap();
     (0..count).for_each(|_| show(&consumer.poll(LIMIT).expect("a record").unwrap()));
 }
@@ -112,7 +122,7 @@ fn read(bootstrap: &str, topic: &str, offset: Offset, count: usize) {
 fn at(bootstrap: &str, topic: &str, time: i64) {
     let consumer: BaseConsumer = config(bootstrap, &READER).create().unwrap();
     let found = consumer.offsets_for_times(one(topic, Offset::Offset(time)), LIMIT).unwrap();
-    read(bootstrap, topic, found.elements()[0].offset(), 1);
+    read(bootstrap, topic, found.elements()[0].offset(), 1, &[]);
 }
 
 /// Says what it is given and gives back.

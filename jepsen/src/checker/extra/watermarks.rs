@@ -1,5 +1,5 @@
 //! What leaders say about a partition never goes back: `high-watermark-regressed`, `log-start-regressed`,
-//! `leader-epoch-regressed`, `two-leaders`, `read-past-high-watermark`.
+//! `stable-offset-regressed`, `leader-epoch-regressed`, `two-leaders`, `read-past-high-watermark`, `read-past-stable`.
 //!
 //! Polls note each answer under `:fetched`. Within an epoch, an answer to a question asked after another
 //! answer had come says at least as much. From one epoch to a later one it does not even matter when: a leader
@@ -22,6 +22,10 @@ struct Answer {
     epoch: i64,
     high: i64,
     start: i64,
+    /// The last stable offset, if it is noted.
+    stable: Option<i64>,
+    /// Whether only what is committed was asked for.
+    committed: bool,
     next: i64,
 }
 
@@ -33,6 +37,9 @@ pub fn check(analysis: &Analysis<'_>, found: &mut Findings) {
         leaders(key, &answers, found);
         monotone(key, "high-watermark-regressed", &answers, |answer| answer.high, found);
         monotone(key, "log-start-regressed", &answers, |answer| answer.start, found);
+        let stable = |answer: &Answer| answer.stable.unwrap_or(i64::MIN);
+        let noted: Vec<Answer> = answers.iter().filter(|it| it.stable.is_some()).copied().collect();
+        monotone(key, "stable-offset-regressed", &noted, stable, found);
         epochs(key, &answers, found);
     }
 }
@@ -58,6 +65,8 @@ fn answer(fetched: &Edn, asked: u64, answered: u64) -> Option<(i64, Answer)> {
         epoch: number(fetched, "epoch")?,
         high: number(fetched, "high-watermark")?,
         start: number(fetched, "log-start")?,
+        stable: number(fetched, "stable"),
+        committed: number(fetched, "committed") == Some(1),
         next: number(fetched, "next")?,
     };
     Some((number(fetched, "key")?, answer))
@@ -65,11 +74,24 @@ fn answer(fetched: &Edn, asked: u64, answered: u64) -> Option<(i64, Answer)> {
 
 /// `next` is the offset after the last record of the answer.
 fn within(key: i64, answer: &Answer, found: &mut Findings) {
-    let Answer { broker, high, start, next, answered, .. } = *answer;
+    let Answer { broker, high, start, stable, committed, next, answered, .. } = *answer;
     if next > high {
         let case =
             || format!("key {key}: broker {broker} served up to {next}, high watermark {high}");
         found.invalid("read-past-high-watermark", case, [answered]);
+    }
+    let stable = stable.unwrap_or(high);
+    if stable > high {
+        let case = || {
+            format!("key {key}: broker {broker} has stable offset {stable}, high watermark {high}")
+        };
+        found.invalid("stable-past-high-watermark", case, [answered]);
+    }
+    if committed && next > stable {
+        let case = || {
+            format!("key {key}: broker {broker} served as committed up to {next}, stable {stable}")
+        };
+        found.invalid("read-past-stable", case, [answered]);
     }
     if start > high {
         let case =

@@ -69,6 +69,17 @@ fn a_leader_serves_below_its_high_watermark_and_takes_nothing_back() {
     assert_eq!(answers(&[fetched(0, 1, 1, 5, 0, 5), fetched(1, 1, 1, 6, 1, 5)]), NONE);
     assert_eq!(answers(&[fetched(0, 1, 1, 5, 0, 6)]), ["read-past-high-watermark"]);
     assert_eq!(answers(&[fetched(0, 1, 1, 5, 6, 0)]), ["log-start-past-high-watermark"]);
+    let stable = |told: [String; 2], stable: [u64; 2]| {
+        let with = |(told, stable): (String, u64)| {
+            told.replace(" :next", &format!(" :stable {stable} :committed 1 :next"))
+        };
+        told.into_iter().zip(stable).map(with).collect::<Vec<_>>()
+    };
+    let both = || [fetched(0, 1, 1, 5, 0, 3), fetched(1, 1, 1, 6, 1, 3)];
+    assert_eq!(answers(&stable(both(), [3, 4])), NONE);
+    assert_eq!(answers(&stable(both(), [4, 3])), ["stable-offset-regressed"]);
+    assert_eq!(answers(&stable(both(), [2, 4])), ["read-past-stable"]);
+    assert_eq!(answers(&stable(both(), [3, 7])), ["stable-past-high-watermark"]);
     let regressed = [fetched(0, 1, 1, 5, 0, 0), fetched(1, 1, 1, 4, 0, 0)];
     assert_eq!(answers(&regressed), ["high-watermark-regressed"]);
     let restored = [fetched(0, 1, 1, 5, 3, 0), fetched(1, 1, 1, 5, 2, 0)];

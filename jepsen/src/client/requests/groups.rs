@@ -29,6 +29,7 @@ const HEARTBEAT: Api = Api { key: ApiKey::Heartbeat, version: 3 };
 const LEAVE_GROUP: Api = Api { key: ApiKey::LeaveGroup, version: 3 };
 const OFFSET_COMMIT: Api = Api { key: ApiKey::OffsetCommit, version: 7 };
 const OFFSET_FETCH: Api = Api { key: ApiKey::OffsetFetch, version: 5 };
+const OFFSET_FETCH_STABLE: Api = Api { key: ApiKey::OffsetFetch, version: 7 };
 const DESCRIBE_GROUPS: Api = Api { key: ApiKey::DescribeGroups, version: 4 };
 
 /// The only assignor that is used.
@@ -174,6 +175,15 @@ pub fn commit_offsets(
     codes.try_for_each(check)
 }
 
+/// What is told of offsets that a transaction has sent and not ended yet (KIP-447).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetsSeen {
+    /// Nothing: those from before are.
+    Any,
+    /// That there are some: then the answer is an error.
+    Stable,
+}
+
 /// All offsets that a group has committed.
 pub fn committed_offsets(
     to: &mut Connection,
@@ -181,7 +191,24 @@ pub fn committed_offsets(
     patience: Duration,
 ) -> Result<BTreeMap<At, i64>, Failure> {
     let request = OffsetFetchRequest::default().with_group_id(group_id(group)).with_topics(None);
-    let answer: OffsetFetchResponse = call(to, OFFSET_FETCH, &request, patience)?;
+    offsets(call(to, OFFSET_FETCH, &request, patience)?)
+}
+
+/// The same as who knows of transactions asks for them.
+pub fn committed_offsets_as(
+    to: &mut Connection,
+    group: &str,
+    seen: OffsetsSeen,
+    patience: Duration,
+) -> Result<BTreeMap<At, i64>, Failure> {
+    let request = OffsetFetchRequest::default()
+        .with_group_id(group_id(group))
+        .with_topics(None)
+        .with_require_stable(seen == OffsetsSeen::Stable);
+    offsets(call(to, OFFSET_FETCH_STABLE, &request, patience)?)
+}
+
+fn offsets(answer: OffsetFetchResponse) -> Result<BTreeMap<At, i64>, Failure> {
     check(answer.error_code)?;
     let mut offsets = BTreeMap::new();
     for topic in &answer.topics {

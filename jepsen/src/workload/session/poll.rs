@@ -2,6 +2,9 @@
 //!
 //! A poll changes nothing but the positions, and those only if it succeeds; so it fails when no leader answered, and
 //! is never indeterminate.
+//!
+//! What transactions aborted and what ends them is left out, as consumers do. Of one that reads what is not committed the
+//! operation has a name of its own, for Jepsen's anomalies are no anomalies then.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,20 +12,27 @@ use std::time::{Duration, Instant};
 use kafka_protocol::ResponseError;
 
 use super::{Content, Extra, Session};
+use crate::checker::transactions::UNCOMMITTED;
 use crate::client::{
-    self, Batch, EARLIEST, Failure, FetchFrom, Fetched, Leader, Log, read_batches,
+    self, Batch, EARLIEST, Failure, FetchFrom, Fetched, Isolation, Leader, Log, Part, parts,
+    read_batches,
 };
 use crate::history::{Body, Edn, Kind, Mop, int, map, text};
+
+/// Offsets and values, by key.
+type Reads = BTreeMap<i64, Vec<(i64, i64)>>;
 
 /// What a poll has found so far.
 #[derive(Default)]
 struct Found {
-    reads: BTreeMap<i64, Vec<(i64, i64)>>,
+    reads: Reads,
     positions: BTreeMap<i64, i64>,
     ends: BTreeMap<i64, i64>,
     /// What the answers claimed, for the checkers of watermarks and epochs.
     fetched: Vec<Edn>,
     corrupt: Vec<Edn>,
+    /// Records that were served and left out, as their transaction was aborted.
+    aborted: i64,
     errors: Vec<String>,
     answers: usize,
 }
@@ -33,9 +43,14 @@ type Share = Vec<(i64, FetchFrom)>;
 impl Session {
     /// Polls the assigned keys for up to `wait`; how many records were read.
     pub fn poll(&mut self, wait: Duration, max_bytes: i32) -> anyhow::Result<usize> {
+        Ok(self.poll_records(wait, max_bytes)?.values().map(Vec::len).sum())
+    }
+
+    /// The same; the offsets and values by key.
+    pub fn poll_records(&mut self, wait: Duration, max_bytes: i32) -> anyhow::Result<Reads> {
         let poll_ms = int(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
         let mut extra = Extra::from([("poll-ms".to_owned(), poll_ms)]);
-        let pending = self.invoke(Body::Poll(vec![Mop::Poll(None)]), extra.clone())?;
+        let pending = self.invoke(self.polled(None), extra.clone())?;
         let mut found = Found::default();
         let shares = self.shares(max_bytes, &mut found);
         self.fetch(shares, wait, &mut found);
@@ -47,23 +62,40 @@ impl Session {
         if let Some(error) = found.errors.first() {
             extra.insert("error".to_owned(), text(error));
         }
+        if found.aborted > 0 {
+            extra.insert("left-out".to_owned(), int(found.aborted));
+        }
         if found.answers == 0 && !found.errors.is_empty() {
             let body = pending.body.clone();
             self.complete(pending, Kind::Fail, body, extra)?;
-            return Ok(0);
+            return Ok(Reads::new());
         }
         self.positions.extend(found.positions);
         for (key, told) in found.ends {
             let end = self.ends.entry(key).or_insert(told);
             *end = told.max(*end);
         }
-        for (key, records) in &found.reads {
-            records.iter().for_each(|(offset, _)| self.keys.polled(*key, *offset));
+        if self.isolation == Isolation::Committed {
+            for (key, records) in &found.reads {
+                records.iter().for_each(|(offset, _)| self.keys.polled(*key, *offset));
+            }
         }
-        let count = found.reads.values().map(Vec::len).sum();
-        let body = Body::Poll(vec![Mop::Poll(Some(found.reads))]);
+        let body = self.polled(Some(found.reads.clone()));
         self.complete(pending, Kind::Ok, body, extra)?;
-        Ok(count)
+        Ok(found.reads)
+    }
+
+    /// What a poll is called, and what it has read.
+    fn polled(&self, reads: Option<Reads>) -> Body {
+        if self.isolation == Isolation::Committed {
+            return Body::Poll(vec![Mop::Poll(reads)]);
+        }
+        let pair = |(offset, value): &(i64, i64)| Edn::Vector(vec![int(*offset), int(*value)]);
+        let of_key = |(key, records): (i64, Vec<(i64, i64)>)| {
+            (int(key), Edn::Vector(records.iter().map(pair).collect()))
+        };
+        let reads = reads.map(|reads| Edn::Map(reads.into_iter().map(of_key).collect()));
+        Body::Other(UNCOMMITTED.to_owned(), reads.unwrap_or(Edn::Nil))
     }
 
     /// What to ask whom: each assigned key of its believed leader.
@@ -99,12 +131,12 @@ impl Session {
 
     /// Asks all at the same time, then reads the answers.
     fn fetch(&mut self, mut shares: BTreeMap<u64, Share>, wait: Duration, found: &mut Found) {
-        let patience = self.client.patience();
+        let (patience, isolation) = (self.client.patience(), self.isolation);
         let deadline = Instant::now() + wait + patience;
         shares.retain(|broker, share| {
             let from: Vec<FetchFrom> = share.iter().map(|(_, from)| from.clone()).collect();
             let to = self.client.to(*broker);
-            let sent = to.and_then(|to| client::send_fetch(to, &from, wait, patience));
+            let sent = to.and_then(|to| client::send_fetch(to, &from, isolation, wait, patience));
             sent.map_err(|failure| self.fetch_failed(*broker, share, &failure, found)).is_ok()
         });
         for (broker, share) in shares {
@@ -114,7 +146,13 @@ impl Session {
                     for (key, from) in &share {
                         match answers.remove(&from.at) {
                             Some(Ok(fetched)) => {
-                                found.take(*key, self.keys.log(), broker, from, fetched);
+                                found.take(
+                                    *key,
+                                    self.keys.log(),
+                                    isolation,
+                                    (broker, from),
+                                    fetched,
+                                );
                             }
                             Some(Err(failure)) => {
                                 self.refused(broker, *key, from, &failure, found);
@@ -161,17 +199,32 @@ impl Session {
 }
 
 impl Found {
-    /// The records at and above the position.
-    fn take(&mut self, key: i64, log: Log, broker: u64, from: &FetchFrom, fetched: Fetched) {
+    /// The records at and above the position that `isolation` lets be seen.
+    fn take(
+        &mut self,
+        key: i64,
+        log: Log,
+        isolation: Isolation,
+        (broker, from): (u64, &FetchFrom),
+        fetched: Fetched,
+    ) {
         self.answers += 1;
         let (batches, damage) = read_batches(fetched.records.clone(), log);
         let (mut next, mut end) = (from.offset, 0);
-        for batch in &batches {
+        for (batch, part) in batches.iter().zip(parts(&batches, &fetched.aborted, isolation)) {
             if batch.base_offset < end {
                 self.corrupt(key, batch.base_offset, "a batch that begins within the one before");
             }
             end = batch.end;
-            self.read(key, log, batch, &mut next);
+            match part {
+                Part::Shown(batch) => self.read(key, log, batch, &mut next),
+                Part::Aborted(batch) => self.aborted += i64::from(batch.count),
+                Part::Odd(batch) => {
+                    self.corrupt(key, batch.base_offset, "a control batch that ends nothing");
+                }
+                Part::Marker(_) | Part::Emptied => {}
+            }
+            next = batch.end.max(next);
         }
         self.ends.insert(key, fetched.high_watermark);
         if let Some(damage) = damage {
@@ -186,6 +239,8 @@ impl Found {
                 ("broker", int(i64::try_from(broker).unwrap_or(-1))),
                 ("epoch", int(from.epoch)),
                 ("high-watermark", int(fetched.high_watermark)),
+                ("stable", int(fetched.stable)),
+                ("committed", int(i64::from(isolation == Isolation::Committed))),
                 ("log-start", int(fetched.log_start)),
                 ("next", int(next)),
             ]));

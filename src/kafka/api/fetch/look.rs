@@ -13,13 +13,15 @@ use crate::kafka::route::{self, Led, Refused};
 use crate::kafka::server::KafkaServer;
 use crate::kafka::sessions::{PartitionFetch, Plan};
 use crate::metadata::Image;
-use crate::partition::{Partition, ReadError, Records};
+use crate::partition::{AbortedTransaction, Partition, ReadError, Records};
 use crate::record::{Batches, Codec};
 
 use super::FetchOptions;
 
 /// The version from which a consumer understands zstd (KIP-110).
 const ZSTD_FROM: i16 = 10;
+/// What an aborted transaction takes in an answer and in its making.
+const ABORTED_BYTES: usize = 64;
 /// How long the partitions of one look may take, together, to hear from their majorities, which is only asked about
 /// a place beyond the end; then the client wants an answer more than to wait.
 const CONFIRM_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -28,15 +30,32 @@ const CONFIRM_WAIT_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub(super) enum PartitionRead {
     /// Records, or none.
-    Records(Records),
+    Records(Read),
     /// The consumer's log and ours part at `end_offset` (KIP-595).
     Diverged {
         epoch: i32,
         end_offset: i64,
         high_watermark: i64,
+        stable: i64,
         log_start: i64,
     },
     Refused(Refused),
+}
+
+/// Records of one partition, and what a reader is told beside them.
+#[derive(Debug, Clone)]
+pub(super) struct Read {
+    pub(super) records: Records,
+    /// The aborted transactions among the records; `None` for who reads what is not committed, too.
+    pub(super) aborted: Option<Vec<AbortedTransaction>>,
+}
+
+impl Read {
+    /// What it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let aborted = self.aborted.as_ref().map_or(0, Vec::len);
+        self.records.bytes.len() + aborted * ABORTED_BYTES
+    }
 }
 
 /// The partitions of a plan at one moment, in its order: who leads them, or what there is to say at once. Nothing is
@@ -68,9 +87,9 @@ impl ReadPass {
 
     /// Takes what was read of a partition that may give `bytes_max`, with `left` left of the answer.
     pub(super) fn take(&mut self, seen: PartitionRead, bytes_max: usize, left: usize) {
-        if let PartitionRead::Records(records) = &seen {
-            let cut = records.is_cut();
-            let bytes = records.bytes.len();
+        if let PartitionRead::Records(read) = &seen {
+            let cut = read.records.is_cut();
+            let bytes = read.records.bytes.len();
             self.counted += if cut { bytes.max(bytes_max) } else { bytes };
             self.full |= cut && bytes_max > left;
         }
@@ -79,7 +98,7 @@ impl ReadPass {
 
     fn bytes(&self) -> usize {
         let bytes_of = |seen: &PartitionRead| match seen {
-            PartitionRead::Records(records) => records.bytes.len(),
+            PartitionRead::Records(read) => read.bytes(),
             PartitionRead::Diverged { .. } | PartitionRead::Refused(_) => 0,
         };
         self.seen.iter().map(bytes_of).sum()
@@ -117,7 +136,7 @@ pub(super) async fn read_all(
 ) -> ReadPass {
     let Found { led, image } = found;
     // Memory is taken before reading, but not for nothing: most looks of a waiting fetch find nothing.
-    let Some(Need { asked, mut first }) = Need::of(plan, &led, &image) else {
+    let Some(Need { asked, mut first }) = Need::of(plan, &led, &image, terms.read_committed) else {
         return read_within(plan, terms, &led, terms.bytes_max).await;
     };
     let asked = asked.min(terms.bytes_max);
@@ -151,10 +170,10 @@ async fn read_within(
     for ((_, wanted), led) in plan.wanted.iter().zip(led) {
         let seen = match led {
             Err(seen) => seen.clone(),
-            Ok(led) => read(led.clone(), wanted, left, !found_any, terms.version).await,
+            Ok(led) => read(led.clone(), wanted, left, !found_any, terms).await,
         };
         let bytes = match &seen {
-            PartitionRead::Records(records) => records.bytes.len(),
+            PartitionRead::Records(read) => read.records.bytes.len(),
             PartitionRead::Diverged { .. } | PartitionRead::Refused(_) => 0,
         };
         look.take(seen, wanted.bytes_max, left);
@@ -173,9 +192,14 @@ struct Need {
 }
 
 impl Need {
-    fn of(plan: &Plan, led: &[Result<Led, PartitionRead>], image: &Image) -> Option<Need> {
+    fn of(
+        plan: &Plan,
+        led: &[Result<Led, PartitionRead>],
+        image: &Image,
+        read_committed: bool,
+    ) -> Option<Need> {
         let found = plan.wanted.iter().zip(led).filter(|((_, wanted), led)| {
-            led.as_ref().is_ok_and(|led| led.partition.high_watermark() > wanted.offset)
+            led.as_ref().is_ok_and(|led| end_of(&led.partition, read_committed) > wanted.offset)
         });
         found.fold(None, |need, ((key, wanted), _)| {
             let Need { asked, first } = need.unwrap_or(Need { asked: 0, first: 0 });
@@ -240,9 +264,37 @@ fn parting(partition: &Partition, wanted: &PartitionFetch) -> Option<PartitionRe
     if end_offset < 0 {
         return Some(ErrorCode::OffsetOutOfRange.into());
     }
-    let (high_watermark, log_start) = (partition.high_watermark(), partition.log_start());
+    let (stable, log_start) = (partition.last_stable_offset(), partition.log_start());
+    let high_watermark = partition.high_watermark();
     let parted = epoch < wanted.fetched_epoch || end_offset < wanted.offset;
-    parted.then_some(PartitionRead::Diverged { epoch, end_offset, high_watermark, log_start })
+    parted.then_some(PartitionRead::Diverged {
+        epoch,
+        end_offset,
+        high_watermark,
+        stable,
+        log_start,
+    })
+}
+
+/// Returns the offset before which a reader sees everything.
+fn end_of(partition: &Partition, read_committed: bool) -> i64 {
+    if read_committed { partition.last_stable_offset() } else { partition.high_watermark() }
+}
+
+/// Reads records, and what a reader is told beside them.
+async fn read_of(
+    partition: &Partition,
+    wanted: &PartitionFetch,
+    bytes_max: usize,
+    first: bool,
+    read_committed: bool,
+) -> Result<Read, ReadError> {
+    if !read_committed {
+        let records = partition.read(wanted.offset, bytes_max, first).await?;
+        return Ok(Read { records, aborted: None });
+    }
+    let (records, aborted) = partition.read_committed(wanted.offset, bytes_max, first).await?;
+    Ok(Read { records, aborted: Some(aborted) })
 }
 
 async fn read(
@@ -250,11 +302,12 @@ async fn read(
     wanted: &PartitionFetch,
     left: usize,
     first: bool,
-    version: i16,
+    terms: &FetchOptions,
 ) -> PartitionRead {
     let bytes_max = wanted.bytes_max.min(left);
-    let records = match led.partition.read(wanted.offset, bytes_max, first).await {
-        Ok(records) => records,
+    let read = read_of(&led.partition, wanted, bytes_max, first, terms.read_committed).await;
+    let read = match read {
+        Ok(read) => read,
         Err(error) => return PartitionRead::of_error(&error),
     };
     // Reading may have taken a while; what another leader wrote meanwhile must not be missed for what is here.
@@ -263,10 +316,11 @@ async fn read(
         _ => return ErrorCode::NotLeaderOrFollower.into(),
     }
     let zstd = |header: &crate::record::Header| header.codec() == Some(Codec::Zstd);
-    if version < ZSTD_FROM && Batches::new(&records.bytes).any(|(header, _)| zstd(&header)) {
+    let mut batches = Batches::new(&read.records.bytes);
+    if terms.version < ZSTD_FROM && batches.any(|(header, _)| zstd(&header)) {
         return ErrorCode::UnsupportedCompressionType.into();
     }
-    PartitionRead::Records(records)
+    PartitionRead::Records(read)
 }
 
 impl PartitionRead {

@@ -2,6 +2,7 @@ use std::time::Instant as StdInstant;
 
 use bytes::Bytes;
 
+use super::look::Read;
 use super::*;
 use crate::kafka::codec;
 use crate::kafka::route::Refused;
@@ -26,12 +27,35 @@ fn terms(version: i16, read_committed: bool) -> FetchOptions {
 }
 
 fn records(bytes: &'static [u8]) -> PartitionRead {
-    PartitionRead::Records(read(bytes, 9))
+    uncommitted(read(bytes, 9))
+}
+
+/// As who reads all there is finds them, while a transaction is open from offset 7 on.
+fn uncommitted(records: Records) -> PartitionRead {
+    PartitionRead::Records(Read { records, aborted: None })
+}
+
+/// As who reads what is committed finds them.
+fn committed(records: Records, aborted: Vec<partition::AbortedTransaction>) -> PartitionRead {
+    let records = Records { readable_upto: records.last_stable_offset, ..records };
+    PartitionRead::Records(Read { records, aborted: Some(aborted) })
 }
 
 fn read(bytes: &'static [u8], next_offset: i64) -> Records {
     let bytes = Bytes::from_static(bytes);
-    Records { bytes, high_watermark: 9, log_start: 2, next_offset, bytes_before: 0 }
+    Records {
+        bytes,
+        high_watermark: 9,
+        last_stable_offset: 7,
+        readable_upto: 9,
+        log_start: 2,
+        next_offset,
+        bytes_before: 0,
+    }
+}
+
+fn aborted() -> partition::AbortedTransaction {
+    partition::AbortedTransaction { producer_id: 3, first_offset: 2 }
 }
 
 /// Partitions that may give ten bytes each.
@@ -46,13 +70,31 @@ fn nothing_is_zero_bytes_and_never_null() {
     let row = row(0, records(b""), &call(11), &terms(11, false));
     assert_eq!(row.records, Some(Bytes::new()));
     assert_eq!(row.aborted_transactions, None);
-    assert_eq!((row.high_watermark, row.last_stable_offset, row.log_start_offset), (9, 9, 2));
+    assert_eq!((row.high_watermark, row.last_stable_offset, row.log_start_offset), (9, 7, 2));
 }
 
 #[test]
-fn a_read_committed_consumer_gets_an_empty_list_of_aborted_transactions() {
-    let row = row(0, records(b"x"), &call(11), &terms(11, true));
-    assert_eq!(row.aborted_transactions, Some(vec![]));
+fn a_read_committed_consumer_is_told_of_the_aborted_transactions_and_never_nothing() {
+    let told = |aborted| {
+        let row = row(0, committed(read(b"x", 7), aborted), &call(11), &terms(11, true));
+        assert_eq!((row.high_watermark, row.last_stable_offset), (9, 7));
+        let rows = row.aborted_transactions.unwrap();
+        rows.iter().map(|it| (it.producer_id, it.first_offset)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(vec![]), []);
+    assert_eq!(told(vec![aborted()]), [(3, 2)]);
+}
+
+#[test]
+fn what_is_not_committed_yet_is_nothing_that_the_limits_left_no_room_for() {
+    let all = || committed(read(b"abc", 7), vec![]);
+    assert!(!look(vec![all()]).is_enough(4), "up to the last stable offset there is no more");
+    let cut = || committed(read(b"abc", 6), vec![]);
+    assert!(look(vec![cut()]).is_enough(4));
+    let PartitionRead::Records(read) = committed(read(b"abc", 7), vec![aborted(); 2]) else {
+        panic!("these are records");
+    };
+    assert_eq!(read.bytes(), 3 + 2 * 64, "the list takes memory, too");
 }
 
 #[test]
@@ -64,12 +106,19 @@ fn every_version_can_express_every_outcome() {
         let mut rows = vec![
             row(0, records(b"abc"), &call(version), &terms(version, false)),
             row(1, moved, &call(version), &terms(version, true)),
+            row(
+                3,
+                committed(read(b"abc", 7), vec![aborted()]),
+                &call(version),
+                &terms(version, true),
+            ),
         ];
         if version >= LEADERS_FROM {
             let diverged = PartitionRead::Diverged {
                 epoch: 1,
                 end_offset: 3,
                 high_watermark: 9,
+                stable: 7,
                 log_start: 0,
             };
             rows.push(row(2, diverged, &call(version), &terms(version, false)));
@@ -95,7 +144,7 @@ fn an_error_or_enough_bytes_ends_the_wait() {
 
 #[test]
 fn a_partition_that_had_more_than_it_may_give_counts_as_full() {
-    let cut = || PartitionRead::Records(read(b"abcdefg", 5));
+    let cut = || uncommitted(read(b"abcdefg", 5));
     assert!(look(vec![records(b""), cut()]).is_enough(10));
     assert!(!look(vec![records(b""), cut()]).is_enough(11), "the other one may have more");
     let mut full = look(vec![]);
@@ -125,6 +174,7 @@ fn pieces_are_what_the_codec_writes_in_one() {
         assert_eq!(joined(&call, &answer), codec::encode(&call, &answer).unwrap(), "{version}");
         for (name, rows) in [
             ("one", vec![row(0, records(b"abc"))]),
+            ("aborted", vec![row(1, committed(read(b"abc", 7), vec![aborted(); 3]))]),
             ("none", vec![row(0, records(b""))]),
             ("more", (0..200).map(|n| row(n, records(&large[..n as usize * 100]))).collect()),
             (
@@ -165,7 +215,7 @@ fn records_are_not_copied_into_the_answer() {
     let bytes = Bytes::from(vec![7; 100_000]);
     let seen = Records { bytes: bytes.clone(), ..read(b"", 9) };
     let mut answer = FetchResponse::default();
-    let row = row(0, PartitionRead::Records(seen), &call, &terms(16, false));
+    let row = row(0, uncommitted(seen), &call, &terms(16, false));
     answer.responses.push(topic_row(&TopicKey::Id(uuid::Uuid::nil()), row));
     let pieces = encode::pieces(&call, answer).unwrap();
     assert!(pieces.iter().any(|piece| piece.as_ptr() == bytes.as_ptr()));

@@ -1,8 +1,9 @@
 //! The long poll: find the partitions, wait until they have enough, read them once.
 //!
 //! What could be read is counted by positions in the logs, without reading: a fetch that waits for much is woken by
-//! every commit of its partitions, and would else read the same records over and over and drop them. Only the
-//! partitions wake it. A topic that is deleted or moved away closes its replicas, so changes of the cluster's metadata
+//! every commit of its partitions, and would else read the same records over and over and drop them. Where the last
+//! stable offset lies within the log it is not known where that is in bytes before it was read up to there, so it is
+//! read once whenever it has moved. Only the partitions wake it. A topic that is deleted or moved away closes its replicas, so changes of the cluster's metadata
 //! need not.
 
 use std::sync::Arc;
@@ -27,23 +28,26 @@ pub(super) async fn until_enough(
 ) -> ReadPass {
     let needed = bytes_needed(plan, terms);
     let mut stopping = server.stopping.clone();
-    // Where reading would begin, as far as a read has found out.
-    let mut begins = vec![0; plan.wanted.len()];
+    let mut known = vec![Known::default(); plan.wanted.len()];
     loop {
         let last = Instant::now() >= terms.deadline || *stopping.borrow();
         // Subscribed before looking, so that nothing is missed in between.
         let changes = changes(server, plan);
         let found = find_all(server, plan, terms).await;
-        let waits = waits(plan, &found, changes, &begins);
+        let waits = waits(plan, &found, changes, &known, terms.read_committed);
         let has = waits.as_ref().map(|waits| Wait::sum(waits));
         if last || has.is_none_or(|has| has >= needed) {
             let look = read_all(server, plan, terms, found).await;
             if last || look.is_enough(needed) {
                 return look;
             }
-            for (begin, seen) in begins.iter_mut().zip(&look.seen) {
-                if let PartitionRead::Records(records) = seen {
-                    *begin = records.bytes_before;
+            for (known, seen) in known.iter_mut().zip(&look.seen) {
+                if let PartitionRead::Records(read) = seen {
+                    // Of one that has more than it may give it does not matter how much.
+                    let records = &read.records;
+                    let bytes = if records.is_cut() { usize::MAX } else { records.bytes.len() };
+                    let (begin, stable) = (records.bytes_before, records.last_stable_offset);
+                    *known = Known { begin, stable, bytes };
                 }
             }
             continue;
@@ -77,23 +81,45 @@ fn changes(server: &KafkaServer, plan: &Plan) -> Vec<Option<Changes>> {
     plan.wanted.iter().map(|(key, _)| find(key)).collect()
 }
 
+/// What a read has found out of a partition.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// Where reading would begin, in the measure of [`Partition::bytes_end`].
+    begin: u64,
+    /// The last stable offset, and how many bytes there are up to it.
+    stable: i64,
+    bytes: usize,
+}
+
+impl Default for Known {
+    fn default() -> Known {
+        Known { begin: 0, stable: -1, bytes: 0 }
+    }
+}
+
 /// A partition that is waited on.
 struct Wait {
     partition: Arc<Partition>,
     epoch: i32,
     offset: i64,
     bytes_max: usize,
-    /// Where reading would begin, in the measure of [`Partition::bytes_end`].
-    begin: u64,
+    known: Known,
+    read_committed: bool,
     changes: Changes,
 }
 
 impl Wait {
-    fn new(led: &Led, wanted: &PartitionFetch, begin: u64, changes: Changes) -> Self {
+    fn new(
+        led: &Led,
+        wanted: &PartitionFetch,
+        mut known: Known,
+        read_committed: bool,
+        changes: Changes,
+    ) -> Self {
         let partition = Arc::clone(&led.partition);
-        let begin = partition.bytes_before(wanted.offset).max(begin);
+        known.begin = partition.bytes_before(wanted.offset).max(known.begin);
         let (epoch, offset, bytes_max) = (led.epoch, wanted.offset, wanted.bytes_max);
-        Self { partition, epoch, offset, bytes_max, begin, changes }
+        Self { partition, epoch, offset, bytes_max, known, read_committed, changes }
     }
 
     /// Returns the most that a read can find; `None` when there is something else to say.
@@ -103,8 +129,26 @@ impl Wait {
         if !leads || !within.contains(&self.offset) {
             return None;
         }
-        let bytes = self.partition.bytes_end().saturating_sub(self.begin);
-        Some(usize::try_from(bytes).unwrap_or(usize::MAX).min(self.bytes_max.max(1)))
+        Some(self.bytes().min(self.bytes_max.max(1)))
+    }
+
+    /// Returns the bytes of what may be read, or more.
+    fn bytes(&self) -> usize {
+        if self.read_committed {
+            let stable = self.partition.last_stable_offset();
+            if stable <= self.offset {
+                return 0;
+            }
+            if stable == self.known.stable {
+                return self.known.bytes;
+            }
+        }
+        let end = if self.read_committed {
+            self.partition.bytes_stable()
+        } else {
+            self.partition.bytes_end()
+        };
+        usize::try_from(end.saturating_sub(self.known.begin)).unwrap_or(usize::MAX)
     }
 
     fn sum(waits: &[Wait]) -> usize {
@@ -122,11 +166,12 @@ fn waits(
     plan: &Plan,
     found: &Found,
     changes: Vec<Option<Changes>>,
-    begins: &[u64],
+    known: &[Known],
+    read_committed: bool,
 ) -> Option<Vec<Wait>> {
-    let each = plan.wanted.iter().zip(&found.led).zip(changes).zip(begins);
-    let wait = each.map(|((((_, wanted), led), changes), begin)| {
-        let wait = Wait::new(led.as_ref().ok()?, wanted, *begin, changes?);
+    let each = plan.wanted.iter().zip(&found.led).zip(changes).zip(known);
+    let wait = each.map(|((((_, wanted), led), changes), known)| {
+        let wait = Wait::new(led.as_ref().ok()?, wanted, *known, read_committed, changes?);
         wait.has().map(|_| wait)
     });
     let waits: Option<Vec<Wait>> = wait.collect();

@@ -3,6 +3,7 @@
 use quorate_raft::conformance::{self, LogEntry};
 
 use super::*;
+use crate::record::EndMarker;
 
 /// What a log may contain, chosen by `rng`.
 fn any_command(rng: &mut StdRng, places: &[(i64, Position)]) -> Option<Bytes> {
@@ -24,6 +25,11 @@ fn any_command(rng: &mut StdRng, places: &[(i64, Position)]) -> Option<Bytes> {
             Some(streams::entry(times, &batches.collect::<Vec<_>>()))
         }
         40..45 => Some(streams::any_old(rng, times)),
+        45..60 => {
+            let near = places.len() as u64 / 4;
+            let batches = (0..rng.random_range(1..4)).map(|_| any_of_transaction(rng, near));
+            Some(transactions::numbered(times.log_ms, &batches.collect::<Vec<_>>()))
+        }
         10..13 if !places.is_empty() => {
             let (tombstones_upto, upto) = places[rng.random_range(0..places.len())];
             let clean = Clean { upto, tombstones_upto, rest_ms: rng.random_range(0..1000) };
@@ -50,6 +56,20 @@ fn any_batch(rng: &mut StdRng) -> BatchBuilder {
     let first = if rng.random() { i32::MAX - 3 } else { 0 };
     let sequence = first + rng.random_range(0..4);
     batch.producer(rng.random_range(0..4), rng.random_range(0..3), sequence)
+}
+
+/// A batch or a marker, with a number somewhat above `near`.
+fn any_of_transaction(rng: &mut StdRng, near: u64) -> (Bytes, Option<u64>) {
+    let number = (rng.random_range(0..20) > 0).then(|| near + rng.random_range(0..3));
+    let (id, epoch) = (rng.random_range(0..4), rng.random_range(0..3));
+    if rng.random_range(0..3) == 0 {
+        let marker = EndMarker { commit: rng.random(), coordinator_epoch: rng.random() };
+        return (marker.batch(id, epoch, rng.random_range(0..1000)), number);
+    }
+    (
+        any_batch(rng).attributes(0b1_0000).producer(id, epoch, rng.random_range(0..4)).build(),
+        number,
+    )
 }
 
 /// Feeds the same log to a machine that runs straight through and to one that is restored at every

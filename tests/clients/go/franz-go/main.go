@@ -32,7 +32,11 @@ func main() {
 	case "fetch":
 		count, err := strconv.Atoi(os.Args[4])
 		lines.Check(err)
-		fetch(ctx, brokers, topic, kgo.NewOffset().AtStart(), count)
+		isolation := kgo.ReadUncommitted()
+		if lines.Settings(os.Args[5:])["isolation.level"] == "read_committed" {
+			isolation = kgo.ReadCommitted()
+		}
+		fetch(ctx, brokers, topic, kgo.NewOffset().AtStart(), count, kgo.FetchIsolationLevel(isolation))
 	case "at":
 		millis, err := strconv.ParseInt(os.Args[4], 10, 64)
 		lines.Check(err)
@@ -41,6 +45,10 @@ func main() {
 		consume(brokers, topic, os.Args[4], lines.Settings(os.Args[5:]))
 	case "admin":
 		admin(ctx, brokers, topic, os.Args[4])
+	case "transact":
+		transact(brokers, os.Args[3])
+	case "process":
+		process(brokers, topic, os.Args[4], os.Args[5], os.Args[6])
 	default:
 		lines.Lacks("command " + os.Args[1])
 	}
@@ -135,9 +143,10 @@ func (it topicPartitioner) Partition(record *kgo.Record, count int) int {
 	return it.TopicPartitioner.Partition(record, count)
 }
 
-func fetch(ctx context.Context, brokers kgo.Opt, topic string, offset kgo.Offset, count int) {
+func fetch(ctx context.Context, brokers kgo.Opt, topic string, offset kgo.Offset, count int, more ...kgo.Opt) {
 	partition := map[string]map[int32]kgo.Offset{topic: {0: offset}}
-	client := client(brokers, kgo.ConsumePartitions(partition), kgo.FetchMaxWait(100*time.Millisecond))
+	options := []kgo.Opt{brokers, kgo.ConsumePartitions(partition), kgo.FetchMaxWait(100 * time.Millisecond)}
+	client := client(append(options, more...)...)
 	defer client.Close()
 	for count > 0 {
 		fetches := client.PollRecords(ctx, count)

@@ -56,21 +56,31 @@ func text(value []byte) string {
 	return hex.EncodeToString(value)
 }
 
+// Input are the lines of standard input.
+func Input() *bufio.Scanner {
+	input := bufio.NewScanner(os.Stdin)
+	input.Buffer(nil, 16<<20)
+	return input
+}
+
+// Parse makes a record of its fields.
+func Parse(field []string) Record {
+	timestamp, err := strconv.ParseInt(field[0], 10, 64)
+	Check(err)
+	record := Record{Timestamp: timestamp, Key: octets(field[1]), Value: octets(field[2])}
+	for _, header := range strings.Split(field[3], ",") {
+		if key, value, found := strings.Cut(header, ":"); found {
+			record.Headers = append(record.Headers, Header{key, octets(value)})
+		}
+	}
+	return record
+}
+
 // Given are the records on standard input.
 func Given() (records []Record) {
-	lines := bufio.NewScanner(os.Stdin)
-	lines.Buffer(nil, 16<<20)
+	lines := Input()
 	for lines.Scan() {
-		field := strings.Split(lines.Text(), "\t")
-		timestamp, err := strconv.ParseInt(field[0], 10, 64)
-		Check(err)
-		record := Record{Timestamp: timestamp, Key: octets(field[1]), Value: octets(field[2])}
-		for _, header := range strings.Split(field[3], ",") {
-			if key, value, found := strings.Cut(header, ":"); found {
-				record.Headers = append(record.Headers, Header{key, octets(value)})
-			}
-		}
-		records = append(records, record)
+		records = append(records, Parse(strings.Split(lines.Text(), "\t")))
 	}
 	Check(lines.Err())
 	return records

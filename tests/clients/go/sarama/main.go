@@ -28,6 +28,9 @@ func main() {
 	case "fetch":
 		count, err := strconv.Atoi(os.Args[4])
 		lines.Check(err)
+		if lines.Settings(os.Args[5:])["isolation.level"] == "read_committed" {
+			config.Consumer.IsolationLevel = sarama.ReadCommitted
+		}
 		fetch(config, topic, sarama.OffsetOldest, count)
 	case "at":
 		millis, err := strconv.ParseInt(os.Args[4], 10, 64)
@@ -41,6 +44,10 @@ func main() {
 		consume(config, topic, os.Args[4], lines.Settings(os.Args[5:]))
 	case "admin":
 		admin(config, topic, os.Args[4])
+	case "transact":
+		transact(config, os.Args[3], os.Args[4])
+	case "process":
+		process(config, topic, os.Args[4], os.Args[5], os.Args[6])
 	default:
 		lines.Lacks("command " + os.Args[1])
 	}
@@ -57,17 +64,7 @@ func produce(config *sarama.Config, topic, codec string) {
 	lines.Check(err)
 	var messages []*sarama.ProducerMessage
 	for _, given := range lines.Given() {
-		message := &sarama.ProducerMessage{Topic: topic, Timestamp: time.UnixMilli(given.Timestamp)}
-		if given.Key != nil {
-			message.Key = sarama.ByteEncoder(given.Key)
-		}
-		if given.Value != nil {
-			message.Value = sarama.ByteEncoder(given.Value)
-		}
-		for _, header := range given.Headers {
-			message.Headers = append(message.Headers, sarama.RecordHeader{Key: []byte(header.Key), Value: header.Value})
-		}
-		messages = append(messages, message)
+		messages = append(messages, message(topic, given))
 	}
 	lines.Check(producer.SendMessages(messages))
 	lines.Check(producer.Close())
