@@ -158,7 +158,8 @@ impl Partition {
         isolation: Isolation,
     ) -> Result<(Records, Vec<AbortedTransaction>), ReadError> {
         loop {
-            let rows = AbortedRows::new(&self.group);
+            let committed = matches!(isolation, Isolation::Committed);
+            let rows = committed.then(|| AbortedRows::new(&self.group));
             let (view, recent) = {
                 let machine = self.group.machine();
                 (machine.view(), machine.recent(offset))
@@ -172,9 +173,9 @@ impl Partition {
                 Err(Failed::Walk(error)) => return Err(self.unreadable(error, offset)),
                 Err(Failed::Other(error)) => return Err(error),
                 Ok((records, of_transactions)) => {
-                    if of_transactions.is_empty() {
+                    let Some(rows) = rows.filter(|_| !of_transactions.is_empty()) else {
                         return Ok((records, Vec::new()));
-                    }
+                    };
                     let aborted = match self.aborted_among(rows, of_transactions).await {
                         Ok(aborted) => aborted,
                         Err(Failed::Walk(WalkError::Replaced)) if !self.is_closed() => {
