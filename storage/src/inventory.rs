@@ -283,15 +283,11 @@ impl Note {
         {
             return Err(lost(&format!("manifest {number} has lost the column family {name}")));
         }
-        let before = if manifest::path(dir, self.manifest).exists() {
-            read_manifest(dir, self.manifest)?.0
-        } else {
-            Manifest::new(self.manifest)
-        };
+        let deleted = deleted_since(dir, self.manifest, number)?;
         let kept = |table: &u64| {
             found.tables.contains_key(table)
                 || found.deleted.contains(table)
-                || before.deleted.contains(table)
+                || deleted.contains(table)
         };
         match self.tables.keys().find(|table| !kept(table)) {
             Some(table) => Err(lost(&format!("manifest {number} has lost table {table}"))),
@@ -323,6 +319,23 @@ fn read_manifest(dir: &Path, number: u64) -> Result<(Manifest, Ending), Error> {
         Ok(ending) => Ok((manifest, ending)),
         Err(error) => Err(lost(&format!("manifest {number} is not readable ({error})"))),
     }
+}
+
+/// What manifests from `noted` on deleted before `found` was begun: each tells only of its own time, and RocksDB may have
+/// begun several since the note. They are held as tables are.
+fn deleted_since(dir: &Path, noted: u64, found: u64) -> Result<BTreeSet<u64>, Error> {
+    let mut deleted = BTreeSet::new();
+    let numbers = manifest::numbers(dir).map_err(|error| open_failed(dir, &error))?;
+    for number in numbers.range(noted..found) {
+        let mut manifest = Manifest::new(*number);
+        let read = File::open(manifest::path(dir, *number)).and_then(|it| manifest.read_on(&it));
+        read.map_err(|error| lost(&format!("manifest {number} is not readable ({error})")))?;
+        // One that was begun and never became the current one decided nothing.
+        if manifest.is_complete() {
+            deleted.append(&mut manifest.deleted);
+        }
+    }
+    Ok(deleted)
 }
 
 /// Removes what is no record from the end of a manifest; RocksDB would refuse it.
@@ -373,7 +386,10 @@ fn open_failed(dir: &Path, error: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use rocksdb::{ColumnFamilyDescriptor, DB, Options};
+
     use super::*;
+    use crate::hold;
 
     fn note() -> Note {
         Note {
@@ -395,5 +411,63 @@ mod tests {
             assert_eq!(Note::decode(&text[..length]), None, "{length}");
         }
         assert_eq!(Note::decode(&text.replace("table 3 1000", "table 3 1001")), None);
+    }
+    /// A database that begins a new manifest after a few changes and keeps the old ones.
+    fn begins_manifests(dir: &Path) -> DB {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_max_manifest_file_size(1);
+        let columns = OURS.map(|name| {
+            let mut options = Options::default();
+            options.set_disable_auto_compactions(true);
+            ColumnFamilyDescriptor::new(name, options)
+        });
+        let db = DB::open_cf_descriptors(&options, dir, columns).expect("a database");
+        hold::hold(&db).expect("files that are kept");
+        db
+    }
+
+    /// Writes tables until RocksDB has begun another manifest; its number.
+    fn until_begun(db: &DB, dir: &Path) -> u64 {
+        let number = || manifest::current(dir).expect("a directory").expect("a manifest");
+        let before = number();
+        let log = db.cf_handle(keys::LOG).expect("the log");
+        for _ in 0..1000 {
+            db.put_cf(log, "key", [7; 100]).expect("a write");
+            db.flush_cf(log).expect("a table");
+            if number() != before {
+                return number();
+            }
+        }
+        panic!("no manifest after {before}");
+    }
+
+    #[test]
+    fn what_was_deleted_in_a_manifest_that_was_never_noted_is_not_missed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let db = begins_manifests(dir.path());
+        until_begun(&db, dir.path());
+        let (manifest, noted) = (Manifest::new(0), Note::default());
+        let mut inventory = Inventory { dir: dir.path().to_owned(), manifest, noted };
+        assert!(inventory.renew().expect("a note"));
+        let noted = inventory.noted;
+        let between = until_begun(&db, dir.path());
+        let log = db.cf_handle(keys::LOG).expect("the log");
+        // Files of the first level are not deleted by range.
+        db.compact_range_cf::<&[u8], &[u8]>(log, None, None);
+        db.delete_file_in_range_cf(log, "a", "z").expect("no tables");
+        let last = until_begun(&db, dir.path());
+        let read = |number| read_manifest(dir.path(), number).expect("a manifest").0;
+        let (found, between) = (read(last), read(between));
+        let gone =
+            |table: &u64| !found.tables.contains_key(table) && !found.deleted.contains(table);
+        let missed =
+            noted.tables.keys().any(|table| gone(table) && between.deleted.contains(table));
+        assert!(missed, "{noted:?} {found:?} {between:?}");
+        noted.compare(dir.path(), &found).expect("nothing was lost");
+        fs::remove_file(manifest::path(dir.path(), between.number)).expect("a manifest");
+        let lost = noted.compare(dir.path(), &found).expect_err("nobody says that it was deleted");
+        assert!(lost.to_string().contains("has lost table"), "{lost}");
     }
 }

@@ -6,6 +6,7 @@
 //! RocksDB's `version_edit.h`, whose numbers are frozen; a tag that is not known there is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -70,6 +71,13 @@ pub(crate) fn current(dir: &Path) -> io::Result<Option<u64>> {
 
 pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("MANIFEST-{number:06}"))
+}
+
+/// All manifests in a directory.
+pub(crate) fn numbers(dir: &Path) -> io::Result<BTreeSet<u64>> {
+    let names = fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name()));
+    let number = |name: OsString| name.to_str()?.strip_prefix("MANIFEST-")?.parse().ok();
+    names.filter_map(|name| name.map(number).transpose()).collect()
 }
 
 impl Manifest {
