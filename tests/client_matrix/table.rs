@@ -93,10 +93,7 @@ const CLIENTS: [Client; 11] = [
         lacks: &[
             ("read committed", "it knows one aborted transaction of a producer in a fetch"),
             ("exactly once", "it waits for ever to send offsets when a broker is gone"),
-            (
-                "transactions",
-                "one of its commits is refused here and not by Kafka; why is not known yet",
-            ),
+            ("transaction offsets", "it sends those of who reads in the group"),
         ],
     },
     Client {

@@ -2,6 +2,7 @@
 
 import process from 'node:process'
 import { Admin, ConfigResourceTypes, Consumer, IncrementalAlterConfigOperationTypes, Producer } from '@platformatic/kafka'
+import * as transactions from './platformatic_transactions.js'
 import { given, lacks, print, run, say, settings, show, toldToStop } from './lines.js'
 
 const base = bootstrap => ({ clientId: 'matrix', bootstrapBrokers: bootstrap.split(',') })
@@ -133,4 +134,6 @@ async function fetch (bootstrap, topic, count, ...more) {
   await read(bootstrap, topic, 0, Number(count), { isolationLevel: 0 })
 }
 
-await run({ produce, fetch, at, consume, admin })
+const transact = (bootstrap, id) => transactions.transact(base(bootstrap), id)
+
+await run({ produce, fetch, at, consume, admin, transact })
