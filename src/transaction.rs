@@ -30,6 +30,9 @@ mod served;
 mod transactions;
 mod waiting;
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

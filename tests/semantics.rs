@@ -13,6 +13,7 @@ mod naming;
 mod offsets;
 mod rebalances;
 mod records;
+mod transaction_limits;
 mod transaction_readers;
 mod transactions;
 

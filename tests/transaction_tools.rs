@@ -100,6 +100,48 @@ fn whoever_waits_for_records_is_told_when_they_are_committed() {
 }
 
 #[test]
+fn a_stream_says_where_it_is_behind_what_was_aborted_and_goes_on_there() {
+    let (cluster, topic) = (Cluster::shared(), "http-passed");
+    cluster.create_topic(topic, 1, 3);
+    let producer = transactional(&cluster, topic);
+    begin(&producer, topic, &["seen"]);
+    producer.commit_transaction(LIMIT).unwrap();
+    let leader = cluster.get(&format!("/v1/topics/{topic}/partitions/0"))["leader"].clone();
+    let leader = cluster.broker(leader.as_u64().unwrap());
+    let path = format!("/v1/topics/{topic}/records?partition=0");
+    let mut stream = EventStream::open(&leader.url(&path), None);
+    let seen = stream.next().unwrap();
+    begin(&producer, topic, &["dropped", "dropped too"]);
+    producer.abort_transaction(LIMIT).unwrap();
+    // Everything up to here, as the position of a page says it that has passed over the same.
+    let end = cluster.wait("it has ended", || {
+        let path = format!("/v1/topics/{topic}/partitions/0");
+        let state = cluster.get(&path);
+        (state["high_watermark"] == 5).then_some(())?;
+        Some(
+            cluster.get(&format!("/v1/topics/{topic}/records?partition=0&offset=2"))["position"]
+                .clone(),
+        )
+    });
+    let passed = loop {
+        let told = stream.next_with_id().unwrap();
+        assert!(told.data.is_empty(), "{told:?}");
+        if told.id == end.as_str().unwrap() {
+            break told;
+        }
+    };
+    assert_ne!(passed.id, seen.id);
+    let mut resumed = EventStream::open(&leader.url(&path), Some(&passed.id));
+    begin(&producer, topic, &["later"]);
+    producer.commit_transaction(LIMIT).unwrap();
+    for stream in [&mut stream, &mut resumed] {
+        let event = stream.next().unwrap();
+        let record: Value = serde_json::from_str(&event.data).unwrap();
+        assert_eq!(record["value_text"], "later", "{record}");
+    }
+}
+
+#[test]
 fn an_operator_sees_an_open_transaction_and_aborts_it() {
     let cluster = Cluster::shared();
     cluster.create_topic("operated", 1, 3);

@@ -4,6 +4,7 @@
 mod coordinators;
 mod far_behind;
 mod leaders;
+mod majority;
 mod order;
 
 use serde_json::json;

@@ -104,6 +104,12 @@ pub(super) fn event(kind: Option<&str>, id: &str, data: &str) -> Bytes {
     Bytes::from(format!("{kind}id: {id}\ndata: {data}\n\n"))
 }
 
+/// Returns what tells a client where it has come, without an event: there was nothing to show for it. It takes a data field to
+/// make one, and an id stands without (HTML § 9.2.6).
+pub(super) fn passed(id: &str) -> Bytes {
+    Bytes::from(format!("id: {id}\n: nothing to show yet\n\n"))
+}
+
 /// Reads where a client that had a connection before has come.
 pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     single(headers, LAST_EVENT_ID)

@@ -379,19 +379,22 @@ impl Source for Followed {
     }
 
     async fn more(&mut self) -> Option<Vec<Bytes>> {
-        let begun = Instant::now();
+        let (begun, from) = (Instant::now(), self.offsets.clone());
         loop {
             let before = self.offsets.clone();
             let sent = self.round().await?;
-            // What was passed over is not the end.
-            if !sent.is_empty() || self.offsets == before {
+            if !sent.is_empty() {
                 return Some(sent);
             }
-            // Whoever has to connect again goes on here, and not where all of it has to be passed over anew.
-            if begun.elapsed() > PASSING_TOLD {
-                let position = format!("id: {}\n: nothing to show yet\n\n", self.offsets.encode());
-                return Some(vec![Bytes::from(position)]);
+            // What was passed over is not the end.
+            if self.offsets != before && begun.elapsed() < PASSING_TOLD {
+                continue;
             }
+            // Whoever has to connect again goes on here, and not where all of it has to be passed over anew.
+            let has_moved = self.offsets != from;
+            return Some(
+                has_moved.then(|| live::passed(&self.offsets.encode())).into_iter().collect(),
+            );
         }
     }
 }

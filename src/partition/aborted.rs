@@ -70,7 +70,7 @@ impl Aborted {
 pub(super) struct AbortedRows {
     group: Group<PartitionMachine>,
     /// As of when it was made, which has to be before what is asked about was looked at.
-    installs: u64,
+    pub(super) installs: u64,
     known: HashMap<i64, Known>,
 }
 

@@ -206,7 +206,7 @@ impl From<WalkError> for CompactError {
     fn from(error: WalkError) -> Self {
         match error {
             error if error.is_closed() => Self::Stopped,
-            WalkError::Gone { .. } => Self::Changed,
+            WalkError::Gone { .. } | WalkError::Replaced => Self::Changed,
             WalkError::Storage(error) => error.into(),
             error => Self::Damaged(error.to_string()),
         }

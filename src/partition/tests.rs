@@ -7,6 +7,7 @@ mod compaction;
 mod producers;
 mod read;
 mod relocate;
+mod replaced;
 mod retention;
 mod streams;
 mod tail;

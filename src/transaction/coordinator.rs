@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_raft::Group;
+use quorate_raft::{Group, Leadership};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -179,10 +179,8 @@ impl TransactionCoordinator {
     async fn confirmed(&self) -> Result<u64, TransactionError> {
         let term = self.ready().await?;
         match timeout(CONFIRM_WAIT, self.group.read_barrier()).await {
-            Ok(Ok(())) => Ok(term),
-            Ok(Err(quorate_raft::Error::NotLeader { .. })) => Err(TransactionError::NotCoordinator),
-            // It may lead all the same.
-            Ok(Err(_)) | Err(_) => Err(TransactionError::NotAvailable),
+            Ok(confirmed) => confirmed.map(|()| term).map_err(|error| unconfirmed(&error)),
+            Err(_) => Err(TransactionError::NotAvailable),
         }
     }
 
@@ -211,6 +209,20 @@ impl TransactionCoordinator {
     }
 }
 
+/// What it means that no majority has confirmed a leadership. Only somebody else's is one that others are asked about instead:
+/// otherwise it may lead all the same.
+fn unconfirmed(error: &quorate_raft::Error) -> TransactionError {
+    match error {
+        quorate_raft::Error::NotLeader { .. } => TransactionError::NotCoordinator,
+        _ => TransactionError::NotAvailable,
+    }
+}
+
+/// Returns whether a replica's ids are for its broker to tell of, or to say that it cannot: it leads, or was elected to.
+pub(super) fn speaks(now: &Leadership, me: u64) -> bool {
+    now.ready || now.leader == Some(me)
+}
+
 /// Reads pairs of the keyed state, off the async workers.
 pub(super) async fn read(
     group: &Group<TransactionMachine>,
@@ -234,5 +246,29 @@ pub(super) async fn read(
             Err(TransactionError::NotAvailable)
         }
         Err(_) => Err(TransactionError::NotAvailable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_raft::Error;
+
+    use super::*;
+
+    #[test]
+    fn only_who_knows_that_another_leads_says_that_it_does_not_coordinate() {
+        let deposed = Error::NotLeader { leader: None };
+        assert_eq!(unconfirmed(&deposed), TransactionError::NotCoordinator);
+        for error in [Error::Timeout("a majority"), Error::Stopped] {
+            assert_eq!(unconfirmed(&error), TransactionError::NotAvailable, "{error}");
+        }
+    }
+
+    #[test]
+    fn who_was_elected_and_serves_not_yet_is_asked_for_its_ids_as_well() {
+        let of = |leader, ready| Leadership { leader, ready, ..Leadership::default() };
+        assert!(speaks(&of(Some(1), true), 1));
+        assert!(speaks(&of(Some(1), false), 1), "left out, its ids would be missing in silence");
+        assert!(!speaks(&of(Some(2), false), 1) && !speaks(&of(None, false), 1));
     }
 }

@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::future::join_all;
-use futures::stream;
+use futures::{FutureExt, StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -176,11 +175,8 @@ impl Reach {
         let end = mark.end;
         // Of all of them: whoever waits for this call waits for others that came with it.
         let deadline = Instant::now() + MARK_WAIT;
-        stream::iter(mark.partitions)
-            .map(|(topic, partition)| self.write(end, topic, partition, deadline))
-            .buffered(WRITTEN_AT_ONCE)
-            .collect()
-            .await
+        let write = |(topic, partition)| self.write(end, topic, partition, deadline);
+        each(mark.partitions, WRITTEN_AT_ONCE, write).await
     }
 
     async fn write(&self, end: End, topic: Uuid, number: i32, deadline: Instant) -> bool {
@@ -242,6 +238,22 @@ impl Reach {
     }
 }
 
+/// Does something with each of them, so many at a time, and says of each whether that is done. What takes long keeps one place
+/// and nobody else waiting.
+async fn each<T, F>(all: Vec<T>, at_a_time: usize, act: impl Fn(T) -> F) -> Vec<bool>
+where
+    F: Future<Output = bool>,
+{
+    let mut done = vec![false; all.len()];
+    let acts: Vec<_> =
+        all.into_iter().enumerate().map(|(at, it)| act(it).map(move |done| (at, done))).collect();
+    let mut ended = stream::iter(acts).buffer_unordered(at_a_time);
+    while let Some((at, is_done)) = ended.next().await {
+        done[at] = is_done;
+    }
+    done
+}
+
 /// The Raft group of something that a transaction is in; `None` if the image has no such thing.
 fn group_of(image: &Image, part: Part) -> Option<quorate_storage::GroupId> {
     match part {
@@ -251,5 +263,32 @@ fn group_of(image: &Image, part: Part) -> Option<quorate_storage::GroupId> {
         Part::Offsets(number) => {
             image.internal.get(InternalId { kind: COORDINATORS, number }).map(|info| info.group)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[test]
+    fn who_takes_long_keeps_one_place_and_nobody_else_waiting() {
+        let last = Notify::new();
+        // The first is done when the last has been, and there are two places.
+        let act = async |it: usize| match it {
+            0 => {
+                last.notified().await;
+                true
+            }
+            9 => {
+                last.notify_one();
+                true
+            }
+            it => it % 2 == 0,
+        };
+        let done = each((0..10).collect(), 2, act).now_or_never();
+        let expected = (0..10).map(|it| it % 2 == 0 || it == 9).collect();
+        assert_eq!(done, Some(expected), "each is told of in its place");
     }
 }

@@ -20,7 +20,7 @@ use crate::coordinator::{NotLocated, home_of, locate_internal};
 use crate::metadata::Broker;
 
 /// How long a request waits for the transaction before to be completed, before the client is told to come again.
-const COMPLETION_WAIT: Duration = Duration::from_millis(500);
+pub(super) const COMPLETION_WAIT: Duration = Duration::from_millis(500);
 /// Before a coordinator is asked again that is not found or does not answer.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -86,7 +86,8 @@ impl Transactions {
     /// Ends a transaction (EndTxn). Returns the producer's id and epoch for the next. `bumps`: each transaction has an
     /// epoch of its own (KIP-890 part 2).
     ///
-    /// Returns once it is certain how it ends; what follows may find that not everybody knows yet.
+    /// Returns once it is certain how it ends; what follows may find that not everybody knows yet. Where the epoch stays, it waits
+    /// a while for everybody to know.
     ///
     /// # Errors
     /// [`TransactionError::InvalidProducerId`], [`TransactionError::ProducerFenced`], [`TransactionError::InvalidState`],

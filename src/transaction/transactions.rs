@@ -12,7 +12,7 @@ use quorate_storage::GroupId;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::command::TRANSACTIONAL_ID_BYTES_MAX;
-use super::coordinator::TransactionCoordinator;
+use super::coordinator::{TransactionCoordinator, speaks};
 use super::finisher::Finisher;
 use super::fresh_ids::FreshIds;
 use super::machine::TransactionMachine;
@@ -130,10 +130,7 @@ impl Transactions {
     /// Those that this broker leads, or was elected to.
     pub(super) fn led(&self) -> Vec<Arc<TransactionCoordinator>> {
         let mut led = self.all();
-        led.retain(|it| {
-            let now = *it.group.leadership().borrow();
-            now.ready || now.leader == Some(it.group.node())
-        });
+        led.retain(|it| speaks(&it.group.leadership().borrow(), it.group.node()));
         led.sort_by_key(|it| it.group.id().0);
         led
     }

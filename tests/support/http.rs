@@ -121,8 +121,19 @@ impl EventStream {
         EventStream { status, lines: BufReader::new(answer.into_body().into_reader()) }
     }
 
-    /// The next event; comments are passed over. `None` when the broker has ended the answer.
+    /// The next event; comments are passed over, and so is what says where the stream is and is none.
+    /// `None` when the broker has ended the answer.
     pub fn next(&mut self) -> Option<SentEvent> {
+        loop {
+            let event = self.next_with_id()?;
+            if !event.data.is_empty() {
+                return Some(event);
+            }
+        }
+    }
+
+    /// The next that has an id; where there is no data in it, it says where the stream is.
+    pub fn next_with_id(&mut self) -> Option<SentEvent> {
         let mut event = SentEvent::default();
         loop {
             let mut line = String::new();

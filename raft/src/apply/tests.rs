@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::entry::RaftEntry;
 use parking_lot::RwLock;
-use quorate_storage::{Db, EntryId, GroupId, Options, StateDelete};
+use quorate_storage::{Db, EntryId, GroupId, NewChunk, Options, StateDelete};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
@@ -62,6 +62,7 @@ impl Records for Unsent {
 struct Setting<const RECORDS: bool = false> {
     machine: StateMachine,
     large: Large<RECORDS>,
+    holder: Arc<RwLock<Large<RECORDS>>>,
     shared: Arc<Shared>,
     next: u64,
     db: Arc<Db>,
@@ -76,10 +77,10 @@ impl<const RECORDS: bool> Setting<RECORDS> {
         let shared = Arc::new(Shared::new(GroupId(1), 1, vec![1], log, 1 << 20, None));
         let large = Large::<RECORDS>::default();
         let holder = Arc::new(RwLock::new(large.clone()));
-        let running = watch::Sender::new(());
+        let (running, held) = (watch::Sender::new(()), Arc::clone(&holder));
         let machine =
-            StateMachine::load(Arc::clone(&shared), holder, Arc::default(), running).unwrap();
-        Self { machine, large, shared, next: 0, db, _dir: dir }
+            StateMachine::load(Arc::clone(&shared), held, Arc::default(), running).unwrap();
+        Self { machine, large, holder, shared, next: 0, db, _dir: dir }
     }
 
     async fn apply(&mut self, bytes: usize) {
@@ -198,6 +199,17 @@ async fn the_log_keeps_the_records_that_the_newest_checkpoint_begins_with() {
     it.db.close();
 }
 
+/// A snapshot of an index, as it has arrived.
+fn snapshot(index: u64, chunks: Vec<NewChunk>) -> (SnapshotMeta, Received) {
+    let last = log_id(EntryId { term: 1, index });
+    let machine = Bytes::from(vec![0; STATE_BYTES]);
+    let (members, kept) = (StoredMembers::default(), vec![index]);
+    let checkpoint =
+        Checkpoint { last, members: members.clone(), kept, keyed: 0, slot: Some(0), machine };
+    let received = Received { checkpoint: checkpoint.encode(), slot: 1, chunks };
+    (SnapshotMeta { last_log_id: Some(last), last_membership: members }, received)
+}
+
 /// A snapshot of an index that the log has: what is behind it stays, its records go to chunks before the core purges.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_are_installed_also_where_the_log_goes_on_behind_them() {
@@ -215,17 +227,37 @@ async fn records_are_installed_also_where_the_log_goes_on_behind_them() {
     let mut writer = log.chunk_writer().unwrap();
     writer.put(0, b"a record").unwrap();
     let chunks = vec![writer.finish(5, 6, Bytes::new()).unwrap()];
-    let last = log_id(EntryId { term: 1, index: 5 });
-    let machine = Bytes::from(vec![0; STATE_BYTES]);
-    let (members, kept) = (StoredMembers::default(), vec![5]);
-    let checkpoint =
-        Checkpoint { last, members: members.clone(), kept, keyed: 0, slot: Some(0), machine };
-    let received = Received { checkpoint: checkpoint.encode(), slot: 1, chunks };
-    let meta = SnapshotMeta { last_log_id: Some(last), last_membership: members };
+    let (meta, received) = snapshot(5, chunks);
     it.machine.install_snapshot(&meta, SnapshotData::Staged(received)).await.unwrap();
     assert_eq!(log.chunks().len(), 1);
     assert_eq!(log.state().last, Some(EntryId { term: 1, index: 8 }));
     assert_eq!(log.state().purged, None, "the core purges");
     assert_eq!((it.machine.applied_index(), &it.machine.kept[..]), (5, &[5][..]));
     it.db.close();
+}
+
+/// Whoever reads the keyed state by what the machine says can tell that the two may not belong together.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_count_of_snapshots_is_odd_from_before_the_machine_is_replaced_until_everything_is() {
+    let Setting { mut machine, holder, shared, db, _dir, .. } = Setting::<true>::new();
+    let installs = || shared.installs.load(Ordering::Acquire);
+    for round in 0..2 {
+        assert_eq!(installs(), round * 2);
+        let reading = holder.read();
+        let installing = tokio::spawn(async move {
+            let (meta, received) = snapshot(5 + round, Vec::new());
+            machine.install_snapshot(&meta, SnapshotData::Staged(received)).await.unwrap();
+            machine
+        });
+        // Then it waits for this reader to leave, with the old machine in its place.
+        while holder.try_read().is_some() {
+            assert!(!installing.is_finished(), "a machine was replaced under its reader");
+            std::thread::yield_now();
+        }
+        assert_eq!(installs(), round * 2 + 1);
+        drop(reading);
+        machine = installing.await.unwrap();
+    }
+    assert_eq!(installs(), 4);
+    db.close();
 }

@@ -49,18 +49,24 @@ pub(in crate::kafka) async fn handle(
     };
     let passes = |it: &TransactionDescription| filter.passes(it);
     let listed = server.context.transactions.list(IDS_MAX + 1, &passes);
-    match timeout(REQUEST_WAIT, listed).await {
-        Ok(Ok(all)) if all.len() > IDS_MAX => {
-            answer.error_code = ErrorCode::PolicyViolation.count(&call);
-        }
-        Ok(Ok(mut all)) => {
-            all.sort_by(|one, other| one.transactional_id.cmp(&other.transactional_id));
-            answer.transaction_states = all.into_iter().map(row).collect();
-        }
-        Ok(Err(error)) => answer.error_code = ErrorCode::from(&error).count(&call),
-        Err(_) => answer.error_code = ErrorCode::from(&TransactionError::NotAvailable).count(&call),
+    let listed = timeout(REQUEST_WAIT, listed).await.unwrap_or(Err(TransactionError::NotAvailable));
+    match rows(listed) {
+        Ok(rows) => answer.transaction_states = rows,
+        Err(code) => answer.error_code = code.count(&call),
     }
     answer
+}
+
+/// All that were found or none: a part of them would be taken for the whole.
+fn rows(
+    listed: Result<Vec<TransactionDescription>, TransactionError>,
+) -> Result<Vec<Row>, ErrorCode> {
+    let mut all = listed.map_err(|error| ErrorCode::from(&error))?;
+    if all.len() > IDS_MAX {
+        return Err(ErrorCode::PolicyViolation);
+    }
+    all.sort_by(|one, other| one.transactional_id.cmp(&other.transactional_id));
+    Ok(all.into_iter().map(row).collect())
 }
 
 /// Returns about how many bytes an answer takes.
@@ -192,5 +198,17 @@ mod tests {
             let refused = Filter::of(&request).err();
             assert_eq!(refused, Some(ErrorCode::InvalidRegularExpression), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_answer_has_all_ids_or_says_why_not() {
+        let many =
+            |count: usize| (0..count).rev().map(|it| open(&format!("{it:05}"), 1, 0)).collect();
+        let told = rows(Ok(many(IDS_MAX))).unwrap();
+        let ids: Vec<_> = told.iter().map(|row| row.transactional_id.to_string()).collect();
+        assert!(ids.len() == IDS_MAX && ids.is_sorted());
+        assert_eq!(rows(Ok(many(IDS_MAX + 1))), Err(ErrorCode::PolicyViolation));
+        let unheard = rows(Err(TransactionError::NotAvailable));
+        assert_eq!(unheard, Err(ErrorCode::CoordinatorNotAvailable));
     }
 }

@@ -313,16 +313,7 @@ pub(super) async fn committed(
         }
     };
     let outcome = timeout_at(deadline, answered).await;
-    // A batch that the log itself refused leaves no gap: the log knows the producer, so it will judge
-    // what follows as well, and the refused batch may never come again.
-    // One that was checked against other streams may well come again, before what follows.
-    let settled = match &outcome {
-        Ok(Ok(_)) => true,
-        Ok(Err(AppendError::Refused(Refusal::StreamsChanged))) => false,
-        Ok(Err(AppendError::Refused(Refusal::Transaction(it)))) => !it.may_pass(),
-        Ok(Err(AppendError::Refused(_))) => true,
-        _ => false,
-    };
+    let settled = outcome.as_ref().is_ok_and(is_settled);
     let committed = match outcome {
         Ok(appended) => appended.map_err(|error| Failure::of_append(server, error, &sources)),
         Err(_) => Err(Failure {
@@ -336,6 +327,21 @@ pub(super) async fn committed(
         None => {}
     }
     committed
+}
+
+/// Returns whether what comes after a batch need not wait for it to come again.
+///
+/// A batch that the log itself refused leaves no gap: the log knows the producer, so it will judge what follows as well, and the
+/// refused batch may never come again. One that was checked against other streams, or whose transaction is not known yet, may
+/// well come again, before what follows.
+fn is_settled(outcome: &Result<Appended, AppendError>) -> bool {
+    match outcome {
+        Ok(_) => true,
+        Err(AppendError::Refused(Refusal::StreamsChanged)) => false,
+        Err(AppendError::Refused(Refusal::Transaction(it))) => !it.may_pass(),
+        Err(AppendError::Refused(_)) => true,
+        Err(_) => false,
+    }
 }
 
 impl Failure {
@@ -366,5 +372,34 @@ impl From<ErrorCode> for Failure {
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Failure {
         Failure { leader: refused.leader, ..refused.code.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partition::NotInTransaction;
+
+    #[test]
+    fn what_may_be_taken_when_it_is_sent_again_is_told_so_and_what_follows_waits_for_it() {
+        let may_pass = [NotInTransaction::Ended, NotInTransaction::TooMany { max: 10_000 }];
+        let final_ones = [
+            NotInTransaction::OtherOpen { number: 7 },
+            NotInTransaction::NoneOpen,
+            NotInTransaction::Outside,
+            NotInTransaction::Unnamed,
+        ];
+        let refused = |it: NotInTransaction| AppendError::Refused(it.into());
+        for it in may_pass {
+            assert_eq!(ErrorCode::from(&refused(it)), ErrorCode::NotEnoughReplicas, "{it}");
+            assert!(!is_settled(&Err(refused(it))), "{it}");
+        }
+        for it in final_ones {
+            assert_eq!(ErrorCode::from(&refused(it)), ErrorCode::InvalidTxnState, "{it}");
+            assert!(is_settled(&Err(refused(it))), "{it}");
+        }
+        assert!(!is_settled(&Err(AppendError::Refused(Refusal::StreamsChanged))));
+        assert!(is_settled(&Err(AppendError::Refused(Refusal::DuplicateSequence))));
+        assert!(!is_settled(&Err(AppendError::Indeterminate)));
     }
 }
