@@ -161,7 +161,7 @@ async fn coordinated(
     producer_id: i64,
 ) -> Result<Option<String>, Problem> {
     let found = transactions::of_producer(context, producer_id, COORDINATORS_WAIT).await;
-    let found = found.whole().ok_or_else(not_all_heard)?;
+    let found = found.ok_or_else(not_all_heard)?;
     let this = TransactionPartition { topic: place.topic.name.clone(), partition: place.index };
     for it in found.into_iter().filter(|it| it.state.is_open()) {
         let detail = detail(context, &it).await.ok_or_else(not_all_heard)?;
