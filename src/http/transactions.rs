@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use quorate_storage::GroupId;
 use serde::{Deserialize, Serialize};
@@ -318,8 +318,7 @@ pub(super) async fn abort(
 ) -> Result<Response, Problem> {
     let deadline = Instant::now() + SERVING_WAIT;
     if let Some(leader) = elsewhere(&context, &id, &headers, deadline).await? {
-        let path = uri.path().to_owned();
-        return forward::pass_on(&context, leader, Method::POST, path, Vec::new()).await;
+        return forward::post(&context, leader, uri.path().to_owned()).await;
     }
     let number = loop {
         let number = context.transactions.number(&id).await;
