@@ -40,8 +40,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_raft::Group;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::{AbortHandle, spawn_blocking};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 pub use call::{
@@ -61,12 +61,11 @@ pub use sweep::Sweeper;
 pub use transactional::OffsetsTransaction;
 
 use crate::metadata::Metadata;
+use crate::replica::{self, Task, read_keyed};
 use call::{Answer, Call};
 use driver::Asked;
 use offsets::OffsetKey;
 
-/// How long a replica that is about to lead may take before whoever asks is sent away.
-const READY_WAIT: Duration = Duration::from_secs(1);
 /// How long a call may wait to be taken.
 const QUEUE_WAIT: Duration = Duration::from_secs(5);
 /// How long a majority may take for what is answered as soon as it is committed.
@@ -85,13 +84,8 @@ pub struct Coordinator {
     /// How many heartbeats were heard here that brought a regular expression.
     regex_joins: AtomicU64,
     metadata: Arc<Metadata>,
-    driver: AbortHandle,
-}
-
-impl Drop for Coordinator {
-    fn drop(&mut self) {
-        self.close();
-    }
+    /// What waits here for an answer ends with it.
+    driver: Task,
 }
 
 /// A committed offset, and of what.
@@ -105,11 +99,6 @@ pub struct CommittedOffset {
 }
 
 impl Coordinator {
-    /// Ends what waits here for an answer.
-    fn close(&self) {
-        self.driver.abort();
-    }
-
     /// Returns the Raft group behind it.
     pub fn group(&self) -> &Group<CoordinatorMachine> {
         &self.group
@@ -327,29 +316,14 @@ impl Coordinator {
         }
     }
 
-    /// Reads pairs of the keyed state, off the async workers.
     async fn read(
         &self,
         from: Bytes,
         to: Bytes,
         max: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, GroupError> {
-        let place = Arc::clone(&self.reads).acquire_owned().await;
-        let place = place.map_err(|_| GroupError::NotCoordinator)?;
-        let group = self.group.clone();
-        let read = spawn_blocking(move || {
-            let pairs = group.keyed_range(&from, &to, max);
-            drop(place);
-            pairs
-        });
-        match read.await {
-            Ok(Ok(pairs)) => Ok(pairs),
-            Ok(Err(error)) => {
-                tracing::debug!(group = %self.group.id(), %error, "offsets are not read");
-                Err(GroupError::NotCoordinator)
-            }
-            Err(_) => Err(GroupError::NotCoordinator),
-        }
+        let pairs = read_keyed(&self.group, &self.reads, from, to, max).await;
+        pairs.ok_or(GroupError::NotCoordinator)
     }
 
     fn regex_joins(&self) -> u64 {
@@ -438,21 +412,7 @@ impl Coordinator {
 
     /// Waits a moment for a replica that has won its election and is about to serve; returns the term it leads in.
     async fn ready(&self) -> Result<u64, GroupError> {
-        let me = self.group.node();
-        let mut leadership = self.group.leadership();
-        let deadline = Instant::now() + READY_WAIT;
-        loop {
-            let now = *leadership.borrow_and_update();
-            if now.ready {
-                return Ok(now.term);
-            }
-            if now.leader.is_some_and(|leader| leader != me) {
-                return Err(GroupError::NotCoordinator);
-            }
-            if !matches!(timeout_at(deadline, leadership.changed()).await, Ok(Ok(()))) {
-                return Err(GroupError::NotCoordinator);
-            }
-        }
+        replica::ready(&self.group).await.map_err(|_| GroupError::NotCoordinator)
     }
 }
 

@@ -10,6 +10,7 @@ mod cluster;
 mod compaction;
 mod compaction_metrics;
 mod configs;
+mod coordinator_list;
 mod description;
 mod drain;
 mod ends;

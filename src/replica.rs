@@ -8,12 +8,16 @@
 //!                          (partition: readers, retention; metadata: the image)
 //! ```
 //!
-//! A kind says how the machine of its groups is made and takes each replica into use when it is open; all else is
-//! the same for every kind and is here. So a new kind of group is one [`Kind`] and no second way to move a replica.
+//! A kind says which machine its groups have and takes each replica into use when it is open; all else is the same
+//! for every kind and is here. So a new kind of group is one [`Kind`] and no second way to move a replica.
 
+mod in_use;
+mod keyed;
 mod kind;
 mod log_time;
 mod metadata;
+mod ready;
+mod task;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -27,8 +31,12 @@ use tokio::time::timeout;
 
 use crate::metadata::{GroupKind, Image};
 
+pub(crate) use in_use::InUse;
+pub(crate) use keyed::read_keyed;
 pub use kind::{AnyKind, Kind};
 pub(crate) use log_time::LogTime;
+pub(crate) use ready::{NotServing, ready};
+pub(crate) use task::Task;
 
 /// How long each less preferred replica waits longer for the group to be bootstrapped by another. Bootstrapping it
 /// together is safe, but their elections would compete.
@@ -81,7 +89,7 @@ impl Replicas {
         spec: K::Spec,
     ) -> Result<Group<K::Machine>, OpenError> {
         let options = GroupOptions { preferred, ..K::options() };
-        let opened = match self.node.open(group, kind.machine(), options).await {
+        let opened = match self.node.open(group, K::Machine::default(), options).await {
             Ok(opened) => opened,
             Err(source) => {
                 return Err(OpenError { kind: K::KIND, name: K::name(&spec), group, source });

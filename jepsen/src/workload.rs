@@ -12,6 +12,7 @@ mod content;
 mod dump;
 mod finish;
 mod groups;
+mod home;
 mod idempotent;
 mod keys;
 mod list_offsets;

@@ -79,15 +79,9 @@ impl Kind for Counters {
         image.internal.of(group).map(|(id, _)| id)
     }
 
-    fn machine(&self) -> Counter {
-        Counter::default()
-    }
-
     fn opened(&self, group: Group<Counter>, spec: InternalId) {
         self.0.lock().insert(spec.number, group);
     }
-
-    fn changed(&self, _: GroupId, _: InternalId) {}
 
     fn closing(&self, group: GroupId) {
         self.0.lock().retain(|_, open| open.id() != group);

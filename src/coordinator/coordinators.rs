@@ -1,11 +1,9 @@
 //! The coordinators this broker holds a replica of, as a kind of group.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use parking_lot::RwLock;
 use quorate_raft::Group;
 use quorate_storage::GroupId;
 use tokio::sync::{Semaphore, mpsc};
@@ -15,7 +13,7 @@ use super::classic::Limits;
 use super::driver::Driver;
 use super::machine::CoordinatorMachine;
 use crate::metadata::{GroupKind, Image, InternalId, InternalKind, Metadata, PartitionInfo};
-use crate::replica::{Kind, LogTime};
+use crate::replica::{InUse, Kind, LogTime, Task};
 
 /// The internal groups that coordinate.
 pub const COORDINATORS: InternalKind = InternalKind(1);
@@ -46,7 +44,7 @@ pub struct CoordinatorSettings {
 
 /// All coordinators of one broker.
 pub struct Coordinators {
-    open: RwLock<HashMap<GroupId, Arc<Coordinator>>>,
+    open: InUse<Coordinator>,
     pub(super) settings: CoordinatorSettings,
     reads: Arc<Semaphore>,
     matching: Arc<Semaphore>,
@@ -58,17 +56,17 @@ impl Coordinators {
     pub fn new(settings: CoordinatorSettings, metadata: Arc<Metadata>) -> Arc<Self> {
         let reads = Arc::new(Semaphore::new(READS_MAX));
         let matching = Arc::new(Semaphore::new(MATCHING_MAX));
-        Arc::new(Self { open: RwLock::default(), settings, reads, matching, metadata })
+        Arc::new(Self { open: InUse::default(), settings, reads, matching, metadata })
     }
 
     /// Returns the replica of `group` if it is open.
     pub fn get(&self, group: GroupId) -> Option<Arc<Coordinator>> {
-        self.open.read().get(&group).map(Arc::clone)
+        self.open.get(group)
     }
 
     /// Returns all open replicas, in no order.
     pub fn all(&self) -> Vec<Arc<Coordinator>> {
-        self.open.read().values().map(Arc::clone).collect()
+        self.open.all()
     }
 
     /// Returns the coordinator of a consumer group; `None` before there are any.
@@ -98,10 +96,6 @@ impl Kind for Coordinators {
         image.internal.of(group).map(|(id, _)| id)
     }
 
-    fn machine(&self) -> CoordinatorMachine {
-        CoordinatorMachine::default()
-    }
-
     fn opened(&self, group: Group<CoordinatorMachine>, _: InternalId) {
         let (sender, calls) = mpsc::channel(CALLS_MAX);
         let limits = Limits {
@@ -112,8 +106,7 @@ impl Kind for Coordinators {
         let log_time = Arc::new(LogTime::default());
         let metadata = Arc::clone(&self.metadata);
         let driver = Driver { group: group.clone(), calls, limits, log_time, metadata };
-        let driver = tokio::spawn(driver.run()).abort_handle();
-        let id = group.id();
+        let (id, driver) = (group.id(), Task::spawn(driver.run()));
         let coordinator = Coordinator {
             group,
             calls: sender,
@@ -123,15 +116,12 @@ impl Kind for Coordinators {
             metadata: Arc::clone(&self.metadata),
             driver,
         };
-        self.open.write().insert(id, Arc::new(coordinator));
+        self.open.insert(id, coordinator);
     }
 
-    fn changed(&self, _: GroupId, _: InternalId) {}
-
     fn closing(&self, group: GroupId) {
-        let closed = self.open.write().remove(&group);
-        if let Some(coordinator) = closed {
-            coordinator.close();
+        if let Some(coordinator) = self.open.remove(group) {
+            coordinator.driver.end();
         }
     }
 }

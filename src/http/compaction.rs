@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::to_bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat};
 use futures::{StreamExt, stream};
@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use utoipa::ToSchema;
 
 use super::extract::{Nothing, Options, Parameters, patience};
+use super::placed::Place;
 use super::problem::Problem;
 use super::{forward, leaders};
 use crate::context::Context;
@@ -248,13 +249,11 @@ pub(super) async fn compact_partition(
     Options(Nothing {}): Options<Nothing>,
     Parameters((name, index)): Parameters<(String, i32)>,
 ) -> Result<Response, Problem> {
-    let topic = compacted(&context, &name).await?;
-    let unknown = || AdminError::UnknownPartition { topic: name.clone(), partition: index };
-    let group = topic.partition(index).ok_or_else(unknown)?.group;
+    let Place { group, .. } = Place::new(compacted(&context, &name).await?, index)?;
     let leader = context.metadata.leader(group).map(|leader| leader.id);
     if let Some(leader) = leaders::elsewhere(&context, leader, &headers) {
         let path = format!("/v1/topics/{name}/partitions/{index}/compaction");
-        return forward::pass_on(&context, leader, Method::POST, path, Vec::new()).await;
+        return forward::post(&context, leader, path).await;
     }
     let here = context.partitions.get(group).ok_or(AdminError::NoLeader)?;
     let asked = decide_here(&context, index, here, decide_end(&context)).await;
@@ -357,7 +356,7 @@ async fn decide_here(
 /// Has another broker decide on all partitions of a topic that it leads.
 async fn decide_at(context: &Context, topic: &Topic, leader: u64) -> Vec<PartitionAsked> {
     let path = format!("/v1/topics/{}/compaction", topic.name);
-    let answer = forward::pass_on(context, leader, Method::POST, path, Vec::new()).await;
+    let answer = forward::post(context, leader, path).await;
     let answer = answer.unwrap_or_else(Problem::into_response);
     let error = match answer.status() {
         StatusCode::ACCEPTED => {

@@ -100,6 +100,15 @@ pub(super) async fn pass_on(
     }
 }
 
+/// Has that broker carry out what takes no body, and passes on what it answers.
+pub(super) async fn post(
+    context: &Context,
+    broker: u64,
+    path: String,
+) -> Result<Response, Problem> {
+    pass_on(context, broker, Method::POST, path, Vec::new()).await
+}
+
 fn nobody_there(broker: u64) -> Problem {
     let detail = format!("broker {broker} would decide on it and does not answer");
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "coordinator_unavailable", detail)

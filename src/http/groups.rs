@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -17,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::coordinator_list::{CoordinatorList, PAGE_MAX, Row};
 use super::ends::{self, Question};
 use super::extract::{Options, Parameters, within};
 use super::forward::{self, Told};
@@ -27,7 +27,7 @@ use crate::coordinator::{
     COORDINATORS, CommittedOffset, ConsumerMemberDescription, Coordinator, Coordinators, Described,
     GroupError, GroupProtocol, MemberDescription, locate, parts,
 };
-use crate::metadata::Image;
+use crate::metadata::{Image, InternalKind};
 
 /// The code of the problem that there is no such group.
 const UNKNOWN: &str = "unknown_consumer_group";
@@ -39,10 +39,9 @@ const LOCATE_WAIT: Duration = Duration::from_secs(10);
 const SERVING_WAIT: Duration = Duration::from_secs(2);
 /// Between two looks whether a coordinator serves that was just elected.
 const SERVING_LOOK: Duration = Duration::from_millis(20);
-const PAGE_MAX: usize = 1_000;
 
 /// Some of the groups of the cluster, by name.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ConsumerGroups {
     groups: Vec<ConsumerGroup>,
     /// Ask again with `after` set to this name for the rest; none at the end.
@@ -137,48 +136,29 @@ pub(super) async fn list(
     Options(page): Options<GroupPage>,
 ) -> Result<Json<ConsumerGroups>, Problem> {
     let limit = within("limit", page.limit.unwrap_or(PAGE_MAX), 1..=PAGE_MAX)?;
-    let mut found = here(&context, page.after.as_deref().unwrap_or_default(), limit).await;
-    if !forward::is_forwarded(&headers) {
-        let me = context.node.id();
-        let image = context.metadata.image();
-        let others: Vec<u64> = image.brokers.keys().copied().filter(|id| *id != me).collect();
-        let path = uri.path_and_query().map_or("/v1/groups", PathAndQuery::as_str);
-        let asked = others.iter().map(|id| forward::ask(&context, *id, path.to_owned()));
-        for (broker, told) in others.iter().zip(join_all(asked).await) {
-            match told {
-                Some(told) => found.add(told),
-                None => found.unreachable.push(*broker),
-            }
-        }
+    let found = here(&context, page.after.as_deref().unwrap_or_default(), limit).await;
+    let found = found.page(&context, &headers, &uri, limit).await;
+    Ok(Json(ConsumerGroups::of(found, &context)))
+}
+
+impl Row for ConsumerGroup {
+    const KIND: InternalKind = COORDINATORS;
+
+    fn name(&self) -> &str {
+        &self.group
     }
-    found.cut(limit);
-    let count = context.metadata.image().internal.count(COORDINATORS);
-    found.missing = (0..count).filter(|it| !found.coordinators.contains(it)).collect();
-    Ok(Json(found))
 }
 
 impl ConsumerGroups {
-    fn add(&mut self, other: ConsumerGroups) {
-        self.groups.extend(other.groups);
-        self.unreachable.extend(other.unreachable);
-        self.coordinators.extend(other.coordinators);
-        // There is more behind the last of its groups, and behind that of all.
-        self.next = self.next.take().or(other.next);
-    }
-
-    /// Keeps the first of the groups, each once: a leader and the one before it may both have spoken for it.
-    fn cut(&mut self, limit: usize) {
-        self.groups.sort_by(|one, other| one.group.cmp(&other.group));
-        self.groups.dedup_by(|one, other| one.group == other.group);
-        let is_more = self.next.is_some() || self.groups.len() > limit;
-        self.groups.truncate(limit);
-        let last = self.groups.last().filter(|_| is_more);
-        self.next = last.map(|last| last.group.clone());
+    fn of(found: CoordinatorList<ConsumerGroup>, context: &Context) -> Self {
+        let missing = found.missing(context);
+        let CoordinatorList { rows: groups, next, unreachable, coordinators } = found;
+        Self { groups, next, unreachable: unreachable.into_iter().collect(), coordinators, missing }
     }
 }
 
 /// The first groups behind a name that this broker coordinates.
-async fn here(context: &Context, after: &str, limit: usize) -> ConsumerGroups {
+async fn here(context: &Context, after: &str, limit: usize) -> CoordinatorList<ConsumerGroup> {
     let me = context.node.id();
     let mut led = context.coordinators.all();
     led.retain(|it| it.group().leadership().borrow().leader == Some(me));
@@ -198,9 +178,7 @@ async fn here(context: &Context, after: &str, limit: usize) -> ConsumerGroups {
         protocol_type: group.protocol_type,
         coordinator: me,
     });
-    let (groups, missing) = (groups.collect(), BTreeSet::new());
-    let unreachable = if is_whole { Vec::new() } else { vec![me] };
-    let mut here = ConsumerGroups { groups, next: None, unreachable, coordinators, missing };
+    let mut here = CoordinatorList::here(context, groups.collect(), coordinators, is_whole);
     here.cut(limit);
     here
 }

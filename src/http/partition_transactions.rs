@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -54,6 +54,20 @@ pub(super) struct PartitionTransaction {
     open_ms: i64,
 }
 
+/// Finds a partition and who answers of it; a request that was passed on is answered here or not at all.
+async fn led(
+    context: &Context,
+    topic: &str,
+    index: i32,
+    headers: &HeaderMap,
+) -> Result<(Place, Leader), Problem> {
+    let place = Place::new(placed::topic(context, topic).await?, index)?;
+    match place.leader(context, Instant::now() + LEADER_WAIT).await? {
+        Leader::There(_) if forward::is_forwarded(headers) => Err(place.no_leader()),
+        leader => Ok((place, leader)),
+    }
+}
+
 /// Lists the transactions that are open in a partition, the oldest first.
 #[utoipa::path(
     get, path = "/v1/topics/{topic}/partitions/{partition}/transactions", tag = "transactions",
@@ -73,10 +87,9 @@ pub(super) async fn list(
     headers: HeaderMap,
     Parameters((name, index)): Parameters<(String, i32)>,
 ) -> Result<Json<PartitionTransactions>, Problem> {
-    let place = Place::new(placed::topic(&context, &name).await?, index)?;
-    let here = match place.leader(&context, Instant::now() + LEADER_WAIT).await? {
+    let (place, leader) = led(&context, &name, index, &headers).await?;
+    let here = match leader {
         Leader::Here(here, _) => here,
-        Leader::There(_) if forward::is_forwarded(&headers) => return Err(place.no_leader()),
         Leader::There(leader) => {
             let path = format!("/v1/topics/{name}/partitions/{index}/transactions");
             let told = forward::ask(&context, leader, path).await;
@@ -124,14 +137,13 @@ pub(super) async fn abort(
     Options(Nothing {}): Options<Nothing>,
     Parameters((name, index, producer_id)): Parameters<(String, i32, i64)>,
 ) -> Result<Response, Problem> {
-    let place = Place::new(placed::topic(&context, &name).await?, index)?;
-    let here = match place.leader(&context, Instant::now() + LEADER_WAIT).await? {
+    let (place, leader) = led(&context, &name, index, &headers).await?;
+    let here = match leader {
         Leader::Here(here, _) => here,
-        Leader::There(_) if forward::is_forwarded(&headers) => return Err(place.no_leader()),
         Leader::There(leader) => {
             let path =
                 format!("/v1/topics/{name}/partitions/{index}/transactions/{producer_id}/abort");
-            return forward::pass_on(&context, leader, Method::POST, path, Vec::new()).await;
+            return forward::post(&context, leader, path).await;
         }
     };
     let open = here.open_transactions().into_iter().find(|it| it.producer_id == producer_id);
@@ -161,7 +173,7 @@ async fn coordinated(
     producer_id: i64,
 ) -> Result<Option<String>, Problem> {
     let found = transactions::of_producer(context, producer_id, COORDINATORS_WAIT).await;
-    let found = found.whole().ok_or_else(not_all_heard)?;
+    let found = found.ok_or_else(not_all_heard)?;
     let this = TransactionPartition { topic: place.topic.name.clone(), partition: place.index };
     for it in found.into_iter().filter(|it| it.state.is_open()) {
         let detail = detail(context, &it).await.ok_or_else(not_all_heard)?;

@@ -8,21 +8,20 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use futures::future::join_all;
 use quorate_storage::GroupId;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 use utoipa::ToSchema;
 
+use super::coordinator_list::{CoordinatorList, PAGE_MAX, Row};
 use super::extract::{Nothing, Options, Parameters, within};
 use super::forward::{self, Told};
 use super::leaders;
 use super::problem::Problem;
 use crate::context::Context;
-use crate::metadata::quote;
+use crate::metadata::{InternalKind, quote};
 use crate::transaction::{
     self, TRANSACTIONS, TransactionDescription, TransactionError, Transactions,
 };
@@ -33,7 +32,6 @@ const UNKNOWN: &str = "unknown_transactional_id";
 const SERVING_WAIT: Duration = Duration::from_secs(2);
 /// Between two looks whether it serves.
 const SERVING_LOOK: Duration = Duration::from_millis(20);
-const PAGE_MAX: usize = 1_000;
 
 /// A state of a transactional id, by Kafka's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -52,7 +50,7 @@ pub(super) enum TransactionState {
 }
 
 /// Some of the transactional ids of the cluster, by name.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TransactionList {
     transactions: Vec<Transaction>,
     /// Ask again with `after` set to this id for the rest; none at the end.
@@ -165,79 +163,46 @@ pub(super) async fn list(
 ) -> Result<Json<TransactionList>, Problem> {
     let limit = within("limit", wanted.limit.unwrap_or(PAGE_MAX), 1..=PAGE_MAX)?;
     wanted.producer_id.map(|it| within("producer_id", it, 0..=i64::MAX)).transpose()?;
-    let mut found = here(&context, &wanted, limit).await;
-    if !forward::is_forwarded(&headers) {
-        let path = uri.path_and_query().map_or("/v1/transactions", PathAndQuery::as_str);
-        let others = others(&context);
-        let asked = others.iter().map(|id| forward::ask(&context, *id, path.to_owned()));
-        let told = join_all(asked).await;
-        found.add_all(&others, told);
-    }
-    found.cut(limit);
-    found.missing = found.missing(&context);
-    Ok(Json(found))
+    let found = here(&context, &wanted, limit).await;
+    let found = found.page(&context, &headers, &uri, limit).await;
+    Ok(Json(TransactionList::of(found, &context)))
 }
 
-/// The transactional ids of a producer, asked of all coordinators while another request is answered.
+/// The transactional ids of a producer, asked of all coordinators while another request is answered; none if one of them was
+/// not heard.
 pub(super) async fn of_producer(
     context: &Context,
     producer_id: i64,
     wait: Duration,
-) -> TransactionList {
+) -> Option<Vec<Transaction>> {
     let mut found = here(context, &TransactionsWanted::of_producer(producer_id), PAGE_MAX).await;
     let path = format!("/v1/transactions?producer_id={producer_id}");
-    let others = others(context);
-    let asked = others.iter().map(|id| forward::ask_within(context, *id, path.clone(), wait));
-    let told = join_all(asked).await;
-    found.add_all(&others, told);
-    found.missing = found.missing(context);
-    found
+    found.add_others(context, |id| forward::ask_within(context, id, path.clone(), wait)).await;
+    found.whole(context)
 }
 
-fn others(context: &Context) -> Vec<u64> {
-    let image = context.metadata.image();
-    image.brokers.keys().copied().filter(|id| *id != context.node.id()).collect()
+impl Row for Transaction {
+    const KIND: InternalKind = TRANSACTIONS;
+
+    fn name(&self) -> &str {
+        &self.transactional_id
+    }
 }
 
 impl TransactionList {
-    /// Returns the transactions, if all coordinators were heard.
-    pub(super) fn whole(self) -> Option<Vec<Transaction>> {
-        (self.missing.is_empty() && self.next.is_none()).then_some(self.transactions)
-    }
-
-    /// The coordinators that nobody spoke for.
-    fn missing(&self, context: &Context) -> BTreeSet<u32> {
-        let count = context.metadata.image().internal.count(TRANSACTIONS);
-        (0..count).filter(|it| !self.coordinators.contains(it)).collect()
-    }
-
-    fn add_all(&mut self, brokers: &[u64], told: Vec<Option<TransactionList>>) {
-        for (broker, told) in brokers.iter().zip(told) {
-            let Some(told) = told else {
-                self.unreachable.insert(*broker);
-                continue;
-            };
-            self.transactions.extend(told.transactions);
-            self.unreachable.extend(told.unreachable);
-            self.coordinators.extend(told.coordinators);
-            // There is more behind the last of its ids, and behind that of all.
-            self.next = self.next.take().or(told.next);
-        }
-    }
-
-    /// Keeps the first, each once: a leader and the one before it may both have spoken for it.
-    fn cut(&mut self, limit: usize) {
-        self.transactions.sort_by(|one, other| one.transactional_id.cmp(&other.transactional_id));
-        self.transactions.dedup_by(|one, other| one.transactional_id == other.transactional_id);
-        let is_more = self.next.is_some() || self.transactions.len() > limit;
-        self.transactions.truncate(limit);
-        let last = self.transactions.last().filter(|_| is_more);
-        self.next = last.map(|last| last.transactional_id.clone());
+    fn of(found: CoordinatorList<Transaction>, context: &Context) -> Self {
+        let missing = found.missing(context);
+        let CoordinatorList { rows: transactions, next, unreachable, coordinators } = found;
+        Self { transactions, next, unreachable, coordinators, missing }
     }
 }
 
 /// The first transactional ids that are wanted of those that this broker coordinates.
-async fn here(context: &Context, wanted: &TransactionsWanted, limit: usize) -> TransactionList {
+async fn here(
+    context: &Context,
+    wanted: &TransactionsWanted,
+    limit: usize,
+) -> CoordinatorList<Transaction> {
     let me = context.node.id();
     // Whoever led before and leads in the same term afterwards has led in between, and was asked.
     let before = led(context);
@@ -246,12 +211,10 @@ async fn here(context: &Context, wanted: &TransactionsWanted, limit: usize) -> T
     let listed = context.transactions.list(limit.saturating_add(1), &wants).await;
     let after = led(context);
     let is_whole = listed.is_ok();
-    let unreachable = if is_whole { BTreeSet::new() } else { BTreeSet::from([me]) };
     let spoken_for = before.intersection(&after).filter(|_| is_whole);
     let coordinators = spoken_for.map(|(number, _)| *number).collect();
-    let transactions = listed.unwrap_or_default().into_iter().map(|it| row(it, me)).collect();
-    let missing = BTreeSet::new();
-    let mut here = TransactionList { transactions, next: None, unreachable, coordinators, missing };
+    let rows = listed.unwrap_or_default().into_iter().map(|it| row(it, me)).collect();
+    let mut here = CoordinatorList::here(context, rows, coordinators, is_whole);
     here.cut(limit);
     here
 }
@@ -355,8 +318,7 @@ pub(super) async fn abort(
 ) -> Result<Response, Problem> {
     let deadline = Instant::now() + SERVING_WAIT;
     if let Some(leader) = elsewhere(&context, &id, &headers, deadline).await? {
-        let path = uri.path().to_owned();
-        return forward::pass_on(&context, leader, Method::POST, path, Vec::new()).await;
+        return forward::post(&context, leader, uri.path().to_owned()).await;
     }
     let number = loop {
         let number = context.transactions.number(&id).await;

@@ -3,7 +3,6 @@
 //! Which replicas are open is decided elsewhere; this has what a partition is beside its Raft group, and gives
 //! handlers the open ones by group.
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, OnceLock};
 
@@ -21,13 +20,12 @@ use super::retention::{self, CurrentSettings, RetentionPace};
 use super::streams;
 use super::{Compactor, Partition, PartitionMachine, PartitionSettings};
 use crate::metadata::{GroupKind, Image, Topic};
-use crate::replica::Kind;
+use crate::replica::{InUse, Kind};
 use crate::wall_clock::Clock;
 
 /// All partitions of one broker.
 pub struct Partitions {
-    /// Read by every request and written when a replica comes or goes; never held across an await.
-    open: RwLock<HashMap<GroupId, Arc<Partition>>>,
+    open: InUse<Partition>,
     disk_reads: Arc<Semaphore>,
     clock: Clock,
     retention: RetentionPace,
@@ -48,8 +46,7 @@ impl Partitions {
     /// Returns the kind, with nothing open.
     pub fn new(clock: Clock, retention: RetentionPace, compactor: Compactor) -> Arc<Self> {
         let disk_reads = Arc::new(Semaphore::new(DISK_READS_MAX));
-        let current = OnceLock::new();
-        let open = RwLock::default();
+        let (open, current) = (InUse::default(), OnceLock::new());
         Arc::new(Self { open, disk_reads, clock, retention, compactor, current })
     }
 
@@ -76,12 +73,12 @@ impl Partitions {
 
     /// Returns the replica of `group` if it is open.
     pub fn get(&self, group: GroupId) -> Option<Arc<Partition>> {
-        self.open.read().get(&group).map(Arc::clone)
+        self.open.get(group)
     }
 
     /// Returns all open replicas, in no order.
     pub fn all(&self) -> Vec<Arc<Partition>> {
-        self.open.read().values().map(Arc::clone).collect()
+        self.open.all()
     }
 }
 
@@ -99,14 +96,10 @@ impl Kind for Partitions {
         Some(PartitionSpec { topic: topic.name.clone(), number, settings: settings(topic) })
     }
 
-    fn machine(&self) -> PartitionMachine {
-        PartitionMachine::default()
-    }
-
     fn opened(&self, group: Group<PartitionMachine>, spec: PartitionSpec) {
         let id = group.id();
         let proposer = Proposer::new(group.clone());
-        let partition = Arc::new(Partition {
+        let partition = Partition {
             leadership: group.leadership(),
             group,
             topic: spec.topic,
@@ -124,9 +117,9 @@ impl Kind for Partitions {
             boundaries: parking_lot::Mutex::default(),
             closing: Arc::default(),
             clock: Arc::clone(&self.clock),
-        });
+        };
         partition.note_boundary();
-        self.open.write().insert(id, partition);
+        self.open.insert(id, partition);
     }
 
     fn changed(&self, group: GroupId, spec: PartitionSpec) {
@@ -136,8 +129,7 @@ impl Kind for Partitions {
     }
 
     fn closing(&self, group: GroupId) {
-        let closed = self.open.write().remove(&group);
-        if let Some(partition) = closed {
+        if let Some(partition) = self.open.remove(group) {
             // Before its log goes away, so that nobody takes that for damage.
             partition.closing.close();
         }

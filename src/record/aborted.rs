@@ -6,10 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::batch::Header;
-use super::iter::{Projection, Records};
-
-/// The type of the marker that ends an aborted transaction, behind a version of two bytes in its key.
-const ABORT: [u8; 2] = [0, 0];
+use super::marker::EndMarker;
 
 /// Reads along with the batches of one answer, in their order.
 #[derive(Debug, Default)]
@@ -37,19 +34,13 @@ impl Aborted {
             self.producers.insert(producer);
         }
         if header.is_control() {
-            if is_abort(batch) {
+            if EndMarker::of(batch).is_some_and(|marker| !marker.commit) {
                 self.producers.remove(&header.producer_id);
             }
             return true;
         }
         header.is_transactional() && self.producers.contains(&header.producer_id)
     }
-}
-
-fn is_abort(batch: &[u8]) -> bool {
-    let marker = Records::open(batch, Projection::Keys).ok().and_then(|mut all| all.next());
-    let key = marker.and_then(Result::ok).and_then(|marker| marker.key);
-    key.is_some_and(|key| key.get(2..4) == Some(&ABORT))
 }
 
 #[cfg(test)]

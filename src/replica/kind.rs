@@ -10,14 +10,14 @@ use quorate_storage::GroupId;
 use super::{OpenError, Replicas};
 use crate::metadata::{GroupKind, Image};
 
-/// A kind of group on this broker: how its machine is made, and what is done with a replica that is open.
+/// A kind of group on this broker: which machine it has, and what is done with a replica that is open.
 ///
 /// The calls about one group never overlap: opened, changed any number of times, closing.
 pub trait Kind: Send + Sync + 'static {
     /// Which groups these are.
     const KIND: GroupKind;
-    /// Their state machine.
-    type Machine: Machine;
+    /// Their state machine; by default one of a group in which nothing has happened.
+    type Machine: Machine + Default;
     /// What the image says of one of them besides who keeps it.
     type Spec: Send + 'static;
 
@@ -32,14 +32,11 @@ pub trait Kind: Send + Sync + 'static {
     /// Returns what `image` says of a group of this kind.
     fn spec(image: &Image, group: GroupId) -> Option<Self::Spec>;
 
-    /// Returns the machine of a group in which nothing has happened.
-    fn machine(&self) -> Self::Machine;
-
     /// Takes a replica into use; its state is restored.
     fn opened(&self, group: Group<Self::Machine>, spec: Self::Spec);
 
-    /// Takes what a newer image says of a replica in use.
-    fn changed(&self, group: GroupId, spec: Self::Spec);
+    /// Takes what a newer image says of a replica in use; nothing by default, for kinds of which nothing changes.
+    fn changed(&self, _group: GroupId, _spec: Self::Spec) {}
 
     /// Gives a replica up, before it is closed or deleted.
     fn closing(&self, group: GroupId);

@@ -26,17 +26,11 @@ impl Kind for Metadata {
         None
     }
 
-    fn machine(&self) -> MetadataMachine {
-        MetadataMachine::default()
-    }
-
     /// Shows the image that was restored.
     fn opened(&self, group: Group<MetadataMachine>, (): ()) {
         self.publish(group.machine().image());
         self.leaders().watch_local(group.id(), group.leadership());
     }
-
-    fn changed(&self, _: GroupId, (): ()) {}
 
     fn closing(&self, group: GroupId) {
         self.leaders().forget_local(group);

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_raft::{Group, Leadership};
 use tokio::sync::Semaphore;
-use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::command::{self, Command, key};
@@ -15,10 +14,8 @@ use super::proposer::Asker;
 use super::record::{Answer, Judged, Part, Producer, Record};
 use super::waiting::Waiting;
 use super::{Enlist, TransactionDescription, TransactionError};
-use crate::replica::LogTime;
+use crate::replica::{self, LogTime, NotServing, Task, read_keyed};
 
-/// How long a replica that is about to lead may take before whoever asks is sent away.
-const READY_WAIT: Duration = Duration::from_secs(1);
 /// How long a majority may take to confirm a leadership.
 const CONFIRM_WAIT: Duration = Duration::from_secs(5);
 /// Records read at once.
@@ -31,21 +28,11 @@ pub struct TransactionCoordinator {
     pub(super) waiting: Arc<Waiting>,
     pub(super) log_time: Arc<LogTime>,
     pub(super) reads: Arc<Semaphore>,
-    pub(super) driver: AbortHandle,
-}
-
-impl Drop for TransactionCoordinator {
-    fn drop(&mut self) {
-        self.close();
-    }
+    /// What waits here for an answer ends with it.
+    pub(super) driver: Task,
 }
 
 impl TransactionCoordinator {
-    /// Ends what waits here for an answer.
-    pub(super) fn close(&self) {
-        self.driver.abort();
-    }
-
     /// Returns the Raft group behind it.
     pub fn group(&self) -> &Group<TransactionMachine> {
         &self.group
@@ -148,10 +135,7 @@ impl TransactionCoordinator {
 
     /// Reads what is known of an id, as far as it is applied here.
     pub(super) async fn record(&self, id: &str) -> Result<Option<Record>, TransactionError> {
-        let from = key(id);
-        let to = Bytes::from([&from[..], &[0]].concat());
-        let pairs = read(&self.group, &self.reads, from, to, 1).await?;
-        Ok(pairs.first().map(|(_, value)| machine::read(value)))
+        record(&self.group, &self.reads, id).await
     }
 
     /// Reads ids from a key on, and where to go on, if there may be more.
@@ -160,7 +144,8 @@ impl TransactionCoordinator {
         from: Bytes,
     ) -> Result<(Vec<(String, Record)>, Option<Bytes>), TransactionError> {
         let to = Bytes::from_static(&[command::ID + 1]);
-        let pairs = read(&self.group, &self.reads, from, to, PAGE).await?;
+        let pairs = read_keyed(&self.group, &self.reads, from, to, PAGE).await;
+        let pairs = pairs.ok_or(TransactionError::NotAvailable)?;
         let is_last = pairs.len() < PAGE;
         let last = pairs.last().map(|(key, _)| Bytes::from([&key[..], &[0]].concat()));
         let named = |(key, value): &(Bytes, Bytes)| {
@@ -190,22 +175,10 @@ impl TransactionCoordinator {
 
     /// Waits a moment for a replica that has won its election and is about to serve; returns the term it leads in.
     pub(super) async fn ready(&self) -> Result<u64, TransactionError> {
-        let me = self.group.node();
-        let mut leadership = self.group.leadership();
-        let deadline = Instant::now() + READY_WAIT;
-        loop {
-            let now = *leadership.borrow_and_update();
-            if now.ready {
-                return Ok(now.term);
-            }
-            if now.leader.is_some_and(|leader| leader != me) {
-                return Err(TransactionError::NotCoordinator);
-            }
-            if !matches!(timeout_at(deadline, leadership.changed()).await, Ok(Ok(()))) {
-                // It was elected, or nobody is.
-                return Err(TransactionError::NotAvailable);
-            }
-        }
+        replica::ready(&self.group).await.map_err(|error| match error {
+            NotServing::Elsewhere => TransactionError::NotCoordinator,
+            NotServing::NotYet => TransactionError::NotAvailable,
+        })
     }
 }
 
@@ -223,30 +196,17 @@ pub(super) fn speaks(now: &Leadership, me: u64) -> bool {
     now.ready || now.leader == Some(me)
 }
 
-/// Reads pairs of the keyed state, off the async workers.
-pub(super) async fn read(
+/// Reads what is known of an id, as far as it is applied here.
+pub(super) async fn record(
     group: &Group<TransactionMachine>,
     reads: &Arc<Semaphore>,
-    from: Bytes,
-    to: Bytes,
-    max: usize,
-) -> Result<Vec<(Bytes, Bytes)>, TransactionError> {
-    let place = Arc::clone(reads).acquire_owned().await;
-    let place = place.map_err(|_| TransactionError::NotCoordinator)?;
-    let (id, group) = (group.id(), group.clone());
-    let read = spawn_blocking(move || {
-        let pairs = group.keyed_range(&from, &to, max);
-        drop(place);
-        pairs
-    });
-    match read.await {
-        Ok(Ok(pairs)) => Ok(pairs),
-        Ok(Err(error)) => {
-            tracing::debug!(group = %id, %error, "transactional ids are not read");
-            Err(TransactionError::NotAvailable)
-        }
-        Err(_) => Err(TransactionError::NotAvailable),
-    }
+    id: &str,
+) -> Result<Option<Record>, TransactionError> {
+    let from = key(id);
+    let to = Bytes::from([&from[..], &[0]].concat());
+    let pairs = read_keyed(group, reads, from, to, 1).await;
+    let pairs = pairs.ok_or(TransactionError::NotAvailable)?;
+    Ok(pairs.first().map(|(_, value)| machine::read(value)))
 }
 
 #[cfg(test)]

@@ -8,19 +8,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use quorate_raft::{Group, Leadership};
 use quorate_storage::failpoint;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::command::{Command, key};
-use super::coordinator::read;
-use super::machine::{self, TransactionMachine};
+use super::command::Command;
+use super::coordinator::record;
+use super::machine::TransactionMachine;
 use super::proposer::Asker;
 use super::reach::{End, Reach};
-use super::record::{Answer, Ending, Part, Record, State};
+use super::record::{Answer, Ending, Part, State};
 use super::waiting::Waiting;
 use super::{TransactionError, TransactionResult};
 use crate::replica::LogTime;
@@ -235,11 +234,8 @@ impl Finisher {
         id: &str,
         number: u64,
     ) -> Result<Option<(Ending, Vec<Part>)>, TransactionError> {
-        let from = key(id);
-        let to = Bytes::from([&from[..], &[0]].concat());
-        let pairs = read(&self.group, &self.reads, from, to, 1).await?;
-        let Some((_, value)) = pairs.first() else { return Ok(None) };
-        let record: Record = machine::read(value);
+        let record = record(&self.group, &self.reads, id).await?;
+        let Some(record) = record else { return Ok(None) };
         Ok(match record.state {
             State::Prepared(ending) if record.number == number => {
                 Some((ending, record.parts.all()))

@@ -1,12 +1,11 @@
 //! The transaction coordinators this broker holds a replica of, as a kind of group.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use quorate_raft::Group;
 use quorate_storage::GroupId;
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -26,7 +25,7 @@ use crate::controller::Controller;
 use crate::coordinator::{Coordinators, home_of};
 use crate::metadata::{GroupKind, Image, InternalId, Metadata, PartitionInfo};
 use crate::partition::Partitions;
-use crate::replica::{Kind, LogTime};
+use crate::replica::{InUse, Kind, LogTime, Task};
 use crate::wall_clock::Clock;
 
 /// How many there are. Never another number: where an id is at home follows from it.
@@ -49,7 +48,7 @@ pub struct TransactionSettings {
 
 /// The transactions that this broker coordinates, and its way to those of the others.
 pub struct Transactions {
-    open: RwLock<HashMap<GroupId, Arc<TransactionCoordinator>>>,
+    open: InUse<TransactionCoordinator>,
     pub(super) settings: TransactionSettings,
     pub(super) reach: Arc<Reach>,
     pub(super) fresh_ids: FreshIds,
@@ -73,7 +72,7 @@ impl Transactions {
     ) -> Arc<Self> {
         let (mailbox, posted) = Mailbox::new();
         Arc::new(Self {
-            open: RwLock::default(),
+            open: InUse::default(),
             settings,
             reach: Reach::new(metadata, partitions, coordinators, mailbox),
             fresh_ids: FreshIds::default(),
@@ -97,12 +96,12 @@ impl Transactions {
 
     /// Returns the replica of `group` if it is open.
     pub fn get(&self, group: GroupId) -> Option<Arc<TransactionCoordinator>> {
-        self.open.read().get(&group).map(Arc::clone)
+        self.open.get(group)
     }
 
     /// Returns all open replicas, in no order.
     pub fn all(&self) -> Vec<Arc<TransactionCoordinator>> {
-        self.open.read().values().map(Arc::clone).collect()
+        self.open.all()
     }
 
     /// Returns the coordinator of a transactional id; `None` before there are any.
@@ -134,11 +133,6 @@ impl Transactions {
         led.sort_by_key(|it| it.group.id().0);
         led
     }
-
-    fn close_all(&self) {
-        let open = std::mem::take(&mut *self.open.write());
-        open.values().for_each(|it| it.close());
-    }
 }
 
 /// Kafka's choice, as that of the coordinator of a consumer group.
@@ -151,7 +145,7 @@ struct CloseAll(Arc<Transactions>);
 
 impl Drop for CloseAll {
     fn drop(&mut self) {
-        self.0.close_all();
+        self.0.open.remove_all().iter().for_each(|it| it.driver.end());
     }
 }
 
@@ -166,10 +160,6 @@ impl Kind for Transactions {
 
     fn spec(image: &Image, group: GroupId) -> Option<InternalId> {
         image.internal.of(group).map(|(id, _)| id)
-    }
-
-    fn machine(&self) -> TransactionMachine {
-        TransactionMachine::default()
     }
 
     fn opened(&self, group: Group<TransactionMachine>, _: InternalId) {
@@ -196,23 +186,20 @@ impl Kind for Transactions {
             telling_max: TELLING_MAX,
         };
         // Without the one the other has nothing to do.
-        let driver = tokio::spawn(async move {
+        let driver = Task::spawn(async move {
             tokio::select! {
                 () = proposer.run() => {}
                 () = finisher.run() => {}
             }
         });
-        let (id, driver) = (group.id(), driver.abort_handle());
+        let id = group.id();
         let coordinator = TransactionCoordinator { group, asker, waiting, log_time, reads, driver };
-        self.open.write().insert(id, Arc::new(coordinator));
+        self.open.insert(id, coordinator);
     }
 
-    fn changed(&self, _: GroupId, _: InternalId) {}
-
     fn closing(&self, group: GroupId) {
-        let closed = self.open.write().remove(&group);
-        if let Some(coordinator) = closed {
-            coordinator.close();
+        if let Some(coordinator) = self.open.remove(group) {
+            coordinator.driver.end();
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rand::Rng;
 
+use super::home::Home;
 use super::keys::{Keys, Limits};
 use super::session::Session;
 use super::work::{Step, Work};
@@ -154,7 +155,9 @@ fn wait_until_empty(
             // There was no time to find out.
             return Ok(());
         }
-        match described(&mut session, describe) {
+        // Found anew each time.
+        match Home::of_group(GROUP).ask(&mut session, |to, patience| describe(to, GROUP, patience))
+        {
             Ok((_, 0)) => return Ok(()),
             Ok((state, members)) => last = format!("it is {state} and has {members} members"),
             Err(failure) => last = failure.to_string(),
@@ -164,11 +167,4 @@ fn wait_until_empty(
     let case = || format!("{} s after the last one was heard: {last}", GONE_AFTER.as_secs());
     found.lock().invalid("member-kept", case, []);
     Ok(())
-}
-
-fn described(session: &mut Session, describe: Describe) -> Result<(String, usize), Failure> {
-    let (broker, patience) = (session.client.any_broker(), session.client.patience());
-    let to = session.client.to(broker)?;
-    let coordinator = client::find_coordinator(to, GROUP, patience)?;
-    describe(session.client.to(coordinator)?, GROUP, patience)
 }

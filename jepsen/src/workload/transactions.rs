@@ -34,7 +34,6 @@ use transformer::Transformer;
 use writer::Writer;
 
 mod finish;
-mod home;
 mod instance;
 mod reader;
 mod running;

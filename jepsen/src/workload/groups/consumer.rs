@@ -133,7 +133,7 @@ impl Membership {
         };
         let pending = session.invoke(body(said(epoch, &owned)), Extra::new())?;
         let topics: Vec<String> = self.topics.values().cloned().collect();
-        let heard = self.coordinator.ask(session, |to, patience| {
+        let heard = self.coordinator.home.ask(session, |to, patience| {
             let said = Heartbeat {
                 group: GROUP,
                 member: &id,
@@ -209,6 +209,7 @@ impl Membership {
         let pending = session.invoke(body.clone(), Extra::new())?;
         let done = self
             .coordinator
+            .home
             .ask(session, |to, patience| client::commit_offsets(to, &member, &offsets, patience));
         match done {
             Ok(()) => {
@@ -232,7 +233,7 @@ impl Membership {
         let body = Body::Other("leave".to_owned(), map([("member", text(&self.id))]));
         let pending = session.invoke(body.clone(), Extra::new())?;
         let (id, nothing) = (self.id.clone(), Parts::new());
-        let left = self.coordinator.ask(session, |to, patience| {
+        let left = self.coordinator.home.ask(session, |to, patience| {
             let said = Heartbeat {
                 group: GROUP,
                 member: &id,
@@ -262,7 +263,7 @@ impl Membership {
             self.epoch = -1;
             self.lose(session);
         } else {
-            self.coordinator.forget();
+            self.coordinator.home.forget();
         }
     }
 }

@@ -54,7 +54,7 @@ impl Membership {
         let (group, mut id) = (self.coordinator.group, self.id.clone());
         let mut joined = Err(Failure::Unsent("it never tried".to_owned()));
         for _ in 0..2 {
-            joined = self.coordinator.ask(session, |to, patience| {
+            joined = self.coordinator.home.ask(session, |to, patience| {
                 let timeouts = (SESSION, REBALANCE);
                 client::join_group(to, group, &id, timeouts, patience + REBALANCE)
             });
@@ -102,7 +102,7 @@ impl Membership {
         });
         let dealt = ("parts", Edn::Vector(dealt.collect()));
         let pending = session.invoke(body(map([generation.clone(), dealt])), Extra::new())?;
-        let synced = self.coordinator.ask(session, |to, patience| {
+        let synced = self.coordinator.home.ask(session, |to, patience| {
             client::sync_group(to, member, &parts, patience + SESSION)
         });
         self.heard = Instant::now();
@@ -150,6 +150,7 @@ impl Membership {
         let pending = session.invoke(body.clone(), Extra::new())?;
         let done = self
             .coordinator
+            .home
             .ask(session, |to, patience| client::commit_offsets(to, member, &offsets, patience));
         match done {
             Ok(()) => {
@@ -169,8 +170,10 @@ impl Membership {
     fn leave(&mut self, session: &mut Session, member: &Member) -> anyhow::Result<()> {
         let body = Body::Other("leave".to_owned(), map([("member", text(&member.id))]));
         let pending = session.invoke(body.clone(), Extra::new())?;
-        let left =
-            self.coordinator.ask(session, |to, patience| client::leave_group(to, member, patience));
+        let left = self
+            .coordinator
+            .home
+            .ask(session, |to, patience| client::leave_group(to, member, patience));
         (self.member, self.id) = (None, String::new());
         session.positions.clear();
         match left {
@@ -187,7 +190,7 @@ impl Membership {
         if is(&rejoin) || is(&forget) {
             self.member = None;
         } else {
-            self.coordinator.forget();
+            self.coordinator.home.forget();
         }
         if is(&forget) {
             self.id = String::new();
@@ -200,8 +203,10 @@ impl super::Member for Membership {
         let Some(member) = self.member.clone().filter(|_| self.heard.elapsed() >= HEARTBEAT) else {
             return Ok(());
         };
-        let beat =
-            self.coordinator.ask(session, |to, patience| client::heartbeat(to, &member, patience));
+        let beat = self
+            .coordinator
+            .home
+            .ask(session, |to, patience| client::heartbeat(to, &member, patience));
         self.heard = Instant::now();
         if let Err(failure) = beat {
             self.learn(&failure);

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use parking_lot::Mutex;
 
-use super::home::Home;
 use super::transformer::ask_offsets;
 use super::{GROUP, Layout};
 use crate::admin::wait;
@@ -20,6 +19,7 @@ use crate::client::{
 use crate::environment::{Phase, Worker};
 use crate::history::{Body, Edn, Kind, text};
 use crate::workload::content::Content;
+use crate::workload::home::Home;
 use crate::workload::keys::Keys;
 use crate::workload::session::{Extra, Session};
 

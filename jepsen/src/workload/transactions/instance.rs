@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use kafka_protocol::ResponseError;
 use rand::Rng;
 
-use super::home::Home;
 use crate::checker::transactions::{Answer, init_of};
 use crate::client::{self, Claim, Failure, Flow, Write};
 use crate::environment::Phase;
 use crate::history::{Kind, Process, text};
+use crate::workload::home::Home;
 use crate::workload::session::{Extra, Session};
 
 /// How long an instance tries to be given its id.

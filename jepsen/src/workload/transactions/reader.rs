@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use rand::Rng;
 
-use super::home::Home;
 use super::transformer::ask_offsets;
 use super::{GROUP, Layout};
 use crate::client::{Isolation, OffsetsSeen};
+use crate::workload::home::Home;
 use crate::workload::session::Session;
 
 const POLL: Duration = Duration::from_millis(20);

@@ -12,6 +12,7 @@ use crate::checker::transactions::{Answer, End, Late, Told, Wrote};
 use crate::client::{self, At, Claim, Failure, Flow, Produced, Record};
 use crate::environment::Phase;
 use crate::history::{Body, Kind, Mop, Pending, Process, Sent, text};
+use crate::workload::home::Home;
 use crate::workload::session::{Extra, Session, sends};
 
 /// How long one step is tried.
@@ -183,7 +184,7 @@ impl Running {
         &mut self,
         session: &mut Session,
         instance: &Instance,
-        group: &mut super::home::Home,
+        group: &mut Home,
         (name, offsets): (&str, &[(i64, i64)]),
     ) -> bool {
         let places: Vec<(At, i64)> =

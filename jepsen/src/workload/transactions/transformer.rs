@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::Result;
 use rand::Rng;
 
-use super::home::Home;
 use super::instance::Instance;
 use super::running::{Plan, Running, Tries};
 use super::writer::{hold, keys};
@@ -14,6 +13,7 @@ use super::{GROUP, Layout, flow, transformer_id};
 use crate::checker::transactions::{Derived, Peek, group_offsets_of};
 use crate::client::{self, Flow, OffsetsSeen};
 use crate::history::{Body, Edn, Kind, text};
+use crate::workload::home::Home;
 use crate::workload::session::{Extra, Session};
 
 const POLL: Duration = Duration::from_millis(20);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 
+use super::session::Session;
 use crate::client::{self, Connection, Failure};
-use crate::workload::session::Session;
 
 /// Finds a coordinator by name.
 type Find = fn(&mut Connection, &str, Duration) -> Result<u64, Failure>;
@@ -31,6 +31,11 @@ impl Home {
 
     pub fn of_group(group: &str) -> Home {
         Home { name: group.to_owned(), find: client::find_coordinator, at: None }
+    }
+
+    /// It is looked for anew.
+    pub fn forget(&mut self) {
+        self.at = None;
     }
 
     /// Asks whoever is believed to be the coordinator. A request without an answer may have been received.
