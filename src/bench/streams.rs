@@ -58,6 +58,9 @@ pub(crate) struct StreamsOptions {
     /// Reads of each kind.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     reads: u64,
+    /// Seconds between writing that partition and reading it.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    settle: u64,
     #[command(flatten)]
     common: Common,
 }
@@ -223,24 +226,19 @@ async fn reads(
     report.condition("records of the partition read from", options.records);
     report.condition("records of its batches", BATCH);
     report.condition("events of a stream read", options.events);
-    let mut medians = Vec::new();
-    for consistency in ["committed", "linearizable"] {
-        note(&format!("reading streams, {consistency}"))?;
-        let mut samples = Samples::default();
-        for number in 0..options.reads {
-            let path = format!(
-                "/v1/topics/{topic}/streams/{}?consistency={consistency}&limit={}",
-                stream(number % STREAMS),
-                options.events
-            );
-            let begun = Instant::now();
-            let read = leader.get(&path).await?;
-            samples.add(begun.elapsed());
-            let found = read["events"].as_array().map_or(0, Vec::len) as u64;
-            if found != options.events {
-                return Err(Failure::error(format!("{found} events of a stream were read")));
-            }
+    note(&format!("waiting {} s, as brokers move what was just written", options.settle))?;
+    tokio::time::sleep(Duration::from_secs(options.settle)).await;
+    let kinds = ["committed", "linearizable"];
+    let mut samples = kinds.map(|_| Samples::default());
+    note("reading streams")?;
+    for number in 0..options.reads {
+        // In turn, so that both meet the same machine.
+        for (consistency, samples) in kinds.iter().zip(&mut samples) {
+            samples.add(read(options, &leader, &topic, consistency, number).await?);
         }
+    }
+    let mut medians = Vec::new();
+    for (consistency, mut samples) in kinds.iter().zip(samples) {
         for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
             let value = milliseconds(samples.percentile(share));
             report.number(format!("reading a stream, {consistency}, {name}"), value, "ms");
@@ -249,6 +247,30 @@ async fn reads(
     }
     report.number("linearizable / committed, p50", medians[1] / medians[0], "");
     options.common.delete_topic(&topic).await.map(drop)
+}
+
+/// Reads one of the streams, and returns how long that took.
+async fn read(
+    options: &StreamsOptions,
+    leader: &Admin,
+    topic: &str,
+    consistency: &str,
+    number: u64,
+) -> Result<Duration, Failure> {
+    let path = format!(
+        "/v1/topics/{topic}/streams/{}?consistency={consistency}&limit={}",
+        stream(number % STREAMS),
+        options.events
+    );
+    let begun = Instant::now();
+    let read = leader.get(&path).await?;
+    let took = begun.elapsed();
+    let found = read["events"].as_array().map_or(0, Vec::len) as u64;
+    if found == options.events {
+        Ok(took)
+    } else {
+        Err(Failure::error(format!("{found} events of a stream were read")))
+    }
 }
 
 /// The leader of the only partition, asked directly.

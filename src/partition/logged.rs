@@ -78,18 +78,10 @@ pub fn attached(batch: &CheckedBatch) -> Result<Vec<bool>, Illegible> {
 mod tests {
     use super::{Logged, logged};
     use crate::partition::BatchReply;
-    use crate::record::{BatchBuilder, INFLATED_BYTES_MAX, Limits, TimestampRule, check};
+    use crate::record::{BatchBuilder, Limits, TimestampRule, check};
 
     fn twice(batch: BatchBuilder, together: bool) -> Logged {
-        let limits = Limits {
-            bytes_max: 1 << 20,
-            inflated_bytes_max: INFLATED_BYTES_MAX,
-            codec: None,
-            keys: false,
-            now_ms: 1_000,
-            timestamps: TimestampRule::LogAppend,
-            zstd: true,
-        };
+        let limits = Limits { timestamps: TimestampRule::LogAppend, ..Limits::wide(1_000) };
         let batch = batch.record(1_000, None, Some(b"v")).build();
         let checked = check(batch, &limits).expect("a batch made right");
         logged(&checked, 1_000, together).expect("readable")

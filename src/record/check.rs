@@ -244,6 +244,22 @@ impl Limits {
     }
 }
 
+#[cfg(test)]
+impl Limits {
+    /// What nearly every batch of a test keeps to.
+    pub(crate) fn wide(now_ms: i64) -> Self {
+        Self {
+            bytes_max: 16 << 20,
+            now_ms,
+            timestamps: TimestampRule::Create { before_ms_max: i64::MAX, after_ms_max: i64::MAX },
+            zstd: true,
+            inflated_bytes_max: 16 << 20,
+            codec: None,
+            keys: false,
+        }
+    }
+}
+
 impl TimestampRule {
     /// Returns the rule of a broker that does not know the time: every time may be.
     pub fn unbounded(self) -> Self {

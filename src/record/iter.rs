@@ -151,32 +151,27 @@ impl<B: AsRef<[u8]>> Records<B> {
     }
 
     fn read(&mut self) -> Result<Record, RecordError> {
-        let index = self.index;
-        let malformed = |what| RecordError::Malformed { index, what };
-        let mut body = Body { source: &mut self.source, left: LENGTH_BYTES_MAX, index };
-        let length = body.int()?;
-        body.left = usize::try_from(length).map_err(|_| malformed("negative length"))?;
-        body.byte()?;
-        let delta = body.long()?;
-        let offset_delta = body.int()?;
-        let (key_bytes, key) = body.blob(self.want != Projection::Heads)?;
-        let (value_bytes, value) = body.blob(self.want == Projection::Everything)?;
-        let wants_headers =
-            matches!(self.want, Projection::KeysAndHeaders | Projection::Everything);
-        let (headers, has_reserved) = body.headers(wants_headers)?;
-        if body.left != 0 {
-            return Err(malformed("its parts are shorter than its length"));
-        }
+        let (index, want) = (self.index, self.want);
+        let length = Body { source: &mut self.source, left: LENGTH_BYTES_MAX, index }.int()?;
+        let left = usize::try_from(length)
+            .map_err(|_| RecordError::Malformed { index, what: "negative length" })?;
+        // Nearly every record lies there as a whole, and is then taken apart without asking for each of its fields.
+        let ready = self.source.fill_buf().map_err(classify)?;
+        let (mut record, has_reserved) = if let Some(mut whole) = ready.get(..left) {
+            let read = Body { source: &mut whole, left, index }.record(want)?;
+            self.source.consume(left);
+            read
+        } else {
+            Body { source: &mut self.source, left, index }.record(want)?
+        };
         self.has_reserved |= has_reserved;
-        let timestamp = if self.header.is_log_append_time() {
+        record.timestamp = if self.header.is_log_append_time() {
             self.header.max_timestamp
         } else {
-            self.header
-                .base_timestamp
-                .checked_add(delta)
-                .ok_or_else(|| malformed("timestamp out of range"))?
+            let time = self.header.base_timestamp.checked_add(record.timestamp);
+            time.ok_or(RecordError::Malformed { index, what: "timestamp out of range" })?
         };
-        Ok(Record { offset_delta, timestamp, key_bytes, value_bytes, key, value, headers })
+        Ok(record)
     }
 
     fn at_end(&mut self) -> Result<(), RecordError> {
@@ -214,6 +209,24 @@ struct Body<'r, S> {
 }
 
 impl<S: BufRead> Body<'_, S> {
+    /// A record behind its length, its timestamp still relative to its batch's; and whether a header of it has a reserved
+    /// name.
+    fn record(mut self, want: Projection) -> Result<(Record, bool), RecordError> {
+        self.byte()?;
+        let timestamp = self.long()?;
+        let offset_delta = self.int()?;
+        let (key_bytes, key) = self.blob(want != Projection::Heads)?;
+        let (value_bytes, value) = self.blob(want == Projection::Everything)?;
+        let wants_headers = matches!(want, Projection::KeysAndHeaders | Projection::Everything);
+        let (headers, has_reserved) = self.headers(wants_headers)?;
+        if self.left != 0 {
+            return Err(self.malformed("its parts are shorter than its length"));
+        }
+        let record =
+            Record { offset_delta, timestamp, key_bytes, value_bytes, key, value, headers };
+        Ok((record, has_reserved))
+    }
+
     fn byte(&mut self) -> Result<u8, RecordError> {
         self.spend(1)?;
         let ready = self.source.fill_buf().map_err(classify)?;

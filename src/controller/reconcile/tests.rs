@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::controller::BrokerClock;
 use crate::metadata::{BrokerSpec, HostPort, Levels, METADATA_GROUP, Metadata, NewTopic, Request};
 use crate::partition::{Attachments, Compactor, Partition, Partitions, RetentionPace};
-use crate::record::{BatchBuilder, Limits, TimestampRule, check};
+use crate::record::{BatchBuilder, Limits, check};
 use crate::replica::Replicas;
 use crate::wall_clock::Clock;
 
@@ -106,16 +106,8 @@ fn node_config() -> NodeConfig {
 }
 
 async fn append(partition: &Partition) -> i64 {
-    let limits = Limits {
-        bytes_max: 1 << 20,
-        now_ms: 0,
-        timestamps: TimestampRule::Create { before_ms_max: i64::MAX, after_ms_max: i64::MAX },
-        zstd: true,
-        inflated_bytes_max: 1 << 20,
-        codec: None,
-        keys: false,
-    };
-    let batch = check(BatchBuilder::new().record(0, None, Some(b"v")).build(), &limits).unwrap();
+    let batch =
+        check(BatchBuilder::new().record(0, None, Some(b"v")).build(), &Limits::wide(0)).unwrap();
     let epoch = partition.leader_epoch_if_ready().unwrap();
     let attachments = Attachments::default();
     partition.append(batch, &attachments, 0, epoch).await.unwrap().await.unwrap().base_offset

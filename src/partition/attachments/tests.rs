@@ -1,17 +1,8 @@
 use super::*;
-use crate::record::{BatchBuilder, CheckedBatch, Limits, TimestampRule, check, partition_for_key};
+use crate::record::{BatchBuilder, CheckedBatch, Limits, check, partition_for_key};
 
 fn checked(batch: &BatchBuilder) -> CheckedBatch {
-    let limits = Limits {
-        bytes_max: 1 << 20,
-        now_ms: 0,
-        timestamps: TimestampRule::Create { before_ms_max: i64::MAX, after_ms_max: i64::MAX },
-        zstd: true,
-        inflated_bytes_max: 1 << 20,
-        codec: None,
-        keys: false,
-    };
-    check(batch.build(), &limits).unwrap()
+    check(batch.build(), &Limits::wide(0)).unwrap()
 }
 
 const RULES: KeyRules = KeyRules { generation: 3, partitions: 1, partition: 0 };

@@ -14,7 +14,7 @@ use crate::partition::{
     Appended, Attachments, Compactor, Partition, PartitionSettings, PartitionSpec, Partitions,
     PendingAppend, Records, RetentionPace,
 };
-use crate::record::{BatchBuilder, CheckedBatch, Limits, TimestampRule, check};
+use crate::record::{BatchBuilder, CheckedBatch, Limits, check};
 use crate::replica::Replicas;
 use crate::wall_clock::{Clock, WallClock};
 
@@ -144,17 +144,7 @@ impl Broker {
 
 /// Returns what a producer's batch becomes on its way into the log.
 pub(super) fn checked(batch: &BatchBuilder, now_ms: i64) -> CheckedBatch {
-    let timestamps = TimestampRule::Create { before_ms_max: i64::MAX, after_ms_max: i64::MAX };
-    let limits = Limits {
-        bytes_max: 16 << 20,
-        now_ms,
-        timestamps,
-        zstd: true,
-        inflated_bytes_max: 16 << 20,
-        codec: None,
-        keys: false,
-    };
-    check(batch.build(), &limits).unwrap()
+    check(batch.build(), &Limits::wide(now_ms)).unwrap()
 }
 
 /// `count` records of one time, each with a value of `bytes` bytes.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::partition::{Attachments, Marker, NotInTransaction, Refusal};
-use crate::record::{BatchBuilder, CheckedBatch, Limits, TimestampRule, check};
+use crate::record::{BatchBuilder, CheckedBatch, Limits, check};
 use crate::transaction::reach::{End, Mark};
 use crate::transaction::record::Ending;
 
@@ -11,16 +11,7 @@ const COMMIT: TransactionResult = TransactionResult::Commit;
 
 fn batch(producer_id: i64, sequence: i32) -> CheckedBatch {
     let batch = BatchBuilder::new().record(5, None, Some(b"v")).attributes(TRANSACTIONAL);
-    let limits = Limits {
-        bytes_max: 1 << 20,
-        now_ms: 0,
-        timestamps: TimestampRule::Create { before_ms_max: i64::MAX, after_ms_max: i64::MAX },
-        zstd: true,
-        inflated_bytes_max: 1 << 20,
-        codec: None,
-        keys: false,
-    };
-    check(batch.producer(producer_id, 0, sequence).build(), &limits).unwrap()
+    check(batch.producer(producer_id, 0, sequence).build(), &Limits::wide(0)).unwrap()
 }
 
 /// Appends a record of a transaction of producer 500.
