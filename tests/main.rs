@@ -27,6 +27,7 @@ mod event_sourcing;
 mod far_behind;
 mod fetch_sessions;
 mod fetch_waits;
+mod frameworks;
 mod groups;
 mod http_api;
 mod identity;
