@@ -50,7 +50,7 @@ test-storage:
 
 # The broker with defects stands in for the next release as well, which tests of two releases need.
 test-broker: mutant
-	$(CARGO) test --release --no-fail-fast -p quorate-raft -p quorate -- --skip client_matrix::more --skip client_matrix::shell --skip frameworks --skip suites::long --skip suites::short
+	$(CARGO) test --release --no-fail-fast -p quorate-raft -p quorate -- --skip client_matrix::more --skip client_matrix::shell --skip examples::more --skip frameworks --skip suites::long --skip suites::short
 
 mutant: tools
 	@echo "==> building the broker with defects, which stands in for the next release too"
@@ -73,7 +73,7 @@ test-faults:
 test-clients: clients more-clients ## every client of the matrix, and Kafka's own tools, against the same statements
 	@echo "==> the matrix of clients (tests/clients/README.md)"
 	$(CARGO) build --release -p quorate --example rdkafka-client
-	$(CARGO) test --release --no-fail-fast -p quorate --test it $(or $(MATRIX),client_matrix)
+	$(CARGO) test --release --no-fail-fast -p quorate --test it -- $(or $(MATRIX),client_matrix examples)
 
 test-frameworks: frameworks ## what is built upon Kafka's clients (flags: make test-frameworks FRAMEWORK=streams)
 	@echo "==> frameworks (tests/frameworks/README.md)"

@@ -24,6 +24,7 @@ mod descriptors;
 mod disks;
 mod dynamic_configs;
 mod event_sourcing;
+mod examples;
 mod far_behind;
 mod fetch_sessions;
 mod fetch_waits;

@@ -6,6 +6,7 @@ use super::groups::committed;
 use super::record::{Record, end, read_all, stored_lines};
 use super::records::{awkward, compressible};
 use super::{Client, NOT_OFFERED};
+use crate::support::asked::Asked;
 use crate::support::clients;
 use crate::support::cluster::{Cluster, SOON};
 

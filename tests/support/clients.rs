@@ -1,12 +1,10 @@
 //! The clients: kcat (an old librdkafka), confluent-kafka (Python), the Java client, and rdkafka in
 //! this process. Each writes a file of records to partition 0 and reads it back into a file.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
