@@ -6,7 +6,7 @@ use super::app::{App, PARTITIONS, REPARTITION, text};
 use crate::client_matrix::record::read_all;
 use crate::support::cluster::Cluster;
 
-const PART: usize = 6_000;
+const PART: usize = 3_000;
 const WORDS: usize = 5;
 
 /// Some words are written often and some seldom.
@@ -94,10 +94,10 @@ fn words_are_counted_once_while_brokers_and_instances_die() {
     second.kill9();
     write(&app, 4);
     let written = app.finishes(updates(5));
-    first.stop();
     judge(&written, 5);
     assert_eq!(changelog(&cluster).1, model(5));
     app.purges("count-words-repartition", updates(5));
+    first.stop();
     app.has_configs("count-counts-changelog", &[("cleanup.policy", "compact")]);
     app.has_configs("count-words-repartition", &REPARTITION);
 }

@@ -90,8 +90,6 @@ fn a_pair_is_joined_once_while_brokers_and_instances_die() {
 
     let written = app.finishes(pairs[PARTS]);
     app.share(&mut [&mut first, &mut second], (6, 2));
-    first.stop();
-    second.stop();
     let mut joined = BTreeSet::new();
     for (at, customer, pair) in written.into_iter().flatten() {
         let pair = (customer, String::from_utf8(pair).unwrap());
@@ -104,4 +102,6 @@ fn a_pair_is_joined_once_while_brokers_and_instances_die() {
         app.purges(&topic, PARTS * PART);
         app.has_configs(&topic, &REPARTITION);
     }
+    first.stop();
+    second.stop();
 }
