@@ -21,7 +21,8 @@ LIBRDKAFKA := $(TEST_CLIENTS)/librdkafka-$(shell awk '/^name = "rdkafka-sys"$$/ 
 # The suites of other clients, of the versions that the matrix has.
 FRANZ_GO := $(TEST_CLIENTS)/franz-go-$(shell sed -n 's|^.*twmb/franz-go v||p' tests/clients/go/go.mod)
 KAFKA_PYTHON := $(TEST_CLIENTS)/kafka-python-$(shell sed -n 's/^kafka-python==//p' tests/clients/more.txt)
-.PHONY: help run build test test-clients test-install test-storage test-broker test-simulation test-fuzz test-faults test-librdkafka test-librdkafka-short test-franz-go test-kafka-python test-log-compaction lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutant mutants harness tools packages clients more-clients sandbox-tools root-tools
+FRAMEWORKS := $(patsubst tests/frameworks/%/pom.xml,%,$(wildcard tests/frameworks/*/pom.xml))
+.PHONY: help run build test test-clients test-install test-storage test-broker test-simulation test-fuzz test-faults test-librdkafka test-librdkafka-short test-franz-go test-kafka-python test-log-compaction test-frameworks lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutant mutants harness tools packages clients more-clients frameworks sandbox-tools root-tools
 .DEFAULT_GOAL := help
 
 help: ## this menu
@@ -49,7 +50,7 @@ test-storage:
 
 # The broker with defects stands in for the next release as well, which tests of two releases need.
 test-broker: mutant
-	$(CARGO) test --release --no-fail-fast -p quorate-raft -p quorate -- --skip client_matrix::more --skip client_matrix::shell --skip suites::long --skip suites::short
+	$(CARGO) test --release --no-fail-fast -p quorate-raft -p quorate -- --skip client_matrix::more --skip client_matrix::shell --skip examples::more --skip frameworks --skip suites::long --skip suites::short
 
 mutant: tools
 	@echo "==> building the broker with defects, which stands in for the next release too"
@@ -72,7 +73,11 @@ test-faults:
 test-clients: clients more-clients ## every client of the matrix, and Kafka's own tools, against the same statements
 	@echo "==> the matrix of clients (tests/clients/README.md)"
 	$(CARGO) build --release -p quorate --example rdkafka-client
-	$(CARGO) test --release --no-fail-fast -p quorate --test it $(or $(MATRIX),client_matrix)
+	$(CARGO) test --release --no-fail-fast -p quorate --test it -- $(or $(MATRIX),client_matrix examples)
+
+test-frameworks: frameworks ## what is built upon Kafka's clients (flags: make test-frameworks FRAMEWORK=streams)
+	@echo "==> frameworks (tests/frameworks/README.md)"
+	$(CARGO) test --release --no-fail-fast -p quorate --test it frameworks::$(FRAMEWORK) -- --test-threads 1
 
 test-librdkafka: $(LIBRDKAFKA) ## librdkafka's own suite, a quarter of an hour (flags: make test-librdkafka TESTS='0018 0113')
 	SUITE_TESTS='$(TESTS)' $(CARGO) test --release -p quorate --test it suites::long::librdkafka -- --exact --nocapture
@@ -186,6 +191,14 @@ $(TEST_CLIENTS)/node/.installed: $(wildcard tests/clients/node/*) $(TEST_CLIENTS
 	@touch $@
 
 $(TEST_CLIENTS)/%/.installed: tests/clients/%/pom.xml | packages
+	@echo "==> fetching the jars of $*"
+	rm -rf $(@D) && mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(@D)/lib
+	@touch $@
+
+# One at a time: two Mavens that write the same jar to the same place spoil it.
+frameworks: $(foreach each,$(or $(FRAMEWORK),$(FRAMEWORKS)),$(TEST_CLIENTS)/frameworks/$(each)/.installed)
+
+$(TEST_CLIENTS)/frameworks/%/.installed: tests/frameworks/%/pom.xml | packages
 	@echo "==> fetching the jars of $*"
 	rm -rf $(@D) && mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(@D)/lib
 	@touch $@

@@ -2,7 +2,6 @@
 //! programs are spoken to, and the table as one reads it, are in `tests/clients/README.md`.
 
 mod admin;
-mod asked;
 mod exactly_once;
 mod groups;
 pub mod record;
@@ -15,6 +14,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::asked::Asked;
 use crate::support::clients::{installed, java_program};
 use crate::support::cluster::{BINARY, Cluster};
 use crate::support::members::Member;
@@ -121,6 +121,11 @@ impl Client {
         };
         command.args(args);
         command
+    }
+
+    /// Its program, which is spoken to line by line.
+    fn asked(&self, args: &[&str]) -> Asked {
+        Asked::start(self.name, self.command(args))
     }
 
     fn run(&self, args: &[&str], input: &str) -> Output {

@@ -2,11 +2,13 @@
 //! logs, the clients, and a pen for raw frames. Nothing here knows the broker's code.
 
 pub mod appender;
+pub mod asked;
 pub mod clients;
 pub mod clock;
 pub mod cluster;
 pub mod disk;
 pub mod http;
+pub mod java;
 pub mod kafka;
 pub mod links;
 pub mod load;

@@ -3,7 +3,6 @@
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::Client;
-use super::asked::Asked;
 use super::record::{end, read_all};
 use crate::support::clients;
 use crate::support::cluster::{Broker, Cluster, SOON};
@@ -75,7 +74,7 @@ pub fn exactly_once(client: &Client) {
     cluster.create_topic(&target, PARTITIONS, 3);
     fill(&cluster, &source);
     let args = ["process", &cluster.bootstrap(), &source, &target, &source, &source];
-    let mut program = Asked::start(client, &args);
+    let mut program = client.asked(&args);
     let (mut opened, mut deaths, mut dead) = (0, 0, None);
     loop {
         let said = program.hear();

@@ -2,11 +2,11 @@
 
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use super::asked::Asked;
 use super::groups::committed;
 use super::record::{Record, end, read_all, stored_lines};
 use super::records::{awkward, compressible};
 use super::{Client, NOT_OFFERED};
+use crate::support::asked::Asked;
 use crate::support::clients;
 use crate::support::cluster::{Cluster, SOON};
 
@@ -105,7 +105,7 @@ pub fn transactions(client: &Client) {
     let offset = |offset| Some(offset).filter(|_| offsets);
     let (all, some) = (awkward(client), compressible("none"));
 
-    let mut first = Asked::start(client, &args);
+    let mut first = client.asked(&args);
     assert_eq!(first.hear(), "ready");
     transact(&mut first, [&mut one, &mut two], [&all, &some], offset(5));
     let open = read_all(&bootstrap, &one.topic, 0, "read_committed");
@@ -130,7 +130,7 @@ pub fn transactions(client: &Client) {
 
     let fenced = [&some[..3], &some[3..6]];
     transact(&mut first, [&mut one, &mut two], fenced, None);
-    let mut second = Asked::start(client, &args);
+    let mut second = client.asked(&args);
     assert_eq!(second.hear(), "ready");
     ended([&mut one, &mut two], fenced, false);
     let parts = [&some[6..7], &some[7..9]];

@@ -1,12 +1,10 @@
 //! The clients: kcat (an old librdkafka), confluent-kafka (Python), the Java client, and rdkafka in
 //! this process. Each writes a file of records to partition 0 and reads it back into a file.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -14,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
-use super::process;
+use super::{java, process};
 
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -93,25 +91,10 @@ pub fn java(args: &[&str]) -> Command {
     java_program("java", "Client", args)
 }
 
-/// A class of `tests/clients/java` with these arguments, compiled once per run with the installed jars of that name.
+/// A class of `tests/clients/java` with these arguments and the installed jars of that name.
 pub fn java_program(jars: &str, class: &str, args: &[&str]) -> Command {
-    static CLASSES: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
-    let name = format!("{jars}-{class}");
-    let jars = installed(jars).join("lib").join("*");
-    let mut all = CLASSES.lock().unwrap();
-    let classes = all.entry(name).or_insert_with_key(|name| {
-        let classes = super::cluster::fresh_dir(name);
-        let mut javac = process::command("javac");
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/java");
-        javac.arg("-cp").arg(&jars).arg("-d").arg(&classes);
-        javac.arg(sources.join(format!("{class}.java")));
-        process::run(javac, LIMIT).ok("javac");
-        classes
-    });
-    let mut command = process::command("java");
-    // Short-lived: the first compiler and one thread of garbage collection start fastest.
-    command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m", "-cp"]);
-    command.arg(format!("{}:{}", jars.display(), classes.display())).arg(class).args(args);
+    let mut command = java::program(&installed(jars), "tests/clients/java", class, &["-Xmx512m"]);
+    command.args(args);
     command
 }
 

@@ -1,13 +1,16 @@
 //! A program that is asked line by line, and what it says.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{ChildStdin, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
+use std::time::Duration;
 
-use super::{Client, LIMIT};
-use crate::support::cluster::SOON;
-use crate::support::process::Process;
+use super::cluster::SOON;
+use super::process::Process;
+
+/// How long it may take over an answer.
+const LIMIT: Duration = Duration::from_secs(120);
 
 pub struct Asked {
     name: &'static str,
@@ -17,8 +20,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    pub fn start(client: &Client, args: &[&str]) -> Asked {
-        let mut command = client.command(args);
+    pub fn start(name: &'static str, mut command: Command) -> Asked {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Process::spawn(command);
         let input = process.stdin().unwrap();
@@ -27,7 +29,7 @@ impl Asked {
         thread::spawn(move || complaints.lines().for_each(|line| eprintln!("{}", line.unwrap())));
         let (tell, lines) = channel();
         thread::spawn(move || said.lines().try_for_each(|line| tell.send(line.unwrap())));
-        Asked { name: client.name, process, input, lines }
+        Asked { name, process, input, lines }
     }
 
     pub fn say(&mut self, line: &str) {
@@ -49,6 +51,10 @@ impl Asked {
         self.say(line);
         let said = self.hear();
         assert_eq!(said, answer, "{} on {:.100}", self.name, line);
+    }
+
+    pub fn kill9(&mut self) {
+        self.process.kill9();
     }
 
     /// Has it end, which it has to do well.
