@@ -14,6 +14,7 @@ pub mod links;
 pub mod load;
 pub mod logs;
 pub mod members;
+pub mod pages;
 pub mod ports;
 pub mod process;
 pub mod records;
