@@ -21,7 +21,7 @@ LIBRDKAFKA := $(TEST_CLIENTS)/librdkafka-$(shell awk '/^name = "rdkafka-sys"$$/ 
 # The suites of other clients, of the versions that the matrix has.
 FRANZ_GO := $(TEST_CLIENTS)/franz-go-$(shell sed -n 's|^.*twmb/franz-go v||p' tests/clients/go/go.mod)
 KAFKA_PYTHON := $(TEST_CLIENTS)/kafka-python-$(shell sed -n 's/^kafka-python==//p' tests/clients/more.txt)
-FRAMEWORKS := $(patsubst tests/frameworks/%/pom.xml,%,$(wildcard tests/frameworks/*/pom.xml))
+FRAMEWORKS := $(patsubst tests/frameworks/%/pom.xml,%,$(wildcard tests/frameworks/*/pom.xml)) registry
 .PHONY: help run build test test-clients test-install test-storage test-broker test-simulation test-fuzz test-faults test-librdkafka test-librdkafka-short test-franz-go test-kafka-python test-log-compaction test-frameworks lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutant mutants harness tools packages clients more-clients frameworks sandbox-tools root-tools
 .DEFAULT_GOAL := help
 
@@ -201,6 +201,15 @@ frameworks: $(foreach each,$(or $(FRAMEWORK),$(FRAMEWORKS)),$(TEST_CLIENTS)/fram
 $(TEST_CLIENTS)/frameworks/%/.installed: tests/frameworks/%/pom.xml | packages
 	@echo "==> fetching the jars of $*"
 	rm -rf $(@D) && mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(@D)/lib
+	@touch $@
+
+# The registry is an archive, whose POM does not resolve, and what speaks to it is in Python.
+$(TEST_CLIENTS)/frameworks/registry/.installed: tests/frameworks/registry/requirements.txt | packages
+	@echo "==> fetching the schema registry, and clients for it"
+	rm -rf $(@D) && python3 -m venv $(@D) && $(@D)/bin/pip --disable-pip-version-check install --quiet -r $<
+	mvn -q -B dependency:copy -Dartifact=io.apicurio:apicurio-registry-app:3.0.9:tar.gz:all -DoutputDirectory=$(@D)
+	mkdir $(@D)/server && tar -xzf $(@D)/apicurio-registry-app-3.0.9-all.tar.gz -C $(@D)/server
+	rm $(@D)/apicurio-registry-app-3.0.9-all.tar.gz
 	@touch $@
 
 # Go comes with the Python packages: no Debian has the one that its clients need.

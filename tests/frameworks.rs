@@ -3,6 +3,7 @@
 //! written. What each proves stands in `tests/frameworks/README.md`. `make test-frameworks` installs and runs them.
 
 mod flink;
+mod registry;
 mod spark;
 mod storm;
 mod streams;

@@ -3,6 +3,7 @@
 
 mod output;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use output::Output;
@@ -17,7 +18,8 @@ const PARTITIONS: u32 = 2;
 /// Of each partition, and so many are written at once.
 const KEYS: usize = 10;
 const PORTION: usize = 20;
-/// How many there are in the end. The script takes one for each checkpoint, and a job that begins anew may take one more.
+/// How many there are in the end. The script takes one for each checkpoint, and a job that begins anew may take one
+/// more.
 const PORTIONS: usize = 40;
 const RECORDS: usize = PORTION * PORTIONS;
 
@@ -135,10 +137,9 @@ impl Flink<'_> {
         self.cluster.broker(kafka::leader(self.cluster, self.output.topic, 0).leader as u64)
     }
 
-    fn coordinator(&self) -> &Broker {
-        let id = self.output.ongoing().remove(0);
+    fn coordinator(&self, id: &str) -> &Broker {
         let broker = self.cluster.wait("the transaction has a coordinator", || {
-            let (error, broker) = transactions::coordinator(self.cluster, &id);
+            let (error, broker) = transactions::coordinator(self.cluster, id);
             u64::try_from(broker).ok().filter(|_| error == kafka::NONE)
         });
         self.cluster.broker(broker)
@@ -147,23 +148,21 @@ impl Flink<'_> {
     /// Takes a step and has the job go on; the broker that is dead, if one is.
     fn take(&mut self, step: Step) -> Option<u64> {
         let newest = self.checkpoint();
+        let open = match step {
+            Step::Nothing | Step::Leader => BTreeSet::new(),
+            _ => self.output.wait_prepared(),
+        };
         let dead = match step {
             Step::Leader => Some(self.leader().id),
-            Step::Coordinator | Step::Both => Some(self.coordinator().id),
+            Step::Coordinator | Step::Both => Some(self.coordinator(open.first().unwrap()).id),
             _ => None,
         };
-        if matches!(step, Step::Job | Step::JobLater | Step::Both) {
-            self.output.wait_prepared();
+        if matches!(step, Step::JobLater) {
+            self.job.say("go");
+            self.output.wait_committed(&open);
         }
-        match step {
-            Step::Job | Step::Both => self.job.kill9(),
-            Step::JobLater => {
-                let before = self.output.stable();
-                self.job.say("go");
-                self.output.wait_committed(&before);
-                self.job.kill9();
-            }
-            _ => {}
+        if matches!(step, Step::Job | Step::JobLater | Step::Both) {
+            self.job.kill9();
         }
         if let Some(dead) = dead {
             self.cluster.broker(dead).kill9();

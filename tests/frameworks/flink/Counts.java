@@ -28,9 +28,10 @@ import org.apache.flink.util.Collector;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 
 /**
- * A job of Flink: of each number of a key, how many there were and their sum, written exactly once. Arguments: the bootstrap
- * servers, the topic it reads, the topic it writes, the strategy that names transactions, where checkpoints go, and the checkpoint
- * to begin with if there is one. It ends with a savepoint when it is told to stop. Gate.java says when it waits.
+ * A job of Flink: of each number of a key, how many there were and their sum, written exactly once. Arguments: the
+ * bootstrap servers, the topic it reads, the topic it writes, the strategy that names transactions, where checkpoints
+ * go, and the checkpoint to begin with if there is one. It ends with a savepoint when it is told to stop. Gate.java
+ * says when it waits.
  */
 public class Counts {
     static final PrintStream OUT = new PrintStream(System.out, true, StandardCharsets.UTF_8);

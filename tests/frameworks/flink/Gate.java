@@ -6,10 +6,10 @@ import org.apache.flink.runtime.state.FunctionSnapshotContext;
 import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
 
 /**
- * Lets everything through, before the sink and in its chain, and has the test say when a job goes on. After its part of a
- * checkpoint subtask 0 lets one record through and waits with the next one for "go": what it wrote before the checkpoint is then
- * prepared and cannot be committed, and its next transaction is open. Subtask 1 takes its part only then, so the checkpoint is
- * not complete before. "free" ends all waiting.
+ * Lets everything through, before the sink and in its chain, and has the test say when a job goes on. After its part of
+ * a checkpoint subtask 0 lets one record through and waits with the next one for "go": what it wrote before the
+ * checkpoint is then prepared and cannot be committed, and its next transaction is open. Subtask 1 takes its part only
+ * then, so the checkpoint is not complete before. "free" ends all waiting.
  */
 public class Gate extends RichMapFunction<Tuple2<String, String>, Tuple2<String, String>>
     implements CheckpointedFunction, CheckpointListener {

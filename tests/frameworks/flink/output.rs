@@ -35,37 +35,40 @@ impl Output<'_> {
         all.collect()
     }
 
-    /// The transactional ids of open transactions.
-    pub fn ongoing(&self) -> Vec<String> {
-        let told = self.told("/v1/transactions?state=Ongoing");
+    /// The transactional ids of open transactions, once all coordinators tell theirs.
+    fn ongoing(&self) -> Vec<String> {
+        let told = self.cluster.wait("all coordinators tell their transactions", || {
+            let told = self.told("/v1/transactions?state=Ongoing");
+            (told["missing"] == Value::Array(Vec::new())).then_some(told)
+        });
         let open = told["transactions"].as_array().unwrap().iter();
         let open = open.map(|it| it["transactional_id"].as_str().unwrap().to_owned());
         open.filter(|id| id.starts_with(self.topic)).collect()
     }
 
-    /// Waits until subtask 0 has a transaction that it prepared and the next one, and both have written to a partition.
-    pub fn wait_prepared(&self) {
+    /// The same of subtask 0: the connector names them by topic, as the job says, subtask and number.
+    fn of_first(&self) -> BTreeSet<String> {
+        let prefix = format!("{}-0-", self.topic);
+        self.ongoing().into_iter().filter(|id| id.starts_with(&prefix)).collect()
+    }
+
+    /// Waits until both the transaction that subtask 0 prepared and its next one have written; says which they are.
+    pub fn wait_prepared(&self) -> BTreeSet<String> {
         self.cluster.wait("one transaction is prepared and the next one is open", || {
-            let open = self.partitions();
-            let open: BTreeSet<&i64> = open.iter().flat_map(|(.., open)| open).collect();
-            (open.len() >= 2).then_some(())
-        });
+            let open = self.of_first();
+            (open.len() == 2).then_some(open)
+        })
     }
 
-    /// The last stable offset of each partition.
-    pub fn stable(&self) -> Vec<i64> {
-        self.partitions().iter().map(|(stable, ..)| *stable).collect()
-    }
-
-    /// Waits until what held back a partition is over.
-    pub fn wait_committed(&self, before: &[i64]) {
+    /// Waits until one of these is committed.
+    pub fn wait_committed(&self, open: &BTreeSet<String>) {
         self.cluster.wait("the prepared transaction is committed", || {
-            (self.stable().iter().zip(before).any(|(now, before)| now > before)).then_some(())
+            (!self.of_first().is_superset(open)).then_some(())
         });
     }
 
-    /// Waits until a checkpoint is behind everything that is there to read; a bounded source does not end when its job began
-    /// with a checkpoint, so nothing else tells it.
+    /// Waits until a checkpoint is behind everything that is there to read; a bounded source does not end when its job
+    /// began with a checkpoint, so nothing else tells it.
     pub fn wait_read(&self, source: &str) {
         self.cluster.wait("everything was read", || {
             let told = self.told(&format!("/v1/groups/{source}"));

@@ -12,6 +12,8 @@ const CUSTOMERS: usize = 40;
 /// Between two orders, and how far a payment may be from its order; in milliseconds.
 const STEP: i64 = 10;
 const WINDOW: i64 = 1_000;
+/// How long Streams has what it joined be kept: the window, an hour for what comes late, and a day.
+const RETENTION: &str = "90002000";
 
 /// Customer, number and time.
 type Event = (usize, usize, i64);
@@ -101,6 +103,10 @@ fn a_pair_is_joined_once_while_brokers_and_instances_die() {
         let topic = format!("join-paid-{side}-repartition");
         app.purges(&topic, PARTS * PART);
         app.has_configs(&topic, &REPARTITION);
+    }
+    for side in ["this", "other"] {
+        let topic = format!("join-paid-{side}-join-store-changelog");
+        app.has_configs(&topic, &[("cleanup.policy", "delete"), ("retention.ms", RETENTION)]);
     }
     first.stop();
     second.stop();
