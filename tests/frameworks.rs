@@ -2,6 +2,7 @@
 //! brokers of which one is killed in the middle, and what it wrote compared record by record with what it should have
 //! written. What each proves stands in `tests/frameworks/README.md`. `make test-frameworks` installs and runs them.
 
+mod connect;
 mod flink;
 mod registry;
 mod spark;
