@@ -22,7 +22,7 @@ LIBRDKAFKA := $(TEST_CLIENTS)/librdkafka-$(shell awk '/^name = "rdkafka-sys"$$/ 
 FRANZ_GO := $(TEST_CLIENTS)/franz-go-$(shell sed -n 's|^.*twmb/franz-go v||p' tests/clients/go/go.mod)
 KAFKA_PYTHON := $(TEST_CLIENTS)/kafka-python-$(shell sed -n 's/^kafka-python==//p' tests/clients/more.txt)
 FRAMEWORKS := $(patsubst tests/frameworks/%/pom.xml,%,$(wildcard tests/frameworks/*/pom.xml)) registry
-.PHONY: help run build test test-clients test-install test-storage test-broker test-simulation test-fuzz test-faults test-librdkafka test-librdkafka-short test-franz-go test-kafka-python test-log-compaction test-frameworks lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutant mutants harness tools packages clients more-clients frameworks sandbox-tools root-tools
+.PHONY: help run build test test-clients test-install test-storage test-broker test-simulation test-fuzz test-faults test-librdkafka test-librdkafka-short test-franz-go test-kafka-python test-log-compaction test-frameworks test-frameworks-short lint bench jepsen simulate fuzz fuzz-requests fuzz-batches mutant mutants harness tools packages clients more-clients frameworks sandbox-tools root-tools
 .DEFAULT_GOAL := help
 
 help: ## this menu
@@ -78,6 +78,9 @@ test-clients: clients more-clients ## every client of the matrix, and Kafka's ow
 test-frameworks: frameworks ## what is built upon Kafka's clients (flags: make test-frameworks FRAMEWORK=streams)
 	@echo "==> frameworks (tests/frameworks/README.md)"
 	$(CARGO) test --release --no-fail-fast -p quorate --test it frameworks::$(FRAMEWORK) -- --test-threads 1
+
+test-frameworks-short: $(TEST_CLIENTS)/frameworks/streams/.installed # what of them takes a minute
+	$(CARGO) test --release -p quorate --test it frameworks::streams::count
 
 test-librdkafka: $(LIBRDKAFKA) ## librdkafka's own suite, a quarter of an hour (flags: make test-librdkafka TESTS='0018 0113')
 	SUITE_TESTS='$(TESTS)' $(CARGO) test --release -p quorate --test it suites::long::librdkafka -- --exact --nocapture
