@@ -1,12 +1,16 @@
 //! What Flink wrote, as the brokers tell it, and what it should have written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{PARTITIONS, RECORDS, key, number};
 use crate::client_matrix::record::read_all;
 use crate::support::cluster::Cluster;
+
+/// The job was just killed and has to start first, on a machine that others use too.
+const LIMIT: Duration = Duration::from_secs(180);
 
 pub struct Output<'a> {
     pub cluster: &'a Cluster,
@@ -70,7 +74,7 @@ impl Output<'_> {
     /// Waits until a checkpoint is behind everything that is there to read; a bounded source does not end when its job
     /// began with a checkpoint, so nothing else tells it.
     pub fn wait_read(&self, source: &str) {
-        self.cluster.wait("everything was read", || {
+        self.cluster.wait_for("everything was read", LIMIT, || {
             let told = self.told(&format!("/v1/groups/{source}"));
             let offsets = told["offsets"].as_array()?.iter().map(|it| it["offset"].as_u64());
             let all: Vec<Option<u64>> = offsets.collect();
