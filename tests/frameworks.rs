@@ -4,6 +4,7 @@
 
 mod connect;
 mod flink;
+mod mirror;
 mod registry;
 mod spark;
 mod storm;
