@@ -3,6 +3,7 @@
 //! written. What each proves stands in `tests/frameworks/README.md`. `make test-frameworks` installs and runs them.
 
 mod connect;
+mod debezium;
 mod flink;
 mod mirror;
 mod registry;
