@@ -3,7 +3,9 @@
 //! written. What each proves stands in `tests/frameworks/README.md`. `make test-frameworks` installs and runs them.
 
 mod connect;
+mod debezium;
 mod flink;
+mod mirror;
 mod registry;
 mod spark;
 mod storm;

@@ -8,6 +8,7 @@
 
 mod support;
 
+mod acls;
 mod addresses;
 mod admin;
 mod behaviours;

@@ -138,13 +138,17 @@ pub fn group_configs(config: &Config, configs: &DynamicConfigs, group: &str) -> 
         GROUP_HEARTBEAT => of.groups.consumer_heartbeat_interval_ms,
         _ => of.groups.consumer_session_timeout_ms,
     };
+    let of_brokers = |name| match name {
+        GROUP_HEARTBEAT => "group.consumer.heartbeat.interval.ms",
+        _ => "group.consumer.session.timeout.ms",
+    };
     let row = |entry: crate::metadata::DynamicEntry| {
         let own = set.and_then(|set| set.get(entry.name));
         let own = own.map(|value| synonym(entry.name, value, ConfigSource::Group));
         let value = of_all(config, entry.name);
         let is_default = value == of_all(&fresh, entry.name);
         let source = if is_default { ConfigSource::Default } else { ConfigSource::File };
-        let behind = synonym(entry.name, value.to_string(), source);
+        let behind = synonym(of_brokers(entry.name), value.to_string(), source);
         let from = own.into_iter().chain([behind]).collect();
         ConfigRow { name: entry.name, kind: entry.kind, doc: entry.doc, read_only: false, from }
     };
@@ -210,5 +214,7 @@ mod tests {
         let rows = group_configs(&Config::default(), &image.configs, "g");
         let shown: Vec<_> = rows.iter().map(|row| (row.value(), row.source())).collect();
         assert_eq!(shown, [("5000", ConfigSource::Default), ("60000", ConfigSource::Group)]);
+        let behind = rows[1].from.last().map(|it| (it.name, it.value.as_str()));
+        assert_eq!(behind, Some(("group.consumer.session.timeout.ms", "45000")));
     }
 }

@@ -69,6 +69,7 @@ codes! {
     InvalidTransactionTimeout = 50,
     ConcurrentTransactions = 51,
     TransactionalIdAuthorizationFailed = 53,
+    SecurityDisabled = 54,
     OperationNotAttempted = 55,
     StorageError = 56,
     UnknownProducerId = 59,

@@ -101,6 +101,9 @@ table! {
     EndTxn 26, 0..=5, from 0, EndTxnRequest, end_txn;
     WriteTxnMarkers 27, 1..=2, from 1, WriteTxnMarkersRequest, write_txn_markers;
     TxnOffsetCommit 28, 0..=5, from 0, TxnOffsetCommitRequest, txn_offset_commit;
+    DescribeAcls 29, 1..=3, from 1, DescribeAclsRequest, describe_acls;
+    CreateAcls 30, 1..=3, from 1, CreateAclsRequest, create_acls;
+    DeleteAcls 31, 1..=3, from 1, DeleteAclsRequest, delete_acls;
     DescribeConfigs 32, 1..=4, from 1, DescribeConfigsRequest, describe_configs weighs;
     AlterConfigs 33, 0..=2, from 0, AlterConfigsRequest, alter_configs weighs;
     DescribeLogDirs 35, 1..=5, from 1, DescribeLogDirsRequest, describe_log_dirs weighs;

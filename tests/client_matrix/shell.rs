@@ -1,5 +1,11 @@
 //! Kafka's own shell commands, as one types them: each says what it says of Kafka.
 
+mod configs;
+mod console;
+mod groups;
+mod kcat;
+mod measured;
+mod topics;
 mod transactions;
 
 use serde_json::Value;

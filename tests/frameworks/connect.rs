@@ -3,6 +3,7 @@
 
 mod files;
 mod hadoop;
+pub mod source;
 pub mod workers;
 
 use futures::executor::block_on;

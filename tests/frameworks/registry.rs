@@ -1,6 +1,6 @@
-//! A schema registry that keeps its schemas in Kafka (Apicurio Registry), spoken to as Confluent's is, by Confluent's own
-//! serializers: while brokers and the registry are killed no schema is lost or gets another id, and every record is read
-//! with the schema it was written with.
+//! A schema registry that keeps its schemas in Kafka (Apicurio Registry), spoken to as Confluent's is, by Confluent's
+//! own serializers: while brokers and the registry are killed no schema is lost or gets another id, and every record is
+//! read with the schema it was written with.
 
 use std::collections::BTreeMap;
 use std::fs::File;

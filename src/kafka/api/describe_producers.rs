@@ -1,8 +1,10 @@
 //! DescribeProducers (key 61), versions 0–0: who writes into partitions, and which of them have a transaction open there
 //! (KIP-664).
 //!
-//! Told by the leader of a partition. A partition remembers producers for a day at least, so there may be many: what one
-//! answer does not hold is to be asked for partition by partition, and a single one that has too many says so.
+//! Told by any replica of a partition, as in Kafka: `kafka-transactions find-hanging --broker-id` asks a broker about all of
+//! which it has one. What a follower tells is what it has applied, a moment behind its leader. A partition remembers
+//! producers for a day at least, so there may be many: what one answer does not hold is to be asked for partition by
+//! partition, and a single one that has too many says so.
 //!
 //! | since version | what is new |
 //! |---|---|
@@ -40,7 +42,8 @@ pub(in crate::kafka) async fn handle(
     let image = server.context.metadata.image();
     let found = found(&image, &request);
     let infos: Vec<_> = found.iter().filter_map(|found| found.ok()).collect();
-    let leaders = Leaders::of(&server, &infos, route::ready_by(None)).await;
+    // Who was just elected tells what its predecessor had acknowledged, too.
+    let _ = Leaders::of(&server, &infos, route::ready_by(None)).await;
     let mut found = found.into_iter();
     let mut left = PRODUCERS_MAX;
     let mut answer = DescribeProducersResponse::default();
@@ -48,10 +51,12 @@ pub(in crate::kafka) async fn handle(
         let mut result = TopicResponse::default();
         result.name = topic.name.clone();
         for (index, found) in topic.partition_indexes.iter().zip(found.by_ref()) {
-            let led = found
-                .and_then(|info| leaders.get(&server, info, -1).map_err(|refused| refused.code));
-            let told = match led {
-                Ok(led) => producers(&led.partition, left).await,
+            let replica = found.and_then(|info| {
+                let replica = server.context.partitions.get(info.group);
+                replica.ok_or(ErrorCode::NotLeaderOrFollower)
+            });
+            let told = match replica {
+                Ok(replica) => producers(&replica, left).await,
                 Err(code) => Err((code, None)),
             };
             left = left.saturating_sub(told.as_ref().map_or(0, Vec::len));

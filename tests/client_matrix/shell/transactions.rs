@@ -66,6 +66,16 @@ fn kafka_transactions_lists_describes_and_ends_what_a_producer_has_left_open() {
     let hanging = said(&["find-hanging", "--topic", topic, "--max-transaction-timeout", "1"]);
     assert!(!hanging.contains(&id), "{hanging}");
 
+    // A broker is asked about every partition of which it has a replica, led there or not.
+    for broker in ["1", "2", "3"] {
+        cluster.wait("its replica knows the producer", || {
+            let told = said(&[&["describe-producers", "--broker-id", broker], &place[..]].concat());
+            let knows = told.lines().any(|line| line.starts_with(&id));
+            knows.then(|| assert_eq!(row(&told, &[&id]), producers))
+        });
+        said(&["find-hanging", "--broker-id", broker]);
+    }
+
     let mut leader = at_leader(&cluster, topic, 0);
     assert_eq!(stable(&mut leader, topic), (0, 1));
     said(&[&["abort"], &place[..], &["--start-offset", "0"]].concat());
