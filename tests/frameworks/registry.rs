@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::asked::Asked;
 use crate::support::clients::installed;
-use crate::support::cluster::{Cluster, SOON};
+use crate::support::cluster::{Broker, Cluster, SOON};
 use crate::support::http::{Answer, request_with};
 use crate::support::kafka::leader;
 use crate::support::process::{self, Process};
@@ -230,8 +230,8 @@ fn schemas_and_their_ids_stay_while_brokers_and_the_registry_are_killed() {
     python.stop();
 
     registry.process.kill9();
-    cluster.brokers().iter().for_each(|broker| broker.kill9());
-    cluster.brokers().iter().for_each(|broker| broker.start());
+    cluster.brokers().iter().for_each(Broker::kill9);
+    cluster.brokers().iter().for_each(Broker::start);
     cluster.wait_whole();
     let registry = Registry::start(&cluster);
     assert_eq!(registry.schemas(), schemas, "all brokers were killed");
