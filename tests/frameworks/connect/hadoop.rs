@@ -34,8 +34,8 @@ fn folder(n: usize) -> String {
 
 /// Record `n`, which is in partition `n % 2`.
 fn payload(n: usize) -> Value {
-    let name = (n % 7 != 0).then(|| format!("Käthe \"{n}\""));
-    json!({ "id": n, "name": name, "amount": n as f64 / 8.0, "paid": n % 3 == 0 })
+    let name = (!n.is_multiple_of(7)).then(|| format!("Käthe \"{n}\""));
+    json!({ "id": n, "name": name, "amount": n as f64 / 8.0, "paid": n.is_multiple_of(3) })
 }
 
 /// The row that it is read back as.
