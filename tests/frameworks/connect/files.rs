@@ -1,5 +1,6 @@
 //! A file into a topic, each line exactly once, and the topic into a file, while a worker dies in the middle of a
-//! transaction, and after it the broker that coordinates the transactions, and the one that leads the topic.
+//! transaction, after it the broker that coordinates the transactions and the one that leads the topic, and at last the
+//! worker of the sink.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -104,6 +105,11 @@ fn a_file_goes_through_a_topic_exactly_once_though_a_worker_and_brokers_die() {
         let [source, sink] = ["source", "sink"].map(|it| workers.running(it, 1)[0]);
         (source != sink).then_some(())
     });
+    let at = workers.running("sink", 1)[0];
+    workers.kill9(at);
+    lines.write(200);
+    assert_eq!(workers.running("sink", 1), [1 - at]);
+    workers.run(at);
     lines.write(LINES.saturating_sub(lines.written).max(100));
     let last = Some(line(lines.written - 1).into_bytes());
     source.stop(&workers, |record| record.value == last);

@@ -17,7 +17,7 @@ use crate::support::{logs, ports, wait};
 /// How long workers may take over a state: they start, rebalance and find a broker dead on two busy cores.
 pub const LONG: Duration = Duration::from_secs(180);
 
-/// A worker finds another dead after this long, and its tasks are given away as long after.
+/// Workers, and the consumers of sinks, are found dead after six seconds; a worker's tasks are given away a second later.
 const SETTINGS: &str = "
 group.id=connect
 config.storage.topic=connect-configs
@@ -32,6 +32,8 @@ key.converter=org.apache.kafka.connect.storage.StringConverter
 value.converter=org.apache.kafka.connect.storage.StringConverter
 exactly.once.source.support=enabled
 consumer.isolation.level=read_committed
+consumer.session.timeout.ms=6000
+consumer.heartbeat.interval.ms=1000
 plugin.discovery=service_load
 offset.flush.interval.ms=500
 session.timeout.ms=6000

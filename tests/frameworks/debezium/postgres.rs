@@ -23,8 +23,9 @@ type Account = (String, i64, Option<String>);
 
 pub struct Postgres {
     pub port: u16,
-    dir: TempDir,
+    /// Ends before its directory goes.
     _process: Process,
+    dir: TempDir,
 }
 
 /// A program of PostgreSQL. It refuses to serve as root, so another user has to be it then.
@@ -65,7 +66,7 @@ impl Postgres {
         server.arg(&data).arg("-k").arg(dir.path());
         server.args(["-c", "wal_level=logical", "-c", "fsync=off", "-c", "logging_collector=on"]);
         server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let postgres = Postgres { port, dir, _process: Process::spawn(server) };
+        let postgres = Postgres { port, _process: Process::spawn(server), dir };
         wait::until("PostgreSQL answers", LONG, || postgres.psql("SELECT 1"));
         postgres
     }
